@@ -1,0 +1,38 @@
+// Owns the shape and defaults of the dynamic configuration (contract §6). The schema that reads it is in lib/config.
+
+import type { Ms } from "./units.ts";
+
+export type SynchronousMode = "off" | "on" | "quorum";
+
+export interface StandbyClusterConfig {
+  readonly host: string | null;
+  readonly port: string | number | null;
+  readonly primary_slot_name: string | null;
+  readonly create_replica_methods: readonly string[] | null;
+  readonly restore_command: string | null;
+  readonly archive_cleanup_command: string | null;
+  readonly recovery_min_apply_delay: string | number | null;
+}
+
+/** Effective values: validated, floors and the rule loop_wait + 2·retry_timeout ≤ ttl already applied. Durations in ms. */
+export interface DynamicConfig {
+  readonly loopWaitMs: Ms;
+  readonly ttlMs: Ms;
+  readonly retryTimeoutMs: Ms;
+  readonly maximumLagOnFailoverBytes: number;
+  readonly maximumLagOnSyncnodeBytes: number;
+  readonly maxTimelinesHistory: number;
+  readonly primaryStartTimeoutMs: Ms;
+  readonly primaryStopTimeoutMs: Ms;
+  readonly primaryRaceBackoffMs: Ms;
+  readonly synchronousMode: SynchronousMode;
+  readonly synchronousModeStrict: boolean;
+  readonly synchronousNodeCount: number;
+  readonly failsafeMode: boolean;
+  readonly checkTimeline: boolean;
+  readonly memberSlotsTtlMs: Ms;
+  readonly pause: boolean;
+  readonly standbyCluster: StandbyClusterConfig | null;
+  readonly slots: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly ignoreSlots: readonly Readonly<Record<string, unknown>>[];
+}

@@ -1,0 +1,114 @@
+// Owns what can be seen of a local PostgreSQL: facts only, no way to change it.
+
+import type { TimelineSwitch } from "./history.ts";
+import type { Lsn, Ms, Timeline } from "./units.ts";
+
+/** What the data directory looks like without asking a server. */
+export type DataDirectory =
+  | { readonly kind: "absent" }
+  | { readonly kind: "empty" }
+  /** A complete PostgreSQL data directory (PG_VERSION and global/pg_control are there). */
+  | { readonly kind: "valid"; readonly majorVersion: number }
+  /** Our own initdb or clone was interrupted here: a marker file of ours says so; only such a directory may be cleared unasked. */
+  | { readonly kind: "half-made"; readonly by: string }
+  /** Not empty, and not PostgreSQL's: never touched. */
+  | { readonly kind: "foreign"; readonly sample: string };
+
+export type PostmasterProcess =
+  | { readonly kind: "none" }
+  /** `stopped`: SIGSTOP (state T); it does not serve new connections, its backends go on. */
+  | { readonly kind: "running"; readonly pid: number; readonly startTicks: number; readonly stopped: boolean };
+
+/** pg_controldata, parsed. */
+export interface ControlData {
+  readonly systemIdentifier: string;
+  /** e.g. "in production", "shut down", "shut down in recovery", "in archive recovery". */
+  readonly state: string;
+  readonly checkpointLsn: Lsn;
+  readonly checkpointRedoLsn: Lsn;
+  readonly timeline: Timeline;
+  readonly minRecoveryEnd: Lsn | null;
+  readonly minRecoveryTimeline: Timeline | null;
+  readonly walLogHints: boolean;
+  readonly dataChecksums: boolean;
+  readonly maxConnections: number;
+  readonly maxWorkerProcesses: number;
+  readonly maxWalSenders: number;
+  readonly maxPreparedTransactions: number;
+  readonly maxLocksPerTransaction: number;
+}
+
+export interface ReplicationConnection {
+  readonly pid: number;
+  readonly usename: string;
+  readonly applicationName: string;
+  readonly clientAddr: string | null;
+  /** startup, catchup, streaming, backup, stopping */
+  readonly state: string;
+  readonly syncState: string;
+  readonly syncPriority: number;
+  readonly writeLsn: Lsn | null;
+  readonly flushLsn: Lsn | null;
+  readonly replayLsn: Lsn | null;
+}
+
+export interface SlotStatus {
+  readonly name: string;
+  readonly type: "physical" | "logical";
+  readonly active: boolean;
+  readonly plugin: string | null;
+  readonly database: string | null;
+  readonly restartLsn: Lsn | null;
+  readonly confirmedFlushLsn: Lsn | null;
+  readonly temporary: boolean;
+}
+
+/** Everything the loop and the API need, from ONE query over one connection. */
+export interface PostgresStatus {
+  /** Boot-time instant just before the query was sent: the age of all that follows. */
+  readonly askedAt: Ms;
+  readonly backendPid: number;
+  /** As PostgreSQL writes it: `2026-11-21 21:45:28.610349+00:00`. */
+  readonly postmasterStartTime: string;
+  readonly postmasterStartEpochSeconds: number;
+  /** e.g. 150018 */
+  readonly serverVersion: number;
+  readonly systemIdentifier: string;
+  readonly inRecovery: boolean;
+  /** Primary: pg_current_wal_flush_lsn; null in recovery. */
+  readonly walLsn: Lsn | null;
+  readonly receivedLsn: Lsn | null;
+  readonly replayedLsn: Lsn | null;
+  readonly replayTimestamp: string | null;
+  readonly replayPaused: boolean;
+  /** Primary: from the WAL file name in use. Replica: the timeline received, else that of the last restart point. */
+  readonly timeline: Timeline | null;
+  /** Of the walreceiver: `streaming`; `in archive recovery` where restore_command serves; null where neither. */
+  readonly replicationState: string | null;
+  readonly walReceiver: { readonly senderHost: string; readonly senderPort: number; readonly slotName: string | null } | null;
+  readonly replication: readonly ReplicationConnection[];
+  readonly slots: readonly SlotStatus[];
+  readonly synchronousStandbyNames: string;
+  readonly primaryConninfo: string;
+  readonly primarySlotName: string;
+  readonly restoreCommand: string;
+}
+
+/** Where a standby gets its WAL from. */
+export interface FollowTarget {
+  /** Member name of the source; null for a remote primary of a standby cluster. */
+  readonly name: string | null;
+  readonly host: string;
+  readonly port: number;
+  /** Slot on the source to use; null = none. */
+  readonly slotName: string | null;
+}
+
+/** What an upstream says of its own timelines, needed to decide between following, rewinding and cloning. */
+export interface UpstreamHistory {
+  readonly systemIdentifier: string;
+  readonly timeline: Timeline;
+  readonly walLsn: Lsn;
+  /** Oldest first; empty on timeline 1. */
+  readonly switches: readonly TimelineSwitch[];
+}

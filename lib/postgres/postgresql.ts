@@ -1,0 +1,128 @@
+// Owns the interface to the local PostgreSQL: the effects that the HA loop may perform and the facts it may ask for.
+// Implemented by local.ts over real processes, and by the simulator's fake. No method decides anything about HA.
+
+import type { ConfigFault, PostgresError } from "../model/errors.ts";
+import type { PendingRestartReason } from "../model/member.ts";
+import type { BootstrapConfig, PostgresqlConfig } from "../model/node-config.ts";
+import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
+import type { Result } from "../model/result.ts";
+import type { Ms } from "../model/units.ts";
+
+export type StopMode = "fast" | "immediate";
+
+export interface Postgresql {
+  /** Facts without SQL and without a child process: files and /proc only. Cheap enough for every cycle. */
+  inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess }>;
+
+  /** Runs pg_controldata. Errors: failed. */
+  controlData(): Promise<Result<ControlData, PostgresError>>;
+
+  /** One status query on the kept connection (opened where needed, over the unix socket if so configured). Errors: unreachable (starting up counts), timeout. */
+  status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>>;
+
+  /** Called once per exit of the postmaster, within milliseconds, also for one that was adopted. Returns the way to unsubscribe. */
+  onPostmasterExit(listener: () => void): () => void;
+
+  /**
+   * Writes all configuration files for the role and starts the postmaster (not as our child's child: it survives us);
+   * resolves when it accepts connections. Errors: failed, timeout (then it is still starting), cancelled.
+   */
+  start(options: StartOptions): Promise<Result<null, PostgresError>>;
+
+  /** Takes a postmaster that runs already: watches its exit; writes and changes nothing. */
+  adopt(): Promise<Result<null, PostgresError>>;
+
+  /**
+   * Stops it. `fast` first runs a checkpoint where `checkpoint` is set; at the deadline fast becomes immediate, and two
+   * seconds later SIGKILL to everything. Resolves when no process of it is left. A zombie counts as gone.
+   */
+  stop(options: {
+    readonly mode: StopMode;
+    readonly deadline: Ms;
+    readonly checkpoint?: boolean;
+    /** Called once when pg_control says "shut down" although walsenders may still run: its shutdown checkpoint. */
+    readonly onShutdownCheckpoint?: (control: ControlData) => void;
+  }): Promise<Result<null, PostgresError>>;
+
+  /** pg_promote with the walreceiver ended beforehand (docs: facts, wal_retrieve_retry_interval); resolves when writable. */
+  promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Result<null, PostgresError>>;
+
+  /** Points a running standby at another source (reload where the version allows, else restart). null = no source: waits for WAL. */
+  follow(target: FollowTarget | null): Promise<Result<null, PostgresError>>;
+
+  /** initdb, then start as primary, create users, run post_bootstrap, pg_hba and the rest in place. `progress` gets words for the log. */
+  bootstrap(options: {
+    readonly bootstrap: BootstrapConfig;
+    readonly signal: AbortSignal;
+    readonly progress: (text: string) => void;
+  }): Promise<Result<null, PostgresError>>;
+
+  /** Makes a copy of `source` with the first method that works. Only into an absent, empty or half-made directory. */
+  clone(options: {
+    readonly source: FollowTarget | null;
+    readonly signal: AbortSignal;
+    readonly progress: (text: string) => void;
+  }): Promise<Result<null, PostgresError>>;
+
+  /** Asks the source over a replication connection (IDENTIFY_SYSTEM, TIMELINE_HISTORY). Errors: unreachable, timeout. */
+  upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>>;
+
+  /** Runs a checkpoint on the source first where needed, then pg_rewind. The server is stopped. Errors: failed, cancelled. */
+  rewind(options: {
+    readonly source: FollowTarget;
+    readonly signal: AbortSignal;
+    readonly progress: (text: string) => void;
+  }): Promise<Result<null, PostgresError>>;
+
+  /** Single-user mode until the crash recovery is done and it has shut down cleanly. Errors: failed, cancelled. */
+  crashRecover(signal: AbortSignal): Promise<Result<null, PostgresError>>;
+
+  /** Local end of WAL of a stopped server: from control data, or pg_waldump where it was not a clean shutdown. */
+  localEndOfWal(): Promise<Result<{ readonly timeline: number; readonly lsn: bigint }, PostgresError>>;
+
+  /** Moves or deletes the data directory; refuses a foreign one. Errors: failed. */
+  removeDataDirectory(): Promise<Result<null, PostgresError>>;
+
+  /** Takes a new effective configuration: writes files, reloads a running server. Value: whether a restart is now pending, and why. */
+  configure(
+    config: PostgresqlConfig,
+    options: { readonly role: "primary" | "replica" | "standby_leader" },
+  ): Promise<Result<PendingRestartReason, PostgresError>>;
+
+  /** Parameters that wait for a restart; {} where none. */
+  pendingRestart(): PendingRestartReason;
+
+  /** Checks the configuration against the installed version: what would be dropped or refused. */
+  faults(): Promise<readonly ConfigFault[]>;
+
+  /** Sets synchronous_standby_names ("" = none) and reloads; resolves when the server shows the new value. */
+  setSynchronousStandbyNames(value: string, deadline: Ms): Promise<Result<null, PostgresError>>;
+
+  /** Makes the physical slots of these names exist on the primary (or cascading standby) and drops our inactive others. Value: what was done. */
+  syncMemberSlots(options: {
+    readonly wanted: readonly string[];
+    readonly keep: readonly string[];
+  }): Promise<Result<readonly string[], PostgresError>>;
+
+  /** CHECKPOINT. */
+  checkpoint(deadline: Ms): Promise<Result<null, PostgresError>>;
+
+  /** Runs a callback of the configuration beside the loop; a newer one of another action replaces it. */
+  callback(action: "on_start" | "on_stop" | "on_restart" | "on_reload" | "on_role_change", role: string): void;
+
+  /** Runs `postgresql.pre_promote` or `before_stop` to its end. Errors: failed (exit status not 0), timeout. */
+  hook(name: "pre_promote" | "before_stop", deadline: Ms): Promise<Result<null, PostgresError>>;
+
+  /** Closes connections and watchers; leaves the server running. */
+  close(): Promise<void>;
+}
+
+export interface StartOptions {
+  readonly role: "primary" | "standby";
+  /** Source of a standby; null = none known yet (it waits, or reads the archive). */
+  readonly follow: FollowTarget | null;
+  /** Set before the first client can connect; null = leave empty. */
+  readonly synchronousStandbyNames: string | null;
+  readonly deadline: Ms;
+  readonly signal: AbortSignal;
+}
