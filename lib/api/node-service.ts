@@ -1,0 +1,83 @@
+// Owns what the REST API needs from the node that it stands on: facts in memory, and requests it may pass on.
+// Implemented by lib/runtime; the API never touches the DCS client, PostgreSQL or the disk itself.
+
+import type { Cluster } from "../model/cluster.ts";
+import type { DynamicConfig } from "../model/dynamic-config.ts";
+import type { StoreError } from "../model/errors.ts";
+import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import type { PostgresStatus } from "../model/postgres.ts";
+import type { Result } from "../model/result.ts";
+import type { Lsn, Ms } from "../model/units.ts";
+
+/** One consistent view for one answer. */
+export interface NodeFacts {
+  readonly config: NodeConfig;
+  readonly dynamic: DynamicConfig;
+  readonly state: PostgresState;
+  readonly role: Role;
+  /** At most 250 ms old (role, up or down) resp. 1 s (positions); null without a working connection or with a stopped or hung postmaster. */
+  readonly postgres: PostgresStatus | null;
+  /** This node's own lease is valid at this instant (or paused, DCS away, and PostgreSQL runs as primary: contract §4). */
+  readonly holdsLock: boolean;
+  readonly paused: boolean;
+  /** The DCS answered within the last cycle. */
+  readonly dcsReachable: boolean;
+  readonly dcsLastSeenEpochSeconds: number;
+  /** Last snapshot; null before the first. */
+  readonly cluster: Cluster | null;
+  readonly failsafeActive: boolean;
+  readonly pendingRestart: PendingRestartReason;
+  readonly scheduledRestart: Readonly<Record<string, unknown>> | null;
+  readonly watchdogFailed: boolean;
+  readonly systemIdentifier: string | null;
+  /** How this node is fenced: `watchdog /dev/watchdog`, `guard`, `none`. */
+  readonly fencing: string;
+  /** Boot-time now, and when the HA loop last finished a cycle. */
+  readonly now: Ms;
+  readonly lastCycleAt: Ms;
+  /** Rule that the last decision came from, and why; for the status document's `matriarch` field. */
+  readonly lastDecision: { readonly rule: string; readonly why: string } | null;
+  readonly tags: Tags;
+}
+
+export interface RestartRequest {
+  readonly role: string | null;
+  readonly postgresVersion: string | null;
+  readonly timeoutMs: Ms | null;
+  readonly restartPending: boolean;
+}
+
+/** `status` is the HTTP status, `text` the body, as contract §4 fixes them. */
+export interface OperatorAnswer {
+  readonly status: number;
+  readonly text: string;
+}
+
+export interface NodeService {
+  /** Facts no older than contract §4 demands: waits for one shared status query where they are, at most 2 s. */
+  facts(): Promise<NodeFacts>;
+  /** Facts as they are, for paths that need no SQL (liveness). */
+  factsNow(): NodeFacts;
+  /** A fresh, consistent read of the cluster. */
+  readCluster(): Promise<Result<Cluster, StoreError>>;
+  /** Writes `config`, only if it still has the revision (null: only if absent). */
+  writeConfig(value: Readonly<Record<string, unknown>>, revision: number | null): Promise<Result<null, StoreError>>;
+  /** Writes `failover` (null: clears it), only if it still has the revision (null: any). */
+  writeFailover(
+    value: { readonly leader: string | null; readonly candidate: string | null; readonly scheduledAt: string | null } | null,
+    revision: number | null,
+  ): Promise<Result<null, StoreError>>;
+  /** Asks a member over its REST API: its status document's facts that a switchover needs; null when it does not answer in time. */
+  askMember(name: string, deadline: Ms): Promise<{ readonly timeline: number | null; readonly lsn: Lsn | null; readonly nofailover: boolean; readonly role: string } | null>;
+  /** Resolves at the next change of the cluster view, or at the deadline. */
+  clusterChange(deadline: Ms): Promise<Cluster | null>;
+  /** Wakes the HA loop. */
+  wake(): void;
+  restart(request: RestartRequest): Promise<OperatorAnswer>;
+  scheduleRestart(schedule: string, request: RestartRequest): Promise<OperatorAnswer>;
+  deleteScheduledRestart(): Promise<boolean>;
+  reload(): void;
+  reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer>;
+  failsafe(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer & { readonly lsn: Lsn | null }>;
+}
