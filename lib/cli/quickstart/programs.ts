@@ -1,0 +1,92 @@
+// Owns finding the programs that a quickstart runs: Bun, the supervisor, Consul, PostgreSQL. When root's checkout cannot
+// be read by the server user (it is below /root, say), the product is copied into the run's folder. It installs nothing.
+
+import { spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, cpSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as v from "valibot";
+import type { ServerUser } from "./folder.ts";
+
+export interface Programs {
+  readonly bun: string;
+  readonly supervisor: string;
+  readonly consul: string;
+  /** Folder of postgres, initdb, pg_basebackup … */
+  readonly postgresBin: string;
+}
+
+/** Majors of PostgreSQL that are supported. */
+const postgresMajors = { oldest: 13, newest: 18 } as const;
+
+const LockSchema = v.object({ packages: v.record(v.string(), v.looseObject({ dev: v.optional(v.boolean()) })) });
+
+/** Throws Error naming what is missing; `scripts/setup` installs it. */
+export function findPrograms(options: { readonly product: string; readonly copyTo: string; readonly user: ServerUser }): Programs {
+  const { product, copyTo, user } = options;
+  const consulHere = join(product, ".cache/consul/usr/bin/consul");
+  const consul = existsSync(consulHere) ? consulHere : Bun.which("consul");
+  if (consul === null) throw new Error("there is no consul; run scripts/setup");
+  const found = { bun: process.execPath, supervisor: join(product, "workers/supervisor.ts"), consul, postgresBin: findPostgres() };
+  if (!existsSync(found.supervisor)) throw new Error(`${found.supervisor} is missing`);
+  const paths = [found.bun, found.supervisor, found.consul];
+  if (paths.every((path) => canRead(path, user))) return found;
+  copyProduct(product, copyTo);
+  const copies = { bun: join(copyTo, "bun"), consul: join(copyTo, "consul") };
+  linkOrCopy(found.bun, copies.bun);
+  linkOrCopy(found.consul, copies.consul);
+  return { ...found, ...copies, supervisor: join(copyTo, "workers/supervisor.ts") };
+}
+
+/** The newest supported PostgreSQL in the places where distributions put it, or the one in PATH. Throws Error without one. */
+export function findPostgres(): string {
+  const roots = ["/usr/lib/postgresql", "/usr"];
+  const folders = roots.flatMap((root) => {
+    const names = existsSync(root) ? readdirSync(root) : [];
+    return names.flatMap((name) => {
+      const major = Number(/^(?:pgsql-)?(\d+)$/.exec(name)?.[1] ?? Number.NaN);
+      const known = major >= postgresMajors.oldest && major <= postgresMajors.newest;
+      const folder = join(root, name, "bin");
+      return known && existsSync(join(folder, "postgres")) ? [{ major, folder }] : [];
+    });
+  });
+  const newest = folders.sort((a, b) => b.major - a.major)[0]?.folder;
+  const inPath = Bun.which("postgres");
+  const found = newest ?? (inPath === null ? null : dirname(inPath));
+  if (found === null) throw new Error(`there is no PostgreSQL ${postgresMajors.oldest} to ${postgresMajors.newest}; run scripts/setup`);
+  return found;
+}
+
+/** Where the servers may read the product: without a copy that is where it is. */
+function canRead(path: string, user: ServerUser): boolean {
+  if (user.uid === null || user.gid === null) return true;
+  return spawnSync("test", ["-r", path], { uid: user.uid, gid: user.gid, cwd: "/" }).status === 0;
+}
+
+function copyProduct(product: string, copyTo: string): void {
+  mkdirSync(copyTo, { recursive: true, mode: 0o755 });
+  const lock = v.parse(LockSchema, JSON.parse(readFileSync(join(product, "package-lock.json"), "utf8")));
+  const packages = Object.keys(lock.packages).filter(
+    (path) =>
+      path.startsWith("node_modules/") &&
+      lock.packages[path]?.dev !== true &&
+      !/^node_modules\/(bun$|@oven\/|typescript$|@typescript\/)/.test(path),
+  );
+  for (const path of ["lib", "workers", "package.json", "bunfig.toml", "tsconfig.json", ...packages]) {
+    if (existsSync(join(product, path))) cpSync(join(product, path), join(copyTo, path), { recursive: true });
+  }
+  // The copies may have been made under a strict umask.
+  const opened = spawnSync("chmod", ["-R", "a+rX", copyTo], { encoding: "utf8" });
+  if (opened.status !== 0) throw new Error(`cannot open ${copyTo} to the server user: ${opened.stderr}`);
+}
+
+/** A link costs no space; across file systems it is a copy. */
+function linkOrCopy(from: string, to: string): void {
+  if (existsSync(to)) return;
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    if (!["EXDEV", "EPERM", "EMLINK"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    copyFileSync(from, to);
+    chmodSync(to, 0o755);
+  }
+}

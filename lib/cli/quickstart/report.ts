@@ -1,0 +1,47 @@
+// Owns what a quickstart tells a person once it runs: the table, how to connect, where everything is, what to try next.
+// It only reads and builds text.
+
+import { apiUrl, readCluster, readStatus } from "./cluster-view.ts";
+import type { QuickstartPaths } from "./folder.ts";
+import { connectionString, consulPaths, host, nodePaths, scope } from "./node-file.ts";
+import { isAlive } from "./processes.ts";
+import type { QuickstartState } from "./state.ts";
+import { drawTable } from "./table.ts";
+
+/** How the caller names this program, e.g. `scripts/quickstart`, and how it must be told the folder (empty: the default). */
+export interface Invocation {
+  readonly program: string;
+  readonly folderOption: string;
+}
+
+export async function describeRun(paths: QuickstartPaths, state: QuickstartState, invocation: Invocation): Promise<string> {
+  const signal = AbortSignal.timeout(5_000);
+  const [view, ...statuses] = await Promise.all([readCluster(state, signal), ...state.nodes.map((node) => readStatus(node, signal))]);
+  const systemIdentifier = statuses.find((status) => status?.database_system_identifier !== undefined)?.database_system_identifier ?? null;
+  const table = view === null ? "No node answers." : drawTable(view, { scope, systemIdentifier });
+  const down = state.nodes.filter((node) => node.process === null || !isAlive(node.process)).map((node) => node.name);
+  const command = (words: string) => `${invocation.program}${invocation.folderOption} ${words}`;
+  const leader = state.nodes.find((node) => view?.members.some((member) => member.name === node.name && member.role === "leader"));
+  return [
+    table,
+    ...(down.length > 0 ? [`Not running: ${down.join(", ")} (start again with: ${invocation.program}${invocation.folderOption})`] : []),
+    "",
+    "Connect (always to the primary):",
+    `  PGPASSFILE=${quote(paths.passwordFile)} psql '${connectionString(state)}'`,
+    "",
+    `Data    ${paths.run}`,
+    ...state.nodes.map((node) => `${node.name}   API ${apiUrl(node)}  log ${nodePaths(paths, node.name).log}`),
+    `Consul  API http://${host}:${state.consul.httpPort}  log ${consulPaths(paths).log}`,
+    "",
+    "Try next:",
+    `  ${command("psql -c 'create table herd (name text)'")}`,
+    leader?.process
+      ? `  kill -9 ${leader.process.pid}    # ${leader.name}'s supervisor: another node takes over; then: ${command("status")}`
+      : `  ${command("status")}`,
+    `  ${command("stop")}`,
+  ].join("\n");
+}
+
+function quote(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
