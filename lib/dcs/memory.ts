@@ -6,43 +6,22 @@ import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
 import { MemoryKeys, type WatchedPrefix } from "./memory-keys.ts";
+import { type MemorySessionOptions, MemorySessions } from "./memory-sessions.ts";
 import type { Change, Condition, Entry, PutOptions, RequestOptions, Session, Snapshot, Store } from "./store.ts";
 
 const CHANGES_MAX = 32;
 const VALUE_MAX_BYTES = 512 * 1024;
 
-export interface MemoryClusterOptions {
-  readonly clock: Clock;
-  /** A shorter TTL is raised to this. Default 1 ms. */
-  readonly minTtl?: Ms;
-  /** What a session of this TTL promises; default the TTL itself. */
-  readonly promisedMs?: (ttl: Ms) => Ms;
-  /** How long a session really lives from a renewal, asked at each renewal: never below the promise. Default the TTL itself. */
-  readonly lifetimeMs?: (ttl: Ms) => Ms;
-}
-
-interface MemorySession {
-  readonly session: Session;
-  readonly name: string;
-  readonly ttl: Ms;
-  expiresAt: Ms;
-}
+export type MemoryClusterOptions = MemorySessionOptions;
 
 /** All methods are synchronous; an expired session is ended before anything else is looked at. */
 export class MemoryCluster {
-  readonly #clock: Clock;
-  readonly #options: MemoryClusterOptions;
   readonly #keys = new MemoryKeys();
-  readonly #sessions = new Map<string, MemorySession>();
+  readonly #sessions: MemorySessions;
   #revision = revision(0);
-  #sessionCount = 0;
-  /** No session expires before it. */
-  #nextExpiry = Number.POSITIVE_INFINITY;
-  #timer: { readonly at: number; readonly stop: AbortController } | null = null;
 
   constructor(options: MemoryClusterOptions) {
-    this.#clock = options.clock;
-    this.#options = options;
+    this.#sessions = new MemorySessions(options, (session) => this.#deleteAll(this.#keys.ownedBy(session)));
   }
 
   get revision(): Revision {
@@ -96,57 +75,33 @@ export class MemoryCluster {
 
   openSession(name: string, ttl: Ms): Session {
     this.expire();
-    const granted = ms(Math.max(ttl, this.#options.minTtl ?? 1));
-    const promisedMs = this.#options.promisedMs?.(granted) ?? granted;
-    this.#sessionCount++;
-    const session: Session = { id: `session-${this.#sessionCount}`, promisedMs, place: null };
-    const record = { session, name, ttl: granted, expiresAt: this.#expiryOf(granted, promisedMs) };
-    this.#sessions.set(session.id, record);
-    if (record.expiresAt < this.#nextExpiry) {
-      this.#nextExpiry = record.expiresAt;
-      this.#armTimer();
-    }
-    return session;
+    return this.#sessions.open(name, ttl);
   }
 
   /** Null when there is no such session. */
   renewSession(id: string): Session | null {
     this.expire();
-    const record = this.#sessions.get(id);
-    if (record === undefined) return null;
-    record.expiresAt = this.#expiryOf(record.ttl, record.session.promisedMs);
-    return record.session;
+    return this.#sessions.renew(id);
   }
 
   sessionInfo(id: string): Session | null {
     this.expire();
-    return this.#sessions.get(id)?.session ?? null;
+    return this.#sessions.get(id);
   }
 
   closeSession(id: string): void {
     this.expire();
-    if (this.#sessions.delete(id)) this.#deleteAll(this.#keys.ownedBy(id));
+    this.#sessions.end(id);
   }
 
-  /** Ends the sessions whose time is over. Called by the timer and before each operation. */
+  /** Ends the sessions whose time is over. Called before each operation; their timer does it too. */
   expire(): void {
-    const now = this.#clock.now();
-    if (now < this.#nextExpiry) return;
-    const over = [...this.#sessions.values()].filter((record) => record.expiresAt <= now);
-    over.sort((a, b) => a.expiresAt - b.expiresAt);
-    for (const { session } of over) {
-      this.#sessions.delete(session.id);
-      this.#deleteAll(this.#keys.ownedBy(session.id));
-    }
-    this.#nextExpiry = Number.POSITIVE_INFINITY;
-    for (const { expiresAt } of this.#sessions.values()) this.#nextExpiry = Math.min(this.#nextExpiry, expiresAt);
-    this.#armTimer();
+    this.#sessions.expire();
   }
 
   /** Stops the timer; the data stays readable. */
   close(): void {
-    this.#timer?.stop.abort();
-    this.#timer = null;
+    this.#sessions.close();
   }
 
   /** The key's entry after the change; `current` itself where nothing changes. */
@@ -169,28 +124,6 @@ export class MemoryCluster {
     this.#revision = revision(this.#revision + 1);
     for (const entry of entries) this.#keys.delete(entry.key, this.#revision);
     this.#keys.wake();
-  }
-
-  #expiryOf(ttl: Ms, promisedMs: Ms): Ms {
-    const lifetime = this.#options.lifetimeMs?.(ttl) ?? ttl;
-    return ms(this.#clock.now() + Math.max(lifetime, promisedMs));
-  }
-
-  /** One timer for all sessions, at the earliest possible expiry; renewals do not move it, it is set anew when it fires. */
-  #armTimer(): void {
-    const at = this.#nextExpiry;
-    if (this.#timer !== null && this.#timer.at <= at) return;
-    this.#timer?.stop.abort();
-    this.#timer = null;
-    if (at === Number.POSITIVE_INFINITY) return;
-    const stop = new AbortController();
-    this.#timer = { at, stop };
-    void this.#clock.sleepUntil(ms(at), stop.signal).then(() => {
-      if (stop.signal.aborted) return;
-      this.#timer = null;
-      this.expire();
-      this.#armTimer();
-    });
   }
 }
 
