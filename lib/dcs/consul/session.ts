@@ -1,0 +1,173 @@
+// Owns sessions in Consul: what is asked for, what was granted and what that promises (docs/adr/0001). Sends through http.ts.
+
+import type { StoreError } from "../../model/errors.ts";
+import type { Log } from "../../model/log.ts";
+import { err, ok, type Result } from "../../model/result.ts";
+import { type Ms, ms } from "../../model/units.ts";
+import type { RequestOptions, Session } from "../store.ts";
+import {
+  AgentSelf,
+  CreatedSession,
+  noAnswerError,
+  parseDuration,
+  parseJson,
+  SessionList,
+  saysSessionGone,
+  statusError,
+  unreadable,
+} from "./answers.ts";
+import type { ConsulHttp, HttpAnswer, NoAnswer } from "./http.ts";
+
+/** Consul deletes a session no earlier than this many times its TTL after the last renewal (docs/adr/0001). */
+export const TTL_FACTOR = 2;
+/** Consul takes no longer TTL. */
+const TTL_MAX_MS = 86_400_000;
+/** Zero would be read as "the default of 15 s". */
+const LOCK_DELAY = "1ms";
+
+export class ConsulSessions {
+  readonly #http: ConsulHttp;
+  readonly #log: Log;
+  /** The shortest TTL that Consul is known to accept, learned from a refusal. */
+  #ttlMinMs = ms(0);
+  /** The node of our agent, learned from the first answer that names it. */
+  #node: string | null = null;
+
+  constructor(http: ConsulHttp, log: Log) {
+    this.#http = http;
+    this.#log = log;
+  }
+
+  /** `ttl`: wanted from last renewal to end; Consul is asked for half of it. One request, three where the TTL is refused. */
+  async open(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
+    const wanted = ms(Math.min(options.ttl / TTL_FACTOR, TTL_MAX_MS));
+    const first = await this.#create(options, ms(Math.max(wanted, this.#ttlMinMs)));
+    if (!first.ok) return first;
+    if (first.value.kind === "created") return ok(first.value.session);
+    const granted = await this.#lowestTtl(first.value.answer, options.deadline);
+    if (granted === null || granted <= wanted) return err(statusError(first.value.answer, "read"));
+    this.#ttlMinMs = granted;
+    this.#log.warning(
+      `Consul refuses a session TTL of ${wanted / 1000} s; using its minimum of ${granted / 1000} s: ` +
+        `a lost session ends after ${(granted * TTL_FACTOR) / 1000} s instead of ${(wanted * TTL_FACTOR) / 1000} s (session_ttl_min)`,
+    );
+    const second = await this.#create(options, granted);
+    if (!second.ok) return second;
+    return second.value.kind === "created" ? ok(second.value.session) : err(statusError(second.value.answer, "read"));
+  }
+
+  async renew(id: string, options: RequestOptions): Promise<Result<Session, StoreError>> {
+    const answer = await this.#http.request({
+      method: "PUT",
+      path: `/v1/session/renew/${encodeURIComponent(id)}`,
+      query: this.#dc(),
+      ...options,
+    });
+    if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+    if (answer.value.status === 404 || saysSessionGone(answer.value.text)) return err({ kind: "session-gone", session: id });
+    if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
+    const session = this.#read(answer.value.text);
+    return session === undefined || session === null ? err(unreadable("the renewal was answered", "write")) : ok(session);
+  }
+
+  async info(id: string, options: RequestOptions): Promise<Result<Session | null, StoreError>> {
+    const query = { ...this.#dc(), consistent: "" };
+    const answer = await this.#http.request({ method: "GET", path: `/v1/session/info/${encodeURIComponent(id)}`, query, ...options });
+    if (!answer.ok) return err(noAnswerError(answer.error, "read"));
+    if (saysSessionGone(answer.value.text)) return ok(null);
+    if (answer.value.status !== 200) return err(statusError(answer.value, "read"));
+    const session = this.#read(answer.value.text);
+    return session === undefined ? err(unreadable("the session was described", "read")) : ok(session);
+  }
+
+  async close(id: string, options: RequestOptions): Promise<Result<null, StoreError>> {
+    const answer = await this.#http.request({
+      method: "PUT",
+      path: `/v1/session/destroy/${encodeURIComponent(id)}`,
+      query: this.#dc(),
+      ...options,
+    });
+    if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+    if (answer.value.status === 200 || saysSessionGone(answer.value.text)) return ok(null);
+    return err(statusError(answer.value, "write"));
+  }
+
+  async #create(
+    options: RequestOptions & { readonly name: string },
+    ttl: Ms,
+  ): Promise<Result<{ kind: "created"; session: Session } | { kind: "refused"; answer: HttpAnswer }, StoreError>> {
+    const { checks } = this.#http.config;
+    const body = JSON.stringify(sessionBody({ name: options.name, ttl, checks }));
+    const answer = await this.#http.request({
+      method: "PUT",
+      path: "/v1/session/create",
+      query: this.#dc(),
+      body,
+      deadline: options.deadline,
+    });
+    if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+    if (answer.value.status === 500 && /Invalid Session TTL/i.test(answer.value.text)) return ok({ kind: "refused", answer: answer.value });
+    // "Missing check", "Check … is in critical state": refused before anything was written.
+    if (answer.value.status === 500 && /Missing check|critical state/i.test(answer.value.text))
+      return err(statusError(answer.value, "read"));
+    if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
+    const created = parseJson(CreatedSession, answer.value.text);
+    if (created === null) return err(unreadable("the new session was answered", "write"));
+    if (checks.length > 0) await this.#verifyChecks(created.ID, options.deadline);
+    return ok({ kind: "created", session: { id: created.ID, promisedMs: ms(ttl * TTL_FACTOR), place: this.#node } });
+  }
+
+  /** The server's own words, or else the agent's configuration: the larger of the two where both are known. */
+  async #lowestTtl(refusal: HttpAnswer, deadline: Ms): Promise<Ms | null> {
+    const spoken = /must be between \[([^=\]]+)=/.exec(refusal.text)?.[1];
+    const fromServer = spoken === undefined ? null : parseDuration(spoken);
+    const answer: Result<HttpAnswer, NoAnswer> = await this.#http.request({ method: "GET", path: "/v1/agent/self", deadline });
+    const self = answer.ok && answer.value.status === 200 ? parseJson(AgentSelf, answer.value.text) : null;
+    const fromAgent = self === null ? null : parseDuration(self.DebugConfig.SessionTTLMin);
+    if (fromServer === null || fromAgent === null) return fromServer ?? fromAgent;
+    return ms(Math.max(fromServer, fromAgent));
+  }
+
+  /** Consul's rules for binding checks are full of traps: what was really bound is looked up, and said where it differs. */
+  async #verifyChecks(id: string, deadline: Ms): Promise<void> {
+    const answer = await this.#http.request({ method: "GET", path: `/v1/session/info/${id}`, query: this.#dc(), deadline });
+    const wanted = [...this.#http.config.checks].sort();
+    const described = answer.ok && answer.value.status === 200 ? parseJson(SessionList, answer.value.text)?.[0] : undefined;
+    if (described === undefined) {
+      this.#log.warning(`the checks bound to session ${id} could not be looked up`);
+      return;
+    }
+    this.#node = described.Node;
+    const bound = [...(described.NodeChecks ?? [])].sort();
+    if (bound.join() === wanted.join()) return;
+    this.#log.warning(`session ${id} is bound to the checks [${bound.join(", ")}] instead of [${wanted.join(", ")}]`);
+  }
+
+  /** Undefined: not Consul's form; null: no such session. */
+  #read(text: string): Session | null | undefined {
+    const list = parseJson(SessionList, text);
+    if (list === null) return undefined;
+    const first = list[0];
+    if (first === undefined) return null;
+    const ttl = parseDuration(first.TTL);
+    this.#node = first.Node;
+    return { id: first.ID, promisedMs: ms((ttl ?? 0) * TTL_FACTOR), place: first.Node };
+  }
+
+  #dc(): Readonly<Record<string, string | undefined>> {
+    return { dc: this.#http.config.dc ?? undefined };
+  }
+}
+
+/**
+ * The body of `PUT /v1/session/create`. `Checks: []` is sent: left out, it means serfHealth. With checks both lists are
+ * sent: `Checks` alone would bind serfHealth beside them, and an empty `NodeChecks` would bind nothing at all.
+ */
+export function sessionBody(wanted: {
+  readonly name: string;
+  readonly ttl: Ms;
+  readonly checks: readonly string[];
+}): Readonly<Record<string, unknown>> {
+  const checks = wanted.checks.length === 0 ? { Checks: [] } : { Checks: wanted.checks, NodeChecks: wanted.checks };
+  return { Name: wanted.name, Behavior: "delete", LockDelay: LOCK_DELAY, TTL: `${wanted.ttl / 1000}s`, ...checks };
+}
