@@ -12,7 +12,7 @@ import { findPostgres } from "./programs.ts";
 import { describeRun, type Invocation } from "./report.ts";
 import { bringUp, claimRun, resumeRun, type Started, type Surroundings } from "./start.ts";
 import { type QuickstartState, readState, writeState } from "./state.ts";
-import { livingForeground, markOfRun, recordedProcesses, stopQuickstart } from "./stop.ts";
+import { endLeftovers, livingForeground, markOfRun, recordedProcesses, stopQuickstart } from "./stop.ts";
 
 /** 0 done, 1 failed or nothing there, 2 usage, 130 interrupted. */
 export type QuickstartExit = number;
@@ -91,8 +91,15 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
   if (left !== null && left.phase === "running" && recordedProcesses(left).some(isAlive))
     return attach({ surroundings, run: left, command, invocation });
 
+  if (left !== null && command.nodes !== null && command.nodes !== left.nodes.length) {
+    throw new Error(
+      `the data kept in ${paths.folder} is that of ${left.nodes.length} nodes; remove it first: ${invocation.program}${invocation.folderOption} stop`,
+    );
+  }
+
   let ours = false;
   try {
+    if (left !== null) await endLeftovers(paths, left);
     const run = left === null ? await claimRun(surroundings, command) : await resumeRun(surroundings, left);
     ours = true;
     if (left !== null) say(`starting again on the data in ${paths.folder}`);
@@ -103,13 +110,14 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
       writeState(paths.folder, { ...started.state, foreground: null });
       return 0;
     }
-    console.log("\nRunning until Ctrl-C, which stops everything and removes the data.");
+    const fate = started.state.keep ? "keeps the data, as it was kept before" : "removes the data";
+    console.log(`\nRunning until Ctrl-C, which stops everything and ${fate}.`);
     await stayUntil(interrupted.signal, started, say);
-    await stopQuickstart({ paths, data: left === null ? "removed" : "kept", say });
+    await stopQuickstart({ paths, data: "recorded", say });
     return 0;
   } catch (error) {
     if (!interrupted.signal.aborted) console.error(`quickstart: ${(error as Error).message}`);
-    if (ours) await stopQuickstart({ paths, data: left === null ? "removed" : "kept", say });
+    if (ours) await stopQuickstart({ paths, data: "recorded", say });
     return interrupted.signal.aborted ? 130 : 1;
   }
 }

@@ -36,33 +36,42 @@ export function livingForeground(state: QuickstartState): ProcessId | null {
  */
 export async function stopQuickstart(options: {
   readonly paths: QuickstartPaths;
-  readonly data: "removed" | "kept";
+  /** `recorded`: as the state file says by then; another process may have written its wish there. */
+  readonly data: "removed" | "kept" | "recorded";
   readonly say: (line: string) => void;
 }): Promise<void> {
   const { paths, say } = options;
   const found = readState(paths.folder);
   if (found === null) return;
-  const state: QuickstartState = { ...found, keep: found.keep || options.data === "kept" };
+  const state: QuickstartState = { ...found, keep: options.data === "recorded" ? found.keep : options.data === "kept" };
   const watcher = livingForeground(state);
   if (watcher !== null) {
     writeState(paths.folder, state);
     say(`asking the quickstart in the foreground (process ${watcher.pid}) to stop`);
     signalProcess(watcher, "SIGTERM");
     await waitUntilGone([watcher], foregroundWithinMs);
-    if (readState(paths.folder)?.phase === undefined || (state.keep && readState(paths.folder)?.phase === "stopped")) return;
+    const after = readState(paths.folder);
+    if (after === null || (state.keep && after.phase === "stopped")) return;
     await killRun([watcher], null);
   }
   await stopServers(paths, state, say);
   const left = await killRun(recordedProcesses(state), markOfRun(paths, state));
-  if (left.length > 0) throw new Error(`these processes could not be ended: ${left.map((entry) => entry.pid).join(", ")}`);
+  if (left.length > 0) throw cannotEnd(left);
   if (state.keep && state.phase !== "starting") {
     const nodes = state.nodes.map((node) => ({ ...node, process: null }));
     writeState(paths.folder, { ...state, nodes, consul: { ...state.consul, process: null }, foreground: null, phase: "stopped" });
     say(`stopped; the data is kept in ${paths.folder}`);
   } else {
     removeFolders(paths);
-    say(`stopped; the data is removed`);
+    say("stopped; the data is removed");
   }
+}
+
+/** Ends what a run left behind whose supervisors are all gone, so that it can start again on its data. Throws Error when it cannot. */
+export async function endLeftovers(paths: QuickstartPaths, state: QuickstartState): Promise<void> {
+  await killServers(paths, state, null);
+  const left = await killRun(recordedProcesses(state), markOfRun(paths, state));
+  if (left.length > 0) throw cannotEnd(left);
 }
 
 /** Replicas first and the leader last, so that stopping everything is not a row of failovers; then the store. */
@@ -101,4 +110,8 @@ async function killServers(paths: QuickstartPaths, state: QuickstartState, consu
   const left = membersOf([], markOfRun(paths, state)).filter((entry) => entry.pid !== consul?.pid);
   for (const entry of left) signalProcess(entry, "SIGINT");
   await waitUntilGone(left, 5_000);
+}
+
+function cannotEnd(left: readonly ProcessId[]): Error {
+  return new Error(`these processes could not be ended: ${left.map((entry) => entry.pid).join(", ")}`);
 }
