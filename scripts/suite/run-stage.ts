@@ -1,0 +1,106 @@
+// Owns running one stage: its own process group, its output passed on, its counts read, and nothing of it left when it
+// returns. It must not decide what the stages are.
+
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { killRun, type RunMark } from "../../lib/cli/quickstart/processes.ts";
+import type { Stage } from "./stages.ts";
+
+export interface StageResult {
+  readonly stage: Stage;
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly seconds: number;
+  /** Last line of its output; the simulator's summary. */
+  readonly lastLine: string;
+  /** Why it failed, where its own output does not say so. */
+  readonly remark: string | null;
+}
+
+export interface StageRun {
+  readonly product: string;
+  /** Where the stage's temporary files go; removed by the caller. */
+  readonly temporary: string;
+  readonly mark: RunMark;
+  readonly signal: AbortSignal;
+  readonly withinMs: number;
+}
+
+/** Runs it to its end, its time limit, or the signal; always leaves no process behind. */
+export async function runStage(stage: Stage, run: StageRun): Promise<StageResult> {
+  const report = join(run.temporary, "report.xml");
+  rmSync(report, { force: true });
+  const begin = performance.now();
+  const { status, lastLine } = await runProgram(stage, run, report);
+  const left = await killRun([], run.mark);
+  const counts =
+    stage.kind === "tests" && existsSync(report) ? countsOf(readFileSync(report, "utf8")) : { passed: 0, failed: 0, skipped: 0 };
+  const remark =
+    status === "late"
+      ? `not finished after ${Math.round(run.withinMs / 1000)} s`
+      : left.length > 0
+        ? `left processes that cannot be ended`
+        : null;
+  const good = status === 0 && remark === null;
+  const passed = stage.kind === "one" ? (good ? 1 : 0) : counts.passed;
+  // A crash, or a file that cannot be loaded, is one failure even where no test failed.
+  const failed = good ? counts.failed : Math.max(counts.failed, 1);
+  return { stage, passed, failed, skipped: counts.skipped, seconds: (performance.now() - begin) / 1000, lastLine, remark };
+}
+
+async function runProgram(
+  stage: Stage,
+  run: StageRun,
+  report: string,
+): Promise<{ readonly status: number | "late"; readonly lastLine: string }> {
+  const [name, ...args] = stage.command;
+  const program = name === "bun" ? process.execPath : join(run.product, "node_modules/.bin", name);
+  const reporting = stage.kind === "tests" ? ["--reporter=junit", `--reporter-outfile=${report}`] : [];
+  const [markName = "", markValue = ""] = run.mark.environment.split("=");
+  const child = spawn(program, stage.kind === "tests" ? [...args.slice(0, 1), ...reporting, ...args.slice(1)] : args, {
+    cwd: run.product,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, TMPDIR: run.temporary, [markName]: markValue },
+  });
+  let lastLine = "";
+  child.stdout?.on("data", (data: Buffer) => {
+    process.stdout.write(data);
+    lastLine = data.toString().trimEnd().split("\n").at(-1) ?? lastLine;
+  });
+  child.stderr?.on("data", (data: Buffer) => process.stderr.write(data));
+  const late = AbortSignal.timeout(run.withinMs);
+  const stop = AbortSignal.any([run.signal, late]);
+  const end = () => {
+    if (child.pid !== undefined) killGroup(child.pid);
+  };
+  stop.addEventListener("abort", end, { once: true });
+  const status = await new Promise<number>((resolve) => {
+    child.once("error", (error) => {
+      console.error(`${program}: ${error.message}`);
+      resolve(127);
+    });
+    child.once("exit", (code) => resolve(code ?? 128));
+  });
+  stop.removeEventListener("abort", end);
+  return { status: late.aborted ? "late" : status, lastLine };
+}
+
+/** The group is ours: its leader was started here as one. */
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Counts of a JUnit report as `bun test` writes it: the attributes of its outermost element. */
+export function countsOf(report: string): { readonly passed: number; readonly failed: number; readonly skipped: number } {
+  const head = /<testsuites\b[^>]*>/.exec(report)?.[0] ?? "";
+  const count = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
+  const [all, failed, skipped] = [count("tests"), count("failures"), count("skipped")];
+  return { passed: all - failed - skipped, failed, skipped };
+}

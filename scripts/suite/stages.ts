@@ -1,0 +1,64 @@
+// Owns what the two tiers of tests consist of: an ordered list of stages. Pure but for a look at which files exist.
+
+import { existsSync, readdirSync } from "node:fs";
+import { join, relative } from "node:path";
+
+export type Tier = "default" | "full";
+
+/** One program to run. `tests`: it writes a report with counts; `one`: its exit status counts as one test. */
+export interface Stage {
+  readonly name: string;
+  readonly kind: "tests" | "one";
+  /** What follows `bun`, or a program of node_modules/.bin. */
+  readonly command: readonly [string, ...string[]];
+  /** Seeds that the stage simulates; 0 for other stages. */
+  readonly seeds: number;
+}
+
+export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
+
+/** Folders whose files share one process: they start nothing that could outlive them. */
+const quick = ["unit", "scenarios"];
+/** Folders whose files get a process each, so that what one leaves behind is found and ended before the next. */
+const alone: Readonly<Record<Tier, readonly string[]>> = {
+  default: ["conformance", "simulation", "integration"],
+  full: ["conformance", "simulation", "integration", "full"],
+};
+/** A test without a limit of its own must not hang the tier. */
+const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;
+
+/** The stages of a tier; with a pattern only the test files whose path contains it. */
+export function stagesOf(product: string, options: { readonly tier: Tier; readonly only: string | null }): readonly Stage[] {
+  const { tier, only } = options;
+  const matching = (folder: string) => testFiles(product, folder).filter((file) => only === null || file.includes(only));
+  const tests = [
+    ...quick.flatMap((folder) => {
+      const files = matching(folder);
+      return files.length === 0 ? [] : [testStage(`test/${folder}`, files, testTimeoutMs.quick)];
+    }),
+    ...alone[tier].flatMap((folder) => matching(folder).map((file) => testStage(file, [file], testTimeoutMs.alone))),
+  ];
+  if (only !== null) return tests;
+  const checks: Stage[] = [
+    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0 },
+    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0 },
+  ];
+  const seeds = seedsOf[tier];
+  const simulate: Stage[] = existsSync(join(product, "scripts/simulate.ts"))
+    ? [{ name: `${seeds} simulated seeds`, kind: "one", command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds)], seeds }]
+    : [];
+  return [...checks, ...tests, ...simulate];
+}
+
+function testStage(name: string, files: readonly string[], timeoutMs: number): Stage {
+  return { name, kind: "tests", command: ["bun", "test", "--timeout", String(timeoutMs), ...files.map((file) => `./${file}`)], seeds: 0 };
+}
+
+function testFiles(product: string, folder: string): readonly string[] {
+  const top = join(product, "test", folder);
+  if (!existsSync(top)) return [];
+  return readdirSync(top, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".test.ts"))
+    .map((entry) => relative(product, join(entry.parentPath, entry.name)))
+    .sort();
+}

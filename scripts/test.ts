@@ -1,0 +1,105 @@
+// Owns the order of a test run, its time limit, its last line and its clean-up. What the stages are is in suite/stages.ts.
+
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { killRun, type RunMark } from "../lib/cli/quickstart/processes.ts";
+import { writeEvidence } from "./suite/evidence.ts";
+import { readableTree } from "./suite/readable-tree.ts";
+import { runStage, type StageResult } from "./suite/run-stage.ts";
+import { stagesOf, type Tier } from "./suite/stages.ts";
+
+const usage = `usage: scripts/test [--full] [--only PATTERN]
+
+  (nothing)       the default tier: format, lint, types, and all tests but the long ones
+  --full          the long tier as well; writes its summary to docs/evidence/
+  --only PATTERN  only the test files whose path contains PATTERN, e.g. --only unit/model
+
+The last line is "N passed, N failed"; exit status 0 when nothing failed, 1 otherwise, 2 for a wrong call.`;
+
+/** A tier that takes longer is broken: it is ended, and the stage that ran counts as failed. */
+const tierWithinMs: Readonly<Record<Tier, number>> = { default: 15 * 60_000, full: 4 * 3_600_000 };
+
+interface Options {
+  readonly tier: Tier;
+  readonly only: string | null;
+}
+
+function parse(words: readonly string[]): Options | null {
+  try {
+    const { values } = parseArgs({
+      args: [...words],
+      options: { full: { type: "boolean" }, only: { type: "string" }, help: { type: "boolean", short: "h" } },
+    });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    return { tier: values.full || (values.only?.includes("full") ?? false) ? "full" : "default", only: values.only ?? null };
+  } catch (error) {
+    console.error(`scripts/test: ${(error as Error).message}\n${usage}`);
+    return null;
+  }
+}
+
+async function main(options: Options): Promise<number> {
+  const product = resolve(import.meta.dir, "..");
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort());
+  const temporary = mkdtempSync(join(tmpdir(), "matriarch-test."));
+  // The server user passes through to folders of its own.
+  chmodSync(temporary, 0o711);
+  const mark: RunMark = { environment: `MATRIARCH_TEST_RUN=${randomBytes(8).toString("hex")}`, folder: temporary };
+  const begunAt = new Date();
+  const begin = performance.now();
+  const results: StageResult[] = [];
+  try {
+    const tree = readableTree(product, temporary);
+    for (const stage of stagesOf(product, options)) {
+      const withinMs = begin + tierWithinMs[options.tier] - performance.now();
+      if (interrupted.signal.aborted) break;
+      if (withinMs <= 0) {
+        results.push({ stage, passed: 0, failed: 1, skipped: 0, seconds: 0, lastLine: "", remark: "not begun: the tier's time is up" });
+        continue;
+      }
+      console.log(`\n── ${stage.name}`);
+      const where = stage.kind === "tests" ? tree : product;
+      results.push(await runStage(stage, { product: where, temporary, mark, signal: interrupted.signal, withinMs }));
+    }
+  } finally {
+    await killRun([], mark);
+    rmSync(temporary, { recursive: true, force: true });
+  }
+  if (interrupted.signal.aborted) {
+    console.error("interrupted");
+    return 130;
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  summarize(results, seconds);
+  if (options.tier === "full" && options.only === null)
+    console.log(`summary written to ${writeEvidence(product, { results, seconds, begunAt })}`);
+  const sum = (pick: (result: StageResult) => number) => results.reduce((total, result) => total + pick(result), 0);
+  const failed = sum((result) => result.failed);
+  const passed = sum((result) => result.passed);
+  if (passed + failed === 0) console.error(`no test matches ${options.only}`);
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed > 0 || passed === 0 ? 1 : 0;
+}
+
+function summarize(results: readonly StageResult[], seconds: number): void {
+  console.log(`\n── summary (${Math.round(seconds)} s)`);
+  for (const { stage, passed, failed, skipped, seconds: took, remark } of results) {
+    const parts = [
+      `${passed} passed`,
+      `${failed} failed`,
+      ...(skipped > 0 ? [`${skipped} skipped`] : []),
+      ...(remark === null ? [] : [remark]),
+    ];
+    console.log(`${failed > 0 ? "FAIL" : "ok  "} ${stage.name.padEnd(46)} ${took.toFixed(1).padStart(6)} s  ${parts.join(", ")}`);
+  }
+}
+
+const options = parse(process.argv.slice(2));
+process.exit(options === null ? 2 : await main(options));
