@@ -1,0 +1,204 @@
+// Owns one kept connection to a PostgreSQL server: opened where needed, every statement under a deadline, errors as
+// values. It knows how to reach a server, not what to ask it. No error of it holds a password.
+
+import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { SQL } from "bun";
+import type { Clock } from "../model/clock.ts";
+import type { PostgresError } from "../model/errors.ts";
+import type { PostgresqlConfig, PostgresUser } from "../model/node-config.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import type { Ms } from "../model/units.ts";
+import type { PostmasterPidFile } from "./data-directory.ts";
+
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Where a server is and who we are there. */
+export interface Endpoint {
+  readonly at: { readonly kind: "unix"; readonly directory: string } | { readonly kind: "tcp"; readonly host: string };
+  readonly port: number;
+  readonly user: PostgresUser;
+  readonly database: string;
+}
+
+export const APPLICATION_NAME = "matriarch";
+/** Beyond every deadline of ours: Bun's own limit must not come first, and 0 would mean the default. */
+const CONNECT_TIMEOUT_SECONDS = 600;
+/** SQLSTATE classes and codes that say "not now" rather than "your statement is wrong". */
+const UNREACHABLE_SQLSTATES = /^(08|28|57P0[1-5]|53300|3D000)/;
+
+export class Connection {
+  readonly #clock: Clock;
+  readonly #endpoint: () => Promise<Endpoint | null>;
+  #client: { readonly sql: SQL; readonly key: string } | null = null;
+  /** The endpoint for which the server has said that it does no TLS although the mode would prefer it. */
+  #plainFor: string | null = null;
+
+  /** `endpoint` is asked before each statement: it changes with the server's settings; null = nothing runs. */
+  constructor(options: { readonly clock: Clock; readonly endpoint: () => Promise<Endpoint | null> }) {
+    this.#clock = options.clock;
+    this.#endpoint = options.endpoint;
+  }
+
+  /**
+   * Runs one statement. At the deadline the connection is dropped (the next statement opens another), so nothing that
+   * was given up arrives later. Errors: unreachable (cannot connect, starting up, shutting down, login refused, the
+   * connection ended), timeout, failed (message with SQLSTATE).
+   */
+  async query(text: string, values: readonly unknown[], deadline: Ms): Promise<Result<readonly Row[], PostgresError>> {
+    const endpoint = await this.#endpoint();
+    if (endpoint === null) return err({ kind: "unreachable", message: "no PostgreSQL is running here" });
+    const first = await this.#attempt(endpoint, text, values, deadline);
+    if (first.ok || first.error.code !== "ERR_POSTGRES_TLS_NOT_AVAILABLE" || !isTlsOptional(endpoint)) return withoutCode(first);
+    this.#plainFor = endpointKey(endpoint);
+    this.drop();
+    return withoutCode(await this.#attempt(endpoint, text, values, deadline));
+  }
+
+  /** Ends the connection at once, whatever runs on it; the next statement opens another. */
+  drop(): void {
+    const client = this.#client;
+    this.#client = null;
+    if (client !== null) void closeNow(client.sql);
+  }
+
+  async close(): Promise<void> {
+    const client = this.#client;
+    this.#client = null;
+    if (client !== null) await closeNow(client.sql);
+  }
+
+  async #attempt(
+    endpoint: Endpoint,
+    text: string,
+    values: readonly unknown[],
+    deadline: Ms,
+  ): Promise<Result<readonly Row[], PostgresError & { readonly code: string | null }>> {
+    const remaining = deadline - this.#clock.now();
+    if (remaining <= 0) return err({ kind: "timeout", message: "no time was left to ask PostgreSQL", code: null });
+    let sql: SQL;
+    try {
+      sql = this.#open(endpoint);
+    } catch (error) {
+      return err({ kind: "failed", message: `cannot prepare the connection: ${messageOf(error)}`, code: null });
+    }
+    let timer: ReturnType<typeof setTimeout> | null = null;
+    const expired = new Promise<"expired">((resolve) => {
+      timer = setTimeout(resolve, remaining, "expired");
+    });
+    const answer = sql.unsafe(text, [...values]).then(
+      (rows: readonly Row[]) => ok(rows),
+      (error: unknown) => err(describe(error)),
+    );
+    const outcome = await Promise.race([answer, expired]);
+    if (timer !== null) clearTimeout(timer);
+    if (outcome !== "expired") return outcome;
+    if (this.#client?.sql === sql) this.drop();
+    return err({ kind: "timeout", message: `PostgreSQL did not answer within ${Math.round(remaining)} ms`, code: null });
+  }
+
+  #open(endpoint: Endpoint): SQL {
+    const key = endpointKey(endpoint);
+    if (this.#client !== null && this.#client.key === key) return this.#client.sql;
+    this.drop();
+    const sql = new SQL(clientOptions(endpoint, this.#plainFor === key));
+    this.#client = { sql, key };
+    return sql;
+  }
+}
+
+/** How to reach the local server: over the socket it really made, where so configured; else where it really listens. */
+export function localEndpoint(config: PostgresqlConfig, pidFile: PostmasterPidFile): Endpoint {
+  const port = pidFile.port ?? config.port;
+  const common = { port, user: config.superuser, database: "postgres" };
+  if (config.useUnixSocket && pidFile.socketDirectory !== null) {
+    return { ...common, at: { kind: "unix", directory: pidFile.socketDirectory } };
+  }
+  return { ...common, at: { kind: "tcp", host: reachableHost(pidFile.listenAddress ?? config.listenHosts[0] ?? "localhost") } };
+}
+
+/** A wildcard to listen on is not an address to connect to. */
+function reachableHost(listenAddress: string): string {
+  if (listenAddress === "*" || listenAddress === "0.0.0.0") return "127.0.0.1";
+  return listenAddress === "::" ? "::1" : listenAddress;
+}
+
+function clientOptions(endpoint: Endpoint, plain: boolean): Bun.SQL.Options {
+  const { user, at } = endpoint;
+  const tls = at.kind === "unix" || plain ? null : tlsOptions(user);
+  const channelBinding = user.options["channel_binding"];
+  return {
+    adapter: "postgres",
+    // A URL of our own keeps DATABASE_URL and its like out of it; the options below win over it. The mode stands in
+    // it because an options object alone means at least "require".
+    url: `postgres://localhost/?sslmode=${tls?.mode ?? "disable"}`,
+    ...(at.kind === "unix" ? { path: `${at.directory}/.s.PGSQL.${endpoint.port}` } : { hostname: at.host }),
+    ...(tls === null || tls.files === null ? {} : { tls: tls.files }),
+    ...(channelBinding === "prefer" || channelBinding === "require" || channelBinding === "disable" ? { channelBinding } : {}),
+    port: endpoint.port,
+    username: user.username ?? userInfo().username,
+    password: user.password ?? "",
+    database: endpoint.database,
+    max: 1,
+    connectionTimeout: CONNECT_TIMEOUT_SECONDS,
+    connection: {
+      application_name: APPLICATION_NAME,
+      // Our own statements neither wait for a synchronous standby nor meet a function of somebody else's schema.
+      synchronous_commit: "local",
+      search_path: "pg_catalog",
+    },
+  };
+}
+
+/** libpq's options as Bun has them; sslcrl, sslnegotiation and gssencmode have no counterpart and are not used. */
+function tlsOptions(user: PostgresUser): { readonly mode: string; readonly files: Bun.SQL.TLSOptions | null } {
+  const { options } = user;
+  const rootFile = options["sslrootcert"];
+  const asked = options["sslmode"] ?? (rootFile === "system" ? "verify-full" : "prefer");
+  // libpq: `require` with a root certificate verifies as verify-ca does.
+  const mode = asked === "require" && rootFile !== undefined ? "verify-ca" : asked;
+  if (mode === "disable") return { mode, files: null };
+  const files: Bun.SQL.TLSOptions = {
+    ...(mode.startsWith("verify-") && rootFile !== undefined && rootFile !== "system" ? { ca: readFileSync(rootFile) } : {}),
+    ...(options["sslcert"] === undefined ? {} : { cert: readFileSync(options["sslcert"]) }),
+    ...(options["sslkey"] === undefined ? {} : { key: readFileSync(options["sslkey"]) }),
+    ...(options["sslpassword"] === undefined ? {} : { passphrase: options["sslpassword"] }),
+  };
+  return { mode, files: Object.keys(files).length === 0 ? null : files };
+}
+
+function isTlsOptional(endpoint: Endpoint): boolean {
+  return ["prefer", "allow"].includes(endpoint.user.options["sslmode"] ?? "prefer");
+}
+
+/** Tells whether a kept client still fits; it stays in memory only, because the password is part of it. */
+function endpointKey(endpoint: Endpoint): string {
+  return JSON.stringify(endpoint);
+}
+
+function describe(error: unknown): PostgresError & { readonly code: string | null } {
+  const message = messageOf(error);
+  if (!(error instanceof SQL.PostgresError)) return { kind: "unreachable", message, code: null };
+  const sqlState = error.errno;
+  if (sqlState === undefined) return { kind: "unreachable", message, code: error.code };
+  if (UNREACHABLE_SQLSTATES.test(sqlState)) return { kind: "unreachable", message, code: error.code };
+  return { kind: "failed", message: `${message} (SQLSTATE ${sqlState})`, code: error.code };
+}
+
+function withoutCode(
+  result: Result<readonly Row[], PostgresError & { readonly code: string | null }>,
+): Result<readonly Row[], PostgresError> {
+  return result.ok ? result : err({ kind: result.error.kind, message: result.error.message });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function closeNow(sql: SQL): Promise<void> {
+  try {
+    await sql.close({ timeout: 0 });
+  } catch {
+    // It was closing or broken already: exactly what was wanted.
+  }
+}

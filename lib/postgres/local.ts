@@ -1,0 +1,302 @@
+// Owns nothing but the composition: the Postgresql interface over a real server, each method handed to the file that does
+// the work. It decides nothing, and it never runs as root (the server refuses that by itself).
+
+import type { Clock } from "../model/clock.ts";
+import type { ConfigFault, PostgresError } from "../model/errors.ts";
+import type { Log } from "../model/log.ts";
+import type { PendingRestartReason } from "../model/member.ts";
+import type { PostgresqlConfig } from "../model/node-config.ts";
+import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { cloneReplica } from "./basebackup.ts";
+import { bootstrapCluster } from "./bootstrap.ts";
+import { CallbackLanes } from "./callbacks.ts";
+import type { ConfigFilesRequest } from "./config-files.ts";
+import { Connection, type Endpoint, localEndpoint } from "./connection.ts";
+import { readControlData } from "./control-data.ts";
+import { inspectDataDirectory, inspectPostmaster, readPostmasterPid } from "./data-directory.ts";
+import { localEndOfWal } from "./end-of-wal.ts";
+import { runHook } from "./hooks.ts";
+import { parameterFaults } from "./parameter-check.ts";
+import { pollUntil } from "./poll.ts";
+import type { Postgresql, StartOptions } from "./postgresql.ts";
+import { Postmaster } from "./postmaster.ts";
+import { programPath } from "./programs.ts";
+import { promoteServer } from "./promote.ts";
+import { removeDataDirectory } from "./remove-data-directory.ts";
+import { crashRecover, rewindTo } from "./rewind.ts";
+import { ServerConfiguration } from "./server-configuration.ts";
+import { syncMemberSlots } from "./slots.ts";
+import { readStatus } from "./status.ts";
+import { stopServer } from "./stop.ts";
+import { readUpstreamHistory } from "./upstream.ts";
+
+/** One statement of ours on the local server, where the caller names no deadline. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+/** A start that nobody limits: crash recovery of a large server may take this long. */
+const BOOTSTRAP_START_TIMEOUT_MS = 300_000;
+const CONNECT_RETRY_MS = 10;
+
+export interface LocalPostgresqlOptions {
+  readonly config: PostgresqlConfig;
+  /** This member's name. */
+  readonly name: string;
+  readonly scope: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class LocalPostgresql implements Postgresql {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #dataDir: string;
+  readonly #postmaster: Postmaster;
+  /** For the status query alone, so that no other statement makes it wait. */
+  readonly #statusConnection: Connection;
+  readonly #connection: Connection;
+  readonly #configuration: ServerConfiguration;
+  readonly #callbacks = new CallbackLanes();
+
+  constructor(options: LocalPostgresqlOptions) {
+    const { config, clock, log, scope } = options;
+    this.#clock = clock;
+    this.#log = log;
+    this.#dataDir = config.dataDir;
+    this.#postmaster = new Postmaster({ dataDir: config.dataDir, clock, log });
+    this.#statusConnection = this.#newConnection();
+    this.#connection = this.#newConnection();
+    this.#configuration = new ServerConfiguration({
+      config,
+      scope,
+      memberName: options.name,
+      clock,
+      log,
+      connection: this.#connection,
+      postmaster: this.#postmaster,
+    });
+    // Backends may answer for a moment after their postmaster is dead; nothing of that is a status.
+    this.#postmaster.onExit(() => this.#dropConnections());
+  }
+
+  async inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess }> {
+    const [dataDirectory, process] = await Promise.all([inspectDataDirectory(this.#dataDir), inspectPostmaster(this.#dataDir)]);
+    return { dataDirectory, process };
+  }
+
+  async controlData(): Promise<Result<ControlData, PostgresError>> {
+    return await readControlData(this.#configuration.context.run, this.#clock, this.#dataDir);
+  }
+
+  async status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
+    return await readStatus(this.#statusConnection, this.#clock, deadline);
+  }
+
+  onPostmasterExit(listener: () => void): () => void {
+    return this.#postmaster.onExit(listener);
+  }
+
+  async start(options: StartOptions): Promise<Result<null, PostgresError>> {
+    const { dataDirectory } = await this.inspect();
+    if (dataDirectory.kind === "valid") return await this.#start(options, {});
+    return err({ kind: "refused", message: `cannot start PostgreSQL: the data directory is ${dataDirectory.kind}` });
+  }
+
+  async adopt(): Promise<Result<null, PostgresError>> {
+    const found = await this.#postmaster.adopt();
+    return found === null ? err({ kind: "failed", message: "no PostgreSQL is running to adopt" }) : ok(null);
+  }
+
+  async stop(options: Parameters<Postgresql["stop"]>[0]): Promise<Result<null, PostgresError>> {
+    if (options.checkpoint === true && options.mode === "fast") {
+      const done = await this.checkpoint(options.deadline);
+      if (!done.ok) this.#log.warning(`the checkpoint before the stop failed: ${done.error.message}`);
+    }
+    this.#dropConnections();
+    return await stopServer(
+      {
+        postmaster: this.#postmaster,
+        dataDir: this.#dataDir,
+        clock: this.#clock,
+        log: this.#log,
+        readControlData: () => this.controlData(),
+      },
+      options,
+    );
+  }
+
+  async promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Result<null, PostgresError>> {
+    const configuration = this.#configuration;
+    return await promoteServer(
+      {
+        connection: this.#connection,
+        clock: this.#clock,
+        log: this.#log,
+        detach: async (synchronousStandbyNames) => {
+          const part = { role: configuration.standbyRole, follow: null, synchronousStandbyNames };
+          const written = await configuration.write(part, options.deadline);
+          return written.ok ? ok(written.value.changed.length > 0) : written;
+        },
+        configurePrimary: async (synchronousStandbyNames) => {
+          const written = await configuration.change({ role: "primary", follow: null, synchronousStandbyNames }, this.#soon());
+          return written.ok ? ok(null) : written;
+        },
+        reload: () => configuration.reload(),
+      },
+      options,
+    );
+  }
+
+  async follow(target: FollowTarget | null): Promise<Result<null, PostgresError>> {
+    const deadline = this.#soon();
+    const written = await this.#configuration.change({ role: this.#configuration.standbyRole, follow: target }, deadline);
+    if (!written.ok) return written;
+    return await this.#configuration.untilInForce(written.value, ["primary_conninfo", "primary_slot_name"], deadline);
+  }
+
+  async bootstrap(options: Parameters<Postgresql["bootstrap"]>[0]): Promise<Result<null, PostgresError>> {
+    const start = (): Promise<Result<null, PostgresError>> =>
+      this.#start(
+        {
+          role: "primary",
+          follow: null,
+          synchronousStandbyNames: null,
+          deadline: ms(this.#clock.now() + BOOTSTRAP_START_TIMEOUT_MS),
+          signal: options.signal,
+        },
+        {},
+      );
+    return await bootstrapCluster(this.#configuration.context, { ...options, start });
+  }
+
+  async clone(options: Parameters<Postgresql["clone"]>[0]): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("clone")) ?? (await cloneReplica(this.#configuration.context, options));
+  }
+
+  async upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>> {
+    return await readUpstreamHistory(this.#configuration.context, source, deadline);
+  }
+
+  async rewind(options: Parameters<Postgresql["rewind"]>[0]): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("rewind")) ?? (await rewindTo(this.#configuration.context, options));
+  }
+
+  async crashRecover(signal: AbortSignal): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("crash recovery")) ?? (await crashRecover(this.#configuration.context, signal));
+  }
+
+  async localEndOfWal(): Promise<Result<{ readonly timeline: number; readonly lsn: bigint }, PostgresError>> {
+    const control = await this.controlData();
+    return control.ok ? await localEndOfWal(this.#configuration.context, control.value) : control;
+  }
+
+  async removeDataDirectory(): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("removal of the data directory")) ?? (await removeDataDirectory(this.#configuration.context));
+  }
+
+  async configure(
+    config: PostgresqlConfig,
+    options: { readonly role: "primary" | "replica" | "standby_leader" },
+  ): Promise<Result<PendingRestartReason, PostgresError>> {
+    return await this.#configuration.configure(config, options.role);
+  }
+
+  pendingRestart(): PendingRestartReason {
+    return this.#configuration.pendingRestart;
+  }
+
+  async faults(): Promise<readonly ConfigFault[]> {
+    return await parameterFaults(this.#configuration.context);
+  }
+
+  async setSynchronousStandbyNames(value: string, deadline: Ms): Promise<Result<null, PostgresError>> {
+    const written = await this.#configuration.change({ synchronousStandbyNames: value }, deadline);
+    if (!written.ok) return written;
+    return await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
+  }
+
+  async syncMemberSlots(options: {
+    readonly wanted: readonly string[];
+    readonly keep: readonly string[];
+  }): Promise<Result<readonly string[], PostgresError>> {
+    return await syncMemberSlots((text, values) => this.#connection.query(text, values ?? [], this.#soon()), options);
+  }
+
+  async checkpoint(deadline: Ms): Promise<Result<null, PostgresError>> {
+    // It may take minutes, so it does not stand in the way of other statements.
+    const connection = this.#newConnection();
+    try {
+      const done = await connection.query("CHECKPOINT", [], deadline);
+      return done.ok ? ok(null) : done;
+    } finally {
+      await connection.close();
+    }
+  }
+
+  callback(action: Parameters<Postgresql["callback"]>[0], role: string): void {
+    this.#callbacks.call(this.#configuration.context, action, role);
+  }
+
+  async hook(name: "pre_promote" | "before_stop", deadline: Ms): Promise<Result<null, PostgresError>> {
+    return await runHook(this.#configuration.context, name, deadline);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#statusConnection.close(), this.#connection.close(), this.#postmaster.close(), this.#callbacks.close()]);
+  }
+
+  async #start(options: StartOptions, extra: Partial<ConfigFilesRequest>): Promise<Result<null, PostgresError>> {
+    const running = await this.#refuseWhileRunning("start");
+    if (running !== null) return running;
+    const control = await this.controlData();
+    if (!control.ok) return control;
+    const role = options.role === "primary" ? "primary" : this.#configuration.standbyRole;
+    const { follow, synchronousStandbyNames } = options;
+    const written = await this.#configuration.prepareStart({ role, follow, synchronousStandbyNames }, control.value, extra);
+    if (!written.ok) return written;
+    const started = await this.#postmaster.launch({
+      program: programPath(this.#configuration.config, "postgres"),
+      args: written.value.serverArguments,
+      deadline: options.deadline,
+      signal: options.signal,
+    });
+    if (!started.ok) return started;
+    await this.#firstConnection(options);
+    return ok(null);
+  }
+
+  /** The server says that it is ready; what keeps us out after that (a password, pg_hba.conf) is in the log and in every status. */
+  async #firstConnection(options: StartOptions): Promise<void> {
+    const answer = await pollUntil(
+      { clock: this.#clock, deadline: options.deadline, intervalMs: CONNECT_RETRY_MS, signal: options.signal },
+      async () => {
+        const result = await this.#statusConnection.query("SELECT 1", [], options.deadline);
+        return result.ok || !/starting up/.test(result.error.message) ? result : null;
+      },
+    );
+    if (answer !== null && !answer.ok) this.#log.warning(`PostgreSQL is up, but we cannot connect: ${answer.error.message}`);
+  }
+
+  async #refuseWhileRunning(what: string): Promise<Result<null, PostgresError> | null> {
+    const running = await this.#postmaster.find();
+    return running === null ? null : err({ kind: "refused", message: `no ${what} while PostgreSQL runs (pid ${running.pid})` });
+  }
+
+  #newConnection(): Connection {
+    return new Connection({ clock: this.#clock, endpoint: () => this.#endpoint() });
+  }
+
+  async #endpoint(): Promise<Endpoint | null> {
+    const file = await readPostmasterPid(this.#dataDir);
+    return file === null ? null : localEndpoint(this.#configuration.config, file);
+  }
+
+  #dropConnections(): void {
+    this.#statusConnection.drop();
+    this.#connection.drop();
+  }
+
+  #soon(): Ms {
+    return ms(this.#clock.now() + STATEMENT_TIMEOUT_MS);
+  }
+}

@@ -1,0 +1,213 @@
+// Owns the postmaster process: finding, starting and watching it, and signals to it and to what it leaves behind.
+// It decides nothing about roles and writes no configuration file.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { type FSWatcher, watch } from "node:fs";
+import { dirname } from "node:path";
+import type { Clock } from "../model/clock.ts";
+import type { PostgresError } from "../model/errors.ts";
+import type { Log } from "../model/log.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { findPostmaster, readPostmasterPid } from "./data-directory.ts";
+import { ExitWatch, type WatchedProcess } from "./exit-watch.ts";
+import { pollUntil } from "./poll.ts";
+import { directoryIdentity, errorCode, isAlive, type ProcessFacts, sendSignal, serverProcesses } from "./processes.ts";
+import { serverEnvironment } from "./programs.ts";
+import { openStartupLog, type StartupLog, startupLogTail } from "./startup-log.ts";
+
+/** Orphans of a dead postmaster: SIGQUIT first, SIGKILL this much later. Their shared memory is lost anyway. */
+const ORPHAN_PATIENCE_MS = 300;
+const ORPHANS_GONE_MAX_MS = 5_000;
+/** How often postmaster.pid is looked at while a start is young, and later; changes are also announced by the kernel. */
+const START_POLL_MS = 5;
+const START_POLL_LATER_MS = 50;
+const START_YOUNG_MS = 3_000;
+
+export interface LaunchOptions {
+  /** Path of the server program. */
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly deadline: Ms;
+  readonly signal: AbortSignal;
+}
+
+export class Postmaster {
+  readonly #dataDir: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #listeners = new Set<() => void>();
+  readonly #exitWatch: ExitWatch;
+
+  constructor(options: { readonly dataDir: string; readonly clock: Clock; readonly log: Log }) {
+    this.#dataDir = options.dataDir;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#exitWatch = new ExitWatch({ log: options.log, onExit: () => this.#exited() });
+  }
+
+  /** The living postmaster of the data directory; null where there is none. */
+  async find(): Promise<ProcessFacts | null> {
+    return await findPostmaster(this.#dataDir);
+  }
+
+  /** Called once per exit of a postmaster that is watched. Returns the way to unsubscribe. */
+  onExit(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  /** Watches the running postmaster; null where none runs. Changes nothing. */
+  async adopt(): Promise<ProcessFacts | null> {
+    const found = await this.find();
+    if (found !== null) this.#exitWatch.watch(found);
+    return found;
+  }
+
+  /** Resolves when this process is gone; "later" at the deadline. Woken by the kernel, and it looks by itself now and then. */
+  async waitForExit(target: WatchedProcess, deadline: Ms): Promise<"gone" | "later"> {
+    const woken = new AbortController();
+    const unsubscribe = this.onExit(() => woken.abort());
+    this.#exitWatch.watch(target);
+    try {
+      while (isAlive(target)) {
+        if (this.#clock.now() >= deadline) return "later";
+        await this.#clock.sleepUntil(ms(Math.min(deadline, this.#clock.now() + 1_000)), woken.signal);
+        if (woken.signal.aborted) break;
+      }
+      return "gone";
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /** Sends a signal to the running postmaster; false where none runs. */
+  async signal(name: NodeJS.Signals): Promise<boolean> {
+    const found = await this.find();
+    return found !== null && sendSignal(found, name);
+  }
+
+  /** Every living server process of the data directory, the postmaster and orphans included. */
+  processes(): readonly ProcessFacts[] {
+    const directory = directoryIdentity(this.#dataDir);
+    return directory === null ? [] : serverProcesses(directory);
+  }
+
+  /**
+   * Starts the server in a session of its own, so that it outlives us, and resolves when postmaster.pid says that it
+   * accepts connections. Errors: refused (one runs already), failed (it ended; with the end of its log), timeout and
+   * cancelled (it goes on starting).
+   */
+  async launch(options: LaunchOptions): Promise<Result<ProcessFacts, PostgresError>> {
+    const running = await this.find();
+    if (running !== null) return err({ kind: "refused", message: `PostgreSQL runs already with pid ${running.pid}` });
+    if (!(await this.endOrphans())) return err({ kind: "failed", message: "processes of the former server do not end" });
+    let log: StartupLog;
+    try {
+      log = await openStartupLog(this.#dataDir);
+    } catch (error) {
+      if (errorCode(error) === null) throw error;
+      return err({ kind: "failed", message: `cannot write the server's log: ${String(error)}` });
+    }
+    try {
+      const child = spawn(options.program, [...options.args], {
+        detached: true,
+        stdio: ["ignore", log.file.fd, log.file.fd],
+        env: serverEnvironment(),
+        cwd: dirname(this.#dataDir),
+      });
+      child.unref();
+      return await this.#untilReady(child, options, log.offset);
+    } finally {
+      await log.file.close();
+    }
+  }
+
+  /** Ends backends that outlived their postmaster: a new one cannot start beside them. False where some do not end. */
+  async endOrphans(): Promise<boolean> {
+    const killAt = this.#clock.now() + ORPHAN_PATIENCE_MS;
+    let signalled = false;
+    const gone = await pollUntil({ clock: this.#clock, deadline: ms(this.#clock.now() + ORPHANS_GONE_MAX_MS), intervalMs: 5 }, () => {
+      const left = this.processes();
+      if (left.length === 0) return true;
+      const kill = this.#clock.now() >= killAt;
+      if (!signalled || kill) for (const orphan of left) sendSignal(orphan, kill ? "SIGKILL" : "SIGQUIT");
+      signalled = true;
+      return null;
+    });
+    return gone === true;
+  }
+
+  /** Ends the watch; the server runs on. */
+  async close(): Promise<void> {
+    this.#listeners.clear();
+    await this.#exitWatch.close();
+  }
+
+  async #untilReady(child: ChildProcess, options: LaunchOptions, logOffset: number): Promise<Result<ProcessFacts, PostgresError>> {
+    const startedAt = this.#clock.now();
+    let ended: string | null = null;
+    let wake: (() => void) | null = null;
+    child.on("error", (error) => {
+      ended = `cannot start ${options.program}: ${error.message}`;
+      wake?.();
+    });
+    child.on("exit", (code, signal) => {
+      ended = `PostgreSQL ended while starting (${signal ?? `exit status ${code}`})`;
+      wake?.();
+    });
+    const watcher = this.#watchDirectory(() => wake?.());
+    try {
+      for (;;) {
+        const ready = await this.#readyPostmaster();
+        if (ready !== null) return ok(ready);
+        if (ended !== null) return err({ kind: "failed", message: withTail(ended, await startupLogTail(this.#dataDir, logOffset)) });
+        if (options.signal.aborted)
+          return err({ kind: "cancelled", message: "the wait for PostgreSQL was given up; it is still starting" });
+        const now = this.#clock.now();
+        if (now >= options.deadline) return err({ kind: "timeout", message: "PostgreSQL is still starting" });
+        const pause = new AbortController();
+        wake = () => pause.abort();
+        const interval = now - startedAt < START_YOUNG_MS ? START_POLL_MS : START_POLL_LATER_MS;
+        await this.#clock.sleepUntil(ms(Math.min(options.deadline, now + interval)), AbortSignal.any([pause.signal, options.signal]));
+      }
+    } finally {
+      watcher?.close();
+      child.removeAllListeners();
+      // An error event without a listener would end this process.
+      child.on("error", () => undefined);
+    }
+  }
+
+  /** The postmaster once it accepts connections; starts to watch it as soon as it is there. */
+  async #readyPostmaster(): Promise<ProcessFacts | null> {
+    const found = await this.adopt();
+    if (found === null) return null;
+    const file = await readPostmasterPid(this.#dataDir);
+    return file?.pid === found.pid && file.status === "ready" ? found : null;
+  }
+
+  #watchDirectory(onChange: () => void): FSWatcher | null {
+    try {
+      const watcher = watch(this.#dataDir, (_event, name) => {
+        if (name === null || name === "postmaster.pid") onChange();
+      });
+      watcher.on("error", (error) => this.#log.debug(`watching ${this.#dataDir} ended: ${error.message}`));
+      return watcher;
+    } catch (error) {
+      // Out of inotify watches, for example: the timer alone does it, a few milliseconds later.
+      this.#log.debug(`cannot watch ${this.#dataDir}: ${String(error)}`);
+      return null;
+    }
+  }
+
+  #exited(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+function withTail(message: string, tail: string): string {
+  return tail === "" ? message : `${message}: ${tail}`;
+}

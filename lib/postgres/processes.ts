@@ -1,0 +1,129 @@
+// Owns what /proc says of processes: is this pid alive, is it the postmaster of THIS data directory, which processes
+// belong to it. It reads only and starts no child process. /proc is memory, so the reads are synchronous.
+
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { basename } from "node:path";
+
+export interface ProcessFacts {
+  readonly pid: number;
+  /** One letter of proc(5): R, S, D, T (stopped), t (traced), Z (zombie), X. */
+  readonly state: string;
+  readonly parentPid: number;
+  /** Clock ticks since boot at which it started: pid and startTicks together name a process for good. */
+  readonly startTicks: number;
+}
+
+/** Device and inode of a directory, so that links and other spellings of its path do not matter. */
+export interface DirectoryIdentity {
+  readonly device: number;
+  readonly inode: number;
+}
+
+/** Identity of an existing directory; null where there is none or it cannot be reached. */
+export function directoryIdentity(path: string): DirectoryIdentity | null {
+  const stats = attempt(() => statSync(path));
+  return stats === null ? null : { device: stats.dev, inode: stats.ino };
+}
+
+/** Facts of a living process; null where there is none. A zombie is dead: it counts as none. */
+export function readProcess(pid: number): ProcessFacts | null {
+  const text = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  if (text === null) return null;
+  const facts = parseProcessStat(text);
+  return facts === null || facts.state === "Z" || facts.state === "X" ? null : facts;
+}
+
+/** Parses /proc/PID/stat; null when the text has another form. The command name may hold spaces and brackets. */
+export function parseProcessStat(text: string): ProcessFacts | null {
+  const open = text.indexOf("(");
+  const close = text.lastIndexOf(")");
+  if (open < 0 || close < open) return null;
+  const pid = Number(text.slice(0, open));
+  const fields = text.slice(close + 2).split(" ");
+  const [state, parent] = fields;
+  const startTicks = Number(fields[19]);
+  if (state === undefined || !Number.isInteger(pid) || !Number.isInteger(startTicks)) return null;
+  return { pid, state, parentPid: Number(parent), startTicks };
+}
+
+export function isAlive(process: { readonly pid: number; readonly startTicks: number }): boolean {
+  return readProcess(process.pid)?.startTicks === process.startTicks;
+}
+
+/**
+ * The process if it is a postmaster that runs in this data directory. A pid that was reused by anything else, also by a
+ * backend or by a server of another directory, is null: the postmaster stands in its data directory and keeps its
+ * argv, its children call themselves `postgres: …`.
+ */
+export function postmasterAt(pid: number, directory: DirectoryIdentity): ProcessFacts | null {
+  if (pid === process.pid) return null;
+  const facts = readProcess(pid);
+  if (facts === null || !standsIn(pid, directory)) return null;
+  const [program] = commandLine(pid);
+  if (program === undefined || program === "" || program.startsWith("postgres:")) return null;
+  return isPostgresProgram(pid) ? facts : null;
+}
+
+/** The postmaster of this data directory found among all processes: for when postmaster.pid does not tell. */
+export function searchPostmaster(directory: DirectoryIdentity): ProcessFacts | null {
+  const processes = serverProcesses(directory);
+  const pids = new Set(processes.map((found) => found.pid));
+  // A child looks like its postmaster until it has set its own title.
+  const roots = processes.filter((found) => !pids.has(found.parentPid) && postmasterAt(found.pid, directory) !== null);
+  return roots[0] ?? null;
+}
+
+/** All living server processes (postmaster, backends, workers; orphans too) of this data directory. */
+export function serverProcesses(directory: DirectoryIdentity): readonly ProcessFacts[] {
+  const found: ProcessFacts[] = [];
+  for (const entry of attempt(() => readdirSync("/proc")) ?? []) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    // A person's shell or psql may stand in the same directory: only the server program itself counts.
+    if (!standsIn(pid, directory) || !isPostgresProgram(pid)) continue;
+    const facts = readProcess(pid);
+    if (facts !== null) found.push(facts);
+  }
+  return found;
+}
+
+/** Sends a signal to exactly this process; false where it is gone already. Throws where it is not ours to signal. */
+export function sendSignal(target: { readonly pid: number; readonly startTicks: number }, signal: NodeJS.Signals): boolean {
+  if (!isAlive(target)) return false;
+  try {
+    process.kill(target.pid, signal);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return false;
+    throw error;
+  }
+}
+
+export function errorCode(error: unknown): string | null {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
+}
+
+function standsIn(pid: number, directory: DirectoryIdentity): boolean {
+  const cwd = directoryIdentity(`/proc/${pid}/cwd`);
+  return cwd !== null && cwd.device === directory.device && cwd.inode === directory.inode;
+}
+
+function isPostgresProgram(pid: number): boolean {
+  const exe = attempt(() => readlinkSync(`/proc/${pid}/exe`));
+  // Replaced by an upgrade while it runs: the link then ends in " (deleted)".
+  return exe !== null && /^postgres/.test(basename(exe.replace(/ \(deleted\)$/, "")));
+}
+
+function commandLine(pid: number): readonly string[] {
+  return (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").split("\0");
+}
+
+/** A process may end between two reads, and another user's is closed to us: both mean "not there". */
+function attempt<T>(read: () => T): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (errorCode(error) === null) throw error;
+    return null;
+  }
+}

@@ -1,0 +1,176 @@
+// Owns what the running server's files are meant to say: role, source, synchronous standbys, and the configuration they
+// are made from. Writes files through config-files.ts, reloads, and waits until the server shows it. Decides no role.
+
+import type { Clock } from "../model/clock.ts";
+import type { PostgresError } from "../model/errors.ts";
+import type { Log } from "../model/log.ts";
+import type { PendingRestartReason } from "../model/member.ts";
+import type { PostgresqlConfig } from "../model/node-config.ts";
+import type { ControlData, FollowTarget } from "../model/postgres.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { type ConfigFilesRequest, type WrittenConfig, writeConfigFiles } from "./config-files.ts";
+import type { Connection } from "./connection.ts";
+import type { PostgresContext } from "./context.ts";
+import { readMajorVersion } from "./data-directory.ts";
+import { sourceOf, untilShown } from "./follow.ts";
+import { pendingRestartReason, RESTART_SETTINGS_QUERY } from "./parameters.ts";
+import type { Postmaster } from "./postmaster.ts";
+import { programRunner } from "./programs.ts";
+import { decodeSettingRows } from "./setting-rows.ts";
+
+export type ServerRole = ConfigFilesRequest["role"];
+
+/** What the files say, as far as it is not the configuration's own. */
+export interface ServerIntent {
+  readonly role: ServerRole;
+  readonly follow: FollowTarget | null;
+  /** null = not ours to set. */
+  readonly synchronousStandbyNames: string | null;
+}
+
+/** For the few statements that belong to writing a configuration. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+
+export interface ServerConfigurationOptions {
+  readonly config: PostgresqlConfig;
+  readonly scope: string;
+  readonly memberName: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly connection: Connection;
+  readonly postmaster: Postmaster;
+}
+
+export class ServerConfiguration {
+  readonly #options: ServerConfigurationOptions;
+  #config: PostgresqlConfig;
+  #intent: ServerIntent | null = null;
+  /** The standby role last asked for: a server in recovery does not know which of the two it is. */
+  #standbyRole: ServerRole = "replica";
+  #pendingRestart: PendingRestartReason = {};
+  #faultsLogged = "";
+
+  constructor(options: ServerConfigurationOptions) {
+    this.#options = options;
+    this.#config = options.config;
+  }
+
+  get config(): PostgresqlConfig {
+    return this.#config;
+  }
+
+  get pendingRestart(): PendingRestartReason {
+    return this.#pendingRestart;
+  }
+
+  get standbyRole(): ServerRole {
+    return this.#standbyRole;
+  }
+
+  /** What every file and program function is handed. */
+  get context(): PostgresContext {
+    const { scope, memberName, log, clock } = this.#options;
+    return { config: this.#config, scope, memberName, log, clock, run: programRunner(this.#config, clock) };
+  }
+
+  /** Writes the files of a server that is about to start; nothing waits for a restart then. Errors: failed, refused. */
+  async prepareStart(
+    intent: ServerIntent,
+    control: ControlData | null,
+    extra: Partial<ConfigFilesRequest> = {},
+  ): Promise<Result<WrittenConfig, PostgresError>> {
+    const written = await this.#write(intent, control, extra);
+    if (written.ok) this.#pendingRestart = {};
+    return written;
+  }
+
+  /** Changes a part of what the files say and reloads where a file changed. Errors: unreachable, timeout, failed, refused. */
+  async change(part: Partial<ServerIntent>, deadline: Ms): Promise<Result<WrittenConfig, PostgresError>> {
+    const written = await this.write(part, deadline);
+    if (!written.ok || written.value.changed.length === 0) return written;
+    const reloaded = await this.reload();
+    return reloaded.ok ? written : reloaded;
+  }
+
+  /** As `change`, without the reload. */
+  async write(part: Partial<ServerIntent>, deadline: Ms): Promise<Result<WrittenConfig, PostgresError>> {
+    const current = await this.#currentIntent(deadline);
+    return current.ok ? await this.#write({ ...current.value, ...part }, null, {}) : current;
+  }
+
+  /** Resolves when the server shows what the files say for these settings. Errors: unreachable, timeout. */
+  async untilInForce(written: WrittenConfig, names: readonly string[], deadline: Ms): Promise<Result<null, PostgresError>> {
+    const { connection, clock } = this.#options;
+    return await untilShown({ connection, clock }, Object.fromEntries(names.map((name) => [name, written.wanted[name] ?? ""])), deadline);
+  }
+
+  /**
+   * Takes a new configuration. A running server's files are written for the role that it really has (a word from
+   * elsewhere may be a moment old) and reloaded; a stopped server's are written at its start.
+   */
+  async configure(config: PostgresqlConfig, role: ServerRole): Promise<Result<PendingRestartReason, PostgresError>> {
+    this.#config = config;
+    if (role !== "primary") this.#standbyRole = role;
+    if ((await this.#options.postmaster.find()) === null) return ok(this.#pendingRestart);
+    const deadline = ms(this.#options.clock.now() + STATEMENT_TIMEOUT_MS);
+    const actual = await this.#actualIntent(deadline);
+    if (!actual.ok) return actual;
+    const written = await this.change({ role: actual.value.role }, deadline);
+    if (!written.ok) return written;
+    const rows = await this.#options.connection.query(RESTART_SETTINGS_QUERY, [], deadline);
+    if (!rows.ok) return rows;
+    const settings = decodeSettingRows(rows.value);
+    if (!settings.ok) return settings;
+    this.#pendingRestart = pendingRestartReason(written.value.wanted, settings.value);
+    return ok(this.#pendingRestart);
+  }
+
+  /** SIGHUP to the postmaster. Errors: failed (none runs). */
+  async reload(): Promise<Result<null, PostgresError>> {
+    const sent = await this.#options.postmaster.signal("SIGHUP");
+    return sent ? ok(null) : err({ kind: "failed", message: "PostgreSQL is not running: nothing to reload" });
+  }
+
+  /** What was asked of a server that another supervisor, or our own former life, started is found on the server itself. */
+  async #currentIntent(deadline: Ms): Promise<Result<ServerIntent, PostgresError>> {
+    return this.#intent === null ? await this.#actualIntent(deadline) : ok(this.#intent);
+  }
+
+  async #actualIntent(deadline: Ms): Promise<Result<ServerIntent, PostgresError>> {
+    const rows = await this.#options.connection.query(INTENT_QUERY, [], deadline);
+    if (!rows.ok) return rows;
+    const row = rows.value[0];
+    const role: ServerRole = row?.["in_recovery"] === true ? this.#standbyRole : "primary";
+    if (this.#intent !== null) return ok({ ...this.#intent, role });
+    this.#intent = {
+      role,
+      follow: sourceOf(String(row?.["conninfo"] ?? ""), String(row?.["slot"] ?? "")),
+      synchronousStandbyNames: String(row?.["synchronous"] ?? ""),
+    };
+    return ok(this.#intent);
+  }
+
+  async #write(
+    intent: ServerIntent,
+    control: ControlData | null,
+    extra: Partial<ConfigFilesRequest>,
+  ): Promise<Result<WrittenConfig, PostgresError>> {
+    const majorVersion = await readMajorVersion(this.#config.dataDir);
+    if (majorVersion === null) return err({ kind: "refused", message: `${this.#config.dataDir} is not a PostgreSQL data directory` });
+    const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion, ...extra });
+    if (!written.ok) return written;
+    this.#intent = intent;
+    this.#logFaults(written.value);
+    return written;
+  }
+
+  #logFaults(written: WrittenConfig): void {
+    const text = written.faults.map((fault) => `${fault.path}: ${fault.message}`).join("; ");
+    if (text !== "" && text !== this.#faultsLogged) this.#options.log.warning(`parameters left out: ${text}`);
+    this.#faultsLogged = text;
+  }
+}
+
+const INTENT_QUERY = `SELECT pg_is_in_recovery() AS in_recovery, current_setting('primary_conninfo') AS conninfo,
+  current_setting('primary_slot_name') AS slot, current_setting('synchronous_standby_names') AS synchronous`;
