@@ -1,0 +1,173 @@
+// Owns the typed node configuration from a checked tree: renames to the model's names and fills in what one option takes
+// from another. Pure. `postgresql` is in build-postgresql.ts.
+
+import type {
+  BasicAuth,
+  BootstrapConfig,
+  CitusConfig,
+  ConsulConfig,
+  CtlConfig,
+  HostPort,
+  LogConfig,
+  NodeConfig,
+  PostgresqlConfig,
+  RaftConfig,
+  RestApiConfig,
+  WatchdogConfig,
+} from "../model/node-config.ts";
+import type { ConsulTree, LogTree, NodeTree, RaftTree } from "./schema-node.ts";
+import { isTree, type Tree, treeAt } from "./tree.ts";
+import { formatHostPort, isWildcard, readHostPort } from "./value.ts";
+
+/** `raw` is the tree that `tree` was read from: sections whose names the file chooses are taken from there. */
+export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfig): NodeConfig {
+  const restapi = buildRestApi(tree.restapi);
+  return {
+    scope: tree.scope ?? "",
+    namespace: tree.namespace.replace(/^\/+|\/+$/g, ""),
+    name: tree.name ?? "",
+    log: buildLog(tree.log),
+    restapi,
+    ctl: buildCtl(tree.ctl, restapi),
+    bootstrap: buildBootstrap(tree.bootstrap, treeAt(raw, "bootstrap")),
+    consul: tree.consul === null ? null : buildConsul(tree.consul),
+    raft: tree.raft === null ? null : buildRaft(tree.raft),
+    postgresql,
+    watchdog: buildWatchdog(tree.watchdog),
+    tags: orderedTags(tree.tags, treeAt(raw, "tags")),
+    citus: buildCitus(tree.citus),
+  };
+}
+
+function buildLog(log: LogTree): LogConfig {
+  return {
+    type: log.type,
+    level: log.level,
+    format: log.format,
+    dateformat: log.dateformat,
+    staticFields: log.static_fields,
+    dir: log.dir,
+    fileNum: log.file_num,
+    fileSizeBytes: log.file_size,
+    mode: log.mode,
+    loggers: log.loggers,
+    deduplicateHeartbeatLogs: log.deduplicate_heartbeat_logs,
+  };
+}
+
+function buildRestApi(restapi: NodeTree["restapi"]): RestApiConfig {
+  const listen: HostPort = { host: restapi.listen?.hosts[0] ?? "127.0.0.1", port: restapi.listen?.port ?? 8008 };
+  return {
+    listen,
+    connectAddress: restapi.connect_address ?? (isWildcard(listen.host) ? { ...listen, host: "localhost" } : listen),
+    authentication: basicAuth(restapi.authentication),
+    certfile: restapi.certfile,
+    keyfile: restapi.keyfile ?? restapi.certfile,
+    keyfilePassword: restapi.keyfile_password,
+    cafile: restapi.cafile,
+    ciphers: restapi.ciphers,
+    verifyClient: restapi.verify_client,
+    allowlist: restapi.allowlist,
+    allowlistIncludeMembers: restapi.allowlist_include_members,
+    httpExtraHeaders: restapi.http_extra_headers,
+    httpsExtraHeaders: restapi.https_extra_headers,
+    serverTokens: restapi.server_tokens,
+    requestQueueSize: restapi.request_queue_size,
+  };
+}
+
+/** Where ctl says nothing, the API's own credentials and CA serve the client side too. */
+function buildCtl(ctl: NodeTree["ctl"], restapi: RestApiConfig): CtlConfig {
+  return {
+    authentication: basicAuth(ctl.authentication) ?? restapi.authentication,
+    insecure: ctl.insecure,
+    cacert: ctl.cacert ?? restapi.cafile,
+    certfile: ctl.certfile,
+    keyfile: ctl.keyfile ?? ctl.certfile,
+    keyfilePassword: ctl.keyfile_password,
+  };
+}
+
+function basicAuth(section: { readonly username: string | null; readonly password: string | null } | null): BasicAuth | null {
+  if (section === null || section.username === null || section.password === null) return null;
+  return { username: section.username, password: section.password };
+}
+
+function buildBootstrap(bootstrap: NodeTree["bootstrap"], raw: Tree): BootstrapConfig {
+  const options = bootstrap.method === "initdb" ? null : raw[bootstrap.method];
+  return {
+    dcs: bootstrap.dcs,
+    initdb: bootstrap.initdb,
+    method: bootstrap.method,
+    methodOptions: isTree(options) ? options : null,
+    postBootstrap: bootstrap.post_bootstrap ?? bootstrap.post_init,
+    pgHba: bootstrap.pg_hba ?? [],
+  };
+}
+
+function buildConsul(consul: ConsulTree): ConsulConfig {
+  return {
+    url: consulUrl(consul),
+    token: consul.token,
+    verify: consul.verify,
+    cacert: consul.cacert,
+    cert: consul.cert,
+    key: consul.key ?? consul.cert,
+    dc: consul.dc,
+    checks: consul.checks,
+    consistency: consul.consistency,
+    registerService: consul.register_service,
+    serviceTags: consul.service_tags,
+    serviceCheckInterval: consul.service_check_interval,
+    serviceCheckTlsServerName: consul.service_check_tls_server_name,
+  };
+}
+
+/** `url`, or scheme, host and port. The agent on this host at Consul's port where nothing is said. */
+function consulUrl(consul: ConsulTree): string {
+  if (consul.url !== null) {
+    const url = new URL(consul.url);
+    const port =
+      url.port === "" ? (consul.port ?? (/:\d+\/?$/.test(consul.url) ? (url.protocol === "https:" ? 443 : 80) : 8500)) : url.port;
+    return `${url.protocol}//${url.hostname}:${port}`;
+  }
+  const address = readHostPort(consul.host ?? "127.0.0.1", consul.port ?? 8500);
+  return `${consul.scheme}://${formatHostPort(address ?? { host: "127.0.0.1", port: 8500 })}`;
+}
+
+function buildRaft(raft: RaftTree): RaftConfig {
+  return {
+    selfAddr: raft.self_addr,
+    bindAddr: raft.bind_addr ?? raft.self_addr,
+    partnerAddrs: raft.partner_addrs,
+    dataDir: raft.data_dir,
+    password: raft.password,
+    insecure: raft.insecure,
+    cafile: raft.cafile,
+    certfile: raft.certfile,
+    keyfile: raft.keyfile ?? raft.certfile,
+    minTimeoutMs: raft.min_timeout,
+    maxTimeoutMs: raft.max_timeout,
+    appendEntriesPeriodMs: raft.append_entries_period,
+    connectionTimeoutMs: raft.connection_timeout,
+    connectionRetryTimeMs: raft.connection_retry_time,
+    leaderFallbackTimeoutMs: raft.leader_fallback_timeout,
+  };
+}
+
+function buildWatchdog(watchdog: NodeTree["watchdog"]): WatchdogConfig {
+  const { mode, driver, device, safety_margin: safetyMarginSeconds } = watchdog;
+  return { mode, driver, device, safetyMarginSeconds };
+}
+
+function buildCitus(citus: NodeTree["citus"]): CitusConfig | null {
+  return citus === null || citus.group === null || citus.database === null ? null : { group: citus.group, database: citus.database };
+}
+
+/** The order and the types of the file; tags without a value are left out. */
+function orderedTags(tags: NodeTree["tags"], raw: Tree): NodeConfig["tags"] {
+  const read = tags as Readonly<Record<string, string | number | boolean | null | undefined>>;
+  return Object.fromEntries(
+    Object.keys(raw).flatMap((name) => (read[name] === undefined || read[name] === null ? [] : [[name, read[name]]])),
+  );
+}

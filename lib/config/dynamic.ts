@@ -1,0 +1,150 @@
+// Owns reading the `config` key (contract §6): a wrong value costs only itself and becomes its default, floors depend on the
+// store, and the timeouts keep their rule. Pure. Never refuses a configuration: a node must run with whatever is in the DCS.
+
+import type { DynamicConfig, StandbyClusterConfig } from "../model/dynamic-config.ts";
+import type { ConfigFault } from "../model/errors.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { checkTree } from "./check.ts";
+import { ignoredFault } from "./obsolete.ts";
+import { DYNAMIC_SCHEMA, type DynamicTree, OLD_NAMES } from "./schema-dynamic.ts";
+import { unknownPaths } from "./schema-walk.ts";
+import { entriesOf, isTree, type Tree, withoutValue } from "./tree.ts";
+
+/** The shortest times that the store can hold. */
+export interface DynamicLimits {
+  readonly ttlFloorMs: Ms;
+  readonly loopWaitFloorMs: Ms;
+  readonly retryTimeoutFloorMs: Ms;
+}
+
+/** Over Consul, where a session's TTL is at least 10 s and the key lives for twice as long. */
+export const CONSUL_LIMITS: DynamicLimits = { ttlFloorMs: ms(20_000), loopWaitFloorMs: ms(1000), retryTimeoutFloorMs: ms(3000) };
+
+export interface AcceptedDynamic {
+  /** What is left of the key after wrong values were taken out and old names replaced. */
+  readonly tree: Tree;
+  readonly config: DynamicConfig;
+  readonly faults: readonly ConfigFault[];
+  /** Top-level names whose effective value is not the one written. */
+  readonly adjusted: ReadonlySet<string>;
+}
+
+export function acceptDynamic(key: Tree, limits: DynamicLimits): AcceptedDynamic {
+  const faults: ConfigFault[] = [];
+  const named = replaceOldNames(key, faults);
+  const unknown = unknownPaths(DYNAMIC_SCHEMA, named).filter((path) => !isMethodSection(named, path));
+  faults.push(...unknown.map(ignoredFault));
+  const { tree, value } = dropWrong(unknown.reduce(withoutValue, named), faults);
+  const { config, adjusted } = buildDynamic(value, limits, faults);
+  return { tree, config, faults, adjusted };
+}
+
+function replaceOldNames(key: Tree, faults: ConfigFault[]): Tree {
+  let tree = key;
+  for (const [old, name] of Object.entries(OLD_NAMES)) {
+    if (!Object.hasOwn(tree, old)) continue;
+    const value = tree[old];
+    tree = withoutValue(tree, [old]);
+    if (tree[name] === undefined || tree[name] === null) tree = { ...tree, [name]: value };
+    else faults.push({ path: old, message: `ignored: ${name} is set too` });
+  }
+  return tree;
+}
+
+function isMethodSection(tree: Tree, path: readonly string[]): boolean {
+  const [section, name, ...rest] = path;
+  const value =
+    section === "postgresql" && name !== undefined && rest.length === 0 && isTree(tree[section]) ? tree[section][name] : undefined;
+  return isTree(value) && "command" in value;
+}
+
+/** Takes out one blamed option after the other until the rest is right. Ends: each round makes the tree smaller. */
+function dropWrong(key: Tree, faults: ConfigFault[]): { readonly tree: Tree; readonly value: DynamicTree } {
+  let tree = key;
+  for (;;) {
+    const checked = checkTree(DYNAMIC_SCHEMA, tree);
+    if (checked.ok) return { tree, value: checked.value };
+    const before = tree;
+    for (const { path, fault } of checked.wrong) {
+      tree = withoutValue(tree, path);
+      faults.push({ path: fault.path, message: `${fault.message}; until then the default is used` });
+    }
+    if (tree === before) throw new Error(`no value to take out at ${checked.wrong.map(({ fault }) => fault.path).join(", ")}`);
+  }
+}
+
+function buildDynamic(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFault[]): { config: DynamicConfig; adjusted: Set<string> } {
+  const adjusted = new Set<string>();
+  const { ttl, loopWait, retryTimeout } = keepTimeoutRule(tree, limits, faults, adjusted);
+  const config: DynamicConfig = {
+    loopWaitMs: loopWait,
+    ttlMs: ttl,
+    retryTimeoutMs: retryTimeout,
+    maximumLagOnFailoverBytes: tree.maximum_lag_on_failover,
+    maximumLagOnSyncnodeBytes: tree.maximum_lag_on_syncnode,
+    maxTimelinesHistory: tree.max_timelines_history,
+    primaryStartTimeoutMs: tree.primary_start_timeout,
+    primaryStopTimeoutMs: ms(Math.max(0, tree.primary_stop_timeout)),
+    primaryRaceBackoffMs: tree.primary_race_backoff,
+    synchronousMode: tree.synchronous_mode,
+    synchronousModeStrict: tree.synchronous_mode_strict,
+    synchronousNodeCount: tree.synchronous_node_count,
+    failsafeMode: tree.failsafe_mode,
+    checkTimeline: tree.check_timeline,
+    memberSlotsTtlMs: tree.member_slots_ttl,
+    pause: tree.pause,
+    standbyCluster: standbyCluster(tree.standby_cluster),
+    slots: Object.fromEntries(
+      entriesOf(tree.slots).filter((entry): entry is [string, Readonly<Record<string, unknown>>] => entry[1] !== null),
+    ),
+    ignoreSlots: tree.ignore_slots,
+  };
+  return { config, adjusted };
+}
+
+/** A standby cluster has a source; without one the section says nothing. */
+function standbyCluster(section: StandbyClusterConfig | null): StandbyClusterConfig | null {
+  return section === null || (section.host === null && section.port === null && section.restore_command === null) ? null : section;
+}
+
+interface Timeouts {
+  readonly ttl: Ms;
+  readonly loopWait: Ms;
+  readonly retryTimeout: Ms;
+}
+
+/**
+ * Raises each to its floor, then keeps loop_wait + 2·retry_timeout ≤ ttl as Patroni does (all nodes of a mixed cluster must
+ * come to the same values): loop_wait gives way first, down to its floor; then retry_timeout, in whole seconds where possible.
+ */
+function keepTimeoutRule(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFault[], adjusted: Set<string>): Timeouts {
+  const raise = (name: string, value: Ms, floor: Ms): Ms => {
+    if (value >= floor) return value;
+    adjusted.add(name);
+    faults.push({ path: name, message: `${value / 1000} is below the minimum; ${floor / 1000} is used; write ${name}: ${floor / 1000}` });
+    return floor;
+  };
+  const ttl = raise("ttl", tree.ttl, limits.ttlFloorMs);
+  const loopWait = raise("loop_wait", tree.loop_wait, limits.loopWaitFloorMs);
+  const retryTimeout = raise("retry_timeout", tree.retry_timeout, limits.retryTimeoutFloorMs);
+  if (loopWait + 2 * retryTimeout <= ttl) return { ttl, loopWait, retryTimeout };
+  const fits = limits.loopWaitFloorMs + 2 * retryTimeout <= ttl;
+  const kept = fits
+    ? { ttl, loopWait: ms(ttl - 2 * retryTimeout), retryTimeout }
+    : { ttl, loopWait: limits.loopWaitFloorMs, retryTimeout: halfOfRest(ttl, limits) };
+  if (kept.loopWait !== loopWait) adjusted.add("loop_wait");
+  if (kept.retryTimeout !== retryTimeout) adjusted.add("retry_timeout");
+  const now = `loop_wait: ${kept.loopWait / 1000} and retry_timeout: ${kept.retryTimeout / 1000} are used`;
+  const was = `${loopWait / 1000} + 2·${retryTimeout / 1000} is more than ttl ${ttl / 1000}`;
+  faults.push({
+    path: "loop_wait",
+    message: `the rule loop_wait + 2·retry_timeout ≤ ttl is broken: ${was}; ${now}; write these, or a longer ttl`,
+  });
+  return kept;
+}
+
+function halfOfRest(ttl: Ms, limits: DynamicLimits): Ms {
+  const half = (ttl - limits.loopWaitFloorMs) / 2;
+  const wholeSeconds = Math.floor(half / 1000) * 1000;
+  return ms(wholeSeconds >= limits.retryTimeoutFloorMs ? wholeSeconds : half);
+}

@@ -1,0 +1,157 @@
+// Owns the rules that span several options of the node's file, and what must not be missing. Each gives a fault with the
+// option to blame, or a warning. Judges single values nowhere; touches no file.
+
+import type { ConfigFault } from "../model/errors.ts";
+import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
+import type { NodeTree, RaftTree } from "./schema-node.ts";
+import { isTree, type Tree, treeAt } from "./tree.ts";
+import { isLoopback, isWildcard, readHostPort } from "./value.ts";
+
+/** A node needs everything; tools and a Raft witness only need the way to the store. */
+export type Purpose = "node" | "store";
+
+export interface RuleFindings {
+  readonly faults: readonly ConfigFault[];
+  readonly warnings: readonly ConfigFault[];
+}
+
+export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFindings {
+  const faults: ConfigFault[] = [...storeFaults(tree, raw)];
+  const warnings: ConfigFault[] = [];
+  if (tree.scope === null && purpose === "node") faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
+  if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
+  if (purpose === "node") faults.push(...nodeFaults(tree, raw));
+  faults.push(...tlsFaults(tree));
+  if (tree.consul !== null && tree.raft !== null) {
+    warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });
+  }
+  warnings.push(...tagConflicts(treeAt(raw, "tags") as Tags), ...placeholders(raw));
+  return { faults, warnings };
+}
+
+function nodeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const { postgresql, restapi, bootstrap } = tree;
+  const missing = (path: string, line: string) => faults.push({ path, message: `missing; write ${line}` });
+  if (tree.name === null) missing("name", "name: NODE, unique in the cluster");
+  if (tree.name?.includes("/")) faults.push({ path: "name", message: "holds a slash; write name: NODE" });
+  if (postgresql.listen === null) missing("postgresql.listen", "listen: 0.0.0.0:5432");
+  if (postgresql.data_dir === null) missing("postgresql.data_dir", "data_dir: /var/lib/postgresql/data");
+  if ((postgresql.authentication.replication?.username ?? null) === null) {
+    missing("postgresql.authentication.replication.username", "username: replicator");
+  }
+  faults.push(...unreachable("postgresql.connect_address", postgresql.connect_address, postgresql.listen?.hosts, 5432));
+  faults.push(...unreachable("restapi.connect_address", restapi.connect_address, restapi.listen?.hosts, 8008));
+  if (bootstrap.method !== "initdb") {
+    const section = treeAt(raw, "bootstrap")[bootstrap.method];
+    if (!isTree(section) || typeof section["command"] !== "string") {
+      missing(`bootstrap.${bootstrap.method}`, `${bootstrap.method}: {command: /path/to/script}, or method: initdb`);
+    }
+  }
+  return faults;
+}
+
+/** Nobody can connect to a wildcard: an address must be named. */
+function unreachable(
+  path: string,
+  connect: { readonly host: string } | null,
+  listenHosts: readonly string[] | undefined,
+  port: number,
+): readonly ConfigFault[] {
+  const line = `write connect_address: 10.0.0.1:${port}, the address at which the other nodes reach this one`;
+  if (connect !== null)
+    return isWildcard(connect.host) ? [{ path, message: `"${connect.host}" is no address to connect to; ${line}` }] : [];
+  if (listenHosts === undefined || listenHosts.some((host) => !isWildcard(host))) return [];
+  return [{ path, message: `missing, and listen names no single address; ${line}` }];
+}
+
+function storeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
+  if (tree.consul !== null) {
+    const { host, port } = tree.consul;
+    const wrong = host !== null && readHostPort(host, port ?? 8500) === undefined;
+    return wrong ? [{ path: "consul.host", message: `"${host}" is not an address; write host: 127.0.0.1:8500` }] : [];
+  }
+  if (tree.raft !== null) return raftFaults(tree.raft);
+  if (Object.keys(raw).some((key) => ["consul", "raft", "etcd", "etcd3", "zookeeper", "exhibitor", "kubernetes"].includes(key))) return [];
+  return [{ path: "consul", message: "no store is configured; write consul: {host: 127.0.0.1:8500}, or a raft section" }];
+}
+
+function raftFaults(raft: RaftTree): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  if (raft.self_addr === null && raft.partner_addrs.length === 0) {
+    faults.push({ path: "raft.self_addr", message: "missing, and partner_addrs too; write self_addr: 10.0.0.1:5010" });
+  }
+  const addresses = [raft.self_addr, raft.bind_addr, ...raft.partner_addrs].filter((address) => address !== null);
+  const open = addresses.find(({ host }) => !isLoopback(host));
+  const tls = raft.cafile !== null && raft.certfile !== null;
+  if (open !== undefined && raft.password === null && !tls && !raft.insecure) {
+    const message = `${open.host} is not a loopback address, and traffic would not be protected; write password: SECRET, or cafile, certfile and keyfile, or insecure: true`;
+    faults.push({ path: "raft.password", message });
+  }
+  if (raft.min_timeout > raft.max_timeout) {
+    faults.push({ path: "raft.max_timeout", message: `shorter than min_timeout; write max_timeout: ${(2 * raft.min_timeout) / 1000}` });
+  }
+  return faults;
+}
+
+function tlsFaults(tree: NodeTree): readonly ConfigFault[] {
+  const faults: ConfigFault[] = [];
+  const { restapi, ctl } = tree;
+  if (restapi.keyfile !== null && restapi.certfile === null) {
+    faults.push({ path: "restapi.certfile", message: "missing, but keyfile is set; write certfile: /etc/ssl/server.crt" });
+  }
+  if (restapi.verify_client !== "none" && (restapi.certfile === null || restapi.cafile === null)) {
+    const message = `${restapi.verify_client} needs certfile and cafile; write both, or verify_client: none`;
+    faults.push({ path: "restapi.verify_client", message });
+  }
+  if (ctl.keyfile !== null && ctl.certfile === null) {
+    faults.push({ path: "ctl.certfile", message: "missing, but keyfile is set; write certfile: /etc/ssl/client.crt" });
+  }
+  for (const [path, section] of [
+    ["restapi.authentication", restapi.authentication],
+    ["ctl.authentication", ctl.authentication],
+  ] as const) {
+    if (section === null || (section.username === null) === (section.password === null)) continue;
+    const absent = section.username === null ? "username" : "password";
+    faults.push({ path: `${path}.${absent}`, message: `missing beside the other one; write ${absent}: ${absent.toUpperCase()}` });
+  }
+  return faults;
+}
+
+const PRIORITY_TAGS = [
+  ["nofailover", "failover_priority"],
+  ["nosync", "sync_priority"],
+] as const;
+
+/** The boolean tag and its priority contradict each other: the boolean wins (contract §10 fixes the text). */
+function tagConflicts(tags: Tags): readonly ConfigFault[] {
+  return PRIORITY_TAGS.flatMap(([name, priority]) => {
+    const value = tags[name];
+    const number = Number(tags[priority]);
+    if (value === undefined || value === null || tags[priority] === undefined || tags[priority] === null || !Number.isFinite(number))
+      return [];
+    if (tagEnabled(tags, name) === isNofailover({ failover_priority: number })) return [];
+    const shown = `${name}: ${pythonWord(value)}`;
+    return [
+      {
+        path: `tags.${name}`,
+        message: `Conflicting configuration between ${shown} and ${priority}: ${tags[priority]}. Defaulting to ${shown}`,
+      },
+    ];
+  });
+}
+
+function pythonWord(value: string | number | boolean): string {
+  return typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+}
+
+const PLACEHOLDER = "#FIXME";
+
+/** What a generated sample leaves to its user. */
+function placeholders(tree: Tree, prefix: readonly string[] = []): readonly ConfigFault[] {
+  return Object.entries(tree).flatMap(([key, value]) => {
+    const path = [...prefix, key];
+    if (isTree(value)) return placeholders(value, path);
+    return value === PLACEHOLDER ? [{ path: path.join("."), message: `still says ${PLACEHOLDER}; write its value` }] : [];
+  });
+}

@@ -1,0 +1,168 @@
+// Owns how single values are read: booleans, numbers, durations, sizes, addresses, lists. Each reader answers
+// undefined for what it cannot accept, and never throws.
+
+import type { HostPort, ParameterValue } from "../model/node-config.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { entriesOf, isTree, type Tree } from "./tree.ts";
+
+/** Names and paths are short; what is longer is a mistake (or an attack), not a value. */
+const TEXT_MAX_LENGTH = 65_536;
+
+const TRUE_WORDS: readonly string[] = ["on", "yes", "true", "y", "t", "1"];
+const FALSE_WORDS: readonly string[] = ["off", "no", "false", "n", "f", "0"];
+
+/** Booleans, 0 and 1, and their words (on, yes, true, off, no, false) in any case. */
+export function readBoolean(value: unknown): boolean | undefined {
+  if (typeof value === "boolean") return value;
+  if (typeof value !== "string" && typeof value !== "number") return undefined;
+  const word = String(value).trim().toLowerCase();
+  if (TRUE_WORDS.includes(word)) return true;
+  return FALSE_WORDS.includes(word) ? false : undefined;
+}
+
+/** Text as it is; numbers become text. Booleans are refused: `off` without quotes was meant as a word more often than not. */
+export function readText(value: unknown): string | undefined {
+  if (typeof value === "number" && Number.isFinite(value)) return String(value);
+  return typeof value === "string" && value.length <= TEXT_MAX_LENGTH && !value.includes("\0") ? value : undefined;
+}
+
+/** A finite number, or its decimal text. */
+export function readNumber(value: unknown): number | undefined {
+  if (typeof value === "number") return Number.isFinite(value) ? value : undefined;
+  if (typeof value !== "string" || !/^\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*$/.test(value)) return undefined;
+  const number = Number(value);
+  return Number.isFinite(number) ? number : undefined;
+}
+
+export function readInteger(value: unknown): number | undefined {
+  const number = readNumber(value);
+  return number !== undefined && Number.isSafeInteger(number) ? number : undefined;
+}
+
+const DURATION_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A number of seconds, or a number with PostgreSQL's unit (us, ms, s, min, h, d): 30, "30s", "5min". In milliseconds. */
+export function readDuration(value: unknown): Ms | undefined {
+  const scaled = readWithUnit(value, DURATION_MS, "s");
+  return scaled === undefined ? undefined : ms(scaled);
+}
+
+const SIZE_BYTES: Readonly<Record<string, number>> = { B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3, TB: 1024 ** 4 };
+
+/** A number of `unit`s (bytes unless said otherwise), or a number with B, kB, MB, GB or TB. In whole bytes. */
+export function readBytes(value: unknown, unit: "B" | "kB" | "MB" = "B"): number | undefined {
+  const scaled = readWithUnit(value, SIZE_BYTES, unit);
+  return scaled === undefined || !Number.isSafeInteger(Math.round(scaled)) ? undefined : Math.round(scaled);
+}
+
+function readWithUnit(value: unknown, units: Readonly<Record<string, number>>, fallback: string): number | undefined {
+  const plain = readNumber(value);
+  if (plain !== undefined) return plain * (units[fallback] ?? 1);
+  if (typeof value !== "string") return undefined;
+  const match = /^\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+))\s*([A-Za-z]+)\s*$/.exec(value);
+  if (match === null) return undefined;
+  const unit = Object.keys(units).find((name) => name.toLowerCase() === match[2]?.toLowerCase());
+  return unit === undefined ? undefined : Number(match[1]) * (units[unit] ?? 1);
+}
+
+/** `host:port`, `[v6]:port` or `v6:port` (the last colon counts); with `portFallback` the port may be missing. */
+export function readHostPort(value: unknown, portFallback?: number): HostPort | undefined {
+  const text = readText(value)?.trim();
+  if (text === undefined || text === "") return undefined;
+  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
+  if (bracketed !== null) return hostPort(bracketed[1] ?? "", bracketed[2], portFallback);
+  const colon = text.lastIndexOf(":");
+  if (colon < 0) return hostPort(text, undefined, portFallback);
+  return hostPort(text.slice(0, colon), text.slice(colon + 1), undefined);
+}
+
+/** What `postgresql.listen` and `restapi.listen` take: hosts separated by commas, the port after the last one. */
+export function readListen(value: unknown): { readonly hosts: readonly string[]; readonly port: number } | undefined {
+  const text = readText(value)?.trim();
+  if (text === undefined) return undefined;
+  const parts = text.split(",").map((part) => part.trim());
+  const last = readHostPort(parts.at(-1));
+  if (last === undefined) return undefined;
+  const hosts = [...parts.slice(0, -1).map((host) => host.replace(/^\[(.+)\]$/, "$1")), last.host];
+  return hosts.every((host) => host !== "" && !/\s/.test(host)) ? { hosts, port: last.port } : undefined;
+}
+
+function hostPort(host: string, port: string | undefined, portFallback: number | undefined): HostPort | undefined {
+  if (host === "" || /[\s/@,]/.test(host)) return undefined;
+  const number = port === undefined ? portFallback : /^\d{1,5}$/.test(port) ? Number(port) : undefined;
+  return number === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number };
+}
+
+/** Writes host and port as they stand in configuration and URLs: IPv6 in brackets. */
+export function formatHostPort(address: HostPort): string {
+  return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+/** A host that means "every address", so that nobody can connect to it by that name. */
+export function isWildcard(host: string): boolean {
+  return ["*", "0.0.0.0", "::", ""].includes(host);
+}
+
+/** A list of words; one text is split at commas. */
+export function readTextList(value: unknown): readonly string[] | undefined {
+  const items = typeof value === "string" ? value.split(",").map((item) => item.trim().replace(/^(['"])(.*)\1$/, "$2")) : value;
+  return readLines(typeof value === "string" && Array.isArray(items) ? items.filter((item) => item !== "") : items);
+}
+
+/** A list whose items are texts (or numbers): lines of pg_hba, command words. */
+export function readLines(value: unknown): readonly string[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const lines = value.map(readText);
+  return lines.every((line) => line !== undefined) ? lines : undefined;
+}
+
+export function readHostPortList(value: unknown): readonly HostPort[] | undefined {
+  const addresses = readTextList(value)?.map((item) => readHostPort(item));
+  return addresses?.every((address) => address !== undefined) ? addresses : undefined;
+}
+
+/** A mapping of words to text. */
+export function readTextMap(value: unknown): Readonly<Record<string, string>> | undefined {
+  if (!isTree(value)) return undefined;
+  const pairs = entriesOf(value).map(([key, item]) => [key, typeof item === "boolean" ? String(item) : readText(item)] as const);
+  return pairs.every(([, item]) => item !== undefined) ? (Object.fromEntries(pairs) as Record<string, string>) : undefined;
+}
+
+/** Options of a program: a list that mixes words and mappings, or one mapping. A word, or a true value, has no argument; false drops it. */
+export function readOptionPairs(value: unknown): readonly (readonly [string, string | null])[] | undefined {
+  const items: readonly unknown[] | undefined = Array.isArray(value) ? value : isTree(value) ? [value] : undefined;
+  const pairs: (readonly [string, string | null])[] = [];
+  for (const item of items ?? []) {
+    const more = isTree(item) ? mappingPairs(item) : typeof item === "string" && item !== "" ? [[item, null] as const] : undefined;
+    if (more === undefined) return undefined;
+    pairs.push(...more);
+  }
+  return items === undefined ? undefined : pairs;
+}
+
+function mappingPairs(tree: Tree): (readonly [string, string | null])[] | undefined {
+  const pairs: (readonly [string, string | null])[] = [];
+  for (const [key, value] of entriesOf(tree)) {
+    if (value === false) continue;
+    const text = value === null || value === true ? null : readText(value);
+    if (text === undefined) return undefined;
+    pairs.push([key, text]);
+  }
+  return pairs;
+}
+
+/** A value of a PostgreSQL parameter: text, number or boolean. */
+export function readParameter(value: unknown): ParameterValue | undefined {
+  return typeof value === "boolean" ? value : typeof value === "number" && Number.isFinite(value) ? value : readText(value);
+}
+
+/** Permission bits: 0644 (octal in YAML), or the same as text. */
+export function readFileMode(value: unknown): number | undefined {
+  const bits =
+    typeof value === "string" ? (/^(0o?)?[0-7]{1,4}$/.test(value) ? Number.parseInt(value.replace(/^0o/, ""), 8) : undefined) : value;
+  return typeof bits === "number" && Number.isInteger(bits) && bits >= 0 && bits <= 0o777 ? bits : undefined;
+}
