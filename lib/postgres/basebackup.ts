@@ -1,9 +1,19 @@
 // Owns the making of a replica by copying: the configured methods in their order. Does not start what it made.
 
 import type { PostgresError } from "../model/errors.ts";
+import type { MethodOptions } from "../model/node-config.ts";
 import type { FollowTarget } from "../model/postgres.ts";
-import { err, type Result } from "../model/result.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { reasonOf } from "./atomic-file.ts";
+import { connectionUrl, programConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
+import { inspectDataDirectory } from "./data-directory.ts";
+import { whileMaking } from "./making-directory.ts";
+import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
+import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
+import { lastLines } from "./program-output.ts";
+import { emptyDataDirectory } from "./remove-data-directory.ts";
+import { secretEnvironment } from "./secret-environment.ts";
 
 export interface CloneOptions {
   /** null: only methods with no_leader are tried. */
@@ -12,11 +22,132 @@ export interface CloneOptions {
   readonly progress: (text: string) => void;
 }
 
+const BASEBACKUP = "basebackup";
+/** A line of progress each so many percent. */
+const PROGRESS_STEP_PERCENT = 10;
+
 /**
  * Fills an absent, empty or half-made directory from `source` by the first method that succeeds; a `valid` directory is
  * accepted where a method with keep_data comes first. Aborted: the child is ended and the marker stays.
  * Errors: refused (directory in use), failed (every method's reason), cancelled.
  */
 export async function cloneReplica(context: PostgresContext, options: CloneOptions): Promise<Result<null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${context.scope} ${options.source}` });
+  const methods = usableMethods(context, options.source);
+  if (methods.length === 0)
+    return err({ kind: "failed", message: "no method to make a replica works without a running member to copy from" });
+  const keepValid = methods[0]?.name !== BASEBACKUP && isEnabled(methods[0]?.section["keep_data"]);
+  return await whileMaking(context, { making: "clone", keepValid }, async () => {
+    const reasons: string[] = [];
+    for (const [index, method] of methods.entries()) {
+      const done = await runMethod(context, options, method, index > 0);
+      if (done.ok || done.error.kind === "cancelled") return done;
+      context.log.error(`replica method ${method.name}: ${done.error.message}`);
+      reasons.push(`${method.name}: ${done.error.message}`);
+    }
+    return err({ kind: "failed", message: `no replica method succeeded: ${reasons.join("; ")}` });
+  });
+}
+
+interface Method {
+  readonly name: string;
+  readonly section: MethodOptions;
+}
+
+function usableMethods(context: PostgresContext, source: FollowTarget | null): readonly Method[] {
+  const names = context.config.createReplicaMethods.length > 0 ? context.config.createReplicaMethods : [BASEBACKUP];
+  return names
+    .map((name) => ({ name, section: context.config.methodOptions[name] ?? {} }))
+    .filter(({ name, section }) => source !== null || (name !== BASEBACKUP && isEnabled(section["no_leader"])));
+}
+
+async function runMethod(
+  context: PostgresContext,
+  options: CloneOptions,
+  method: Method,
+  again: boolean,
+): Promise<Result<null, PostgresError>> {
+  const { dataDir } = context.config;
+  try {
+    // What a method that failed left behind is no ground for the next one, unless that asks for it.
+    if (again) await endLeftoverMakers(dataDir);
+    const keep = method.name !== BASEBACKUP && isEnabled(method.section["keep_data"]);
+    if (again && !keep) await emptyDataDirectory(dataDir);
+  } catch (error) {
+    return err({ kind: "failed", message: `cannot clear ${dataDir}: ${reasonOf(error)}` });
+  }
+  options.progress(
+    `making a replica with ${method.name}${options.source === null ? "" : ` from ${options.source.host}:${options.source.port}`}`,
+  );
+  const argv = method.name === BASEBACKUP ? basebackupCommand(context, options) : scriptCommand(context, options, method);
+  if (!argv.ok) return argv;
+  const secret = await secretEnvironment(context, context.config.replication);
+  if (!secret.ok) return secret;
+  const outcome = await context.run({
+    argv: argv.value,
+    env: { ...secret.value, ...makingEnvironment(dataDir) },
+    signal: options.signal,
+    onLine: method.name === BASEBACKUP ? basebackupProgress(options.progress) : options.progress,
+  });
+  if (!outcome.ok) return outcome;
+  if (outcome.value.exitCode !== 0) {
+    const text = lastLines(outcome.value.stderr) || lastLines(outcome.value.stdout);
+    return err({ kind: "failed", message: `exit status ${outcome.value.exitCode}: ${text}` });
+  }
+  const made = await madeDirectory(context);
+  return made ? ok(null) : err({ kind: "failed", message: `it succeeded, but ${dataDir} is not a data directory` });
+}
+
+function basebackupCommand(context: PostgresContext, options: CloneOptions): Result<readonly string[], PostgresError> {
+  if (options.source === null) return err({ kind: "failed", message: "needs a running member to copy from" });
+  const { config } = context;
+  const given = longOptions(config.basebackup);
+  const isGiven = (...names: readonly string[]): boolean =>
+    given.some((option) => names.some((name) => option === name || option.startsWith(`${name}=`)));
+  const conninfo = programConninfo(context, {
+    user: config.replication,
+    target: options.source,
+    extra: { application_name: context.memberName },
+  });
+  return ok([
+    "pg_basebackup",
+    `--pgdata=${config.dataDir}`,
+    `--dbname=${conninfo}`,
+    ...(isGiven("--wal-method", "-X") ? [] : ["--wal-method=stream"]),
+    ...(isGiven("--checkpoint", "-c") ? [] : ["--checkpoint=fast"]),
+    ...(isGiven("--progress", "-P") ? [] : ["--progress"]),
+    ...given,
+  ]);
+}
+
+function scriptCommand(context: PostgresContext, options: CloneOptions, method: Method): Result<readonly string[], PostgresError> {
+  const { source } = options;
+  const connstring =
+    source === null ? "" : connectionUrl({ user: context.config.replication, host: source.host, port: source.port, database: "postgres" });
+  const argv = methodCommand(method.section, {
+    scope: context.scope,
+    role: "replica",
+    datadir: context.config.dataDir,
+    connstring,
+  });
+  return argv === null ? err({ kind: "failed", message: `postgresql.${method.name}.command is missing or has an open quote` }) : ok(argv);
+}
+
+/** Turns `12345/67890 kB (18%), 0/1 tablespace` into one line per step; other lines pass. */
+function basebackupProgress(progress: (text: string) => void): (line: string) => void {
+  let shown = -PROGRESS_STEP_PERCENT;
+  return (line) => {
+    const percent = /\((\d+)%\)/.exec(line)?.[1];
+    if (percent === undefined) {
+      progress(line.replace(/^pg_basebackup: /, ""));
+    } else if (Number(percent) >= shown + PROGRESS_STEP_PERCENT) {
+      shown = Number(percent) - (Number(percent) % PROGRESS_STEP_PERCENT);
+      progress(`copying: ${line.trim()}`);
+    }
+  };
+}
+
+/** The marker is still there, so the directory counts as half-made: look at what makes it whole. */
+async function madeDirectory(context: PostgresContext): Promise<boolean> {
+  const control = await Bun.file(`${context.config.dataDir}/global/pg_control`).exists();
+  return control && (await inspectDataDirectory(context.config.dataDir)).kind === "half-made";
 }

@@ -2,8 +2,16 @@
 
 import type { PostgresError } from "../model/errors.ts";
 import type { BootstrapConfig } from "../model/node-config.ts";
-import { err, type Result } from "../model/result.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { reasonOf } from "./atomic-file.ts";
+import { connectionUrl } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
+import { runCustomMethod } from "./custom-bootstrap.ts";
+import { appendHba, createUsers, runInitdb } from "./initdb.ts";
+import { whileMaking } from "./making-directory.ts";
+import { lastLines } from "./program-output.ts";
+import { secretEnvironment } from "./secret-environment.ts";
+import { shellWords } from "./shell-words.ts";
 
 export interface BootstrapOptions {
   readonly bootstrap: BootstrapConfig;
@@ -13,11 +21,66 @@ export interface BootstrapOptions {
   readonly start: () => Promise<Result<null, PostgresError>>;
 }
 
+const INITDB = "initdb";
+
+/** Addresses that mean "every interface": a client on this machine takes localhost. */
+const WILDCARD_HOSTS: ReadonlySet<string> = new Set(["*", "0.0.0.0", "::", ""]);
+
 /**
  * Makes the cluster in an absent, empty or half-made directory. The marker stays until everything is done, so a kill in
  * the middle, or an error, leaves a directory that may be cleared. The replication and rewind users exist before the
  * server first accepts a connection. Errors: refused (directory in use), failed, cancelled.
  */
 export async function bootstrapCluster(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${context.scope} ${options.bootstrap.method}` });
+  return await whileMaking(context, { making: "initdb", keepValid: false }, async () => {
+    const made = options.bootstrap.method === INITDB ? await byInitdb(context, options) : await runCustomMethod(context, options);
+    if (!made.ok) return made;
+    if (options.signal.aborted) return err({ kind: "cancelled", message: "the bootstrap was ended" });
+    const started = await options.start();
+    return started.ok ? await postBootstrap(context, options) : started;
+  });
+}
+
+async function byInitdb(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
+  const made = await runInitdb(context, options.bootstrap.initdb, options);
+  if (!made.ok) return made;
+  try {
+    await appendHba(context, options.bootstrap.pgHba);
+  } catch (error) {
+    return err({ kind: "failed", message: `pg_hba.conf: ${reasonOf(error)}` });
+  }
+  return await createUsers(context, { ...options, configFile: null });
+}
+
+/** `<command> <connection URL>` with PGPASSFILE, to its end. */
+async function postBootstrap(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
+  const command = options.bootstrap.postBootstrap;
+  if (command === null || command.trim() === "") return ok(null);
+  const words = shellWords(command);
+  if (words === null) return err({ kind: "failed", message: "bootstrap.post_bootstrap: a quote is not closed" });
+  const secret = await secretEnvironment(context, context.config.superuser);
+  if (!secret.ok) return secret;
+  options.progress("running post_bootstrap");
+  const outcome = await context.run({
+    argv: [...words, localUrl(context)],
+    env: secret.value,
+    signal: options.signal,
+    onLine: options.progress,
+  });
+  if (!outcome.ok) return outcome;
+  const { exitCode, stderr } = outcome.value;
+  return exitCode === 0
+    ? ok(null)
+    : err({ kind: "failed", message: `post_bootstrap ended with exit status ${exitCode}: ${lastLines(stderr)}` });
+}
+
+function localUrl(context: PostgresContext): string {
+  const { config } = context;
+  const socket =
+    String(config.parameters["unix_socket_directories"] ?? "")
+      .split(",")[0]
+      ?.trim() ?? "";
+  const listen = config.listenHosts[0] ?? "";
+  const host = config.useUnixSocket && socket.startsWith("/") ? socket : WILDCARD_HOSTS.has(listen) ? "localhost" : listen;
+  return connectionUrl({ user: config.superuser, host, port: config.port, database: "postgres" });
 }

@@ -1,9 +1,11 @@
 // Owns the marker beside the data directory that says "we are making this one": only such a directory may be cleared unasked.
 
 import type { PostgresError } from "../model/errors.ts";
-import { err, type Result } from "../model/result.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { readIfThere, reasonOf, removeFile, replaceFile } from "./atomic-file.ts";
 
-export type Making = "initdb" | "clone";
+/** `remove`: a deletion was interrupted. */
+export type Making = "initdb" | "clone" | "remove";
 
 /** `<data_dir>.matriarch-making`, beside the directory. */
 export function makingMarkerPath(dataDir: string): string {
@@ -12,5 +14,19 @@ export function makingMarkerPath(dataDir: string): string {
 
 /** Word in the marker; null where there is none. Errors: failed. */
 export async function readMakingMarker(dataDir: string): Promise<Result<string | null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${dataDir}` });
+  try {
+    return ok((await readIfThere(makingMarkerPath(dataDir)))?.trim() ?? null);
+  } catch (error) {
+    return err({ kind: "failed", message: `${makingMarkerPath(dataDir)}: ${reasonOf(error)}` });
+  }
+}
+
+/** Durable when it returns: before the first file of the directory is made. Throws the system's error. */
+export async function writeMakingMarker(dataDir: string, making: Making): Promise<void> {
+  await replaceFile(makingMarkerPath(dataDir), `${making}\n`);
+}
+
+/** Durable when it returns: the directory is whole from now on. Throws the system's error. */
+export async function clearMakingMarker(dataDir: string): Promise<void> {
+  await removeFile(makingMarkerPath(dataDir));
 }

@@ -1,10 +1,109 @@
 // Owns the deletion of a data directory, its WAL directory and its tablespaces. Nothing else in the product deletes data.
 
+import { lstat, readdir, readlink, rm, rmdir } from "node:fs/promises";
+import { isAbsolute, join, resolve } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
-import { err, type Result } from "../model/result.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { hasCode, isMissing, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
+import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
+import { clearMakingMarker, writeMakingMarker } from "./making-marker.ts";
+import { endLeftoverMakers } from "./making-processes.ts";
 
-/** Empties a valid or half-made directory (itself kept where it is a mount point or a link). A foreign one is refused. Errors: refused, failed. */
+/**
+ * Deletes a valid or half-made directory with its WAL and tablespaces; the directory itself, mount points and the targets
+ * of links stay, empty. A foreign one, and one with a running server, is refused. Interrupted, it goes on at the next call.
+ * Errors: refused, failed.
+ */
 export async function removeDataDirectory(context: PostgresContext): Promise<Result<null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${context.scope}` });
+  const { dataDir } = context.config;
+  const directory = await inspectDataDirectory(dataDir);
+  if (directory.kind === "absent" || directory.kind === "empty") return ok(null);
+  if (directory.kind === "foreign") {
+    return err({ kind: "refused", message: `${dataDir} is not PostgreSQL's (${directory.sample}): it is not deleted` });
+  }
+  const running = await findPostmaster(dataDir);
+  if (running !== null)
+    return err({ kind: "refused", message: `${dataDir} is in use by the server with pid ${running.pid}: it is not deleted` });
+  try {
+    await endLeftoverMakers(dataDir);
+    // From here on it is only a part of a data directory, and a crash must not make it look like a stranger's.
+    await writeMakingMarker(dataDir, "remove");
+    await emptyDataDirectory(dataDir);
+    await clearMakingMarker(dataDir);
+    return ok(null);
+  } catch (error) {
+    return err({ kind: "failed", message: `cannot delete ${dataDir}: ${reasonOf(error)}` });
+  }
+}
+
+/** Empties the directory without asking what it is: the caller knows. Linked WAL and tablespace directories are emptied first. Throws the system's error. */
+export async function emptyDataDirectory(dataDir: string): Promise<void> {
+  for (const name of ["pg_wal", "pg_xlog"]) {
+    const target = await linkTarget(join(dataDir, name));
+    if (target !== null) await emptyFolder(target);
+  }
+  const tablespaces = join(dataDir, "pg_tblspc");
+  for (const name of await namesIn(tablespaces)) {
+    const target = await linkTarget(join(tablespaces, name));
+    if (target === null) continue;
+    // Other versions (pg_upgrade) keep folders of their own beside ours, and other files are not ours at all.
+    for (const folder of await namesIn(target)) {
+      if (/^PG_[0-9.]+_[0-9]+$/.test(folder)) await rm(join(target, folder), { recursive: true, force: true });
+    }
+  }
+  await emptyFolder(dataDir);
+}
+
+async function emptyFolder(path: string): Promise<void> {
+  for (const name of await namesIn(path)) {
+    const inner = join(path, name);
+    try {
+      await rm(inner, { recursive: true, force: true });
+    } catch (error) {
+      // A mount point inside (pg_wal on a disk of its own) cannot go; its content can.
+      if (!hasCode(error, "EBUSY")) throw error;
+      await emptyFolder(inner);
+    }
+  }
+  if ((await namesIn(path)).length === 0 && (await exists(path))) await syncFolder(path);
+}
+
+/** Removes an empty directory that initdb or a backup program wants to make itself; kept where it is a mount point. */
+export async function removeEmptyFolder(path: string): Promise<void> {
+  try {
+    await rmdir(path);
+  } catch (error) {
+    if (!isMissing(error) && !hasCode(error, "EBUSY") && !hasCode(error, "EACCES") && !hasCode(error, "ENOTEMPTY")) throw error;
+  }
+}
+
+async function linkTarget(path: string): Promise<string | null> {
+  try {
+    if (!(await lstat(path)).isSymbolicLink()) return null;
+    const target = await readlink(path);
+    return isAbsolute(target) ? target : resolve(path, "..", target);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+async function namesIn(path: string): Promise<readonly string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
 }

@@ -1,9 +1,18 @@
 // Owns pg_rewind and the clean single-user recovery before it. Does not decide whether to rewind (lib/core/rewind-plan.ts).
 
+import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import type { FollowTarget } from "../model/postgres.ts";
-import { err, type Result } from "../model/result.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, seconds } from "../model/units.ts";
+import { readIfThere, reasonOf, removeFile } from "./atomic-file.ts";
+import { programConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
+import { readControlData } from "./control-data.ts";
+import { inspectDataDirectory } from "./data-directory.ts";
+import { lastLines } from "./program-output.ts";
+import { secretEnvironment } from "./secret-environment.ts";
+import { askServer } from "./upstream.ts";
 
 export interface RewindOptions {
   readonly source: FollowTarget;
@@ -11,12 +20,102 @@ export interface RewindOptions {
   readonly progress: (text: string) => void;
 }
 
-/** Checkpoint on the source where its control file may be behind its timeline, then pg_rewind. Errors: failed, cancelled. */
+/** A checkpoint on a busy primary with slow disks takes minutes; it is asked for as an immediate one. */
+const SOURCE_CHECKPOINT_TIMEOUT = seconds(300);
+/** pg_rewind takes `--config-file` since then; before, it finds postgresql.conf in the data directory only. */
+const REWIND_CONFIG_FILE_SINCE = 14;
+const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
+
+/** Checkpoint on the source where its control file is behind its timeline, then pg_rewind. Errors: failed, cancelled. */
 export async function rewindTo(context: PostgresContext, options: RewindOptions): Promise<Result<null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${context.scope} ${options.source}` });
+  const { config } = context;
+  const directory = await inspectDataDirectory(config.dataDir);
+  if (directory.kind !== "valid")
+    return err({ kind: "failed", message: `${config.dataDir} holds no data directory to rewind (${directory.kind})` });
+  const checkpoint = await checkpointSource(context, options);
+  if (!checkpoint.ok) return checkpoint;
+  const secret = await secretEnvironment(context, config.rewind);
+  if (!secret.ok) return secret;
+  const source = programConninfo(context, { user: config.rewind, target: options.source, extra: { dbname: "postgres" } });
+  const archive = await restoreArguments(context, directory.majorVersion);
+  options.progress(`running pg_rewind from ${options.source.host}:${options.source.port}`);
+  const outcome = await context.run({
+    argv: ["pg_rewind", `--target-pgdata=${config.dataDir}`, `--source-server=${source}`, ...archive, ...config.rewindOptions],
+    env: { LC_ALL: "C", ...secret.value },
+    signal: options.signal,
+    onLine: (line) => options.progress(line.replace(/^pg_rewind: /, "")),
+  });
+  if (!outcome.ok) return outcome;
+  const { exitCode, stderr } = outcome.value;
+  return exitCode === 0 ? ok(null) : err({ kind: "failed", message: `pg_rewind: ${lastLines(stderr)}` });
 }
 
-/** Single-user mode until recovery is done and it has shut down cleanly. The server must be stopped. Errors: failed, cancelled. */
+/**
+ * Until its first checkpoint a promoted server's control file names the old timeline, and pg_rewind (before version 16)
+ * would find nothing to do. Skipped where the timelines agree or where the question is not allowed.
+ */
+async function checkpointSource(context: PostgresContext, options: RewindOptions): Promise<Result<null, PostgresError>> {
+  const deadline = (context.clock.now() + SOURCE_CHECKPOINT_TIMEOUT) as Ms;
+  const ask = (command: string) =>
+    askServer(context, { user: context.config.superuser, target: options.source, command, deadline, signal: options.signal });
+  const timelines = await ask(
+    "SELECT c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id ELSE " +
+      "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END " +
+      "FROM pg_catalog.pg_control_checkpoint() c",
+  );
+  if (!timelines.ok) {
+    if (timelines.error.kind === "cancelled") return timelines;
+    context.log.warning(`cannot ask the rewind source for its timeline, going on without: ${timelines.error.message}`);
+    return ok(null);
+  }
+  const [written, current] = timelines.value[0] ?? [];
+  if (written === current) return ok(null);
+  options.progress(`checkpoint on ${options.source.host}:${options.source.port}: its control file is still on timeline ${written}`);
+  const done = await ask("CHECKPOINT");
+  if (done.ok) return ok(null);
+  if (done.error.kind === "cancelled") return done;
+  context.log.warning(`checkpoint on the rewind source failed, going on without: ${done.error.message}`);
+  return ok(null);
+}
+
+/** WAL that the target has removed already comes from the archive where the configuration has one. */
+async function restoreArguments(context: PostgresContext, majorVersion: number): Promise<readonly string[]> {
+  const { config } = context;
+  const configured = config.recoveryConf["restore_command"] ?? config.parameters["restore_command"];
+  if (configured === undefined || configured === "") return [];
+  const file = join(config.configDir, "postgresql.conf");
+  if ((await readIfThere(file)) === null) return [];
+  if (config.configDir === config.dataDir) return ["--restore-target-wal"];
+  return majorVersion >= REWIND_CONFIG_FILE_SINCE ? ["--restore-target-wal", `--config-file=${file}`] : [];
+}
+
+/**
+ * Single-user mode until recovery is done and it has shut down cleanly. The server must be stopped.
+ * A standby's directory is refused: single-user recovery would end its recovery on the old timeline.
+ * Errors: refused, failed, cancelled.
+ */
 export async function crashRecover(context: PostgresContext, signal: AbortSignal): Promise<Result<null, PostgresError>> {
-  return err({ kind: "failed", message: `not written yet: ${context.scope} ${signal.aborted}` });
+  const { config } = context;
+  const control = await readControlData(context.run, context.clock, config.dataDir);
+  if (!control.ok) return control;
+  if (control.value.state === "shut down") return ok(null);
+  try {
+    if (STANDBY_STATES.has(control.value.state) || (await readIfThere(join(config.dataDir, "backup_label"))) !== null) {
+      return err({ kind: "refused", message: `the server was a standby (${control.value.state}): it recovers by being started as one` });
+    }
+    // Left by an attempt to start this former primary as a standby; single-user mode refuses to run with it.
+    await removeFile(join(config.dataDir, "standby.signal"));
+    await removeFile(join(config.dataDir, "recovery.signal"));
+  } catch (error) {
+    return err({ kind: "failed", message: `cannot prepare ${config.dataDir} for single-user mode: ${reasonOf(error)}` });
+  }
+  const file = join(config.configDir, "postgresql.conf");
+  const outcome = await context.run({
+    argv: ["postgres", "--single", "-D", config.dataDir, `--config_file=${file}`, "-c", "synchronous_standby_names=", "template1"],
+    env: { LC_ALL: "C" },
+    signal,
+  });
+  if (!outcome.ok) return outcome;
+  const { exitCode, stderr } = outcome.value;
+  return exitCode === 0 ? ok(null) : err({ kind: "failed", message: `single-user mode: ${lastLines(stderr)}` });
 }

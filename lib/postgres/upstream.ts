@@ -1,16 +1,78 @@
-// Owns the questions to another server over the replication protocol: IDENTIFY_SYSTEM and TIMELINE_HISTORY.
+// Owns the questions to another server: over the replication protocol IDENTIFY_SYSTEM and TIMELINE_HISTORY, and the
+// checkpoint that a rewind needs. psql asks, so that every libpq option (sslmode, certificates, GSS) means what it means there.
 
 import type { PostgresError } from "../model/errors.ts";
+import { parseLsn } from "../model/lsn.ts";
+import type { PostgresUser } from "../model/node-config.ts";
 import type { FollowTarget, UpstreamHistory } from "../model/postgres.ts";
-import { err, type Result } from "../model/result.ts";
-import type { Ms } from "../model/units.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, timeline } from "../model/units.ts";
+import { programConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
+import { secretEnvironment } from "./secret-environment.ts";
+import { parseTimelineHistory } from "./timeline-history.ts";
 
-/** Asks once, on a connection of its own. Errors: unreachable, timeout. */
+/** psql exits with 2 where the connection could not be made or was lost. */
+const PSQL_NO_CONNECTION = 2;
+/** Characters that separate fields and records in psql's output: they do not occur in a history file. */
+const FIELD = "\x1f";
+const RECORD = "\x1e";
+
+/** Asks once, on a connection of its own. Errors: unreachable, timeout, failed (an answer that cannot be understood). */
 export async function readUpstreamHistory(
   context: PostgresContext,
   source: FollowTarget,
   deadline: Ms,
 ): Promise<Result<UpstreamHistory, PostgresError>> {
-  return err({ kind: "unreachable", message: `not written yet: ${context.scope} ${source.host} ${deadline}` });
+  const ask = (command: string) =>
+    askServer(context, { user: context.config.replication, target: source, command, deadline, extra: { replication: "true" } });
+  const identity = await ask("IDENTIFY_SYSTEM");
+  if (!identity.ok) return identity;
+  const [systemIdentifier, number, position] = identity.value[0] ?? [];
+  const walLsn = parseLsn(position ?? "");
+  const current = Number(number);
+  if (systemIdentifier === undefined || walLsn === null || !Number.isInteger(current) || current < 1) {
+    return err({ kind: "failed", message: `${source.host}:${source.port} gave an answer to IDENTIFY_SYSTEM that cannot be read` });
+  }
+  const value = { systemIdentifier, timeline: timeline(current), walLsn };
+  if (current === 1) return ok({ ...value, switches: [] });
+  const history = await ask(`TIMELINE_HISTORY ${current}`);
+  return history.ok ? ok({ ...value, switches: parseTimelineHistory(history.value[0]?.[1] ?? "") }) : history;
+}
+
+/** Runs one command on another server; rows of text fields. Errors: unreachable, timeout, cancelled, failed. */
+export async function askServer(
+  context: PostgresContext,
+  options: {
+    readonly user: PostgresUser;
+    readonly target: FollowTarget;
+    readonly command: string;
+    readonly deadline: Ms;
+    readonly signal?: AbortSignal;
+    readonly extra?: Readonly<Record<string, string>>;
+  },
+): Promise<Result<readonly (readonly string[])[], PostgresError>> {
+  const { user, target } = options;
+  const left = Math.max(2, Math.ceil((options.deadline - context.clock.now()) / 1000));
+  const conninfo = programConninfo(context, {
+    user,
+    target,
+    extra: { dbname: "postgres", connect_timeout: left, application_name: "matriarch", ...options.extra },
+  });
+  const secret = await secretEnvironment(context, user);
+  if (!secret.ok) return secret;
+  const outcome = await context.run({
+    argv: ["psql", "-X", "-A", "-t", "-q", "-F", FIELD, "-R", RECORD, "-d", conninfo, "-c", options.command],
+    env: { LC_ALL: "C", ...secret.value },
+    deadline: options.deadline,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  if (!outcome.ok) return outcome;
+  const { exitCode, stdout, stderr } = outcome.value;
+  if (exitCode !== 0) {
+    const kind = exitCode === PSQL_NO_CONNECTION ? "unreachable" : "failed";
+    return err({ kind, message: `${target.host}:${target.port}: ${stderr.trim().replace(/^psql: error: /, "")}` });
+  }
+  const text = stdout.replace(/\n$/, "");
+  return ok(text === "" ? [] : text.split(RECORD).map((record) => record.split(FIELD)));
 }

@@ -1,0 +1,86 @@
+// Owns the decision how a stopped server gets behind an upstream again: follow it, rewind, or copy anew. Pure: decided from
+// timelines and WAL positions alone; who runs pg_rewind or deletes anything is not its business.
+
+import type { TimelineSwitch } from "../model/history.ts";
+import { formatLsn } from "../model/lsn.ts";
+import type { UpstreamHistory } from "../model/postgres.ts";
+import type { Lsn, Timeline } from "../model/units.ts";
+
+export interface LocalWal {
+  /** Newest timeline that the directory has WAL of. */
+  readonly timeline: Timeline;
+  /** First byte after its last valid record. */
+  readonly lsn: Lsn;
+  /** pg_control's word, e.g. "shut down". */
+  readonly state: string;
+  readonly walLogHints: boolean;
+  readonly dataChecksums: boolean;
+  /** The directory's own history of `timeline`, where known: tells two timelines of one number apart. */
+  readonly switches?: readonly TimelineSwitch[];
+}
+
+export interface RewindQuestion {
+  readonly local: LocalWal;
+  readonly upstream: UpstreamHistory;
+  readonly usePgRewind: boolean;
+  /** May a diverged directory be deleted and copied anew where it cannot be rewound? */
+  readonly removeOnDivergedTimelines: boolean;
+}
+
+export type RewindPlan =
+  /** Its WAL is a prefix of the upstream's history (or nothing better can be done: `why` says so). */
+  | { readonly kind: "follow"; readonly why: string }
+  /** It has WAL that the upstream does not have. `recoverFirst`: crash recovery in single-user mode before. */
+  | { readonly kind: "rewind"; readonly recoverFirst: boolean; readonly why: string }
+  /** It has diverged, and only a new copy helps. `allowed` by the configuration, else an operator has to decide. */
+  | { readonly kind: "clone"; readonly allowed: boolean; readonly why: string };
+
+/** States of pg_control after which pg_rewind would refuse the directory as it is. */
+const CLEAN_STATES: ReadonlySet<string> = new Set(["shut down", "shut down in recovery"]);
+/** A standby's directory is never recovered in single-user mode: that would end its recovery on the old timeline. */
+const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
+
+/** Compares the local end of WAL with the upstream's history and chooses the cheapest way that is safe. */
+export function rewindPlan(question: RewindQuestion): RewindPlan {
+  const { local } = question;
+  const judged = divergence(local, question.upstream);
+  if (!judged.diverged) return { kind: "follow", why: judged.why };
+  if (!question.usePgRewind) return clone(question, judged.why, "use_pg_rewind is off");
+  if (!local.walLogHints && !local.dataChecksums) return clone(question, judged.why, "neither data checksums nor wal_log_hints are on");
+  const recoverFirst = !CLEAN_STATES.has(local.state) && !STANDBY_STATES.has(local.state);
+  return { kind: "rewind", recoverFirst, why: judged.why };
+}
+
+function clone(question: RewindQuestion, diverged: string, obstacle: string): RewindPlan {
+  return { kind: "clone", allowed: question.removeOnDivergedTimelines, why: `${diverged}; it cannot be rewound: ${obstacle}` };
+}
+
+interface Divergence {
+  readonly diverged: boolean;
+  readonly why: string;
+}
+
+function divergence(local: LocalWal, upstream: UpstreamHistory): Divergence {
+  const foreign = firstForeignSwitch(local, upstream);
+  if (foreign !== null) {
+    return { diverged: true, why: `local timeline ${foreign.timeline} ended at ${formatLsn(foreign.switchpoint)}, the upstream's did not` };
+  }
+  if (local.timeline === upstream.timeline) return { diverged: false, why: `both are on timeline ${local.timeline}` };
+  const end = upstream.switches.find((entry) => entry.timeline === local.timeline);
+  if (end === undefined) {
+    return {
+      diverged: true,
+      why: `local timeline ${local.timeline} is not in the history of the upstream's timeline ${upstream.timeline}`,
+    };
+  }
+  const positions = `local WAL ends at ${formatLsn(local.lsn)}, the upstream left timeline ${local.timeline} at ${formatLsn(end.switchpoint)}`;
+  return { diverged: local.lsn > end.switchpoint, why: positions };
+}
+
+/** First ancestor of the local timeline that the upstream's history has not, or ends elsewhere; null where none or unknown. */
+function firstForeignSwitch(local: LocalWal, upstream: UpstreamHistory): TimelineSwitch | null {
+  const found = (local.switches ?? []).find(
+    (mine) => !upstream.switches.some((theirs) => theirs.timeline === mine.timeline && theirs.switchpoint === mine.switchpoint),
+  );
+  return found ?? null;
+}

@@ -1,0 +1,74 @@
+// Owns the replacing of small files so that a crash leaves the old or the new content, never a mixture.
+
+import { randomUUID } from "node:crypto";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/**
+ * Replaces the file where its content or the permission of others differs: temporary file beside it, fsync, rename,
+ * fsync of the folder. Returns whether it changed. Throws the system's error (ENOSPC, EROFS, EACCES …).
+ */
+export async function replaceFile(path: string, content: string, mode = 0o600): Promise<boolean> {
+  if ((await readIfThere(path)) === content) return false;
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    const handle = await open(temporary, "wx", mode);
+    try {
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+  return true;
+}
+
+/** Removes the file durably; true where it was there. Throws the system's error. */
+export async function removeFile(path: string): Promise<boolean> {
+  try {
+    await rm(path);
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+  await syncFolder(dirname(path));
+  return true;
+}
+
+/** Content as UTF-8 text; null where there is no such file. Throws any other error of the system. */
+export async function readIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+/** Makes a rename or removal inside the folder durable. */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export function isMissing(error: unknown): boolean {
+  return hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR");
+}
+
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}
+
+/** The system's own words for an error, without a stack. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,60 @@
+// Owns the ending of programs that an earlier, killed supervisor left at work on a data directory (initdb, pg_basebackup,
+// a restore script): two of them at once would mix two copies. They are known by a variable in their environment.
+
+import { readdir, readFile } from "node:fs/promises";
+import { hasCode, isMissing } from "./atomic-file.ts";
+
+const VARIABLE = "MATRIARCH_MAKING";
+/** From SIGKILL until the process is gone; longer means that it hangs in the kernel on a dead disk. */
+const GONE_WITHIN_MS = 5_000;
+const POLL_MS = 5;
+
+/** Environment for everything that fills this data directory. */
+export function makingEnvironment(dataDir: string): Readonly<Record<string, string>> {
+  return { [VARIABLE]: dataDir };
+}
+
+/** Kills what still works on the directory and waits until it is gone; the pids. Throws Error where one does not go. */
+export async function endLeftoverMakers(dataDir: string): Promise<readonly number[]> {
+  const wanted = `${VARIABLE}=${dataDir}`;
+  const found: number[] = [];
+  const giveUpAt = performance.now() + GONE_WITHIN_MS;
+  for (;;) {
+    const pids = await processesWith(wanted);
+    if (pids.length === 0) return found;
+    if (performance.now() > giveUpAt) throw new Error(`process ${pids.join(", ")} still works on ${dataDir} and does not end`);
+    for (const pid of pids) {
+      if (!found.includes(pid)) found.push(pid);
+      kill(pid);
+    }
+    await Bun.sleep(POLL_MS);
+  }
+}
+
+async function processesWith(variable: string): Promise<readonly number[]> {
+  const pids: number[] = [];
+  for (const name of await readdir("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    if ((await environment(pid)).includes(variable)) pids.push(pid);
+  }
+  return pids;
+}
+
+/** Empty for a zombie, for a process of another user, and for one that has just ended. */
+async function environment(pid: number): Promise<readonly string[]> {
+  try {
+    return (await readFile(`/proc/${pid}/environ`, "utf8")).split("\0");
+  } catch (error) {
+    if (isMissing(error) || hasCode(error, "EACCES") || hasCode(error, "EPERM") || hasCode(error, "ESRCH")) return [];
+    throw error;
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if (!hasCode(error, "ESRCH")) throw error;
+  }
+}
