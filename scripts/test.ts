@@ -1,7 +1,7 @@
 // Owns the order of a test run, its time limit, its last line and its clean-up. What the stages are is in suite/stages.ts.
 
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -48,7 +48,7 @@ async function main(options: Options): Promise<number> {
   const product = resolve(import.meta.dir, "..");
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort());
-  const temporary = mkdtempSync(join(tmpdir(), "matriarch-test."));
+  const temporary = realpathSync(mkdtempSync(join(tmpdir(), "matriarch-test.")));
   // The server user passes through to folders of its own.
   chmodSync(temporary, 0o711);
   const mark: RunMark = { environment: `MATRIARCH_TEST_RUN=${randomBytes(8).toString("hex")}`, folder: temporary };

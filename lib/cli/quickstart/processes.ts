@@ -4,16 +4,12 @@
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { errorCode, isAlive, type ProcessFacts, readProcess, sendSignal } from "../../postgres/processes.ts";
 
 /** A process of this boot: its pid, and when it started in clock ticks since boot. */
 export interface ProcessId {
   readonly pid: number;
   readonly startTicks: number;
-}
-
-interface ProcessRow extends ProcessId {
-  readonly parent: number;
-  readonly state: string;
 }
 
 /** How a run's processes are found again when nobody wrote them down: by environment, or as PostgreSQLs in its folder. */
@@ -36,17 +32,13 @@ export function bootId(): string {
 
 /** The process behind a pid; null when there is none or only its remains (a zombie). */
 export function identify(pid: number): ProcessId | null {
-  const row = readRow(pid);
-  return row === null || row.state === "Z" || row.state === "X" ? null : { pid, startTicks: row.startTicks };
-}
-
-export function isAlive(process: ProcessId): boolean {
-  return identify(process.pid)?.startTicks === process.startTicks;
+  const facts = readProcess(pid);
+  return facts === null ? null : { pid, startTicks: facts.startTicks };
 }
 
 /** The given processes that live, all their descendants, and every process that carries the mark; never this process or its ancestors. */
 export function membersOf(roots: readonly ProcessId[], mark: RunMark | null): readonly ProcessId[] {
-  const rows = allRows().filter((row) => row.state !== "Z" && row.state !== "X");
+  const rows = allProcesses();
   const spared = ancestorsOf(process.pid, rows);
   const chosen = new Map<number, ProcessId>();
   for (const row of rows) {
@@ -55,21 +47,9 @@ export function membersOf(roots: readonly ProcessId[], mark: RunMark | null): re
   }
   for (let before = -1; before !== chosen.size; ) {
     before = chosen.size;
-    for (const row of rows) if (chosen.has(row.parent)) chosen.set(row.pid, row);
+    for (const row of rows) if (chosen.has(row.parentPid)) chosen.set(row.pid, row);
   }
   return [...chosen.values()].filter((row) => !spared.has(row.pid)).map(({ pid, startTicks }) => ({ pid, startTicks }));
-}
-
-/** Sends a signal if the process is still the one that was meant; false when it is gone. Throws what kill throws otherwise (EPERM). */
-export function signalProcess(target: ProcessId, signal: NodeJS.Signals): boolean {
-  if (!isAlive(target)) return false;
-  try {
-    process.kill(target.pid, signal);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-    throw error;
-  }
 }
 
 /** Waits until none of them lives; resolves to those that still do at the end of `withinMs`. */
@@ -84,7 +64,7 @@ export async function waitUntilGone(targets: readonly ProcessId[], withinMs: num
 
 /** Asks to stop (SIGTERM), waits at most `withinMs`; resolves to what still lives. A frozen one is woken so that it can obey. */
 export async function askToStop(targets: readonly ProcessId[], withinMs: number = goneWithinMs.term): Promise<readonly ProcessId[]> {
-  for (const target of targets) if (signalProcess(target, "SIGTERM")) signalProcess(target, "SIGCONT");
+  for (const target of targets) if (sendSignal(target, "SIGTERM")) sendSignal(target, "SIGCONT");
   return waitUntilGone(targets, withinMs);
 }
 
@@ -93,7 +73,7 @@ export async function killRun(roots: readonly ProcessId[], mark: RunMark | null)
   const end = performance.now() + goneWithinMs.kill;
   let known = membersOf(roots, mark);
   while (known.length > 0) {
-    for (const target of known) signalProcess(target, "SIGKILL");
+    for (const target of known) sendSignal(target, "SIGKILL");
     await waitUntilGone(known, end - performance.now());
     known = membersOf([...roots, ...known], mark);
     if (performance.now() >= end) return known;
@@ -106,27 +86,18 @@ function carries(pid: number, mark: RunMark): boolean {
   return basename(readLink(`/proc/${pid}/exe`)) === "postgres" && `${readLink(`/proc/${pid}/cwd`)}/`.startsWith(`${mark.folder}/`);
 }
 
-function ancestorsOf(pid: number, rows: readonly ProcessRow[]): ReadonlySet<number> {
+function ancestorsOf(pid: number, rows: readonly ProcessFacts[]): ReadonlySet<number> {
   const line = new Set<number>();
   for (let current: number | undefined = pid; current !== undefined && current > 0 && !line.has(current); ) {
     line.add(current);
     const here: number = current;
-    current = rows.find((row) => row.pid === here)?.parent;
+    current = rows.find((row) => row.pid === here)?.parentPid;
   }
   return line;
 }
 
-function allRows(): ProcessRow[] {
-  return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? (readRow(Number(name)) ?? []) : []));
-}
-
-/** Source: proc(5), /proc/PID/stat: the name in parentheses may hold anything, so fields are counted from the last one. */
-function readRow(pid: number): ProcessRow | null {
-  const text = readText(`/proc/${pid}/stat`);
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const [state, parent, startTicks] = [fields[0], fields[1], fields[19]];
-  if (state === undefined || parent === undefined || startTicks === undefined) return null;
-  return { pid, state, parent: Number(parent), startTicks: Number(startTicks) };
+function allProcesses(): ProcessFacts[] {
+  return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? (readProcess(Number(name)) ?? []) : []));
 }
 
 /** Empty when the process has gone meanwhile, or belongs to somebody else. */
@@ -147,7 +118,6 @@ function readLink(path: string): string {
 }
 
 function withoutProcess(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code ?? "";
-  if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(code)) return "";
+  if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(errorCode(error) ?? "")) return "";
   throw error;
 }

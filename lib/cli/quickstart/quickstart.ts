@@ -4,10 +4,11 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { isAlive } from "../../postgres/processes.ts";
 import { parseQuickstart, type QuickstartCommand, usage } from "./arguments.ts";
 import { defaultFolder, pathsOf, type QuickstartPaths } from "./folder.ts";
 import { connectionString, consulPaths, nodePaths } from "./node-file.ts";
-import { bootId, isAlive, membersOf } from "./processes.ts";
+import { bootId, membersOf } from "./processes.ts";
 import { findPostgres } from "./programs.ts";
 import { describeRun, type Invocation } from "./report.ts";
 import { bringUp, claimRun, resumeRun, type Started, type Surroundings } from "./start.ts";

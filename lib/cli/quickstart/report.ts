@@ -1,10 +1,10 @@
 // Owns what a quickstart tells a person once it runs: the table, how to connect, where everything is, what to try next.
 // It only reads and builds text.
 
+import { isAlive } from "../../postgres/processes.ts";
 import { apiUrl, readCluster, readStatus } from "./cluster-view.ts";
 import type { QuickstartPaths } from "./folder.ts";
 import { connectionString, consulPaths, host, nodePaths, scope } from "./node-file.ts";
-import { isAlive } from "./processes.ts";
 import type { QuickstartState } from "./state.ts";
 import { drawTable } from "./table.ts";
 

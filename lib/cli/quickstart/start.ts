@@ -4,13 +4,14 @@
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { isAlive } from "../../postgres/processes.ts";
 import type { QuickstartCommand } from "./arguments.ts";
 import { type ClusterView, isComplete, readCluster, readStatus } from "./cluster-view.ts";
 import { createFolders, type QuickstartPaths, type ServerUser, serverUser } from "./folder.ts";
 import { type Launched, launch } from "./launch.ts";
 import { consulPaths, host, nodePaths, writeConsulFile, writeNodeFile, writePasswordFile } from "./node-file.ts";
 import { choosePorts, type PortWish } from "./ports.ts";
-import { bootId, identify, isAlive } from "./processes.ts";
+import { bootId, identify } from "./processes.ts";
 import { findPrograms, type Programs } from "./programs.ts";
 import { claimState, type QuickstartNode, type QuickstartState, writeState } from "./state.ts";
 

@@ -1,11 +1,12 @@
 // Owns ending a quickstart: first as an operator would (replicas, the leader, Consul), then by force, until nothing of it
 // is left; then its data. It works from the state file alone, so it also ends what a killed quickstart left behind.
 
+import { existsSync, realpathSync } from "node:fs";
+import { isAlive, sendSignal } from "../../postgres/processes.ts";
 import { readCluster } from "./cluster-view.ts";
 import { type QuickstartPaths, removeFolders } from "./folder.ts";
 import { markOf } from "./launch.ts";
-import type { ProcessId } from "./processes.ts";
-import { askToStop, bootId, isAlive, killRun, membersOf, type RunMark, signalProcess, waitUntilGone } from "./processes.ts";
+import { askToStop, bootId, killRun, membersOf, type ProcessId, type RunMark, waitUntilGone } from "./processes.ts";
 import { type QuickstartState, readState, writeState } from "./state.ts";
 
 /** How long each part may take to stop by itself; a half-made node (`starting`) has nothing to finish. */
@@ -15,7 +16,8 @@ const consulWithinMs = 3_000;
 const foregroundWithinMs = 40_000;
 
 export function markOfRun(paths: QuickstartPaths, state: QuickstartState): RunMark {
-  return { environment: markOf(state.runId), folder: paths.run };
+  // The kernel names working directories without links.
+  return { environment: markOf(state.runId), folder: existsSync(paths.run) ? realpathSync(paths.run) : paths.run };
 }
 
 /** The run's processes as written down; none when the machine was restarted since. */
@@ -48,7 +50,7 @@ export async function stopQuickstart(options: {
   if (watcher !== null) {
     writeState(paths.folder, state);
     say(`asking the quickstart in the foreground (process ${watcher.pid}) to stop`);
-    signalProcess(watcher, "SIGTERM");
+    sendSignal(watcher, "SIGTERM");
     await waitUntilGone([watcher], foregroundWithinMs);
     const after = readState(paths.folder);
     if (after === null || (state.keep && after.phase === "stopped")) return;
@@ -108,7 +110,7 @@ async function stopServers(paths: QuickstartPaths, state: QuickstartState, say: 
 /** What is left of the nodes after their supervisors ended (a PostgreSQL whose supervisor was killed): SIGINT, PostgreSQL's fast shutdown. */
 async function killServers(paths: QuickstartPaths, state: QuickstartState, consul: ProcessId | null): Promise<void> {
   const left = membersOf([], markOfRun(paths, state)).filter((entry) => entry.pid !== consul?.pid);
-  for (const entry of left) signalProcess(entry, "SIGINT");
+  for (const entry of left) sendSignal(entry, "SIGINT");
   await waitUntilGone(left, 5_000);
 }
 
