@@ -4,7 +4,7 @@ import type { FailoverRequest } from "./failover-request.ts";
 import type { HistoryLine } from "./history.ts";
 import type { Member } from "./member.ts";
 import type { SyncState } from "./sync-state.ts";
-import type { Lsn, Revision } from "./units.ts";
+import type { Lsn, Ms, Revision } from "./units.ts";
 
 /** The leader key: judged by session and revision, never by name alone (safety.md). */
 export interface LeaderLock {
@@ -25,7 +25,12 @@ export interface ClusterStatus {
  * the same transaction that confirms its lock. Whoever sees its revision stand still for ttl knows the lease is over.
  */
 export interface LeaseMark {
-  readonly session: string | null;
+  /** The session whose lock it confirms. */
+  readonly session: string;
+  /** The ttl that the holder counts its lease with. */
+  readonly ttl: Ms;
+  /** The holder let the lock go on purpose and writes no more. */
+  readonly released: boolean;
   readonly revision: Revision;
 }
 

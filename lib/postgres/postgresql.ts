@@ -2,6 +2,7 @@
 // Implemented by local.ts over real processes, and by the simulator's fake. No method decides anything about HA.
 
 import type { ConfigFault, PostgresError } from "../model/errors.ts";
+import type { TimelineSwitch } from "../model/history.ts";
 import type { PendingRestartReason } from "../model/member.ts";
 import type { BootstrapConfig, PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
@@ -66,6 +67,9 @@ export interface Postgresql {
 
   /** Asks the source over a replication connection (IDENTIFY_SYSTEM, TIMELINE_HISTORY). Errors: unreachable, timeout. */
   upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>>;
+
+  /** How this data directory's timelines came about: pg_wal/NNNNNNNN.history, oldest first; [] on timeline 1. Errors: failed. */
+  timelineSwitches(timeline: number): Promise<Result<readonly TimelineSwitch[], PostgresError>>;
 
   /** Runs a checkpoint on the source first where needed, then pg_rewind. The server is stopped. Errors: failed, cancelled. */
   rewind(options: {

@@ -1,0 +1,99 @@
+// Owns who is the healthiest node: may this one take the lock, and which replica may a leader hand over to. Pure.
+
+import type { Cluster } from "../model/cluster.ts";
+import type { DynamicConfig } from "../model/dynamic-config.ts";
+import { isNofailover, type Member } from "../model/member.ts";
+import { isSyncStandby, type SyncState } from "../model/sync-state.ts";
+import type { Lsn, Timeline } from "../model/units.ts";
+import type { PeerAnswer } from "./observation.ts";
+
+/** `why` is null where the node may go ahead. */
+export interface Fitness {
+  readonly fit: boolean;
+  readonly why: string;
+}
+
+const FIT: Fitness = { fit: true, why: "" };
+
+function unfit(why: string): Fitness {
+  return { fit: false, why };
+}
+
+/** In synchronous mode only the former leader and the standbys of the sync key may take over without an operator's word. */
+export function syncAllows(options: { readonly config: DynamicConfig; readonly sync: SyncState; readonly name: string }): boolean {
+  const { config, sync, name } = options;
+  if (config.synchronousMode === "off" || sync.leader === null) return true;
+  return sync.leader === name || isSyncStandby(sync, name);
+}
+
+/** Is the position too far behind the last one that the leader published? */
+export function lagsTooMuch(options: { readonly config: DynamicConfig; readonly cluster: Cluster; readonly lsn: Lsn }): boolean {
+  const optime = options.cluster.status.optime;
+  return optime !== null && Number(optime - options.lsn) > options.config.maximumLagOnFailoverBytes;
+}
+
+export interface Contender {
+  readonly name: string;
+  readonly lsn: Lsn;
+  readonly timeline: Timeline | null;
+  readonly priority: number;
+}
+
+/**
+ * Is this contender the healthiest of those that answered? Members that may not take over still count where they are
+ * primary; of the others the one with more WAL wins, then the one with the higher failover_priority. Equals race for the lock.
+ */
+export function healthiest(options: {
+  readonly self: Contender;
+  readonly answers: readonly PeerAnswer[];
+  readonly eligible: (name: string) => boolean;
+}): Fitness {
+  const { self } = options;
+  for (const { name, status } of options.answers) {
+    if (status === null || name === self.name) continue;
+    if (status.role === "primary" && status.state === "running") return unfit(`${name} is running as primary`);
+    if (status.state !== "running" || status.lsn === null) continue;
+    if (isNofailover(status.tags) || status.watchdogFailed || !options.eligible(name)) continue;
+    if (status.timeline !== null && self.timeline !== null && status.timeline > self.timeline && status.lsn >= self.lsn) {
+      return unfit(`${name} is on a newer timeline`);
+    }
+    if (status.lsn > self.lsn) return unfit(`${name} has more WAL`);
+    if (status.lsn === self.lsn && failoverPriority(status.tags) > self.priority) return unfit(`${name} has a higher failover_priority`);
+  }
+  return FIT;
+}
+
+/** failover_priority, 1 where it is not set. */
+export function failoverPriority(tags: Member["tags"]): number {
+  const value = Number(tags["failover_priority"] ?? 1);
+  return Number.isFinite(value) ? value : 1;
+}
+
+/** May the leader hand over to this member, as it answered? `wal`: the leader's present position. */
+export function handoverFitness(options: {
+  readonly answer: PeerAnswer;
+  readonly config: DynamicConfig;
+  readonly sync: SyncState;
+  readonly wal: Lsn | null;
+  readonly planned: boolean;
+}): Fitness {
+  const { answer, config, sync, wal } = options;
+  const status = answer.status;
+  if (status === null) return unfit(`${answer.name} does not answer`);
+  if (status.state !== "running") return unfit(`${answer.name} is ${status.state}`);
+  if (isNofailover(status.tags)) return unfit(`${answer.name} is tagged nofailover`);
+  if (status.watchdogFailed) return unfit(`${answer.name} has no working watchdog`);
+  if (config.synchronousMode !== "off" && options.planned && sync.leader !== null && !isSyncStandby(sync, answer.name)) {
+    return unfit(`${answer.name} is not a synchronous standby`);
+  }
+  if (wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
+    return unfit(`${answer.name} lags by more than maximum_lag_on_failover`);
+  }
+  if (status.lsn === null) return unfit(`${answer.name} shows no WAL position`);
+  return FIT;
+}
+
+/** The other members, in the order of the snapshot. */
+export function otherMembers(cluster: Cluster, self: string): readonly Member[] {
+  return cluster.members.filter((member) => member.name !== self);
+}

@@ -1,0 +1,56 @@
+// Owns the decision: which one effect to perform next, and why. Effects are performed in lib/runtime/perform.ts.
+
+import type { FollowTarget } from "../model/postgres.ts";
+import type { Ms } from "../model/units.ts";
+
+export type Effect =
+  /** End of the cycle; look again at the instant, or when an event wakes the loop. */
+  | { readonly kind: "wait"; readonly until: Ms }
+  /** The process ends; PostgreSQL is left as it is. */
+  | { readonly kind: "exit"; readonly code: number; readonly message: string }
+  // The DCS
+  | { readonly kind: "renew-lock" }
+  | { readonly kind: "acquire-lock" }
+  | { readonly kind: "release-lock" }
+  | { readonly kind: "claim-initialize" }
+  | { readonly kind: "cancel-initialize" }
+  | { readonly kind: "write-initialize" }
+  | { readonly kind: "write-config" }
+  | { readonly kind: "write-sync"; readonly leader: string | null; readonly standbys: readonly string[] }
+  | { readonly kind: "clear-failover" }
+  | { readonly kind: "write-history" }
+  | { readonly kind: "leave" }
+  // Questions
+  | { readonly kind: "ask-peers"; readonly names: readonly string[] }
+  | { readonly kind: "ask-old-leader" }
+  | { readonly kind: "read-control" }
+  // PostgreSQL, done within the cycle
+  | { readonly kind: "follow"; readonly target: FollowTarget | null }
+  | { readonly kind: "set-sync-names"; readonly value: string }
+  | { readonly kind: "sync-slots"; readonly names: readonly string[] }
+  // PostgreSQL, beside the loop: completion is an event
+  | { readonly kind: "bootstrap" }
+  | { readonly kind: "clone"; readonly target: FollowTarget; readonly clear: boolean }
+  | { readonly kind: "plan-rejoin"; readonly target: FollowTarget; readonly leader: string; readonly leaderSession: string | null }
+  /** After a clean recovery in single-user mode, where the server had crashed. */
+  | { readonly kind: "rewind"; readonly target: FollowTarget }
+  | {
+      readonly kind: "start";
+      readonly role: "primary" | "standby";
+      readonly target: FollowTarget | null;
+      readonly syncNames: string | null;
+    }
+  | { readonly kind: "restart" }
+  | { readonly kind: "promote"; readonly syncNames: string | null }
+  | { readonly kind: "stop"; readonly mode: "fast" | "immediate"; readonly within: Ms }
+  /** Stop with a checkpoint first, then release the lock as soon as a standby has the shutdown checkpoint. */
+  | { readonly kind: "hand-over"; readonly within: Ms }
+  | { readonly kind: "abort-task" };
+
+export type EffectKind = Effect["kind"];
+
+export interface Decision {
+  readonly rule: string;
+  readonly why: string;
+  readonly effect: Effect;
+}

@@ -1,0 +1,136 @@
+// Owns small questions about an observation that several rules ask. Pure.
+
+import { type Cluster, findMember, leaderMember } from "../model/cluster.ts";
+import type { Member } from "../model/member.ts";
+import type { FollowTarget } from "../model/postgres.ts";
+import { type Ms, ms } from "../model/units.ts";
+import type { EffectKind } from "./decision.ts";
+import type { Observation, Outcome } from "./observation.ts";
+
+export function clusterOf(o: Observation): Cluster | null {
+  return o.dcs.cluster;
+}
+
+/** The snapshot shows the lock under our own session. */
+export function lockIsOurs(o: Observation): boolean {
+  const leader = o.dcs.cluster?.leader ?? null;
+  return leader !== null && leader.session !== null && leader.session === o.self.session && leader.name === o.self.name;
+}
+
+/** The snapshot shows the lock under somebody else's session (a former process of ours counts as somebody else). */
+export function lockIsForeign(o: Observation): boolean {
+  const leader = o.dcs.cluster?.leader ?? null;
+  return leader !== null && !lockIsOurs(o);
+}
+
+export function lockIsFree(o: Observation): boolean {
+  return o.dcs.cluster !== null && o.dcs.cluster.leader === null;
+}
+
+export function leaseRemaining(o: Observation): Ms {
+  return ms(o.lock.held === null ? 0 : o.lock.held.leaseEndsAt - o.now);
+}
+
+export function leaseIsValid(o: Observation): boolean {
+  return leaseRemaining(o) > 0;
+}
+
+/** Running, and out of recovery. */
+export function runsAsPrimary(o: Observation): boolean {
+  return o.local.process.kind === "running" && (o.local.status === null ? o.local.lastRole === "primary" : !o.local.status.inRecovery);
+}
+
+export function runsAsStandby(o: Observation): boolean {
+  return o.local.process.kind === "running" && o.local.status?.inRecovery === true;
+}
+
+export function isRunning(o: Observation): boolean {
+  return o.local.process.kind === "running";
+}
+
+export function hasData(o: Observation): boolean {
+  return o.local.dataDirectory.kind === "valid";
+}
+
+export function isPaused(o: Observation): boolean {
+  return o.config.pause;
+}
+
+/** Outcomes of this kind in this cycle. */
+export function didThisCycle(o: Observation, kind: EffectKind): Outcome | null {
+  return o.done.findLast((outcome) => outcome.kind === kind) ?? null;
+}
+
+/** Next regular look: one loop_wait from now. */
+export function nextCycle(o: Observation): Ms {
+  return ms(o.now + o.config.loopWaitMs);
+}
+
+/** Retry delay after repeated failures: 1 s, 2 s, 4 s …, at most loop_wait (at least 1 s). */
+export function backoff(o: Observation, failures: number): Ms {
+  const limit = Math.max(1000, o.config.loopWaitMs);
+  return ms(Math.min(limit, 1000 * 2 ** Math.min(10, Math.max(0, failures - 1))));
+}
+
+/** A failed task of this kind whose backoff is not over yet: when it will be. */
+export function retryAt(o: Observation, kind: EffectKind): Ms | null {
+  const last = o.lastTask;
+  if (last === null || last.kind !== kind || last.ok) return null;
+  const at = ms(last.finishedAt + backoff(o, last.failures));
+  return at > o.now ? at : null;
+}
+
+/** A member as a source of WAL: host and port of its conn_url; null where it cannot be read. */
+export function targetOf(member: Member, slotName: string | null): FollowTarget | null {
+  if (member.connUrl === null) return null;
+  const match = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)(?::(\d+))?/.exec(member.connUrl);
+  if (match === null) return null;
+  const host = (match[1] ?? "").replace(/^\[|\]$/g, "");
+  return { name: member.name, host, port: Number(match[2] ?? 5432), slotName };
+}
+
+/** Where to get WAL from: the leader's member, with our slot there; null while it has not published its address. */
+export function leaderTarget(o: Observation): FollowTarget | null {
+  const cluster = o.dcs.cluster;
+  const member = cluster === null ? null : leaderMember(cluster);
+  if (member === null || member.name === o.self.name) return null;
+  return targetOf(member, memberSlotName(o.self.name));
+}
+
+/** The physical slot of a member (contract §9): lower case, dash and dot → `_`, others → `u` + code point, at most 63. */
+export function memberSlotName(name: string): string {
+  const converted = [...name.toLowerCase()].map((char) => {
+    if (/[a-z0-9_]/.test(char)) return char;
+    if (char === "-" || char === ".") return "_";
+    return `u${String(char.codePointAt(0)).padStart(4, "0")}`;
+  });
+  return converted.join("").slice(0, 63);
+}
+
+export function upstreamKey(target: FollowTarget | null): string {
+  return target === null ? "" : `${target.host}:${target.port}`;
+}
+
+/** The leader runs as primary, as far as its member key tells. */
+export function leaderIsServing(o: Observation): boolean {
+  const cluster = o.dcs.cluster;
+  const member = cluster === null ? null : leaderMember(cluster);
+  return (
+    member !== null && member.state === "running" && (member.role === "primary" || member.role === "master" || member.role === "promoted")
+  );
+}
+
+export function ownMember(o: Observation): Member | null {
+  return o.dcs.cluster === null ? null : findMember(o.dcs.cluster, o.self.name);
+}
+
+/** Own position: written, or the higher of received and replayed. */
+export function ownLsn(o: Observation): bigint | null {
+  const status = o.local.status;
+  if (status === null) return null;
+  if (!status.inRecovery) return status.walLsn;
+  const received = status.receivedLsn ?? 0n;
+  const replayed = status.replayedLsn ?? 0n;
+  const highest = received > replayed ? received : replayed;
+  return highest === 0n ? null : highest;
+}

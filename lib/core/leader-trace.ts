@@ -1,0 +1,94 @@
+// Owns what a node remembers of the last leader, and the answer to "may I race for the lock now?" (safety.md, "When the lock is
+// gone or foreign"; docs/adr/0002). Pure: the trace is folded from snapshots, marks and answers.
+
+import { type Cluster, findMember, type LeaseMark } from "../model/cluster.ts";
+import { type Ms, ms } from "../model/units.ts";
+
+export interface LeaderTrace {
+  /** The last holder; null before any was seen. */
+  readonly name: string | null;
+  readonly session: string | null;
+  readonly apiUrl: string | null;
+  /** When the lock was seen to vanish; null while it is held. */
+  readonly vanishedAt: Ms | null;
+  /** The holder's lease mark as last seen, and when its revision was first seen. */
+  readonly mark: LeaseMark | null;
+  readonly markSeenAt: Ms | null;
+  /** What the old leader says of itself since the lock vanished. */
+  readonly answer: { readonly kind: "primary" | "not-primary" | "silent"; readonly at: Ms } | null;
+}
+
+export const NO_TRACE: LeaderTrace = {
+  name: null,
+  session: null,
+  apiUrl: null,
+  vanishedAt: null,
+  mark: null,
+  markSeenAt: null,
+  answer: null,
+};
+
+/** Folds a new snapshot in. */
+export function traceCluster(trace: LeaderTrace, cluster: Cluster, now: Ms): LeaderTrace {
+  const leader = cluster.leader;
+  if (leader === null) {
+    if (trace.vanishedAt !== null) return trace;
+    return { ...trace, vanishedAt: now, answer: null };
+  }
+  const apiUrl = findMember(cluster, leader.name)?.apiUrl ?? null;
+  if (leader.name === trace.name && leader.session === trace.session) {
+    if (trace.vanishedAt === null && (apiUrl === null || apiUrl === trace.apiUrl)) return trace;
+    return { ...trace, vanishedAt: null, answer: null, apiUrl: apiUrl ?? trace.apiUrl };
+  }
+  return { ...trace, name: leader.name, session: leader.session, apiUrl, vanishedAt: null, answer: null };
+}
+
+/** Folds the lease mark in: `now` is when its revision was first seen, so it is later than the renewal that it confirms. */
+export function traceMark(trace: LeaderTrace, mark: LeaseMark | null, now: Ms): LeaderTrace {
+  if (mark === null) return trace.mark === null ? trace : { ...trace, mark: null, markSeenAt: null };
+  if (trace.mark !== null && trace.mark.revision === mark.revision) return trace;
+  return { ...trace, mark, markSeenAt: now };
+}
+
+export type RaceVerdict =
+  | { readonly kind: "go"; readonly why: string }
+  /** Ask the old leader first. */
+  | { readonly kind: "ask" }
+  | { readonly kind: "wait"; readonly until: Ms; readonly why: string };
+
+/** How long an answer of the old leader counts. */
+export const ANSWER_FRESH_MS = ms(500);
+
+const NOT_WORTH_ASKING_MS = 300;
+
+/** May this node race for the free lock now? `ttl` is the one in force here; a mark carries its holder's own. */
+export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; readonly ttl: Ms; readonly self: string }): RaceVerdict {
+  const { now, self } = options;
+  if (trace.name === self) return { kind: "go", why: "the lock was my own" };
+  const mark = trace.mark;
+  const markFits = mark !== null && (trace.session === null || mark.session === trace.session);
+  if (markFits && mark.released) return { kind: "go", why: "the old leader released the lock" };
+  if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
+  const vanishedAt = trace.vanishedAt ?? now;
+  const ttl = ms(Math.max(options.ttl, markFits ? mark.ttl : 0));
+  const waitEnd = ms(vanishedAt + ttl);
+  if (now >= waitEnd) return { kind: "go", why: "the lock has been free for ttl" };
+  const leaseOver = markFits && trace.markSeenAt !== null ? ms(trace.markSeenAt + mark.ttl) : null;
+  if (leaseOver !== null && now >= leaseOver) return { kind: "go", why: "the old leader's lease is over" };
+  const answer = trace.answer;
+  const fresh = answer !== null && now - answer.at < ANSWER_FRESH_MS;
+  if (fresh && answer.kind === "primary") {
+    return { kind: "wait", until: ms(Math.min(waitEnd, answer.at + ANSWER_FRESH_MS)), why: `${trace.name} still answers as primary` };
+  }
+  if (answer !== null && answer.kind === "not-primary") return { kind: "go", why: `${trace.name} is not primary any more` };
+  const until = leaseOver === null ? waitEnd : ms(Math.min(waitEnd, leaseOver));
+  // A session that ended by its TTL vanishes just before the lease is provably over: not worth a question.
+  if (until - now <= NOT_WORTH_ASKING_MS) return { kind: "wait", until, why: "the old leader's lease ends within a moment" };
+  if (trace.apiUrl !== null && !fresh) return { kind: "ask" };
+  const again = fresh ? ms(answer.at + ANSWER_FRESH_MS) : until;
+  return {
+    kind: "wait",
+    until: ms(Math.min(until, again)),
+    why: `${trace.name ?? "the old leader"} is silent and its lease may still run`,
+  };
+}

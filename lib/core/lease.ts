@@ -1,0 +1,21 @@
+// Owns the arithmetic of the lease (safety.md, "The lease"). Pure.
+
+import { type Ms, ms } from "../model/units.ts";
+
+/** What is taken off each lease for pauses and clock-rate error: 200 ms or 2 % of ttl, whichever is more. */
+export function leaseMargin(ttl: Ms): Ms {
+  return ms(Math.max(200, ttl * 0.02));
+}
+
+/**
+ * Until when the holder may let PostgreSQL write.
+ * `confirmedAt`: before the first request of the confirmation was sent; `promised`: what the store keeps the session for.
+ */
+export function leaseEnd(options: { readonly confirmedAt: Ms; readonly ttl: Ms; readonly promised: Ms }): Ms {
+  return ms(options.confirmedAt + Math.min(options.ttl, options.promised) - leaseMargin(options.ttl));
+}
+
+/** Upper bound for the time between the guard's first signal and the last write: at most 2 s and a quarter of ttl. */
+export function stopBudgetLimit(ttl: Ms): Ms {
+  return ms(Math.min(2000, ttl / 4));
+}

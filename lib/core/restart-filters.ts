@@ -1,0 +1,34 @@
+// Owns the conditions of a restart request: whether this node, as it is now, is meant by it. Pure.
+
+export interface RestartFilters {
+  /** primary, standby_leader or replica; null = any. */
+  readonly role: string | null;
+  /** Restart only where the running version is older than this: `15.4`, `9.6.3`; null = any. */
+  readonly postgresVersion: string | null;
+  /** Only where a restart is pending. */
+  readonly restartPending: boolean;
+}
+
+export interface RestartFacts {
+  readonly role: string;
+  /** e.g. 150018; null when PostgreSQL is not running. */
+  readonly serverVersion: number | null;
+  readonly pendingRestart: boolean;
+}
+
+export function restartFiltersMatch(filters: RestartFilters, facts: RestartFacts): boolean {
+  if (filters.role !== null && filters.role !== facts.role) return false;
+  if (filters.restartPending && !facts.pendingRestart) return false;
+  if (filters.postgresVersion === null) return true;
+  const wanted = parsePostgresVersion(filters.postgresVersion);
+  return wanted !== null && facts.serverVersion !== null && facts.serverVersion < wanted;
+}
+
+/** `15.4` → 150004, `15` → 150000, `9.6.3` → 90603; null when it is no version. */
+export function parsePostgresVersion(text: string): number | null {
+  const match = /^(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?$/.exec(text);
+  if (match === null) return null;
+  const [major, middle, last] = [Number(match[1]), Number(match[2] ?? 0), Number(match[3] ?? 0)];
+  if (major >= 10) return match[3] === undefined ? major * 10000 + middle : null;
+  return major * 10000 + middle * 100 + last;
+}

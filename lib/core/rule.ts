@@ -1,0 +1,27 @@
+// Owns the shape of a rule: an ordered table of them is the whole of the decision (decide.ts).
+
+import { type Ms, ms } from "../model/units.ts";
+import type { Effect } from "./decision.ts";
+import { nextCycle } from "./facts.ts";
+import type { Observation } from "./observation.ts";
+
+export interface Rule {
+  /** Never reused; appears in the log, the status document and the history. */
+  readonly id: string;
+  readonly when: (o: Observation) => boolean;
+  readonly then: (o: Observation) => Effect;
+  /** For people: one sentence. */
+  readonly why: (o: Observation) => string;
+}
+
+export function wait(until: Ms): Effect {
+  return { kind: "wait", until };
+}
+
+export function waitCycle(o: Observation): Effect {
+  return wait(nextCycle(o));
+}
+
+export function waitAtMost(o: Observation, duration: number): Effect {
+  return wait(ms(Math.min(nextCycle(o), o.now + duration)));
+}

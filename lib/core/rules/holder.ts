@@ -1,0 +1,265 @@
+// Rules for the node whose session owns the lock. Pure.
+
+import { ms } from "../../model/units.ts";
+import { otherMembers, syncAllows } from "../candidates.ts";
+import type { Effect } from "../decision.ts";
+import {
+  clusterOf,
+  didThisCycle,
+  hasData,
+  isPaused,
+  isRunning,
+  lockIsForeign,
+  lockIsFree,
+  lockIsOurs,
+  retryAt,
+  runsAsPrimary,
+  runsAsStandby,
+} from "../facts.ts";
+import type { Observation } from "../observation.ts";
+import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { namesBeforePromotion } from "../sync-standbys.ts";
+import { mustRenew } from "./process.ts";
+
+export const holderRules: readonly Rule[] = [
+  {
+    id: "primary-foreign-lock",
+    when: (o) => runsAsPrimary(o) && lockIsForeign(o) && !isPaused(o) && !ownNameUnderOldSession(o),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: (o) => `demoting self because the lock belongs to ${o.dcs.cluster?.leader?.name}`,
+  },
+  {
+    id: "primary-own-name-old-session",
+    when: (o) => runsAsPrimary(o) && ownNameUnderOldSession(o),
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "the lock is held by a former session of this node: waiting until it is adopted or ends",
+  },
+  {
+    id: "primary-lock-vanished",
+    when: (o) => runsAsPrimary(o) && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
+    then: () => ({ kind: "acquire-lock" }),
+    why: () => "the lock is gone while PostgreSQL runs as primary: it is taken again at once",
+  },
+  {
+    id: "primary-no-lock",
+    when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: () => "demoting self because the lock could not be taken again",
+  },
+  {
+    id: "renew-lock",
+    when: mustRenew,
+    then: () => ({ kind: "renew-lock" }),
+    why: () => "the lock is renewed",
+  },
+  {
+    id: "lease-over",
+    when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && (o.lock.held === null || o.lock.held.leaseEndsAt <= o.now),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: () => "demoting self because the lease is over and was not renewed",
+  },
+  {
+    id: "holder-no-lease",
+    when: (o) => lockIsOurs(o) && !isPaused(o) && !leaseIsValid(o),
+    then: (o) => waitAtMost(o, 300),
+    why: () => "the lock is ours, but it was not confirmed in time: nothing is promoted or started before it is",
+  },
+  {
+    id: "holder-initialize",
+    when: (o) =>
+      lockIsOurs(o) &&
+      isRunning(o) &&
+      o.local.systemIdentifier !== null &&
+      (clusterOf(o)?.initialize ?? "") === "" &&
+      didThisCycle(o, "write-initialize") === null,
+    then: () => ({ kind: "write-initialize" }),
+    why: () => "the cluster's system identifier is published",
+  },
+  {
+    id: "holder-config",
+    when: (o) => lockIsOurs(o) && clusterOf(o)?.config === null && didThisCycle(o, "write-config") === null,
+    then: () => ({ kind: "write-config" }),
+    why: () => "the dynamic configuration is missing and is written",
+  },
+  {
+    id: "holder-paused-down",
+    when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
+    then: waitCycle,
+    why: () => "PostgreSQL is not running, paused: nothing is changed",
+  },
+  {
+    id: "holder-start-retry",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
+    then: (o) => wait(retryAt(o, "start") ?? o.now),
+    why: (o) => `PostgreSQL did not start: ${o.lastTask?.message}`,
+  },
+  {
+    id: "holder-read-control",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
+    then: () => ({ kind: "read-control" }),
+    why: () => "was the stopped server a primary or a standby?",
+  },
+  {
+    id: "holder-restart-crashed",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o),
+    then: startAsItWas,
+    why: () => "starting primary after failure",
+  },
+  {
+    id: "holder-crashed-ask",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && mayHandOver(o) && didThisCycle(o, "ask-peers") === null,
+    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+    why: () => "PostgreSQL crashed: is there a replica to take over?",
+  },
+  {
+    id: "holder-crashed-release",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
+    then: () => ({ kind: "release-lock" }),
+    why: () => "PostgreSQL crashed and primary_start_timeout is over: the lock is released",
+  },
+  {
+    id: "holder-crashed-alone",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && didThisCycle(o, "release-lock") === null,
+    then: (o) => {
+      const retry = retryAt(o, "start");
+      return retry === null ? startAsItWas(o) : wait(retry);
+    },
+    why: () => "PostgreSQL crashed and nobody else can take over: it is started again",
+  },
+  {
+    id: "holder-without-data",
+    when: (o) => lockIsOurs(o) && !isRunning(o) && didThisCycle(o, "release-lock") === null,
+    then: () => ({ kind: "release-lock" }),
+    why: () => "the lock is released: there is no data to serve here",
+  },
+  {
+    id: "holder-starting",
+    when: (o) => lockIsOurs(o) && isRunning(o) && o.local.status === null,
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "PostgreSQL does not answer yet",
+  },
+  {
+    id: "promote-fencing-missing",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && o.self.fencingMissing,
+    then: () => ({ kind: "release-lock" }),
+    why: () => "the watchdog is required and cannot be armed: not promoted",
+  },
+  {
+    id: "promote-not-allowed",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && !mayPromote(o) && didThisCycle(o, "release-lock") === null,
+    then: () => ({ kind: "release-lock" }),
+    why: () => "the lock is released: the sync key does not allow this node to be promoted",
+  },
+  {
+    id: "promote-sync-key",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o) && didThisCycle(o, "write-sync") === null,
+    then: (o) => ({ kind: "write-sync", leader: o.self.name, standbys: keptStandbys(o) }),
+    why: () => "before the promotion the sync key is taken over",
+  },
+  {
+    id: "promote-sync-key-failed",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o),
+    then: () => ({ kind: "release-lock" }),
+    why: () => "the lock is released: the sync key could not be taken over",
+  },
+  {
+    id: "promote-retry",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null && (o.lastTask?.failures ?? 0) > 2,
+    then: () => ({ kind: "release-lock" }),
+    why: (o) => `the lock is released: the promotion failed: ${o.lastTask?.message}`,
+  },
+  {
+    id: "promote",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o),
+    then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),
+    why: () => "promoted self to leader by acquiring session lock",
+  },
+];
+
+/**
+ * A primary comes back as a primary. A standby is started as one and then promoted: without a new timeline its WAL would
+ * part from the others' unseen.
+ */
+function startAsItWas(o: Observation): Effect {
+  const state = o.local.control?.state;
+  const wasPrimary =
+    state === "in production" ||
+    state === "shut down" ||
+    state === "shutting down" ||
+    (state === "in crash recovery" && o.local.lastRole === "primary");
+  return wasPrimary
+    ? { kind: "start", role: "primary", target: null, syncNames: namesAtStart(o) }
+    : { kind: "start", role: "standby", target: null, syncNames: null };
+}
+
+/** Names that the server must wait for from its first commit on; null outside synchronous mode. */
+function namesAtStart(o: Observation): string | null {
+  const cluster = clusterOf(o);
+  if (cluster === null || o.config.synchronousMode === "off") return null;
+  // A primary that comes back after a crash waits for those that the key names.
+  if (cluster.sync.leader === o.self.name && cluster.sync.standbys.length > 0) {
+    return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader: null, members: cluster.members });
+  }
+  return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader: formerLeader(o), members: cluster.members });
+}
+
+function formerLeader(o: Observation): string | null {
+  const leader = clusterOf(o)?.sync.leader ?? null;
+  return leader === o.self.name ? null : leader;
+}
+
+/** The lock is under our own name, but under a session that is not the one we have: a former process of this node's. */
+function ownNameUnderOldSession(o: Observation): boolean {
+  const leader = o.dcs.cluster?.leader ?? null;
+  return leader !== null && leader.name === o.self.name && !lockIsOurs(o);
+}
+
+/** Has primary_start_timeout run out since the crash? */
+function releasesAfterCrash(o: Observation): boolean {
+  const crashedAt = o.local.crashedAt;
+  if (crashedAt === null) return false;
+  return o.now - crashedAt >= o.config.primaryStartTimeoutMs;
+}
+
+function mayHandOver(o: Observation): boolean {
+  return releasesAfterCrash(o) && otherNames(o).length > 0;
+}
+
+function otherNames(o: Observation): readonly string[] {
+  const cluster = clusterOf(o);
+  return cluster === null ? [] : otherMembers(cluster, o.self.name).map((member) => member.name);
+}
+
+function someoneCanTakeOver(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  if (cluster === null || !releasesAfterCrash(o)) return false;
+  return o.peers.answers.some(({ name, status }) => status !== null && status.state === "running" && canTakeOver(o, name, status.tags));
+}
+
+function canTakeOver(o: Observation, name: string, tags: Observation["self"]["tags"]): boolean {
+  const cluster = clusterOf(o);
+  if (cluster === null || tags["nofailover"] === true || tags["nofailover"] === "true") return false;
+  return syncAllows({ config: o.config, sync: cluster.sync, name });
+}
+
+/** An operator's failover to this node goes beyond the sync key. */
+function mayPromote(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  if (cluster === null) return false;
+  const request = cluster.failover;
+  if (request !== null && request.leader === null && request.candidate === o.self.name) return true;
+  return syncAllows({ config: o.config, sync: cluster.sync, name: o.self.name });
+}
+
+function needsSyncKey(o: Observation): boolean {
+  const sync = clusterOf(o)?.sync;
+  if (sync === undefined || o.config.synchronousMode === "off") return false;
+  return sync.leader !== o.self.name;
+}
+
+/** Strict keeps the other names, as Patroni does; otherwise nobody is confirmed yet. */
+function keptStandbys(o: Observation): readonly string[] {
+  const sync = clusterOf(o)?.sync;
+  if (sync === undefined || !o.config.synchronousModeStrict) return [];
+  return sync.standbys.filter((name) => name !== o.self.name);
+}

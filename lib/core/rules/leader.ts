@@ -1,0 +1,216 @@
+// Rules for the leader at work: PostgreSQL runs as primary under a valid lock. Pure.
+
+import { ms } from "../../model/units.ts";
+import { handoverFitness, otherMembers } from "../candidates.ts";
+import type { Effect } from "../decision.ts";
+import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, memberSlotName, runsAsPrimary } from "../facts.ts";
+import type { Observation, PeerAnswer } from "../observation.ts";
+import { type Rule, waitAtMost, waitCycle } from "../rule.ts";
+import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
+
+/** Bound of a planned stop; the lock is renewed meanwhile. */
+const HAND_OVER_LIMIT_MS = 60_000;
+/** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
+const GRACE_LIMIT_MS = 2_000;
+
+export const leaderRules: readonly Rule[] = [
+  {
+    id: "leader-no-answer",
+    when: (o) => leads(o) && o.local.status === null,
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "PostgreSQL does not answer",
+  },
+  {
+    id: "failover-stale",
+    when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
+    then: () => ({ kind: "clear-failover" }),
+    why: (o) => `the failover request is dropped: ${staleReason(o)}`,
+  },
+  {
+    id: "failover-ask",
+    when: (o) => leads(o) && isDue(o) && staleReason(o) === null && didThisCycle(o, "ask-peers") === null,
+    then: (o) => ({ kind: "ask-peers", names: candidateNames(o) }),
+    why: () => "a switchover was asked for: which member can take over?",
+  },
+  {
+    id: "failover-hand-over",
+    when: (o) => leads(o) && isDue(o) && staleReason(o) === null && fitCandidates(o).length > 0,
+    then: () => ({ kind: "hand-over", within: ms(HAND_OVER_LIMIT_MS) }),
+    why: (o) => `manual failover: demoting myself for ${fitCandidates(o).join(" or ")}`,
+  },
+  {
+    id: "failover-impossible",
+    when: (o) => leads(o) && isDue(o) && didThisCycle(o, "clear-failover") === null,
+    then: () => ({ kind: "clear-failover" }),
+    why: (o) => `manual failover: no healthy members found, failover is not possible: ${unfitReasons(o)}`,
+  },
+  {
+    id: "leader-restart",
+    when: (o) => leads(o) && o.requests.restart,
+    then: () => ({ kind: "restart" }),
+    why: () => "a restart was asked for",
+  },
+  {
+    id: "leader-sync-key",
+    when: (o) => leads(o) && nextSyncStep(o).kind === "write-key" && count(o, "write-sync") < 2,
+    then: (o) => syncEffect(o, nextSyncStep(o)),
+    why: (o) => syncWhy(nextSyncStep(o)),
+  },
+  {
+    id: "leader-sync-names",
+    when: (o) => leads(o) && nextSyncStep(o).kind === "set-names" && count(o, "set-sync-names") < 2,
+    then: (o) => syncEffect(o, nextSyncStep(o)),
+    why: (o) => syncWhy(nextSyncStep(o)),
+  },
+  {
+    id: "leader-slots",
+    when: (o) => leads(o) && leaseIsValid(o) && o.local.slotsFor !== wantedSlots(o).join(",") && didThisCycle(o, "sync-slots") === null,
+    then: (o) => ({ kind: "sync-slots", names: wantedSlots(o) }),
+    why: () => "the members' replication slots are brought up to date",
+  },
+  {
+    id: "leader-history",
+    when: (o) => leads(o) && leaseIsValid(o) && needsHistory(o) && didThisCycle(o, "write-history") === null,
+    then: () => ({ kind: "write-history" }),
+    why: () => "the timeline's history is published",
+  },
+  {
+    id: "leader-grace",
+    when: (o) => leads(o) && inGrace(o),
+    then: (o) => waitAtMost(o, 100),
+    why: () => "just promoted: waiting for a standby to stream",
+  },
+  {
+    id: "leader-sync-pending",
+    when: (o) => leads(o) && awaitsConfirmation(o),
+    then: (o) => waitAtMost(o, 500),
+    why: () => "waiting for the new synchronous standby to catch up",
+  },
+  {
+    id: "leader",
+    when: leads,
+    then: waitCycle,
+    why: (o) => `no action. I am (${o.self.name}), the leader with the lock`,
+  },
+];
+
+function leads(o: Observation): boolean {
+  return lockIsOurs(o) && runsAsPrimary(o);
+}
+
+/** A failover request stands, and its time has come. */
+function isDue(o: Observation): boolean {
+  const request = clusterOf(o)?.failover ?? null;
+  if (request === null || (request.leader === null && request.candidate === null)) return false;
+  if (request.scheduledAt === null) return !isPaused(o) || request.candidate !== null;
+  return !isPaused(o) && o.wallNow >= request.scheduledAt;
+}
+
+/** An appointment that is this much late (the leader was away) is not kept any more. */
+const STALE_AFTER_MS = 15 * 60_000;
+
+function staleReason(o: Observation): string | null {
+  const request = clusterOf(o)?.failover ?? null;
+  if (request === null) return null;
+  if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
+  if (request.candidate === o.self.name) return "this node is the leader already";
+  if (request.scheduledAt !== null && o.wallNow - request.scheduledAt > STALE_AFTER_MS) return "its time is long past";
+  return null;
+}
+
+function candidateNames(o: Observation): readonly string[] {
+  const cluster = clusterOf(o);
+  if (cluster === null) return [];
+  const candidate = cluster.failover?.candidate ?? null;
+  const names = otherMembers(cluster, o.self.name).map((member) => member.name);
+  return candidate === null ? names : names.filter((name) => name === candidate);
+}
+
+function fitness(o: Observation, answer: PeerAnswer): { readonly fit: boolean; readonly why: string } {
+  const cluster = clusterOf(o);
+  if (cluster === null) return { fit: false, why: "the cluster is unknown" };
+  return handoverFitness({
+    answer,
+    config: o.config,
+    sync: cluster.sync,
+    wal: o.local.status?.walLsn ?? null,
+    planned: cluster.failover?.leader !== null,
+  });
+}
+
+function fitCandidates(o: Observation): readonly string[] {
+  const asked = candidateNames(o);
+  return o.peers.answers.filter((answer) => asked.includes(answer.name) && fitness(o, answer).fit).map((answer) => answer.name);
+}
+
+function unfitReasons(o: Observation): string {
+  const asked = candidateNames(o);
+  if (asked.length === 0) return "there is no such member";
+  return o.peers.answers
+    .filter((answer) => asked.includes(answer.name))
+    .map((answer) => fitness(o, answer).why)
+    .filter((why) => why !== "")
+    .join("; ");
+}
+
+function count(o: Observation, kind: Effect["kind"]): number {
+  return o.done.filter((outcome) => outcome.kind === kind).length;
+}
+
+function inGrace(o: Observation): boolean {
+  if (o.config.synchronousMode === "off" || o.config.synchronousModeStrict || o.local.promotedAt === null) return false;
+  const grace = Math.min(o.config.loopWaitMs, GRACE_LIMIT_MS);
+  return o.now - o.local.promotedAt < grace && !(o.local.status?.replication.some((row) => row.state === "streaming") ?? false);
+}
+
+function nextSyncStep(o: Observation): SyncStep {
+  const input = syncInput(o);
+  return input === null ? { kind: "done" } : syncStep(input);
+}
+
+function syncInput(o: Observation): SyncInput | null {
+  const cluster = clusterOf(o);
+  const status = o.local.status;
+  if (cluster === null || status === null) return null;
+  return {
+    self: o.self.name,
+    config: o.config,
+    members: cluster.members,
+    sync: cluster.sync,
+    status,
+    since: o.local.syncNamesSince,
+    grace: inGrace(o),
+  };
+}
+
+/** A setting is in force whose standby is not in the key yet: look again soon. */
+function awaitsConfirmation(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  if (o.config.synchronousMode === "off" || cluster === null || o.local.status === null) return false;
+  const waited = o.local.status.replication.filter((row) => row.syncState === "sync" || row.syncState === "quorum");
+  return waited.some((row) => !cluster.sync.standbys.some((name) => name.toLowerCase() === row.applicationName.toLowerCase()));
+}
+
+function syncEffect(o: Observation, step: SyncStep): Effect {
+  if (step.kind === "write-key") return { kind: "write-sync", leader: o.self.name, standbys: step.standbys };
+  if (step.kind === "set-names") return { kind: "set-sync-names", value: step.value };
+  return waitCycle(o);
+}
+
+function syncWhy(step: SyncStep): string {
+  return step.kind === "done" ? "" : `synchronous mode: ${step.why}`;
+}
+
+/** Slots for every other member, so that a replica that comes back finds its WAL. */
+export function wantedSlots(o: Observation): readonly string[] {
+  const cluster = clusterOf(o);
+  if (cluster === null) return [];
+  return otherMembers(cluster, o.self.name)
+    .map((member) => memberSlotName(member.name))
+    .sort();
+}
+
+function needsHistory(o: Observation): boolean {
+  const timeline = o.local.status?.timeline ?? null;
+  return timeline !== null && timeline > 1 && o.local.historyPublished !== timeline;
+}

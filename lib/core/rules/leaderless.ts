@@ -1,0 +1,267 @@
+// Rules for a cluster whose lock is free: found it, come up as a standby, and race where the former leader is surely gone. Pure.
+
+import { isNofailover } from "../../model/member.ts";
+import { lsn, ms } from "../../model/units.ts";
+import { failoverPriority, healthiest, lagsTooMuch, otherMembers, syncAllows } from "../candidates.ts";
+import {
+  clusterOf,
+  didThisCycle,
+  hasData,
+  isPaused,
+  isRunning,
+  lockIsFree,
+  ownLsn,
+  retryAt,
+  runsAsPrimary,
+  runsAsStandby,
+} from "../facts.ts";
+import { raceVerdict } from "../leader-trace.ts";
+import type { Observation } from "../observation.ts";
+import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+
+export const leaderlessRules: readonly Rule[] = [
+  {
+    id: "bootstrap-claim",
+    when: (o) =>
+      lockIsFree(o) &&
+      withoutData(o) &&
+      clusterOf(o)?.initialize === null &&
+      !isPaused(o) &&
+      retryAt(o, "bootstrap") === null &&
+      didThisCycle(o, "claim-initialize") === null,
+    then: () => ({ kind: "claim-initialize" }),
+    why: () => "trying to bootstrap a new cluster",
+  },
+  {
+    id: "bootstrap",
+    when: (o) => lockIsFree(o) && withoutData(o) && didThisCycle(o, "claim-initialize")?.ok === true,
+    then: () => ({ kind: "bootstrap" }),
+    why: () => "this node won the initialize race: bootstrapping a new cluster",
+  },
+  {
+    id: "bootstrap-failed",
+    when: (o) =>
+      lockIsFree(o) &&
+      withoutData(o) &&
+      o.lastTask?.kind === "bootstrap" &&
+      !o.lastTask.ok &&
+      clusterOf(o)?.initialize === "" &&
+      didThisCycle(o, "cancel-initialize") === null,
+    then: () => ({ kind: "cancel-initialize" }),
+    why: (o) => `the bootstrap failed: ${o.lastTask?.message}`,
+  },
+  {
+    id: "bootstrap-wait",
+    when: (o) => lockIsFree(o) && withoutData(o) && (clusterOf(o)?.initialize ?? "") === "",
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "waiting for leader to bootstrap",
+  },
+  {
+    id: "leaderless-without-data",
+    when: (o) => lockIsFree(o) && withoutData(o),
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "waiting for a leader to copy from",
+  },
+  {
+    id: "leaderless-paused-down",
+    when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o),
+    then: waitCycle,
+    why: () => "PostgreSQL is not running, paused: nothing is changed",
+  },
+  {
+    id: "leaderless-start-retry",
+    when: (o) => lockIsFree(o) && !isRunning(o) && retryAt(o, "start") !== null,
+    then: (o) => wait(retryAt(o, "start") ?? o.now),
+    why: (o) => `PostgreSQL did not start: ${o.lastTask?.message}`,
+  },
+  {
+    id: "leaderless-start",
+    when: (o) => lockIsFree(o) && !isRunning(o),
+    then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
+    why: () => "starting as a secondary: there is no leader",
+  },
+  {
+    id: "leaderless-starting",
+    when: (o) => lockIsFree(o) && isRunning(o) && o.local.status === null,
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "PostgreSQL does not answer yet",
+  },
+  {
+    id: "leaderless-restart",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && o.requests.restart,
+    then: () => ({ kind: "restart" }),
+    why: () => "a restart was asked for",
+  },
+  {
+    id: "race-paused",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && isPaused(o) && !namedCandidate(o),
+    then: waitCycle,
+    why: () => "no leader, paused: no automatic failover",
+  },
+  {
+    id: "race-nofailover",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && isNofailover(o.self.tags),
+    then: waitCycle,
+    why: () => "following a different leader because I am not allowed to promote",
+  },
+  {
+    id: "race-fencing-missing",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && o.self.fencingMissing,
+    then: waitCycle,
+    why: () => "following a different leader because the watchdog is required and not usable",
+  },
+  {
+    id: "race-not-synchronous",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && !allowedBySync(o),
+    then: waitCycle,
+    why: () => "following a different leader because I am not a synchronous standby",
+  },
+  {
+    id: "race-lagging",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && tooFarBehind(o),
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "following a different leader because I lag by more than maximum_lag_on_failover",
+  },
+  {
+    id: "race-handed-over",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && handedOver(o),
+    then: (o) => waitAtMost(o, 300),
+    why: () => "the lock was handed over on request: the others go first",
+  },
+  {
+    id: "race-ask-old-leader",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && verdict(o).kind === "ask" && didThisCycle(o, "ask-old-leader") === null,
+    then: () => ({ kind: "ask-old-leader" }),
+    why: (o) => `is ${o.trace.name} still primary?`,
+  },
+  {
+    id: "race-wait",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && verdict(o).kind !== "go",
+    then: (o) => {
+      const judged = verdict(o);
+      return wait(ms(judged.kind === "wait" ? Math.max(judged.until, o.now + 1) : o.now + 100));
+    },
+    why: (o) => {
+      const judged = verdict(o);
+      return judged.kind === "wait" ? judged.why : "the old leader was asked";
+    },
+  },
+  {
+    id: "race-ask-peers",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && didThisCycle(o, "ask-peers") === null,
+    then: (o) => ({ kind: "ask-peers", names: peerNames(o) }),
+    why: () => "who is the healthiest node?",
+  },
+  {
+    id: "race-other-candidate",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && otherCandidateAnswers(o),
+    then: (o) => waitAtMost(o, 1000),
+    why: (o) => `waiting for ${clusterOf(o)?.failover?.candidate}, the candidate of the failover request`,
+  },
+  {
+    id: "race-not-healthiest",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedCandidate(o) && !standing(o).fit,
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => `following a different leader because I am not the healthiest node: ${standing(o).why}`,
+  },
+  {
+    id: "race-primary-alive",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && namedCandidate(o) && somePrimary(o) !== null,
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => `${somePrimary(o)} is running as primary`,
+  },
+  {
+    id: "race",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && didThisCycle(o, "acquire-lock") === null,
+    then: () => ({ kind: "acquire-lock" }),
+    why: () => "I am the healthiest node: acquiring the lock",
+  },
+  {
+    id: "race-lost",
+    when: (o) => lockIsFree(o),
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => (runsAsPrimary(o) ? "running as primary without a lock" : "the lock was not acquired"),
+  },
+];
+
+function withoutData(o: Observation): boolean {
+  return !hasData(o) && !isRunning(o);
+}
+
+function verdict(o: Observation): ReturnType<typeof raceVerdict> {
+  return raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: o.self.name });
+}
+
+/** How long the former leader of a switchover leaves the lock to the others. */
+const HAND_OVER_PATIENCE_MS = 5_000;
+
+/** This node gave the lock away for a switchover, and somebody still has time to take it. */
+function handedOver(o: Observation): boolean {
+  const request = clusterOf(o)?.failover ?? null;
+  const vanishedAt = o.trace.vanishedAt;
+  if (request === null || request.candidate === o.self.name || o.trace.name !== o.self.name || vanishedAt === null) return false;
+  return o.now - vanishedAt < HAND_OVER_PATIENCE_MS;
+}
+
+/** The failover request names this node. */
+function namedCandidate(o: Observation): boolean {
+  return clusterOf(o)?.failover?.candidate === o.self.name && isNow(o);
+}
+
+/** A failover (not a switchover) to this node: an operator's word goes beyond lag and sync key. */
+function namedFailover(o: Observation): boolean {
+  return namedCandidate(o) && clusterOf(o)?.failover?.leader === null;
+}
+
+function isNow(o: Observation): boolean {
+  const at = clusterOf(o)?.failover?.scheduledAt ?? null;
+  return at === null || o.wallNow >= at;
+}
+
+function allowedBySync(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  return cluster !== null && syncAllows({ config: o.config, sync: cluster.sync, name: o.self.name });
+}
+
+/** In synchronous mode the sync key decides, not the lag. */
+function tooFarBehind(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  const position = ownLsn(o);
+  if (cluster === null || position === null) return true;
+  if (o.config.synchronousMode !== "off" && cluster.sync.leader !== null) return false;
+  return lagsTooMuch({ config: o.config, cluster, lsn: lsn(position) });
+}
+
+function peerNames(o: Observation): readonly string[] {
+  const cluster = clusterOf(o);
+  return cluster === null ? [] : otherMembers(cluster, o.self.name).map((member) => member.name);
+}
+
+function otherCandidateAnswers(o: Observation): boolean {
+  const candidate = clusterOf(o)?.failover?.candidate ?? null;
+  if (candidate === null || candidate === o.self.name || !isNow(o)) return false;
+  const answer = o.peers.answers.find(({ name }) => name === candidate)?.status ?? null;
+  return answer !== null && answer.state === "running" && !isNofailover(answer.tags) && !answer.watchdogFailed;
+}
+
+function standing(o: Observation): { readonly fit: boolean; readonly why: string } {
+  const cluster = clusterOf(o);
+  const position = ownLsn(o);
+  if (cluster === null || position === null) return { fit: false, why: "the own WAL position is unknown" };
+  if (o.config.checkTimeline && behindOnTimeline(o)) return { fit: false, why: "the own timeline is older than the cluster's" };
+  return healthiest({
+    self: { name: o.self.name, lsn: lsn(position), timeline: o.local.status?.timeline ?? null, priority: failoverPriority(o.self.tags) },
+    answers: o.peers.answers,
+    eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
+  });
+}
+
+function behindOnTimeline(o: Observation): boolean {
+  const newest = clusterOf(o)?.history.at(-1)?.timeline ?? 0;
+  const own = o.local.status?.timeline ?? null;
+  return own !== null && own < newest + 1 && newest > 0;
+}
+
+function somePrimary(o: Observation): string | null {
+  return o.peers.answers.find(({ status }) => status?.role === "primary" && status.state === "running")?.name ?? null;
+}

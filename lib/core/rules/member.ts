@@ -1,0 +1,226 @@
+// Rules for a node beside somebody else's leader: make a copy, rejoin, follow. Pure.
+
+import { ms } from "../../model/units.ts";
+import type { Effect } from "../decision.ts";
+import {
+  clusterOf,
+  didThisCycle,
+  hasData,
+  isPaused,
+  isRunning,
+  leaderIsServing,
+  leaderTarget,
+  lockIsForeign,
+  retryAt,
+  runsAsPrimary,
+  runsAsStandby,
+  upstreamKey,
+} from "../facts.ts";
+import type { Observation } from "../observation.ts";
+import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+
+/** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
+const DIVERGED_AFTER_MS = 2_000;
+
+export const memberRules: readonly Rule[] = [
+  {
+    id: "paused-as-it-is",
+    when: (o) => isPaused(o) && lockIsForeign(o) && (!isRunning(o) || runsAsPrimary(o)),
+    then: waitCycle,
+    why: (o) =>
+      isRunning(o)
+        ? "paused: PostgreSQL runs as primary without the lock, nothing is changed"
+        : "PostgreSQL is not running, paused: nothing is changed",
+  },
+  {
+    id: "reinitialize-stop",
+    when: (o) => lockIsForeign(o) && o.requests.reinitialize !== null && isRunning(o),
+    then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
+    why: () => "reinitialize: PostgreSQL is stopped",
+  },
+  {
+    id: "reinitialize-clone",
+    when: (o) => lockIsForeign(o) && o.requests.reinitialize !== null && leaderTarget(o) !== null && leaderIsServing(o),
+    then: (o) => cloneEffect(o, true),
+    why: (o) => `reinitialize: a new copy is made from ${o.dcs.cluster?.leader?.name}`,
+  },
+  {
+    id: "clone-retry",
+    when: (o) => lockIsForeign(o) && !isRunning(o) && !hasData(o) && retryAt(o, "clone") !== null,
+    then: (o) => wait(retryAt(o, "clone") ?? o.now),
+    why: (o) => `the copy failed: ${o.lastTask?.message}`,
+  },
+  {
+    id: "clone",
+    when: (o) => lockIsForeign(o) && !isRunning(o) && !hasData(o) && leaderTarget(o) !== null && leaderIsServing(o),
+    then: (o) => cloneEffect(o, o.local.dataDirectory.kind === "half-made"),
+    why: (o) => `trying to bootstrap from leader '${o.dcs.cluster?.leader?.name}'`,
+  },
+  {
+    id: "clone-wait",
+    when: (o) => lockIsForeign(o) && !isRunning(o) && !hasData(o),
+    then: (o) => waitAtMost(o, 1000),
+    why: (o) => `waiting for leader '${o.dcs.cluster?.leader?.name}' to serve before a copy is made`,
+  },
+  {
+    id: "rejoin-retry",
+    when: (o) => stoppedBesideLeader(o) && firstRetry(o) !== null,
+    then: (o) => wait(firstRetry(o) ?? o.now),
+    why: (o) => `${o.lastTask?.kind} failed: ${o.lastTask?.message}`,
+  },
+  {
+    id: "rejoin-wait",
+    when: (o) => stoppedBesideLeader(o) && planFor(o) === null && (leaderTarget(o) === null || !leaderIsServing(o)),
+    then: (o) => waitAtMost(o, 1000),
+    why: (o) => `waiting for leader '${o.dcs.cluster?.leader?.name}' to serve before rejoining`,
+  },
+  {
+    id: "rejoin-plan",
+    when: (o) => stoppedBesideLeader(o) && planFor(o) === null,
+    then: (o) => planEffect(o),
+    why: (o) => `how can the local data follow '${o.dcs.cluster?.leader?.name}'?`,
+  },
+  {
+    id: "rejoin-start",
+    when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "follow",
+    then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
+    why: (o) => `starting as a secondary of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+  },
+  {
+    id: "rejoin-rewind",
+    when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "rewind" && !replacesInstead(o) && leaderTarget(o) !== null,
+    then: (o) => rewindEffect(o),
+    why: (o) => `running pg_rewind from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+  },
+  {
+    id: "rejoin-clone",
+    when: (o) =>
+      stoppedBesideLeader(o) && leaderTarget(o) !== null && (replacesInstead(o) || (planFor(o)?.kind === "clone" && mayRemove(o))),
+    then: (o) => cloneEffect(o, true),
+    why: (o) => `the data directory is replaced by a copy of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+  },
+  {
+    id: "rejoin-start-diverged",
+    when: (o) => stoppedBesideLeader(o),
+    then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
+    why: (o) =>
+      `the local data has diverged and nothing allows it to be replaced (${planFor(o)?.why}): started as a standby for an operator to look at`,
+  },
+  {
+    id: "standby-starting",
+    when: (o) => lockIsForeign(o) && isRunning(o) && o.local.status === null,
+    then: (o) => waitAtMost(o, 1000),
+    why: () => "PostgreSQL does not answer yet",
+  },
+  {
+    id: "standby-restart",
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && o.requests.restart,
+    then: () => ({ kind: "restart" }),
+    why: () => "a restart was asked for",
+  },
+  {
+    id: "standby-follow",
+    when: (o) =>
+      lockIsForeign(o) &&
+      runsAsStandby(o) &&
+      leaderTarget(o) !== null &&
+      o.local.upstream !== upstreamKey(leaderTarget(o)) &&
+      didThisCycle(o, "follow") === null,
+    then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
+    why: (o) => `following new leader '${o.dcs.cluster?.leader?.name}'`,
+  },
+  {
+    id: "standby-diverged-retry",
+    when: (o) => notStreaming(o) && retryAt(o, "plan-rejoin") !== null,
+    then: (o) => waitAtMost(o, 1000),
+    why: (o) => `not streaming, and the leader's timelines cannot be read: ${o.lastTask?.message}`,
+  },
+  {
+    id: "standby-diverged-plan",
+    when: (o) => notStreaming(o) && planFor(o) === null,
+    then: (o) => planEffect(o),
+    why: (o) => `not streaming from '${o.dcs.cluster?.leader?.name}': has the local data diverged?`,
+  },
+  {
+    id: "standby-diverged-stop",
+    when: (o) => notStreaming(o) && divergedPlan(o),
+    then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
+    why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+  },
+  {
+    id: "standby-not-streaming",
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && o.local.notStreamingSince !== null,
+    then: (o) => waitAtMost(o, 1000),
+    why: heartbeat,
+  },
+  {
+    id: "standby",
+    when: (o) => lockIsForeign(o) && isRunning(o),
+    then: waitCycle,
+    why: heartbeat,
+  },
+];
+
+function heartbeat(o: Observation): string {
+  return `no action. I am (${o.self.name}), a secondary, and following a leader (${o.dcs.cluster?.leader?.name})`;
+}
+
+function stoppedBesideLeader(o: Observation): boolean {
+  return lockIsForeign(o) && !isRunning(o) && hasData(o);
+}
+
+function notStreaming(o: Observation): boolean {
+  const since = o.local.notStreamingSince;
+  return (
+    lockIsForeign(o) &&
+    runsAsStandby(o) &&
+    since !== null &&
+    o.now - since >= DIVERGED_AFTER_MS &&
+    leaderTarget(o) !== null &&
+    leaderIsServing(o)
+  );
+}
+
+/** The plan made for this leader's present lock; another leader needs another one, and so does a server that ran since. */
+function planFor(o: Observation): { readonly kind: "follow" | "rewind" | "clone"; readonly why: string } | null {
+  const made = o.lastTask?.plan ?? null;
+  const leader = clusterOf(o)?.leader ?? null;
+  if (made === null || leader === null) return null;
+  return made.leader === leader.name && made.leaderSession === leader.session ? made.plan : null;
+}
+
+function divergedPlan(o: Observation): boolean {
+  const plan = planFor(o);
+  if (plan === null || plan.kind === "follow") return false;
+  return plan.kind === "rewind" ? o.self.usePgRewind || mayRemove(o) : mayRemove(o);
+}
+
+function mayRemove(o: Observation): boolean {
+  return o.self.removeDataDirectoryOnDivergedTimelines;
+}
+
+/** pg_rewind has failed here, and the configuration allows a new copy in its stead. */
+function replacesInstead(o: Observation): boolean {
+  return planFor(o)?.kind === "rewind" && o.local.rewindFailed && o.self.removeDataDirectoryOnRewindFailure;
+}
+
+function firstRetry(o: Observation): ReturnType<typeof retryAt> {
+  return retryAt(o, "plan-rejoin") ?? retryAt(o, "start") ?? retryAt(o, "rewind") ?? retryAt(o, "clone");
+}
+
+function planEffect(o: Observation): Effect {
+  const leader = clusterOf(o)?.leader;
+  const target = leaderTarget(o);
+  if (leader === undefined || leader === null || target === null) return waitAtMost(o, 1000);
+  return { kind: "plan-rejoin", target, leader: leader.name, leaderSession: leader.session };
+}
+
+function cloneEffect(o: Observation, clear: boolean): Effect {
+  const target = leaderTarget(o);
+  return target === null ? waitAtMost(o, 1000) : { kind: "clone", target, clear };
+}
+
+function rewindEffect(o: Observation): Effect {
+  const target = leaderTarget(o);
+  return target === null ? waitAtMost(o, 1000) : { kind: "rewind", target };
+}

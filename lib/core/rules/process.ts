@@ -1,0 +1,161 @@
+// Rules about the process itself: faults that end it, shutdown, and a task that is running. Pure.
+
+import { assertNever } from "../../model/result.ts";
+import { ms } from "../../model/units.ts";
+import { didThisCycle, isPaused, isRunning, leaseRemaining, lockIsForeign, lockIsOurs, runsAsPrimary } from "../facts.ts";
+import type { Observation } from "../observation.ts";
+import { type Rule, waitAtMost } from "../rule.ts";
+
+/** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
+const STOP_LIMIT_MS = 60_000;
+
+export const processRules: readonly Rule[] = [
+  {
+    id: "foreign-data-directory",
+    when: (o) => o.local.dataDirectory.kind === "foreign",
+    then: (o) => ({ kind: "exit", code: 1, message: foreignText(o) }),
+    why: foreignText,
+  },
+  {
+    id: "system-identifier-mismatch",
+    when: (o) => !isPaused(o) && !o.requests.shutdown && hasForeignIdentifier(o) && !runsAsPrimary(o) && o.task === null,
+    then: (o) => ({ kind: "exit", code: 1, message: identifierText(o) }),
+    why: identifierText,
+  },
+  {
+    id: "shutdown-abort-task",
+    when: (o) => o.requests.shutdown && o.task !== null && !o.task.aborting && isAbortable(o),
+    then: () => ({ kind: "abort-task" }),
+    why: (o) => `shutting down: ${o.task?.kind} is given up`,
+  },
+  {
+    id: "shutdown-wait",
+    when: (o) => o.requests.shutdown && o.task !== null,
+    then: (o) => (mustRenew(o) ? { kind: "renew-lock" } : waitAtMost(o, 1000)),
+    why: (o) => `shutting down: waiting for ${o.task?.kind}`,
+  },
+  {
+    id: "shutdown-paused",
+    when: (o) => o.requests.shutdown && isPaused(o),
+    then: () => ({ kind: "exit", code: 0, message: "paused: PostgreSQL is left running" }),
+    why: () => "shutting down in pause: PostgreSQL is left running",
+  },
+  {
+    id: "shutdown-hand-over",
+    when: (o) => o.requests.shutdown && runsAsPrimary(o) && lockIsOurs(o) && o.dcs.kind === "reachable",
+    then: () => ({ kind: "hand-over", within: ms(STOP_LIMIT_MS) }),
+    why: () => "shutting down: PostgreSQL is stopped and the lock handed over",
+  },
+  {
+    id: "shutdown-stop",
+    when: (o) => o.requests.shutdown && isRunning(o),
+    then: (o) => ({
+      kind: "stop",
+      mode: "fast",
+      within: ms(runsAsPrimary(o) && o.lock.held !== null ? Math.max(0, leaseRemaining(o)) : STOP_LIMIT_MS),
+    }),
+    why: () => "shutting down: PostgreSQL is stopped",
+  },
+  {
+    id: "shutdown-release",
+    when: (o) => o.requests.shutdown && lockIsOurs(o) && o.dcs.kind === "reachable" && didThisCycle(o, "release-lock") === null,
+    then: () => ({ kind: "release-lock" }),
+    why: () => "shutting down: the lock is released",
+  },
+  {
+    id: "shutdown-leave",
+    when: (o) => o.requests.shutdown && o.dcs.kind === "reachable" && didThisCycle(o, "leave") === null,
+    then: () => ({ kind: "leave" }),
+    why: () => "shutting down: the member key and session are given up",
+  },
+  {
+    id: "shutdown-exit",
+    when: (o) => o.requests.shutdown,
+    then: () => ({ kind: "exit", code: 0, message: "stopped" }),
+    why: () => "shutting down: done",
+  },
+  {
+    id: "task-lost-lock",
+    when: (o) =>
+      o.task !== null &&
+      !o.task.aborting &&
+      (o.task.kind === "promote" || (o.task.kind === "start" && o.local.lastRole === "primary")) &&
+      lockIsForeign(o) &&
+      !isPaused(o),
+    then: () => ({ kind: "abort-task" }),
+    why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
+  },
+  {
+    id: "task-renew",
+    when: (o) => o.task !== null && mustRenew(o),
+    then: () => ({ kind: "renew-lock" }),
+    why: (o) => `${o.task?.kind} is running, the lock is kept`,
+  },
+  {
+    id: "task-wait",
+    when: (o) => o.task !== null,
+    then: (o) => waitAtMost(o, 1000),
+    why: (o) => `${o.task?.kind} is running`,
+  },
+];
+
+/** The lock is ours, it was not confirmed in this cycle, and half a loop_wait has gone by since it was. */
+export function mustRenew(o: Observation): boolean {
+  if (o.dcs.kind === "unreachable" || !lockIsOurs(o) || didThisCycle(o, "renew-lock") !== null) return false;
+  const held = o.lock.held;
+  return held === null || held.leaseEndsAt <= o.now || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
+}
+
+function isAbortable(o: Observation): boolean {
+  const kind = o.task?.kind;
+  switch (kind) {
+    case "bootstrap":
+    case "clone":
+    case "plan-rejoin":
+    case "rewind":
+    case "start":
+      return true;
+    case undefined:
+    case "stop":
+    case "hand-over":
+    case "promote":
+    case "restart":
+    case "wait":
+    case "exit":
+    case "renew-lock":
+    case "acquire-lock":
+    case "release-lock":
+    case "claim-initialize":
+    case "cancel-initialize":
+    case "write-initialize":
+    case "write-config":
+    case "write-sync":
+    case "clear-failover":
+    case "write-history":
+    case "leave":
+    case "ask-peers":
+    case "ask-old-leader":
+    case "read-control":
+    case "follow":
+    case "set-sync-names":
+    case "sync-slots":
+    case "abort-task":
+      return false;
+    default:
+      return assertNever(kind);
+  }
+}
+
+function hasForeignIdentifier(o: Observation): boolean {
+  const wanted = o.dcs.cluster?.initialize ?? null;
+  return wanted !== null && wanted !== "" && o.local.systemIdentifier !== null && o.local.systemIdentifier !== wanted;
+}
+
+function identifierText(o: Observation): string {
+  return `system ID mismatch, node ${o.self.name} belongs to a different cluster: ${o.dcs.cluster?.initialize} != ${o.local.systemIdentifier}`;
+}
+
+function foreignText(o: Observation): string {
+  const sample = o.local.dataDirectory.kind === "foreign" ? o.local.dataDirectory.sample : "";
+  return `postgresql.data_dir: the directory is not empty and not a PostgreSQL data directory (it holds ${sample}); name an empty directory or PostgreSQL's own`;
+}

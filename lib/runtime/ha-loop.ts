@@ -1,0 +1,238 @@
+// Owns the cycle: observe → decide → perform ONE effect → observe … until the decision is `wait`. It performs what the core
+// decides and decides nothing itself. Long effects run as tasks beside it; the lock is renewed meanwhile.
+
+import { decide } from "../core/decide.ts";
+import type { Decision, Effect } from "../core/decision.ts";
+import { upstreamKey } from "../core/facts.ts";
+import type { Outcome } from "../core/observation.ts";
+import { describeStoreError } from "../model/errors.ts";
+import { assertNever } from "../model/result.ts";
+import { ms } from "../model/units.ts";
+import { memberRecord } from "./member-record.ts";
+import type { NodeContext } from "./node-context.ts";
+import { lookAtPostgres, observe } from "./observe.ts";
+import {
+  acquireLock,
+  askOldLeader,
+  askPeers,
+  cancelInitialize,
+  claimInitialize,
+  clearFailover,
+  dcsDeadline,
+  leave,
+  refreshCluster,
+  refreshMark,
+  releaseLock,
+  renewLock,
+  writeConfig,
+  writeHistory,
+  writeInitialize,
+  writeSync,
+} from "./perform-dcs.ts";
+import { runTask, type TaskEffect } from "./perform-postgres.ts";
+
+/** A cycle is a handful of steps; more means that rules chase each other. */
+const MAX_STEPS = 20;
+const SQL_DEADLINE_MS = 5000;
+
+export type LoopEnd = { readonly code: number; readonly message: string };
+
+export class HaLoop {
+  readonly #context: NodeContext;
+  readonly #afterCycle: () => Promise<void>;
+  #lastRule = "";
+
+  /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
+  constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
+    this.#context = context;
+    this.#afterCycle = afterCycle;
+  }
+
+  /** Runs until a decision ends it. Throws where an invariant is broken. */
+  async run(): Promise<LoopEnd> {
+    for (;;) {
+      const result = await this.cycle();
+      if (result.kind === "exit") return { code: result.code, message: result.message };
+      await this.#context.waker.sleepUntil(result.until);
+    }
+  }
+
+  /** One cycle. Value: when to look again at the latest, or how the loop ends. */
+  async cycle(): Promise<Extract<Effect, { kind: "wait" | "exit" }>> {
+    const { clock, state, log } = this.#context;
+    state.done = [];
+    state.peerAnswers = [];
+    await this.#refreshDcs();
+    for (let step = 0; step < MAX_STEPS; step += 1) {
+      await lookAtPostgres(this.#context);
+      const decision = decide(observe(this.#context));
+      this.#note(decision);
+      if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
+        if (decision.effect.kind === "wait") await this.#finish();
+        return decision.effect;
+      }
+      const outcome = await this.#perform(decision.effect);
+      if (!outcome.ok) log.info(`${decision.effect.kind}: ${outcome.message}`);
+      state.done.push(outcome);
+    }
+    log.warning(`the cycle did not settle within ${MAX_STEPS} steps; last rule ${this.#lastRule}`);
+    await this.#finish();
+    return { kind: "wait", until: ms(clock.now() + 1000) };
+  }
+
+  async #finish(): Promise<void> {
+    const { clock, state } = this.#context;
+    await this.#touchMember();
+    state.lastCycleAt = clock.now();
+    await this.#afterCycle();
+  }
+
+  /** Keeps session and view: a node without the lock renews its session here, the holder with its lock. */
+  async #refreshDcs(): Promise<void> {
+    const { clock, state, store } = this.#context;
+    if (state.cluster === null || state.dcsFailure !== null) {
+      if (!(await refreshCluster(this.#context))) return;
+      if (state.trace.name === null || state.cluster?.leader === null) await refreshMark(this.#context);
+    }
+    const session = store.session();
+    const ours = session !== null && state.cluster?.leader?.session === session.id;
+    if (ours && state.held !== null) return;
+    if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;
+    const renewed = await store.ensureSession({ deadline: dcsDeadline(this.#context) });
+    if (!renewed.ok) state.dcsFailed(describeStoreError(renewed.error));
+    else state.dcsSeen();
+  }
+
+  /** Publishes this member where something changed. The holder's positions go with its renewal. */
+  async #touchMember(): Promise<void> {
+    const { state, store, log } = this.#context;
+    if (state.dcsFailure !== null || store.session() === null || state.requests.shutdown) return;
+    const touched = await store.touchMember(memberRecord(this.#context), { deadline: dcsDeadline(this.#context) });
+    if (!touched.ok) log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
+  }
+
+  #note(decision: Decision): void {
+    const { state, log } = this.#context;
+    state.lastDecision = { rule: decision.rule, why: decision.why };
+    if (decision.effect.kind !== "wait") {
+      log.info(decision.why);
+    } else if (decision.why.startsWith("no action.") || decision.rule === this.#lastRule) {
+      log.heartbeat(decision.why);
+    } else {
+      log.info(decision.why);
+    }
+    this.#lastRule = decision.rule;
+  }
+
+  async #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> {
+    const context = this.#context;
+    switch (effect.kind) {
+      case "renew-lock":
+        return await renewLock(context);
+      case "acquire-lock":
+        return await acquireLock(context);
+      case "release-lock":
+        return await releaseLock(context, null);
+      case "claim-initialize":
+        return await claimInitialize(context);
+      case "cancel-initialize":
+        return await cancelInitialize(context);
+      case "write-initialize":
+        return await writeInitialize(context);
+      case "write-config":
+        return await writeConfig(context);
+      case "write-sync":
+        return await writeSync(context, effect);
+      case "clear-failover":
+        return await clearFailover(context);
+      case "write-history":
+        return await writeHistory(context);
+      case "leave":
+        return await leave(context);
+      case "ask-peers":
+        return await askPeers(context, effect.names);
+      case "ask-old-leader":
+        return await askOldLeader(context);
+      case "read-control":
+        return await this.#readControl();
+      case "follow":
+        return await this.#follow(effect);
+      case "set-sync-names":
+        return await this.#setSyncNames(effect.value);
+      case "sync-slots":
+        return await this.#syncSlots(effect.names);
+      case "abort-task":
+        context.state.task?.controller.abort();
+        return { kind: effect.kind, ok: true, message: "" };
+      case "bootstrap":
+      case "clone":
+      case "plan-rejoin":
+      case "rewind":
+      case "start":
+      case "restart":
+      case "promote":
+      case "stop":
+      case "hand-over":
+        return this.#startTask(effect);
+      default:
+        return assertNever(effect);
+    }
+  }
+
+  #startTask(effect: TaskEffect): Outcome {
+    const { clock, state, waker, log } = this.#context;
+    const controller = new AbortController();
+    const before = state.lastTask;
+    const settled = runTask(this.#context, effect, controller.signal)
+      .catch((reason: unknown) => ({ ok: false, message: reason instanceof Error ? reason.message : String(reason) }))
+      .then((result) => {
+        const failures = result.ok ? 0 : (before !== null && before.kind === effect.kind && !before.ok ? before.failures : 0) + 1;
+        state.lastTask = {
+          kind: effect.kind,
+          finishedAt: clock.now(),
+          ok: result.ok,
+          message: result.message,
+          failures,
+          plan: "plan" in result ? (result.plan ?? null) : null,
+        };
+        state.task = null;
+        if (!result.ok) log.error(`${effect.kind}: ${result.message}`);
+        waker.wake();
+      });
+    state.task = { kind: effect.kind, startedAt: clock.now(), aborting: false, controller, settled };
+    return { kind: effect.kind, ok: true, message: "" };
+  }
+
+  async #readControl(): Promise<Outcome> {
+    const { state, postgres } = this.#context;
+    const control = await postgres.controlData();
+    if (!control.ok) return { kind: "read-control", ok: false, message: control.error.message };
+    state.local.control = control.value;
+    state.local.systemIdentifier = control.value.systemIdentifier;
+    return { kind: "read-control", ok: true, message: "" };
+  }
+
+  async #follow(effect: Extract<Effect, { kind: "follow" }>): Promise<Outcome> {
+    const { state, postgres } = this.#context;
+    const followed = await postgres.follow(effect.target);
+    if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
+    state.local.upstream = upstreamKey(effect.target);
+    state.local.notStreamingSince = null;
+    return { kind: "follow", ok: true, message: "" };
+  }
+
+  async #setSyncNames(value: string): Promise<Outcome> {
+    const { clock, postgres } = this.#context;
+    const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS));
+    return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
+  }
+
+  async #syncSlots(names: readonly string[]): Promise<Outcome> {
+    const { state, postgres, log } = this.#context;
+    const made = await postgres.syncMemberSlots({ wanted: names, keep: [] });
+    if (!made.ok) return { kind: "sync-slots", ok: false, message: made.error.message };
+    state.local.slotsFor = names.join(",");
+    for (const text of made.value) log.info(text);
+    return { kind: "sync-slots", ok: true, message: "" };
+  }
+}

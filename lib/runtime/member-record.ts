@@ -1,0 +1,72 @@
+// Owns what this node publishes about itself in its member key (contract §2). Reads the state, changes nothing.
+
+import type { NodeContext } from "./node-context.ts";
+import type { NodeState } from "./node-state.ts";
+
+/** The Patroni version that we are compatible with: peers read it and change their behaviour below 4.0. */
+export const COMPATIBLE_VERSION = "4.1.5";
+
+/** The member JSON as an object, fields in the order Patroni writes them. */
+export function memberRecord(context: NodeContext): Readonly<Record<string, unknown>> {
+  const { state, postgres } = context;
+  const { node } = state.settings;
+  const record: Record<string, unknown> = {
+    conn_url: `postgres://${hostText(node.postgresql.connectAddress.host)}:${node.postgresql.connectAddress.port}/postgres`,
+    api_url: apiUrl(state),
+    state: state.postgresState(),
+    role: state.postgresRole(),
+    version: COMPATIBLE_VERSION,
+  };
+  if (node.postgresql.proxyAddress !== null) record["proxy_url"] = `postgres://${node.postgresql.proxyAddress}/postgres`;
+  const tags = publishedTags(state);
+  if (Object.keys(tags).length > 0) record["tags"] = tags;
+  const pending = postgres.pendingRestart();
+  if (Object.keys(pending).length > 0) {
+    record["pending_restart"] = true;
+    record["pending_restart_reason"] = pending;
+  }
+  addPositions(record, state);
+  if (state.local.checkpointAfterPromote === false && state.local.lastRole === "primary") record["checkpoint_after_promote"] = false;
+  if (state.scheduledRestart !== null)
+    record["scheduled_restart"] = { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters };
+  if (state.settings.dynamic.pause) record["pause"] = true;
+  return record;
+}
+
+function addPositions(record: Record<string, unknown>, state: NodeState): void {
+  const status = state.local.status;
+  if (status === null) return;
+  if (!status.inRecovery) {
+    if (status.walLsn !== null) record["xlog_location"] = status.walLsn;
+  } else {
+    const received = status.receivedLsn ?? 0n;
+    const replayed = status.replayedLsn ?? 0n;
+    record["xlog_location"] = received > replayed ? received : replayed;
+    if (status.replayedLsn !== null) record["replay_lsn"] = status.replayedLsn;
+    if (status.receivedLsn !== null) record["receive_lsn"] = status.receivedLsn;
+    if (status.replicationState !== null) record["replication_state"] = status.replicationState;
+  }
+  if (status.timeline !== null) record["timeline"] = status.timeline;
+}
+
+/** The known tags that are false are left out; the order of the file is kept. */
+export function publishedTags(state: NodeState): Readonly<Record<string, unknown>> {
+  const known = new Set(["nofailover", "noloadbalance", "clonefrom", "nosync", "nostream"]);
+  const tags = state.settings.node.tags;
+  const kept = Object.entries(tags).filter(([name, value]) => {
+    if (value === null) return false;
+    if (!known.has(name) || value !== false) return true;
+    return (name === "nofailover" && tags["failover_priority"] !== undefined) || (name === "nosync" && tags["sync_priority"] !== undefined);
+  });
+  return Object.fromEntries(kept);
+}
+
+export function apiUrl(state: NodeState): string {
+  const { restapi } = state.settings.node;
+  const scheme = restapi.certfile === null ? "http" : "https";
+  return `${scheme}://${hostText(restapi.connectAddress.host)}:${restapi.connectAddress.port}/patroni`;
+}
+
+function hostText(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}

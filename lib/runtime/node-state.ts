@@ -1,0 +1,194 @@
+// Owns what a running node remembers between two looks: the last cluster view, the held lock, the task at work, and what it saw
+// of its own PostgreSQL. Decides nothing and does no I/O; the HA loop, the watches and the API read and write it.
+
+import { type LeaderTrace, NO_TRACE, traceCluster, traceMark } from "../core/leader-trace.ts";
+import { leaseEnd } from "../core/lease.ts";
+import type { FinishedTask, HeldFacts, OperatorRequests, Outcome, PeerAnswer, RunningTask } from "../core/observation.ts";
+import type { HeldLock } from "../dcs/cluster-store.ts";
+import type { Clock } from "../model/clock.ts";
+import type { Cluster, LeaseMark } from "../model/cluster.ts";
+import type { DynamicConfig } from "../model/dynamic-config.ts";
+import type { PostgresState, Role } from "../model/member.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { Lsn, Ms, Timeline } from "../model/units.ts";
+
+/** The configuration in force: the node's own and the cluster's. */
+export interface Settings {
+  readonly node: NodeConfig;
+  readonly dynamic: DynamicConfig;
+}
+
+export interface ActiveTask extends RunningTask {
+  readonly controller: AbortController;
+  readonly settled: Promise<void>;
+}
+
+export interface ScheduledRestart {
+  readonly schedule: string;
+  readonly at: number;
+  readonly filters: Readonly<Record<string, unknown>>;
+}
+
+/** What is known of the server under our eyes. */
+export interface LocalMemory {
+  dataDirectory: DataDirectory;
+  process: PostmasterProcess;
+  status: PostgresStatus | null;
+  statusError: string | null;
+  lastRole: "primary" | "replica" | null;
+  control: ControlData | null;
+  systemIdentifier: string | null;
+  crashedAt: Ms | null;
+  upstream: string;
+  notStreamingSince: Ms | null;
+  slotsFor: string | null;
+  historyPublished: Timeline | null;
+  syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
+  promotedAt: Ms | null;
+  rewindFailed: boolean;
+  /** The checkpoint after our promotion has been done; null where we promoted nothing. */
+  checkpointAfterPromote: boolean | null;
+}
+
+export class NodeState {
+  readonly #clock: Clock;
+  settings: Settings;
+  cluster: Cluster | null = null;
+  clusterReadAt: Ms;
+  dcsFailure: { readonly since: Ms; readonly reason: string } | null = null;
+  dcsLastSeenWall = 0;
+  /** The lock as last confirmed; null where this node does not hold it. */
+  held: HeldLock | null = null;
+  /** The lease cannot be trusted before the next renewal (the process or the machine was asleep). */
+  leaseDoubtedAt: Ms | null = null;
+  trace: LeaderTrace = NO_TRACE;
+  task: ActiveTask | null = null;
+  lastTask: FinishedTask | null = null;
+  done: Outcome[] = [];
+  peerAnswers: readonly PeerAnswer[] = [];
+  requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
+  scheduledRestart: ScheduledRestart | null = null;
+  fencingMissing = false;
+  adopted = false;
+  lastDecision: { readonly rule: string; readonly why: string } | null = null;
+  lastCycleAt: Ms;
+  /** Revision of the `initialize` key that we claimed for our bootstrap. */
+  claimedInitialize = false;
+  readonly local: LocalMemory = {
+    dataDirectory: { kind: "absent" },
+    process: { kind: "none" },
+    status: null,
+    statusError: null,
+    lastRole: null,
+    control: null,
+    systemIdentifier: null,
+    crashedAt: null,
+    upstream: "",
+    notStreamingSince: null,
+    slotsFor: null,
+    historyPublished: null,
+    syncNamesSince: null,
+    promotedAt: null,
+    rewindFailed: false,
+    checkpointAfterPromote: null,
+  };
+
+  constructor(clock: Clock, settings: Settings) {
+    this.#clock = clock;
+    this.settings = settings;
+    this.clusterReadAt = clock.now();
+    this.lastCycleAt = clock.now();
+  }
+
+  /** Takes a newer snapshot; an older one than we have is dropped. Value: whether it was taken. */
+  applyCluster(cluster: Cluster): boolean {
+    if (this.cluster !== null && cluster.revision < this.cluster.revision) return false;
+    const now = this.#clock.now();
+    this.cluster = this.#withHeldLock(cluster);
+    this.clusterReadAt = now;
+    this.trace = traceCluster(this.trace, this.cluster, now);
+    this.dcsSeen();
+    return true;
+  }
+
+  applyMark(mark: LeaseMark | null): void {
+    this.trace = traceMark(this.trace, mark, this.#clock.now());
+  }
+
+  dcsSeen(): void {
+    this.dcsFailure = null;
+    this.dcsLastSeenWall = this.#clock.wallNow();
+  }
+
+  dcsFailed(reason: string): void {
+    this.dcsFailure ??= { since: this.#clock.now(), reason };
+  }
+
+  /** A confirmation of our lock; the view shows it at once, although the snapshot may be older. */
+  hold(lock: HeldLock): void {
+    this.held = lock;
+    this.leaseDoubtedAt = null;
+    if (this.cluster !== null) {
+      this.cluster = this.#withHeldLock(this.cluster);
+      this.trace = traceCluster(this.trace, this.cluster, this.#clock.now());
+    }
+    this.dcsSeen();
+  }
+
+  /** We hold the lock no more, on our own account. */
+  drop(): void {
+    const lock = this.held;
+    this.held = null;
+    if (lock !== null && this.cluster?.leader?.session === lock.session) {
+      this.cluster = { ...this.cluster, leader: null };
+      this.trace = traceCluster(this.trace, this.cluster, this.#clock.now());
+    }
+  }
+
+  heldFacts(): HeldFacts | null {
+    const held = this.held;
+    if (held === null) return null;
+    const end = leaseEnd({ confirmedAt: held.confirmedAt, ttl: this.settings.dynamic.ttlMs, promised: held.promisedMs });
+    const doubted = this.leaseDoubtedAt !== null && this.leaseDoubtedAt >= held.confirmedAt;
+    return {
+      session: held.session,
+      revision: held.revision,
+      confirmedAt: held.confirmedAt,
+      leaseEndsAt: doubted ? this.#clock.now() : end,
+    };
+  }
+
+  leaseValid(): boolean {
+    const held = this.heldFacts();
+    return held !== null && held.leaseEndsAt > this.#clock.now();
+  }
+
+  /** A snapshot from before our own acquisition must not hide it; one from after tells the truth. */
+  #withHeldLock(cluster: Cluster): Cluster {
+    const held = this.held;
+    if (held === null || cluster.revision >= held.revision || cluster.leader?.session === held.session) return cluster;
+    return { ...cluster, leader: { name: this.settings.node.name, session: held.session, revision: held.revision } };
+  }
+
+  /** The word for the state of PostgreSQL, as members and the API show it. */
+  postgresState(): PostgresState {
+    const kind = this.task?.kind;
+    if (kind === "bootstrap") return this.local.process.kind === "running" ? "starting after custom bootstrap" : "initializing new cluster";
+    if (kind === "clone") return "creating replica";
+    if (kind === "restart") return "restarting";
+    if (kind === "stop" || kind === "hand-over") return "stopping";
+    if (kind === "start") return "starting";
+    if (this.local.process.kind === "running")
+      return this.local.status === null && this.local.statusError !== null ? "starting" : "running";
+    if (this.local.crashedAt !== null) return "crashed";
+    if (this.lastTask?.kind === "start" && !this.lastTask.ok) return "start failed";
+    if (this.lastTask?.kind === "bootstrap" && !this.lastTask.ok) return "initdb failed";
+    return "stopped";
+  }
+
+  postgresRole(): Role {
+    if (this.local.dataDirectory.kind !== "valid" && this.local.process.kind === "none") return "uninitialized";
+    return this.local.process.kind === "running" && this.local.lastRole === "primary" ? "primary" : "replica";
+  }
+}

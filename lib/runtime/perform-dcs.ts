@@ -1,0 +1,240 @@
+// Owns the effects on the DCS and the questions to peers. Each returns its outcome in words; none decides what comes next.
+
+import type { Effect } from "../core/decision.ts";
+import type { Outcome, PeerAnswer } from "../core/observation.ts";
+import type { ClusterStatus } from "../model/cluster.ts";
+import { findMember } from "../model/cluster.ts";
+import { describeStoreError, type StoreError } from "../model/errors.ts";
+import type { HistoryLine } from "../model/history.ts";
+import { type Lsn, type Ms, ms } from "../model/units.ts";
+import { memberRecord } from "./member-record.ts";
+import type { NodeContext } from "./node-context.ts";
+
+/** One attempt at the DCS takes at most this long, and never longer than retry_timeout. */
+const DCS_ATTEMPT_MS = 5000;
+/** A healthy peer answers in milliseconds; a silent one costs a race no more than this. */
+const PEER_DEADLINE_MS = 400;
+/** A peer that is asked for a switchover may be busier. */
+const SWITCHOVER_PEER_DEADLINE_MS = 2000;
+
+export function dcsDeadline(context: NodeContext): Ms {
+  return ms(context.clock.now() + Math.min(context.state.settings.dynamic.retryTimeoutMs, DCS_ATTEMPT_MS));
+}
+
+function done(kind: Effect["kind"], message = ""): Outcome {
+  return { kind, ok: true, message };
+}
+
+/** A failed request: where the DCS itself did not answer, the view says so from now on. */
+function failed(context: NodeContext, kind: Effect["kind"], error: StoreError): Outcome {
+  const message = describeStoreError(error);
+  if (error.kind === "unavailable" || error.kind === "unknown-outcome") context.state.dcsFailed(message);
+  if (error.kind === "rejected") context.log.error(`${kind}: ${message}`);
+  return { kind, ok: false, message };
+}
+
+/** Reads the whole cluster anew, consistently. */
+export async function refreshCluster(context: NodeContext): Promise<boolean> {
+  const answer = await context.store.getCluster({ deadline: dcsDeadline(context), consistency: "consistent" });
+  if (!answer.ok) {
+    context.state.dcsFailed(describeStoreError(answer.error));
+    return false;
+  }
+  context.state.applyCluster(answer.value);
+  context.state.dcsSeen();
+  return true;
+}
+
+/** Reads the lease mark, where a race or an adoption needs it fresher than the watch. */
+export async function refreshMark(context: NodeContext): Promise<void> {
+  const answer = await context.store.readLease({ deadline: dcsDeadline(context) });
+  if (answer.ok) context.state.applyMark(answer.value);
+}
+
+/** Confirms the lock: session and lock in two requests, status and member key along with the second. */
+export async function renewLock(context: NodeContext): Promise<Outcome> {
+  const { clock, state, store, watchdog, lease } = context;
+  const held = state.heldFacts();
+  const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
+  const answer = await store.updateLeader({ deadline: limit, status: currentStatus(context), member: memberRecord(context) });
+  if (!answer.ok) {
+    if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
+      context.log.warning("failed to update leader lock: it is not ours any more");
+      state.held = null;
+      await refreshCluster(context);
+      return { kind: "renew-lock", ok: false, message: "the lock is not ours any more" };
+    }
+    return failed(context, "renew-lock", answer.error);
+  }
+  state.hold(answer.value);
+  const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
+  if (watchdog.armed) {
+    const extended = watchdog.extend(leaseEndsAt);
+    if (!extended.ok) context.log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);
+  }
+  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
+  return done("renew-lock");
+}
+
+export async function acquireLock(context: NodeContext): Promise<Outcome> {
+  const { state, store, lease } = context;
+  const wasHeld = state.held;
+  const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context) });
+  if (!answer.ok) {
+    if (answer.error.kind === "condition-failed") await refreshCluster(context);
+    return failed(context, "acquire-lock", answer.error);
+  }
+  state.hold(answer.value);
+  state.adopted = false;
+  lease.save({
+    session: answer.value.session,
+    revision: answer.value.revision,
+    deadline: state.heldFacts()?.leaseEndsAt ?? context.clock.now(),
+  });
+  if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
+  if (context.watchdog.armed) context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
+  return done("acquire-lock");
+}
+
+/** Lets the lock go on purpose: nothing here writes any more, so candidates need not wait. */
+export async function releaseLock(context: NodeContext, optime: Lsn | null): Promise<Outcome> {
+  const { state, store, lease, watchdog } = context;
+  const held = state.held;
+  if (held === null) return { kind: "release-lock", ok: false, message: "the lock is not held" };
+  const status = optime === null ? undefined : { ...(state.cluster?.status ?? { slots: {}, retainSlots: [] }), optime };
+  const answer = await store.deleteLeader({ deadline: dcsDeadline(context), lock: held, ...(status === undefined ? {} : { status }) });
+  if (!answer.ok) return failed(context, "release-lock", answer.error);
+  state.drop();
+  lease.clear();
+  if (watchdog.armed) {
+    const disarmed = await watchdog.disarm();
+    if (!disarmed.ok) context.log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
+  }
+  return done("release-lock");
+}
+
+/** The `status` key where it is to change; null where it may stay. */
+function currentStatus(context: NodeContext): ClusterStatus | null {
+  const { state } = context;
+  const status = state.local.status;
+  if (status === null || status.inRecovery || status.walLsn === null) return null;
+  const known = state.cluster?.status;
+  if (known !== undefined && known.optime === status.walLsn) return null;
+  return { optime: status.walLsn, slots: known?.slots ?? {}, retainSlots: known?.retainSlots ?? [] };
+}
+
+export async function writeSync(context: NodeContext, effect: Extract<Effect, { kind: "write-sync" }>): Promise<Outcome> {
+  const { state, store } = context;
+  const sync = state.cluster?.sync;
+  if (sync === undefined) return { kind: "write-sync", ok: false, message: "the cluster is not known" };
+  const next = { leader: effect.leader, standbys: [...effect.standbys].sort(), quorum: 0 };
+  const answer = await store.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
+  if (!answer.ok) {
+    if (answer.error.kind === "condition-failed") await refreshCluster(context);
+    return failed(context, "write-sync", answer.error);
+  }
+  if (state.cluster !== null) state.cluster = { ...state.cluster, sync: { ...next, revision: answer.value } };
+  return done("write-sync");
+}
+
+export async function clearFailover(context: NodeContext): Promise<Outcome> {
+  const { state, store } = context;
+  const request = state.cluster?.failover ?? null;
+  const answer = await store.setFailoverValue(null, request?.revision ?? null, { deadline: dcsDeadline(context) });
+  await refreshCluster(context);
+  return answer.ok ? done("clear-failover") : failed(context, "clear-failover", answer.error);
+}
+
+export async function claimInitialize(context: NodeContext): Promise<Outcome> {
+  const { state, store } = context;
+  const answer = await store.initialize({ systemIdentifier: "", createNew: true, deadline: dcsDeadline(context) });
+  await refreshCluster(context);
+  if (!answer.ok) return failed(context, "claim-initialize", answer.error);
+  state.claimedInitialize = true;
+  return done("claim-initialize");
+}
+
+export async function cancelInitialize(context: NodeContext): Promise<Outcome> {
+  const answer = await context.store.cancelInitialization({ deadline: dcsDeadline(context) });
+  context.state.claimedInitialize = false;
+  await refreshCluster(context);
+  return answer.ok ? done("cancel-initialize") : failed(context, "cancel-initialize", answer.error);
+}
+
+export async function writeInitialize(context: NodeContext): Promise<Outcome> {
+  const identifier = context.state.local.systemIdentifier;
+  if (identifier === null) return { kind: "write-initialize", ok: false, message: "the system identifier is not known" };
+  const answer = await context.store.initialize({
+    systemIdentifier: identifier,
+    createNew: context.state.cluster?.initialize === null,
+    deadline: dcsDeadline(context),
+  });
+  await refreshCluster(context);
+  return answer.ok ? done("write-initialize") : failed(context, "write-initialize", answer.error);
+}
+
+export async function writeConfig(context: NodeContext): Promise<Outcome> {
+  const answer = await context.store.setConfigValue(context.state.settings.node.bootstrap.dcs, null, { deadline: dcsDeadline(context) });
+  await refreshCluster(context);
+  return answer.ok ? done("write-config") : failed(context, "write-config", answer.error);
+}
+
+/** Publishes how the timelines of this primary came about; what others wrote of the older ones stays. */
+export async function writeHistory(context: NodeContext): Promise<Outcome> {
+  const { clock, state, store, postgres } = context;
+  const timeline = state.local.status?.timeline ?? null;
+  if (timeline === null) return { kind: "write-history", ok: false, message: "the timeline is not known" };
+  const switches = await postgres.timelineSwitches(timeline);
+  if (!switches.ok) return { kind: "write-history", ok: false, message: switches.error.message };
+  const known = state.cluster?.history ?? [];
+  const lines: HistoryLine[] = switches.value.map(({ timeline: old, switchpoint, reason }, index) => {
+    const published = known.find((line) => line.timeline === old && line.lsn === switchpoint);
+    if (published !== undefined) return published;
+    const newest = index === switches.value.length - 1 && state.local.promotedAt !== null;
+    const time = newest ? new Date(clock.wallNow()).toISOString().replace("Z", "+00:00") : null;
+    return { timeline: old, lsn: switchpoint, reason, time, newLeader: newest ? state.settings.node.name : null };
+  });
+  const limit = state.settings.dynamic.maxTimelinesHistory;
+  const kept = limit > 0 ? lines.slice(-limit) : lines;
+  const answer = await store.setHistoryValue(kept, { deadline: dcsDeadline(context) });
+  if (!answer.ok) return failed(context, "write-history", answer.error);
+  state.local.historyPublished = timeline;
+  return done("write-history");
+}
+
+/** Gives up member key and session. */
+export async function leave(context: NodeContext): Promise<Outcome> {
+  const { store } = context;
+  if (store.session() === null) return done("leave");
+  const member = await store.deleteMember({ deadline: dcsDeadline(context) });
+  const session = await store.closeSession({ deadline: dcsDeadline(context) });
+  if (!member.ok) return failed(context, "leave", member.error);
+  return session.ok ? done("leave") : failed(context, "leave", session.error);
+}
+
+/** All at once; a silent one delays nobody beyond the deadline. */
+export async function askPeers(context: NodeContext, names: readonly string[]): Promise<Outcome> {
+  const { clock, peers, state } = context;
+  const cluster = state.cluster;
+  if (cluster === null) return { kind: "ask-peers", ok: false, message: "the cluster is not known" };
+  const askedAt = clock.now();
+  const patience = cluster.leader === null ? PEER_DEADLINE_MS : SWITCHOVER_PEER_DEADLINE_MS;
+  const questions = names.map(async (name): Promise<PeerAnswer> => {
+    const apiUrl = findMember(cluster, name)?.apiUrl ?? null;
+    const status = apiUrl === null ? null : await peers.ask(apiUrl, ms(askedAt + patience));
+    return { name, status, askedAt };
+  });
+  state.peerAnswers = await Promise.all(questions);
+  return done("ask-peers");
+}
+
+export async function askOldLeader(context: NodeContext): Promise<Outcome> {
+  const { clock, peers, state } = context;
+  const apiUrl = state.trace.apiUrl;
+  await refreshMark(context);
+  if (apiUrl === null) return { kind: "ask-old-leader", ok: false, message: "its address is not known" };
+  const status = await peers.ask(apiUrl, ms(clock.now() + PEER_DEADLINE_MS));
+  const kind = status === null ? "silent" : status.role === "primary" && status.state === "running" ? "primary" : "not-primary";
+  state.trace = { ...state.trace, answer: { kind, at: clock.now() } };
+  return done("ask-old-leader", kind);
+}
