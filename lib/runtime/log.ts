@@ -1,0 +1,142 @@
+// Owns the log: levels, the plain and JSON forms, the repeat of heartbeat lines, and reloading. Where lines go is
+// log-sink.ts. Must never throw, wait for a reader, or end the process: a full disk costs lines, which are counted.
+
+import type { Log } from "../model/log.ts";
+import type { LogConfig } from "../model/node-config.ts";
+import { createFormatter, type Formatter } from "./log-format.ts";
+import { createSink, type LogSink, type SinkOptions } from "./log-sink.ts";
+
+export const LOG_LEVELS = { DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, CRITICAL: 50 } as const;
+export type LogLevel = keyof typeof LOG_LEVELS;
+
+export interface NodeLog extends Log {
+  /** The line of one HA cycle at level INFO; a repeat is left out where deduplicate_heartbeat_logs is set. */
+  heartbeat(message: string): void;
+  /** A part of the product under its own name, which `log.loggers` may give a level of its own. */
+  named(name: string): Log;
+  /** Takes a new `log` section. A folder that cannot be written is reported in the log, which then goes on as before. */
+  reconfigure(config: LogConfig): void;
+  /** Lines that were lost: the disk was full, stderr closed, or its reader too slow. */
+  lost(): number;
+  close(): void;
+}
+
+export interface LogOptions extends SinkOptions {
+  /** Name in `%(name)s`. */
+  readonly name?: string;
+}
+
+export function createLog(config: LogConfig, options: LogOptions = {}): NodeLog {
+  return new ConfiguredLog(config, options);
+}
+
+class ConfiguredLog implements NodeLog {
+  readonly #options: LogOptions;
+  readonly #name: string;
+  #config: LogConfig;
+  #format: Formatter;
+  #sink: LogSink;
+  #lastHeartbeat: string | null = null;
+  #lostBefore = 0;
+  #lostReported = 0;
+
+  constructor(config: LogConfig, options: LogOptions) {
+    this.#options = options;
+    this.#name = options.name ?? "matriarch";
+    this.#config = config;
+    this.#format = createFormatter(config);
+    const opened = createSink(config, options);
+    this.#sink = opened.sink;
+    if (opened.fault !== null) this.warning(opened.fault);
+  }
+
+  debug(message: string): void {
+    this.#write("DEBUG", message, this.#name);
+  }
+  info(message: string): void {
+    this.#write("INFO", message, this.#name);
+  }
+  warning(message: string): void {
+    this.#write("WARNING", message, this.#name);
+  }
+  error(message: string): void {
+    this.#write("ERROR", message, this.#name);
+  }
+  critical(message: string): void {
+    this.#write("CRITICAL", message, this.#name);
+  }
+
+  heartbeat(message: string): void {
+    if (this.#config.deduplicateHeartbeatLogs && message === this.#lastHeartbeat) return;
+    this.#lastHeartbeat = message;
+    this.info(message);
+  }
+
+  named(part: string): Log {
+    const name = `${this.#name}.${part}`;
+    return {
+      debug: (message) => this.#write("DEBUG", message, name),
+      info: (message) => this.#write("INFO", message, name),
+      warning: (message) => this.#write("WARNING", message, name),
+      error: (message) => this.#write("ERROR", message, name),
+      critical: (message) => this.#write("CRITICAL", message, name),
+    };
+  }
+
+  reconfigure(config: LogConfig): void {
+    const before = this.#config;
+    this.#config = config;
+    this.#format = createFormatter(config);
+    const sameSink =
+      before.dir === config.dir &&
+      before.fileNum === config.fileNum &&
+      before.fileSizeBytes === config.fileSizeBytes &&
+      before.mode === config.mode;
+    if (sameSink) return;
+    const opened = createSink(config, this.#options);
+    if (opened.fault !== null && config.dir !== null) {
+      opened.sink.close();
+      this.warning(opened.fault);
+      return;
+    }
+    this.#lostBefore += this.#sink.lost();
+    this.#sink.close();
+    this.#sink = opened.sink;
+  }
+
+  lost(): number {
+    return this.#lostBefore + this.#sink.lost();
+  }
+
+  close(): void {
+    this.#sink.close();
+  }
+
+  #write(level: LogLevel, message: string, name: string): void {
+    if (LOG_LEVELS[level] < this.#threshold(name)) return;
+    const lost = this.lost();
+    if (lost > this.#lostReported) {
+      this.#lostReported = lost;
+      this.#sink.write(this.#format({ level, name, message: `${lost} log lines were lost so far`, epochMs: Date.now() }));
+    }
+    this.#sink.write(this.#format({ level, name, message, epochMs: Date.now() }));
+  }
+
+  /** The level of the longest configured name that this one begins with; `patroni.x` names ours `x` as well. */
+  #threshold(name: string): number {
+    let best = "";
+    let level: string = this.#config.level;
+    for (const [logger, wanted] of Object.entries(this.#config.loggers)) {
+      const own = logger.replace(/^patroni(?=\.|$)/, this.#name);
+      if ((name === own || name.startsWith(`${own}.`)) && own.length > best.length) {
+        best = own;
+        level = wanted;
+      }
+    }
+    return isLevel(level) ? LOG_LEVELS[level] : LOG_LEVELS.INFO;
+  }
+}
+
+function isLevel(text: string): text is LogLevel {
+  return Object.hasOwn(LOG_LEVELS, text);
+}
