@@ -1,0 +1,160 @@
+// Owns the way from a snapshot to a Cluster, and remembers what it has read: a snapshot in which one member changed
+// decodes one value, and an unchanged snapshot answers with the same Cluster. Asks no store.
+
+import { type Cluster, type ClusterStatus, EMPTY_STATUS, type LeaderLock } from "../model/cluster.ts";
+import type { Member } from "../model/member.ts";
+import { NO_SYNC } from "../model/sync-state.ts";
+import {
+  type Decoded,
+  decodeConfig,
+  decodeFailover,
+  decodeFailsafe,
+  decodeHistory,
+  decodeMember,
+  decodeOptime,
+  decodeStatus,
+  decodeSync,
+} from "./decode.ts";
+import { type ClusterKeys, groupKeys, placeOf } from "./keys.ts";
+import type { Entry, Snapshot } from "./store.ts";
+
+/** Values remembered; beyond it all are forgotten and read anew. */
+const REMEMBERED_MAX = 4096;
+
+type MutableCluster = { -readonly [K in keyof Cluster]: Cluster[K] };
+
+/** Group decoders remembered. */
+const GROUPS_MAX = 256;
+
+/** May be shared by several clients of one cluster. */
+export class ClusterDecoder {
+  readonly #keys: ClusterKeys;
+  readonly #remembered = new Map<string, { readonly entry: Entry; readonly decoded: Decoded<unknown> }>();
+  readonly #groups = new Map<string, ClusterDecoder>();
+  #last: { readonly snapshot: Snapshot; readonly cluster: Cluster } | null = null;
+
+  constructor(keys: ClusterKeys) {
+    this.#keys = keys;
+  }
+
+  /** The snapshot must have been taken of the keys' prefix. */
+  cluster(snapshot: Snapshot): Cluster {
+    if (this.#last !== null && this.#last.snapshot === snapshot) return this.#last.cluster;
+    const cluster = this.#assemble(snapshot);
+    this.#last = { snapshot, cluster };
+    return cluster;
+  }
+
+  #assemble(snapshot: Snapshot): Cluster {
+    const faults: string[] = [];
+    const members: Member[] = [];
+    const groups = new Map<string, Entry[]>();
+    const cluster: MutableCluster = emptyCluster(snapshot);
+    let optime: ClusterStatus | null = null;
+    let status: ClusterStatus | null = null;
+    const read = <T>(entry: Entry, decode: (entry: Entry) => Decoded<T>): T => {
+      const decoded = this.#read(entry, decode);
+      if (decoded.faults.length > 0) faults.push(...decoded.faults);
+      return decoded.value;
+    };
+    for (const entry of snapshot.entries) {
+      const place = placeOf(this.#keys, entry.key);
+      if (place === null) continue;
+      if (place.kind === "member") {
+        const member = read(entry, (it) => decodeMember(place.name, it));
+        if (member !== null) members.push(member);
+      } else if (place.kind === "group") {
+        groups.set(place.group, [...(groups.get(place.group) ?? []), entry]);
+      } else if (place.name === "status") {
+        const decoded = this.#read(entry, decodeStatus);
+        faults.push(...decoded.faults);
+        if (decoded.faults.length === 0) status = decoded.value;
+      } else if (place.name === "optime/leader") optime = read(entry, decodeOptime);
+      else this.#plain(cluster, place.name, entry, read);
+    }
+    members.sort((a, b) => (a.name < b.name ? -1 : 1));
+    cluster.members = members;
+    cluster.status = status ?? optime ?? EMPTY_STATUS;
+    if (groups.size > 0) cluster.groups = this.#readGroups(groups, snapshot, faults);
+    cluster.faults = faults;
+    return cluster;
+  }
+
+  #plain(cluster: MutableCluster, name: string, entry: Entry, read: <T>(entry: Entry, decode: (entry: Entry) => Decoded<T>) => T): void {
+    switch (name) {
+      case "initialize":
+        cluster.initialize = entry.value;
+        break;
+      case "leader":
+        cluster.leader = read(entry, leaderLock);
+        break;
+      case "config":
+        cluster.config = read(entry, decodeConfig);
+        break;
+      case "failover":
+        cluster.failover = read(entry, decodeFailover);
+        break;
+      case "sync":
+        cluster.sync = read(entry, decodeSync);
+        break;
+      case "history":
+        cluster.history = read(entry, decodeHistory);
+        break;
+      case "failsafe":
+        cluster.failsafe = read(entry, decodeFailsafe);
+        break;
+      default: // Somebody else's key: none of our business.
+    }
+  }
+
+  #readGroups(groups: ReadonlyMap<string, readonly Entry[]>, snapshot: Snapshot, faults: string[]): Readonly<Record<string, Cluster>> {
+    const clusters: [string, Cluster][] = [];
+    for (const [group, entries] of groups) {
+      let decoder = this.#groups.get(group);
+      if (decoder === undefined) {
+        if (this.#groups.size >= GROUPS_MAX) this.#groups.clear();
+        decoder = new ClusterDecoder(groupKeys(this.#keys, group));
+        this.#groups.set(group, decoder);
+      }
+      const cluster = decoder.cluster({ entries, revision: snapshot.revision });
+      faults.push(...cluster.faults);
+      clusters.push([group, cluster]);
+    }
+    return Object.fromEntries(clusters);
+  }
+
+  #read<T>(entry: Entry, decode: (entry: Entry) => Decoded<T>): Decoded<T> {
+    const known = this.#remembered.get(entry.key);
+    if (known !== undefined && sameEntry(known.entry, entry)) return known.decoded as Decoded<T>;
+    if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
+    const decoded = decode(entry);
+    this.#remembered.set(entry.key, { entry, decoded });
+    return decoded;
+  }
+}
+
+function leaderLock(entry: Entry): Decoded<LeaderLock> {
+  return { value: { name: entry.value, session: entry.session, revision: entry.revision }, faults: [] };
+}
+
+/** The text counts too: a store that was restored from a backup gives a revision a second time. */
+function sameEntry(a: Entry, b: Entry): boolean {
+  return a === b || (a.revision === b.revision && a.session === b.session && a.value === b.value);
+}
+
+function emptyCluster(snapshot: Snapshot): MutableCluster {
+  return {
+    initialize: null,
+    leader: null,
+    members: [],
+    config: null,
+    failover: null,
+    sync: NO_SYNC,
+    history: [],
+    status: EMPTY_STATUS,
+    failsafe: null,
+    revision: snapshot.revision,
+    groups: {},
+    faults: [],
+  };
+}

@@ -1,0 +1,98 @@
+// Owns how values are written into the DCS: compact JSON with Patroni's field names and order (contract §2).
+// Reads nothing; decode.ts is its inverse.
+
+import type { ClusterStatus, LeaseMark } from "../model/cluster.ts";
+import type { HistoryLine } from "../model/history.ts";
+import type { SyncState } from "../model/sync-state.ts";
+import type { Lsn } from "../model/units.ts";
+
+declare global {
+  interface JSON {
+    /** Text that JSON.stringify writes as it is (ECMAScript proposal JSON.parse source text access; Bun has it). */
+    rawJSON(text: string): unknown;
+  }
+}
+
+/** What a request for a switchover or failover is written as; `scheduled_at` is ISO 8601 with its zone. */
+export interface FailoverValue {
+  readonly leader?: string | null;
+  readonly member?: string | null;
+  readonly scheduled_at?: string | null;
+}
+
+/** The order in which Patroni writes a member's fields; any other follows in the order given. */
+const MEMBER_FIELDS = [
+  "conn_url",
+  "api_url",
+  "proxy_url",
+  "state",
+  "role",
+  "version",
+  "tags",
+  "pending_restart",
+  "pending_restart_reason",
+  "checkpoint_after_promote",
+  "xlog_location",
+  "replay_lsn",
+  "receive_lsn",
+  "replication_state",
+  "timeline",
+  "scheduled_restart",
+  "pause",
+] as const;
+
+/** JSON without spaces; a bigint is written as the integer that it is, whatever its size. */
+export function encodeJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) => (typeof item === "bigint" ? JSON.rawJSON(item.toString()) : item));
+}
+
+/** A member's record; fields that are null or undefined are left out. */
+export function encodeMember(fields: Readonly<Record<string, unknown>>): string {
+  const ordered: [string, unknown][] = [];
+  for (const name of MEMBER_FIELDS) ordered.push([name, fields[name]]);
+  const known: readonly string[] = MEMBER_FIELDS;
+  for (const [name, value] of Object.entries(fields)) if (!known.includes(name)) ordered.push([name, value]);
+  return encodeJson(Object.fromEntries(ordered.filter(([, value]) => value !== null && value !== undefined)));
+}
+
+/** `slots` and `retain_slots` only where there are any; `optime` only where known. */
+export function encodeStatus(status: ClusterStatus): string {
+  return encodeJson({
+    ...(status.optime === null ? {} : { optime: status.optime }),
+    ...(Object.keys(status.slots).length === 0 ? {} : { slots: status.slots }),
+    ...(status.retainSlots.length === 0 ? {} : { retain_slots: status.retainSlots }),
+  });
+}
+
+/** `{}` stands for "no request". */
+export function encodeFailover(value: FailoverValue | null): string {
+  const fields = [
+    ["leader", value?.leader],
+    ["member", value?.member],
+    ["scheduled_at", value?.scheduled_at],
+  ] as const;
+  return encodeJson(Object.fromEntries(fields.filter(([, text]) => text !== null && text !== undefined && text !== "")));
+}
+
+/** `sync_standby`: sorted names, commas without spaces; null when there is none. */
+export function encodeSync(state: Pick<SyncState, "leader" | "standbys" | "quorum">): string {
+  const standbys = [...state.standbys].sort().join(",");
+  return encodeJson({ leader: state.leader, sync_standby: standbys === "" ? null : standbys, quorum: state.quorum });
+}
+
+/** `[[timeline, lsn, reason, time, new leader], …]`; time and new leader only where known. */
+export function encodeHistory(lines: readonly HistoryLine[]): string {
+  return encodeJson(
+    lines.map((line) => {
+      const head: (number | Lsn | string)[] = [line.timeline, line.lsn, line.reason];
+      if (line.time !== null) head.push(line.time);
+      if (line.time !== null && line.newLeader !== null) head.push(line.newLeader);
+      return head;
+    }),
+  );
+}
+
+/** `cycle` differs at each writing: the same text twice would not move the key's revision in every store. */
+export function encodeLeaseMark(mark: Pick<LeaseMark, "session" | "ttl" | "released">, cycle: number): string {
+  return encodeJson({ session: mark.session, ttl: mark.ttl, released: mark.released, cycle });
+}

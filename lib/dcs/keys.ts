@@ -1,0 +1,68 @@
+// Owns the key layout of a cluster in the DCS (contract §2; the lease mark: docs/adr/0002). Knows no values.
+
+/** The keys of one cluster, or of one MPP group of it. */
+export interface ClusterKeys {
+  /** What every key but the lease mark begins with; ends with a slash. */
+  readonly prefix: string;
+  readonly initialize: string;
+  readonly leader: string;
+  readonly config: string;
+  readonly failover: string;
+  readonly sync: string;
+  readonly history: string;
+  readonly status: string;
+  readonly failsafe: string;
+  /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
+  readonly leaseMark: string;
+}
+
+/** A key's place below the prefix. */
+export type KeyPlace =
+  | { readonly kind: "member"; readonly name: string }
+  | { readonly kind: "group"; readonly group: string }
+  | { readonly kind: "plain"; readonly name: string };
+
+const MEMBERS = "members/";
+
+/** `namespace` without slashes at its ends; it may be empty. */
+export function clusterKeys(place: { readonly namespace: string; readonly scope: string; readonly group: number | null }): ClusterKeys {
+  const parts = [place.namespace, place.scope, place.group === null ? "" : String(place.group)];
+  const root = parts.filter((part) => part !== "").join("/");
+  return keysBelow(root);
+}
+
+/** The keys of an MPP group of the cluster. */
+export function groupKeys(keys: ClusterKeys, group: string): ClusterKeys {
+  return keysBelow(keys.prefix + group);
+}
+
+export function memberKey(keys: ClusterKeys, name: string): string {
+  return `${keys.prefix}${MEMBERS}${name}`;
+}
+
+/** Sorts a key below the prefix by what it is; null for what is nobody's (`members/a/b`). */
+export function placeOf(keys: ClusterKeys, key: string): KeyPlace | null {
+  const name = key.slice(keys.prefix.length);
+  if (name.startsWith(MEMBERS)) {
+    const member = name.slice(MEMBERS.length);
+    return member === "" || member.includes("/") ? null : { kind: "member", name: member };
+  }
+  const group = /^(\d+)\//.exec(name)?.[1];
+  return group === undefined ? { kind: "plain", name } : { kind: "group", group };
+}
+
+function keysBelow(root: string): ClusterKeys {
+  const prefix = `${root}/`;
+  return {
+    prefix,
+    initialize: `${prefix}initialize`,
+    leader: `${prefix}leader`,
+    config: `${prefix}config`,
+    failover: `${prefix}failover`,
+    sync: `${prefix}sync`,
+    history: `${prefix}history`,
+    status: `${prefix}status`,
+    failsafe: `${prefix}failsafe`,
+    leaseMark: `${root}.lease`,
+  };
+}

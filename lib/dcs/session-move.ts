@@ -1,0 +1,85 @@
+// Owns the replacement of our session by one with another TTL: every key of the old one goes over in ONE transaction,
+// so that nobody ever sees the lock free. Decides nothing about when.
+
+import type { StoreError } from "../model/errors.ts";
+import { describeStoreError } from "../model/errors.ts";
+import type { Log } from "../model/log.ts";
+import { ok, type Result } from "../model/result.ts";
+import { revision } from "../model/units.ts";
+import type { ClusterKeys } from "./keys.ts";
+import type { HeldLock, LockKeeper } from "./lock-keeper.ts";
+import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
+import type { Change, RequestOptions, Store } from "./store.ts";
+
+export interface SessionPlace {
+  readonly store: Store;
+  readonly sessions: SessionKeeper;
+  readonly lock: LockKeeper;
+  readonly keys: ClusterKeys;
+  readonly log: Log;
+}
+
+export interface MovedSession {
+  readonly session: OpenSession;
+  /** The lock as confirmed by the move; null where it was not ours. */
+  readonly lock: HeldLock | null;
+}
+
+/** Errors: those of opening a session, a snapshot and a transaction; the old session is then still ours, with its keys. */
+export async function moveSession(
+  place: SessionPlace,
+  old: OpenSession,
+  options: RequestOptions,
+): Promise<Result<MovedSession, StoreError>> {
+  const { store, sessions } = place;
+  const opened = await sessions.openBeside(options);
+  if (!opened.ok) return opened;
+  const session = opened.value;
+  const changes = await planMove(place, old, session, options);
+  const applied = changes.ok ? await store.transaction(changes.value.changes, options) : changes;
+  if (!changes.ok || !applied.ok) {
+    // Not after an unknown outcome: our keys may belong to the new session by now, and closing it would delete them.
+    if (!applied.ok && applied.error.kind !== "unknown-outcome") await closeQuietly(place, session.id, options);
+    return applied.ok ? (changes as Extract<typeof changes, { ok: false }>) : applied;
+  }
+  sessions.replace(session);
+  await closeQuietly(place, old.id, options);
+  const at = changes.value.leaderIndex;
+  if (at === null) return ok({ session, lock: null });
+  const lock: HeldLock = {
+    session: session.id,
+    revision: applied.value[at] ?? revision(0),
+    confirmedAt: session.confirmedAt,
+    promisedMs: session.promisedMs,
+  };
+  return ok({ session, lock });
+}
+
+async function planMove(
+  place: SessionPlace,
+  old: OpenSession,
+  to: OpenSession,
+  options: RequestOptions,
+): Promise<Result<{ readonly changes: readonly Change[]; readonly leaderIndex: number | null }, StoreError>> {
+  const read = await place.store.snapshot(place.keys.prefix, { deadline: options.deadline, consistency: "consistent" });
+  if (!read.ok) return read;
+  const changes: Change[] = [];
+  let leaderIndex: number | null = null;
+  for (const entry of read.value.entries) {
+    if (entry.session !== old.id) continue;
+    if (entry.key === place.keys.leader) {
+      leaderIndex = changes.length + 1;
+      changes.push(...place.lock.moveChanges(entry, to));
+      continue;
+    }
+    changes.push({ kind: "delete", key: entry.key, condition: { kind: "revision", revision: entry.revision } });
+    changes.push({ kind: "put", key: entry.key, value: entry.value, session: to.id });
+  }
+  return ok({ changes, leaderIndex });
+}
+
+/** A session that stays behind ends by its TTL and owns nothing of value. */
+async function closeQuietly(place: SessionPlace, id: string, options: RequestOptions): Promise<void> {
+  const closed = await place.store.closeSession(id, options);
+  if (!closed.ok) place.log.info(`session ${id} is left to its TTL: ${describeStoreError(closed.error)}`);
+}
