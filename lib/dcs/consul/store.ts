@@ -6,7 +6,7 @@ import type { StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import type { ConsulConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
-import type { Ms, Revision } from "../../model/units.ts";
+import { type Ms, ms, type Revision } from "../../model/units.ts";
 import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../store.ts";
 import { noAnswerError, parseJson, readBoolean, saysSessionGone, statusError, TxnAnswer, unreadable } from "./answers.ts";
 import { ConsulHttp } from "./http.ts";

@@ -1,0 +1,49 @@
+// Owns the choice of the store: from a node's configuration or from a URL, the one place that knows all of them.
+
+import type { Clock } from "../model/clock.ts";
+import type { Log } from "../model/log.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import { ConsulStore } from "./consul/store.ts";
+import { parseConsulUrl } from "./consul/url.ts";
+import type { Store } from "./store.ts";
+
+export interface OpenStoreOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The `consul` and `raft` sections, as much of a node's configuration as the choice needs. */
+export type StoreSource = Pick<NodeConfig, "consul" | "raft"> | string;
+
+/**
+ * Opens a client of the store; nothing is sent yet. Throws StoreChoiceError where the source names no store that we have,
+ * or a certificate file that cannot be read.
+ *
+ * @example openStore("consul://127.0.0.1:8500", { clock, log })
+ */
+export function openStore(source: StoreSource, options: OpenStoreOptions): Store {
+  if (typeof source === "string") return openUrl(source, options);
+  if (source.consul !== null) return openConsul(source.consul, options);
+  if (source.raft !== null) throw new StoreChoiceError("raft: this store is not there yet; write a consul section");
+  throw new StoreChoiceError("consul: no store is configured; write a consul section with its host");
+}
+
+/** No store can be opened from what was given; the message names the option, and holds no secret. */
+export class StoreChoiceError extends Error {
+  override readonly name = "StoreChoiceError";
+}
+
+function openUrl(url: string, options: OpenStoreOptions): Store {
+  if (url.startsWith("raft:")) throw new StoreChoiceError("raft: this store is not there yet; write consul://host:port");
+  const config = parseConsulUrl(url);
+  if (!config.ok) throw new StoreChoiceError(`${config.error.path}: ${config.error.message}`);
+  return openConsul(config.value, options);
+}
+
+function openConsul(config: NonNullable<NodeConfig["consul"]>, options: OpenStoreOptions): Store {
+  try {
+    return new ConsulStore({ config, ...options });
+  } catch (error) {
+    throw new StoreChoiceError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import { parseConsulUrl, redactUrl } from "../../../lib/dcs/consul/url.ts";
+import { openStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
+import { realClock } from "../../../lib/runtime/clock.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+
+function parsed(text: string) {
+  const result = parseConsulUrl(text);
+  if (!result.ok) throw new Error(`${result.error.path}: ${result.error.message}`);
+  return result.value;
+}
+
+describe("consul URL", () => {
+  test("host and port alone leave everything at its default", () => {
+    expect(parsed("consul://10.0.0.1:8501")).toMatchObject({
+      url: "http://10.0.0.1:8501",
+      token: null,
+      verify: true,
+      dc: null,
+      checks: [],
+    });
+    expect(parsed("consul://localhost").url).toBe("http://localhost:8500");
+    expect(parsed("consul://[::1]:8500/").url).toBe("http://[::1]:8500");
+    expect(parsed("https://consul.example:8501").url).toBe("https://consul.example:8501");
+    expect(parsed("https://consul.example").url).toBe("https://consul.example:443");
+  });
+
+  test("each parameter reaches its option", () => {
+    const url =
+      "consul://h:1?token=se%26cret&scheme=https&verify=false&cacert=/ca&cert=/c&key=/k&dc=east&consistency=stale&checks=a&checks=b";
+    expect(parsed(url)).toMatchObject({
+      url: "https://h:1",
+      token: "se&cret",
+      verify: false,
+      cacert: "/ca",
+      cert: "/c",
+      key: "/k",
+      dc: "east",
+      consistency: "stale",
+      checks: ["a", "b"],
+    });
+  });
+
+  test("each fault names its part and never the token", () => {
+    const cases: readonly [string, string][] = [
+      ["127.0.0.1:8500?token=geheim", "url"],
+      ["etcd://h:1?token=geheim", "url"],
+      ["consul://?token=geheim", "url"],
+      ["consul://user:geheim@h:1", "url"],
+      ["consul://h:1/path?token=geheim", "url"],
+      ["consul://h:1?tokn=geheim", "tokn"],
+      ["consul://h:1?scheme=ftp&token=geheim", "scheme"],
+      ["consul://h:1?consistency=strong&token=geheim", "consistency"],
+      ["consul://h:1?verify=perhaps&token=geheim", "verify"],
+    ];
+    for (const [url, path] of cases) {
+      const result = parseConsulUrl(url);
+      expect([url, result.ok ? null : result.error.path]).toEqual([url, path]);
+      if (!result.ok) expect(result.error.message).not.toContain("geheim");
+    }
+  });
+
+  test("a redacted URL keeps everything but the secret", () => {
+    expect(redactUrl("consul://h:1?dc=x&token=geheim&scheme=https")).toBe("consul://h:1?dc=x&token=***&scheme=https");
+    expect(redactUrl("consul://u:geheim@h:1")).toBe("consul://***@h:1");
+  });
+});
+
+describe("the choice of the store", () => {
+  const options = { clock: realClock(), log: recordingLog() };
+
+  test("a consul URL and a consul section open the store over Consul", async () => {
+    const fromUrl = openStore("consul://127.0.0.1:8500", options);
+    const fromConfig = openStore({ consul: parsed("consul://127.0.0.1:8500"), raft: null }, options);
+    expect([fromUrl.kind, fromConfig.kind]).toEqual(["consul", "consul"]);
+    await fromUrl.close();
+    await fromConfig.close();
+  });
+
+  test("no store, an unknown one and a missing certificate are told apart in words", () => {
+    const complaint = (source: Parameters<typeof openStore>[0]): string => {
+      try {
+        openStore(source, options);
+      } catch (error) {
+        if (error instanceof StoreChoiceError) return error.message;
+      }
+      throw new Error("opened");
+    };
+    expect(complaint({ consul: null, raft: null })).toContain("no store is configured");
+    expect(complaint("raft://h:1")).toContain("not there yet");
+    expect(complaint("zookeeper://h:1?token=geheim")).toBe("url: another scheme; write consul://host:port");
+    expect(complaint("consul://h:1?scheme=https&cacert=/does/not/exist")).toContain("consul.cacert: cannot read /does/not/exist");
+  });
+});
