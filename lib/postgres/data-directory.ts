@@ -3,9 +3,14 @@
 
 import { readdir, readFile, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
+import type { PostgresError } from "../model/errors.ts";
+import type { TimelineSwitch } from "../model/history.ts";
 import type { DataDirectory, PostmasterProcess } from "../model/postgres.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import type { Timeline } from "../model/units.ts";
 import { makingMarkerPath } from "./making-marker.ts";
 import { directoryIdentity, errorCode, type ProcessFacts, postmasterAt, searchPostmaster } from "./processes.ts";
+import { parseTimelineHistory, timelineFileName } from "./timeline-history.ts";
 
 /** How many names of a foreign directory are shown. */
 const SAMPLE_MAX_NAMES = 5;
@@ -13,6 +18,8 @@ const SAMPLE_MAX_NAMES = 5;
 /** postmaster.pid, line by line. Fields that the postmaster has not written yet are null. */
 export interface PostmasterPidFile {
   readonly pid: number;
+  /** Epoch seconds at which that postmaster started. */
+  readonly startEpochSeconds: number | null;
   readonly port: number | null;
   /** First directory of unix_socket_directories in effect, absolute; null where there is none. */
   readonly socketDirectory: string | null;
@@ -41,6 +48,14 @@ export async function inspectDataDirectory(dataDir: string): Promise<DataDirecto
 export async function readMajorVersion(dataDir: string): Promise<number | null> {
   const version = Number((await readText(join(dataDir, "PG_VERSION")))?.trim());
   return Number.isInteger(version) && version > 0 ? version : null;
+}
+
+/** How this directory's timelines came about, from pg_wal; [] on timeline 1. Errors: failed (the history file is not there). */
+export async function readTimelineSwitches(dataDir: string, value: Timeline): Promise<Result<readonly TimelineSwitch[], PostgresError>> {
+  if (value === 1) return ok([]);
+  const name = timelineFileName(value);
+  const text = await readText(join(dataDir, "pg_wal", name));
+  return text === null ? err({ kind: "failed", message: `there is no ${name} in pg_wal` }) : ok(parseTimelineHistory(text));
 }
 
 /** The postmaster that runs in this directory. A stale postmaster.pid, also one whose pid was reused, is `none`. */
@@ -72,12 +87,14 @@ export function parsePostmasterPid(text: string, dataDir: string): PostmasterPid
   // A standalone backend (single-user mode) writes its pid negated.
   const pid = Math.abs(Number(lines[0]));
   if (!Number.isInteger(pid) || pid === 0) return null;
+  const started = Number(lines[2]);
   const port = Number(lines[3]);
   const socket = lines[4] ?? "";
   const listen = lines[5] ?? "";
   const status = lines[7] ?? "";
   return {
     pid,
+    startEpochSeconds: Number.isInteger(started) && started > 0 ? started : null,
     port: Number.isInteger(port) && port > 0 ? port : null,
     socketDirectory: socket === "" || socket.startsWith("@") ? null : isAbsolute(socket) ? socket : join(dataDir, socket),
     listenAddress: listen === "" ? null : listen,

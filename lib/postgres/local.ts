@@ -3,19 +3,20 @@
 
 import type { Clock } from "../model/clock.ts";
 import type { ConfigFault, PostgresError } from "../model/errors.ts";
+import type { TimelineSwitch } from "../model/history.ts";
 import type { Log } from "../model/log.ts";
 import type { PendingRestartReason } from "../model/member.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { type Ms, ms } from "../model/units.ts";
+import { type Ms, ms, timeline } from "../model/units.ts";
 import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
 import { CallbackLanes } from "./callbacks.ts";
 import type { ConfigFilesRequest } from "./config-files.ts";
 import { Connection, type Endpoint, localEndpoint } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
-import { inspectDataDirectory, inspectPostmaster, readPostmasterPid } from "./data-directory.ts";
+import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
 import { runHook } from "./hooks.ts";
 import { parameterFaults } from "./parameter-check.ts";
@@ -175,6 +176,10 @@ export class LocalPostgresql implements Postgresql {
 
   async upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>> {
     return await readUpstreamHistory(this.#configuration.context, source, deadline);
+  }
+
+  async timelineSwitches(value: number): Promise<Result<readonly TimelineSwitch[], PostgresError>> {
+    return await readTimelineSwitches(this.#dataDir, timeline(value));
   }
 
   async rewind(options: Parameters<Postgresql["rewind"]>[0]): Promise<Result<null, PostgresError>> {

@@ -4,6 +4,9 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { basename } from "node:path";
 
+/** USER_HZ: what proc(5) counts in on every Linux. */
+const TICKS_PER_SECOND = 100;
+
 export interface ProcessFacts {
   readonly pid: number;
   /** One letter of proc(5): R, S, D, T (stopped), t (traced), Z (zombie), X. */
@@ -87,6 +90,12 @@ export function serverProcesses(directory: DirectoryIdentity): readonly ProcessF
   return found;
 }
 
+/** Epoch seconds at which a process started, to about a second; null where /proc does not tell. */
+export function startEpochSeconds(facts: ProcessFacts): number | null {
+  const uptime = Number((attempt(() => readFileSync("/proc/uptime", "utf8")) ?? "").split(" ")[0]);
+  return Number.isFinite(uptime) && uptime > 0 ? Date.now() / 1000 - uptime + facts.startTicks / TICKS_PER_SECOND : null;
+}
+
 /** Sends a signal to exactly this process; false where it is gone already. Throws where it is not ours to signal. */
 export function sendSignal(target: { readonly pid: number; readonly startTicks: number }, signal: NodeJS.Signals): boolean {
   if (!isAlive(target)) return false;
@@ -111,7 +120,9 @@ function standsIn(pid: number, directory: DirectoryIdentity): boolean {
 function isPostgresProgram(pid: number): boolean {
   const exe = attempt(() => readlinkSync(`/proc/${pid}/exe`));
   // Replaced by an upgrade while it runs: the link then ends in " (deleted)".
-  return exe !== null && /^postgres/.test(basename(exe.replace(/ \(deleted\)$/, "")));
+  if (exe !== null) return /^postgres/.test(basename(exe.replace(/ \(deleted\)$/, "")));
+  // A process that is being killed loses its program before its open files: until those are closed, it counts.
+  return /^postgres/.test(attempt(() => readFileSync(`/proc/${pid}/comm`, "utf8")) ?? "");
 }
 
 function commandLine(pid: number): readonly string[] {

@@ -1,0 +1,430 @@
+// Goal: the parts of lib/postgres that handle processes and connections do what their interface says on a real server:
+// start, adopt, notice an exit, stop in every way, promote fast, never touch what is not theirs.
+// Method: real servers of the installed version on a memory disk; times are bounded generously, and printed.
+
+import { afterAll, expect, test } from "bun:test";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { SQL } from "bun";
+import type { Result } from "../../lib/model/result.ts";
+import { pollUntil } from "../../lib/postgres/poll.ts";
+import { readProcess } from "../../lib/postgres/processes.ts";
+import {
+  clock,
+  discard,
+  foreignDirectory,
+  type LocalServer,
+  newServer,
+  newStandby,
+  supervisorOf,
+  within,
+} from "../harness/local-server.ts";
+import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
+
+const PORT = Number(process.env["MATRIARCH_TEST_PORT"] ?? 21410);
+const TEST_TIMEOUT_MS = 60_000;
+const never = new AbortController().signal;
+
+function value<T>(result: Result<T, { readonly kind: string; readonly message: string }>): T {
+  if (!result.ok) throw new Error(`${result.error.kind}: ${result.error.message}`);
+  return result.value;
+}
+
+function say(text: string): void {
+  process.stderr.write(`      ${text}\n`);
+}
+
+async function startPrimary(server: LocalServer, synchronousStandbyNames: string | null = null): Promise<void> {
+  value(await server.postgresql.start({ role: "primary", follow: null, synchronousStandbyNames, deadline: within(30_000), signal: never }));
+}
+
+async function startStandby(server: LocalServer, source: LocalServer): Promise<void> {
+  const follow = { name: source.name, host: "127.0.0.1", port: source.port, slotName: null };
+  value(await server.postgresql.start({ role: "standby", follow, synchronousStandbyNames: null, deadline: within(30_000), signal: never }));
+}
+
+async function untilStreaming(server: LocalServer): Promise<void> {
+  for (;;) {
+    const status = await server.postgresql.status(within(1_000));
+    if (status.ok && status.value.replicationState === "streaming") return;
+    await Bun.sleep(5);
+  }
+}
+
+function client(folder: string, server: LocalServer): SQL {
+  return new SQL({
+    adapter: "postgres",
+    url: "postgres://localhost/",
+    path: `${folder}/.s.PGSQL.${server.port}`,
+    username: "postgres",
+    database: "postgres",
+    max: 1,
+  });
+}
+
+async function postmasterPid(server: LocalServer): Promise<number> {
+  const { process } = await server.postgresql.inspect();
+  if (process.kind !== "running") throw new Error("not running");
+  return process.pid;
+}
+
+/** Four clients that write without pause until their connection ends; `last` is the time of the last acknowledged write. */
+async function fourWriters(folder: string, server: LocalServer) {
+  const setup = client(folder, server);
+  await setup.unsafe("CREATE TABLE IF NOT EXISTS written (id bigserial, at timestamptz DEFAULT now())");
+  await setup.close({ timeout: 0 });
+  const state = { last: 0, rows: 0 };
+  const writers = [1, 2, 3, 4].map(async () => {
+    const sql = client(folder, server);
+    try {
+      for (;;) {
+        await sql.unsafe("INSERT INTO written DEFAULT VALUES");
+        state.last = clock.now();
+        state.rows += 1;
+      }
+    } catch {
+      // The server has gone: the end of every writer here.
+    } finally {
+      await sql.close({ timeout: 0 });
+    }
+  });
+  return { state, ended: Promise.all(writers) };
+}
+
+describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: TEST_TIMEOUT_MS }, () => {
+  const folder = scratchFolder("matriarch-process");
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  test("starts, answers its status in one query, and stops", async () => {
+    const server = newServer(folder, "one", PORT);
+    try {
+      expect(await server.postgresql.inspect()).toEqual({
+        dataDirectory: { kind: "valid", majorVersion: expect.any(Number) as unknown as number },
+        process: { kind: "none" },
+      });
+      const began = clock.now();
+      await startPrimary(server);
+      say(`started in ${Math.round(clock.now() - began)} ms`);
+      const status = value(await server.postgresql.status(within(2_000)));
+      expect(status).toMatchObject({
+        inRecovery: false,
+        timeline: 1,
+        replication: [],
+        slots: [],
+        synchronousStandbyNames: "",
+        primaryConninfo: "",
+      });
+      expect(status.systemIdentifier).toBe(value(await server.postgresql.controlData()).systemIdentifier);
+      const times: number[] = [];
+      for (let round = 0; round < 50; round += 1) {
+        const asked = performance.now();
+        value(await server.postgresql.status(within(2_000)));
+        times.push(performance.now() - asked);
+      }
+      times.sort((left, right) => left - right);
+      say(`status: median ${times[25]?.toFixed(2)} ms, slowest ${times[49]?.toFixed(2)} ms`);
+      expect(times[25]).toBeLessThan(10);
+      const stopped = clock.now();
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(10_000) }));
+      say(`stopped in ${Math.round(clock.now() - stopped)} ms`);
+      expect((await server.postgresql.inspect()).process).toEqual({ kind: "none" });
+      expect(value(await server.postgresql.controlData()).state).toBe("shut down");
+      expect(await server.postgresql.status(within(500))).toMatchObject({ ok: false, error: { kind: "unreachable" } });
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("an exit is reported within milliseconds, for a server that was started and for one that was adopted", async () => {
+    const server = newServer(folder, "exits", PORT);
+    const other = supervisorOf(server.config, server.name);
+    try {
+      for (const watcher of [server, other]) {
+        await startPrimary(server);
+        value(await watcher.postgresql.adopt());
+        value(await watcher.postgresql.status(within(1_000)));
+        const pid = await postmasterPid(watcher);
+        let calls = 0;
+        const seen = new Promise<number>((resolve) => {
+          watcher.postgresql.onPostmasterExit(() => {
+            calls += 1;
+            resolve(clock.now());
+          });
+        });
+        await Bun.sleep(50);
+        const killed = clock.now();
+        process.kill(pid, "SIGKILL");
+        const latency = (await seen) - killed;
+        say(`exit seen after ${latency.toFixed(1)} ms`);
+        expect(latency).toBeLessThan(100);
+        expect((await watcher.postgresql.inspect()).process).toEqual({ kind: "none" });
+        await Bun.sleep(50);
+        expect(calls).toBe(1);
+      }
+      const began = clock.now();
+      await startPrimary(server);
+      say(`restarted after SIGKILL of its postmaster in ${Math.round(clock.now() - began)} ms`);
+    } finally {
+      await other.postgresql.close();
+      await discard(server);
+    }
+  });
+
+  test("SIGSTOP of the postmaster shows at once, and both stop modes end such a server", async () => {
+    const server = newServer(folder, "frozen", PORT);
+    try {
+      for (const mode of ["immediate", "fast"] as const) {
+        await startPrimary(server);
+        const writers = await fourWriters(folder, server);
+        process.kill(await postmasterPid(server), "SIGSTOP");
+        await Bun.sleep(20);
+        expect((await server.postgresql.inspect()).process).toMatchObject({ kind: "running", stopped: true });
+        const began = clock.now();
+        value(await server.postgresql.stop({ mode, deadline: within(5_000) }));
+        await writers.ended;
+        say(
+          `${mode} stop of a frozen server: ${Math.round(clock.now() - began)} ms, last write ${(writers.state.last - began).toFixed(1)} ms after`,
+        );
+        expect((await server.postgresql.inspect()).process).toEqual({ kind: "none" });
+      }
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("each stop mode ends a server with four writers, and the shutdown checkpoint is reported", async () => {
+    const server = newServer(folder, "stops", PORT);
+    try {
+      for (const mode of ["fast", "immediate"] as const) {
+        await startPrimary(server);
+        const writers = await fourWriters(folder, server);
+        await Bun.sleep(200);
+        const reported: string[] = [];
+        const began = clock.now();
+        value(
+          await server.postgresql.stop({
+            mode,
+            deadline: within(10_000),
+            checkpoint: mode === "fast",
+            onShutdownCheckpoint: (control) => reported.push(control.state),
+          }),
+        );
+        say(
+          `${mode} stop: ${Math.round(clock.now() - began)} ms, last write ${(writers.state.last - began).toFixed(1)} ms after, ${writers.state.rows} rows`,
+        );
+        await writers.ended;
+        expect(reported).toEqual(mode === "fast" ? ["shut down"] : []);
+      }
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("the shutdown checkpoint is reported while a standby still has to confirm it", async () => {
+    const primary = newServer(folder, "walsender", PORT);
+    await startPrimary(primary);
+    const standby = newStandby(folder, "slow", PORT + 1, primary);
+    try {
+      await startStandby(standby, primary);
+      await untilStreaming(standby);
+      // A walreceiver that confirms nothing keeps the primary waiting for it after the shutdown checkpoint.
+      const sql = client(folder, standby);
+      const [receiver] = await sql.unsafe("SELECT pid FROM pg_stat_wal_receiver");
+      await sql.close({ timeout: 0 });
+      process.kill(receiver.pid, "SIGSTOP");
+      const began = clock.now();
+      let reportedAt = 0;
+      const stopped = primary.postgresql.stop({
+        mode: "fast",
+        deadline: within(20_000),
+        onShutdownCheckpoint: () => {
+          reportedAt = clock.now();
+          process.kill(receiver.pid, "SIGCONT");
+        },
+      });
+      value(await stopped);
+      say(`shutdown checkpoint after ${Math.round(reportedAt - began)} ms, stopped after ${Math.round(clock.now() - began)} ms`);
+      expect(reportedAt).toBeGreaterThan(0);
+    } finally {
+      await discard(standby);
+      await discard(primary);
+    }
+  });
+
+  test("a fast stop that does not end in time becomes immediate", async () => {
+    const server = newServer(folder, "late", PORT);
+    try {
+      await startPrimary(server);
+      const sql = client(folder, server);
+      const [backend] = await sql.unsafe("SELECT pg_backend_pid() AS pid");
+      process.kill(backend.pid, "SIGSTOP");
+      const began = clock.now();
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(300) }));
+      say(`ended with a frozen backend after ${Math.round(clock.now() - began)} ms`);
+      // It has closed its files and cannot write; the kernel may take another moment to bury it.
+      await pollUntil({ clock, deadline: within(500), intervalMs: 1 }, () => (readProcess(backend.pid) === null ? true : null));
+      expect(readProcess(backend.pid)).toBeNull();
+      await sql.close({ timeout: 0 });
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("a standby is promoted in a moment although its primary has just been killed", async () => {
+    const times: number[] = [];
+    for (let round = 0; round < 6; round += 1) {
+      const primary = newServer(folder, "old", PORT);
+      await startPrimary(primary);
+      const standby = newStandby(folder, "new", PORT + 1, primary);
+      try {
+        await startStandby(standby, primary);
+        await untilStreaming(standby);
+        value(await standby.postgresql.status(within(1_000)));
+        const began = clock.now();
+        value(await primary.postgresql.stop({ mode: "immediate", deadline: within(2_000) }));
+        const killed = clock.now();
+        value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: round % 2 === 0 ? null : "" }));
+        times.push(clock.now() - began);
+        say(`killed ${Math.round(killed - began)} ms, promoted ${Math.round(clock.now() - killed)} ms`);
+        const status = value(await standby.postgresql.status(within(1_000)));
+        expect(status).toMatchObject({ inRecovery: false, timeline: 2, primaryConninfo: "" });
+        expect(existsSync(join(standby.dataDir, "standby.signal"))).toBe(false);
+      } finally {
+        await discard(standby);
+        await discard(primary);
+      }
+    }
+    times.sort((left, right) => left - right);
+    say(`kill to writable: median ${Math.round(times[3] ?? 0)} ms, slowest ${Math.round(times.at(-1) ?? 0)} ms`);
+    expect(times.at(-1)).toBeLessThan(2_000);
+  });
+
+  test("promotion with a synchronous standby acknowledges nothing before that standby has it", async () => {
+    const primary = newServer(folder, "a", PORT);
+    await startPrimary(primary);
+    const standby = newStandby(folder, "b", PORT + 1, primary);
+    try {
+      await startStandby(standby, primary);
+      await untilStreaming(standby);
+      value(await primary.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: "a" }));
+      const sql = client(folder, standby);
+      const write = sql.unsafe("CREATE TABLE t()").then(
+        () => "acknowledged",
+        () => "ended",
+      );
+      expect(await Promise.race([write, Bun.sleep(300).then(() => "waits")])).toBe("waits");
+      value(await standby.postgresql.setSynchronousStandbyNames("", within(2_000)));
+      expect(await write).toBe("acknowledged");
+      await sql.close({ timeout: 0 });
+    } finally {
+      await discard(standby);
+      await discard(primary);
+    }
+  });
+
+  test("a standby changes its source by a reload, also under a supervisor that only adopted it", async () => {
+    const primary = newServer(folder, "p", PORT);
+    await startPrimary(primary);
+    const standby = newStandby(folder, "s", PORT + 1, primary);
+    const other = supervisorOf(standby.config, standby.name);
+    try {
+      await startStandby(standby, primary);
+      await untilStreaming(standby);
+      const pid = await postmasterPid(standby);
+      value(await other.postgresql.adopt());
+      value(await other.postgresql.configure(standby.config, { role: "replica" }));
+      const before = value(await other.postgresql.status(within(1_000)));
+      expect(before.primaryConninfo).toContain(`port=${primary.port}`);
+      value(await other.postgresql.follow(null));
+      expect(value(await other.postgresql.status(within(1_000)))).toMatchObject({ primaryConninfo: "", timeline: 1, inRecovery: true });
+      const began = clock.now();
+      value(await other.postgresql.follow({ name: "p", host: "127.0.0.1", port: primary.port, slotName: null }));
+      await untilStreaming(other);
+      say(`streaming ${Math.round(clock.now() - began)} ms after follow`);
+      expect(await postmasterPid(standby)).toBe(pid);
+      const [connection] = value(await primary.postgresql.status(within(1_000))).replication;
+      expect(connection).toMatchObject({ applicationName: "s", state: "streaming", clientAddr: "127.0.0.1" });
+    } finally {
+      await other.postgresql.close();
+      await discard(standby);
+      await discard(primary);
+    }
+  });
+
+  test("a start that fails says why, with the server's own words", async () => {
+    const server = newServer(folder, "broken", PORT);
+    const second = newServer(folder, "second", PORT);
+    try {
+      await startPrimary(server);
+      const answer = await second.postgresql.start({
+        role: "primary",
+        follow: null,
+        synchronousStandbyNames: null,
+        deadline: within(10_000),
+        signal: never,
+      });
+      expect(answer).toMatchObject({ ok: false, error: { kind: "failed" } });
+      if (!answer.ok) expect(answer.error.message).toMatch(/Address already in use|lock file/);
+      const twice = await server.postgresql.start({
+        role: "primary",
+        follow: null,
+        synchronousStandbyNames: null,
+        deadline: within(10_000),
+        signal: never,
+      });
+      expect(twice).toMatchObject({ ok: false, error: { kind: "refused" } });
+    } finally {
+      await discard(second);
+      await discard(server);
+    }
+  });
+
+  test("a postmaster.pid whose pid now belongs to something else is no server, and that process is left alone", async () => {
+    const server = newServer(folder, "reused", PORT);
+    // Worst case: another program that even stands in the data directory.
+    const stranger = spawn("sleep", ["30"], { cwd: server.dataDir, stdio: "ignore" });
+    try {
+      writeFileSync(
+        join(server.dataDir, "postmaster.pid"),
+        `${stranger.pid}\n${server.dataDir}\n1\n${PORT}\n${folder}\n127.0.0.1\n 1 1\nready   \n`,
+      );
+      expect((await server.postgresql.inspect()).process).toEqual({ kind: "none" });
+      value(await server.postgresql.stop({ mode: "immediate", deadline: within(500) }));
+      expect(readProcess(stranger.pid ?? 0)).not.toBeNull();
+      await startPrimary(server);
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      expect(readProcess(stranger.pid ?? 0)).not.toBeNull();
+    } finally {
+      stranger.kill("SIGKILL");
+      await discard(server);
+    }
+  });
+
+  test("a directory that is not PostgreSQL's is never started in, changed or removed", async () => {
+    const server = newServer(folder, "mine", PORT);
+    const path = foreignDirectory(folder, "foreign");
+    const foreign = supervisorOf({ ...server.config, dataDir: path, configDir: path }, "foreign");
+    try {
+      expect((await foreign.postgresql.inspect()).dataDirectory).toEqual({ kind: "foreign", sample: "thesis.txt" });
+      const started = await foreign.postgresql.start({
+        role: "primary",
+        follow: null,
+        synchronousStandbyNames: null,
+        deadline: within(1_000),
+        signal: never,
+      });
+      expect(started).toMatchObject({ ok: false, error: { kind: "refused" } });
+      expect((await foreign.postgresql.removeDataDirectory()).ok).toBe(false);
+      expect(readFileSync(join(path, "thesis.txt"), "utf8")).toBe("ten years of work");
+      mkdirSync(join(folder, "empty"));
+      const empty = supervisorOf({ ...server.config, dataDir: join(folder, "empty") }, "empty");
+      expect((await empty.postgresql.inspect()).dataDirectory).toEqual({ kind: "empty" });
+      await empty.postgresql.close();
+    } finally {
+      await foreign.postgresql.close();
+      await discard(server);
+    }
+  });
+});
