@@ -1,7 +1,6 @@
 // Owns the leader key and the lease mark (docs/adr/0002): taking, confirming and giving up the lock, each in one
 // transaction. Retries nothing but the one second try of an acquisition whose session turned out to be gone.
 
-import type { Clock } from "../model/clock.ts";
 import type { Cluster, ClusterStatus } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { ok, type Result } from "../model/result.ts";
@@ -32,7 +31,6 @@ export interface LockCompanions {
 
 export interface LockKeeperOptions {
   readonly store: Store;
-  readonly clock: Clock;
   readonly keys: ClusterKeys;
   readonly sessions: SessionKeeper;
   readonly member: MemberKeeper;
@@ -42,18 +40,18 @@ export interface LockKeeperOptions {
 
 export class LockKeeper {
   readonly #store: Store;
-  readonly #clock: Clock;
   readonly #keys: ClusterKeys;
   readonly #sessions: SessionKeeper;
   readonly #member: MemberKeeper;
   readonly #name: string;
   #cycle = 0;
+  /** This run has written the mark before. */
+  #marked = false;
   /** Our leader key as last seen or written. */
   #seen: { readonly session: string; readonly revision: Revision } | null = null;
 
   constructor(options: LockKeeperOptions) {
     this.#store = options.store;
-    this.#clock = options.clock;
     this.#keys = options.keys;
     this.#sessions = options.sessions;
     this.#member = options.member;
@@ -89,12 +87,13 @@ export class LockKeeper {
     const member = companions.member == null ? null : this.#member.plan(companions.member, session);
     const changes: Change[] = [
       { kind: "check-owner", key: this.#keys.leader, session: session.id },
-      this.#markChange(session, "held"),
+      ...this.#markChanges(session, "held"),
       ...this.#companionChanges(companions),
       ...(member?.changes ?? []),
     ];
     const applied = await this.#store.transaction(changes, options);
     if (applied.ok) {
+      this.#marked = true;
       member?.done(applied.value.at(-1) ?? revision(0));
       return ok(held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
     }
@@ -109,7 +108,7 @@ export class LockKeeper {
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
-        this.#markChange({ id: lock.session, promisedMs: lock.promisedMs }, "released"),
+        ...this.#markChanges({ id: lock.session, promisedMs: lock.promisedMs }, "released"),
       ],
       options,
     );
@@ -135,12 +134,13 @@ export class LockKeeper {
   async #take(session: OpenSession, options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
     const applied = await this.#store.transaction(this.#takeChanges(session), options);
     if (!applied.ok) return applied;
+    this.#marked = true;
     this.#seen = { session: session.id, revision: applied.value[0] ?? revision(0) };
     return ok(held(session, this.#seen.revision));
   }
 
   #takeChanges(session: OpenSession): readonly Change[] {
-    return [{ kind: "put", key: this.#keys.leader, value: this.#name, session: session.id }, this.#markChange(session, "held")];
+    return [{ kind: "put", key: this.#keys.leader, value: this.#name, session: session.id }, ...this.#markChanges(session, "held")];
   }
 
   #companionChanges({ status, failsafe }: LockCompanions): readonly Change[] {
@@ -151,13 +151,16 @@ export class LockKeeper {
   }
 
   /**
-   * Its ttl is what the store promises for the session: no lease that is counted with this confirmation lasts longer.
-   * `cycle` never comes twice, also not in a process started later on this machine: a mark that stands still says that the lease ended.
+   * Rewrites the mark so that its revision moves in every store, also where the same text twice is no change: a mark that stands
+   * still says that the lease has ended. `cycle` differs at each writing of this run; the first one also replaces the key, as an
+   * earlier run of this node may have written that very text under the session that we adopted.
+   * Its ttl is what the store promises for the session: no lease counted with this confirmation lasts longer.
    */
-  #markChange(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released"): Change {
-    this.#cycle = Math.max(this.#cycle + 1, Math.floor(this.#clock.now()));
+  #markChanges(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released"): readonly Change[] {
+    this.#cycle++;
     const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
-    return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle) };
+    const put: Change = { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle) };
+    return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
   }
 }
 

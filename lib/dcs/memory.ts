@@ -265,6 +265,7 @@ export class MemoryStore implements Store {
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
     if (this.#closed) return Promise.resolve(CLOSED);
+    if (options.signal?.aborted === true) return Promise.resolve(ENDED);
     const watched = this.#cluster.watched(prefix);
     if (watched.revision > after && this.#link === "connected") return Promise.resolve(this.#cluster.snapshot(prefix));
     return new Promise((resolve) => {

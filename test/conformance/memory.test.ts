@@ -2,6 +2,7 @@
 
 import { MemoryCluster, MemoryStore } from "../../lib/dcs/memory.ts";
 import { seconds } from "../../lib/model/units.ts";
+import { clusterStoreSuite } from "./cluster-store-suite.ts";
 import { steadyClock } from "./steady-clock.ts";
 import { storeSuite } from "./store-suite.ts";
 import type { SuiteBackend } from "./suite-context.ts";
@@ -19,3 +20,4 @@ async function openMemory(): Promise<SuiteBackend> {
 }
 
 storeSuite("memory", openMemory);
+clusterStoreSuite("memory", openMemory);
