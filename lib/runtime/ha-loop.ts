@@ -8,6 +8,7 @@ import type { Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { assertNever } from "../model/result.ts";
 import { ms } from "../model/units.ts";
+import { adoptLock } from "./adoption.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres, observe } from "./observe.ts";
@@ -89,18 +90,22 @@ export class HaLoop {
 
   /** Keeps session and view: a node without the lock renews its session here, the holder with its lock. */
   async #refreshDcs(): Promise<void> {
-    const { clock, state, store } = this.#context;
+    const context = this.#context;
+    const { clock, state, store } = context;
     if (state.cluster === null || state.dcsFailure !== null) {
-      if (!(await refreshCluster(this.#context))) return;
-      if (state.trace.name === null || state.cluster?.leader === null) await refreshMark(this.#context);
+      if (!(await refreshCluster(context))) return;
+      if (state.trace.name === null || state.cluster?.leader === null) await refreshMark(context);
     }
+    if (state.held !== null && store.session()?.id === state.held.session) return;
+    if (store.session() === null && (await adoptLock(context))) return;
     const session = store.session();
-    const ours = session !== null && state.cluster?.leader?.session === session.id;
-    if (ours && state.held !== null) return;
     if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;
-    const renewed = await store.ensureSession({ deadline: dcsDeadline(this.#context) });
-    if (!renewed.ok) state.dcsFailed(describeStoreError(renewed.error));
-    else state.dcsSeen();
+    const options = { deadline: dcsDeadline(context) };
+    const renewed = session === null ? await store.ensureSession(options) : await store.renewSession(options);
+    if (renewed.ok) return state.dcsSeen();
+    if (renewed.error.kind !== "session-gone") return state.dcsFailed(describeStoreError(renewed.error));
+    const opened = await store.ensureSession(options);
+    if (!opened.ok) state.dcsFailed(describeStoreError(opened.error));
   }
 
   /** Publishes this member where something changed. The holder's positions go with its renewal. */
@@ -182,6 +187,7 @@ export class HaLoop {
   #startTask(effect: TaskEffect): Outcome {
     const { clock, state, waker, log } = this.#context;
     const controller = new AbortController();
+    if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart") state.local.status = null;
     const before = state.lastTask;
     const settled = runTask(this.#context, effect, controller.signal)
       .catch((reason: unknown) => ({ ok: false, message: reason instanceof Error ? reason.message : String(reason) }))
@@ -196,6 +202,7 @@ export class HaLoop {
           plan: "plan" in result ? (result.plan ?? null) : null,
         };
         state.task = null;
+        state.changes.notify();
         if (!result.ok) log.error(`${effect.kind}: ${result.message}`);
         waker.wake();
       });

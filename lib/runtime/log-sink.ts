@@ -23,8 +23,8 @@ export interface SinkOptions {
 }
 
 export interface LogSink {
-  /** One line without its newline. */
-  write(line: string): void;
+  /** One line without its newline. False where it is lost, or waits for a slow reader. */
+  write(line: string): boolean;
   lost(): number;
   close(): void;
 }
@@ -52,12 +52,13 @@ class StreamSink implements LogSink {
     this.#fd = fd;
   }
 
-  write(line: string): void {
+  write(line: string): boolean {
     const bytes = Buffer.from(`${line}\n`);
     if (this.#backlog.length > 0) this.#drain();
     if (this.#backlog.length === 0) {
+      const lostBefore = this.#lost;
       const rest = this.#tryWrite(bytes);
-      if (rest === null) return;
+      if (rest === null) return this.#lost === lostBefore;
       this.#backlog.push(rest);
     } else {
       this.#backlog.push(bytes);
@@ -67,6 +68,7 @@ class StreamSink implements LogSink {
       this.#lost++;
     }
     this.#retryLater();
+    return false;
   }
 
   lost(): number {
@@ -140,14 +142,16 @@ class FileSink implements LogSink {
     this.#bytes = fstatSync(this.#fd).size;
   }
 
-  write(line: string): void {
+  write(line: string): boolean {
     const bytes = Buffer.from(`${line}\n`);
     try {
       if (this.#config.fileSizeBytes > 0 && this.#bytes > 0 && this.#bytes + bytes.length > this.#config.fileSizeBytes) this.#rotate();
       this.#bytes += writeSync(this.#fd, bytes);
+      return true;
     } catch {
       // Full or read-only disk: the line is lost, and counted.
       this.#lost++;
+      return false;
     }
   }
 

@@ -114,12 +114,11 @@ class ConfiguredLog implements NodeLog {
 
   #write(level: LogLevel, message: string, name: string): void {
     if (LOG_LEVELS[level] < this.#threshold(name)) return;
+    const flows = this.#sink.write(this.#format({ level, name, message, epochMs: Date.now() }));
     const lost = this.lost();
-    if (lost > this.#lostReported) {
-      this.#lostReported = lost;
-      this.#sink.write(this.#format({ level, name, message: `${lost} log lines were lost so far`, epochMs: Date.now() }));
-    }
-    this.#sink.write(this.#format({ level, name, message, epochMs: Date.now() }));
+    if (!flows || lost === this.#lostReported) return;
+    this.#lostReported = lost;
+    this.#sink.write(this.#format({ level: "WARNING", name, message: `log lines lost so far: ${lost}`, epochMs: Date.now() }));
   }
 
   /** The level of the longest configured name that this one begins with; `patroni.x` names ours `x` as well. */

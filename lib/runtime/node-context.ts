@@ -4,9 +4,9 @@ import type { PeerStatus } from "../core/observation.ts";
 import type { ClusterStore } from "../dcs/cluster-store.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Log } from "../model/log.ts";
-import type { Ms } from "../model/units.ts";
+import type { Ms, Revision } from "../model/units.ts";
 import type { Postgresql } from "../postgres/postgresql.ts";
-import type { Watchdog } from "../postgres/watchdog/watchdog.ts";
+import type { ProcessId, Watchdog } from "../postgres/watchdog/watchdog.ts";
 import type { NodeState } from "./node-state.ts";
 import type { Waker } from "./waker.ts";
 
@@ -15,9 +15,24 @@ export interface PeerSource {
   ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null>;
 }
 
+/** What a former process of this node left behind. */
+export interface FormerLease {
+  readonly session: string;
+  readonly revision: Revision;
+  /** End of its lease; counts only where `sameBoot`. */
+  readonly deadline: Ms;
+  readonly sameBoot: boolean;
+  /** "" where it was not known. */
+  readonly systemIdentifier: string;
+  readonly postmaster: ProcessId | null;
+  readonly guard: ProcessId | null;
+}
+
 /** Where the lease is kept for a restarted supervisor (safety.md, "The guard"). */
 export interface LeaseKeeper {
-  save(lease: { readonly session: string; readonly revision: number; readonly deadline: Ms }): void;
+  /** As found at the start of this process; null where there was none, or it was of another data directory. */
+  former(): FormerLease | null;
+  save(lease: { readonly session: string; readonly revision: Revision; readonly deadline: Ms }): void;
   clear(): void;
 }
 

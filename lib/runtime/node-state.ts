@@ -12,6 +12,7 @@ import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { Lsn, Ms, Timeline } from "../model/units.ts";
+import { Notice } from "./notice.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
 export interface Settings {
@@ -53,6 +54,8 @@ export interface LocalMemory {
 
 export class NodeState {
   readonly #clock: Clock;
+  /** Told of each change that somebody may wait for: the cluster view, the lock, a finished task. */
+  readonly changes: Notice;
   settings: Settings;
   cluster: Cluster | null = null;
   clusterReadAt: Ms;
@@ -71,6 +74,8 @@ export class NodeState {
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   adopted = false;
+  /** Our own REST API listens: an answer at our own address is our own. */
+  apiServing = false;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;
   lastCycleAt: Ms;
   /** Revision of the `initialize` key that we claimed for our bootstrap. */
@@ -96,6 +101,7 @@ export class NodeState {
 
   constructor(clock: Clock, settings: Settings) {
     this.#clock = clock;
+    this.changes = new Notice(clock);
     this.settings = settings;
     this.clusterReadAt = clock.now();
     this.lastCycleAt = clock.now();
@@ -109,6 +115,7 @@ export class NodeState {
     this.clusterReadAt = now;
     this.trace = traceCluster(this.trace, this.cluster, now);
     this.dcsSeen();
+    this.changes.notify();
     return true;
   }
 
@@ -134,6 +141,7 @@ export class NodeState {
       this.trace = traceCluster(this.trace, this.cluster, this.#clock.now());
     }
     this.dcsSeen();
+    this.changes.notify();
   }
 
   /** We hold the lock no more, on our own account. */

@@ -55,6 +55,7 @@ export async function refreshMark(context: NodeContext): Promise<void> {
 export async function renewLock(context: NodeContext): Promise<Outcome> {
   const { clock, state, store, watchdog, lease } = context;
   const held = state.heldFacts();
+  if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
   const answer = await store.updateLeader({ deadline: limit, status: currentStatus(context), member: memberRecord(context) });
   if (!answer.ok) {

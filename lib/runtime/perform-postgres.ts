@@ -2,13 +2,13 @@
 // The loop renews the lock meanwhile. None of them decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
-import { upstreamKey } from "../core/facts.ts";
+import { memberSlotName, upstreamKey } from "../core/facts.ts";
 import type { RejoinPlan } from "../core/observation.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
-import { type Lsn, lsn, type Ms, ms } from "../model/units.ts";
+import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
 import { releaseLock, writeConfig } from "./perform-dcs.ts";
 
@@ -108,8 +108,7 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
   if (end === null) return { ok: false, message: "the local end of WAL is not known" };
   const plan = rewindPlan({
     local: {
-      systemIdentifier: control.value.systemIdentifier,
-      timeline: end.timeline,
+      timeline: timeline(end.timeline),
       lsn: end.lsn,
       state: control.value.state,
       walLogHints: control.value.walLogHints,
@@ -117,6 +116,7 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
     },
     upstream: upstream.value,
     usePgRewind: state.settings.node.postgresql.usePgRewind,
+    removeOnDivergedTimelines: state.settings.node.postgresql.removeDataDirectoryOnDivergedTimelines,
   });
   return { ok: true, message: plan.why, plan: { leader: effect.leader, leaderSession: effect.leaderSession, plan } };
 }
@@ -179,7 +179,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   const { clock, postgres, state } = context;
   state.requests = { ...state.requests, restart: false };
   const primary = state.local.lastRole === "primary";
-  const names = state.local.status?.synchronousStandbyNames ?? null;
+  const names = state.local.syncNamesSince?.names ?? null;
   const target = state.local.upstream === "" ? null : currentTarget(context);
   const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
   if (!stopped.ok) return from(stopped);
@@ -200,7 +200,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
 function currentTarget(context: NodeContext): FollowTarget | null {
   const [host, port] = splitAddress(context.state.local.upstream);
   if (host === null) return null;
-  return { name: null, host, port, slotName: context.state.local.status?.primarySlotName || null };
+  return { name: null, host, port, slotName: memberSlotName(context.state.settings.node.name) };
 }
 
 function splitAddress(text: string): readonly [string | null, number] {

@@ -1,0 +1,88 @@
+// Owns taking over, after a restart of the supervisor, the lock that its predecessor held (safety.md, "The guard"): renew THAT
+// session, re-attach to the guard, go on. A leader key of a living session is never deleted and made anew.
+
+import { leaseMargin } from "../core/lease.ts";
+import { describeStoreError } from "../model/errors.ts";
+import { ms } from "../model/units.ts";
+import type { NodeContext } from "./node-context.ts";
+import { lookAtPostgres } from "./observe.ts";
+import { dcsDeadline } from "./perform-dcs.ts";
+
+/** Value: the lock is ours again. Without it the node goes on as any other member. */
+export async function adoptLock(context: NodeContext): Promise<boolean> {
+  const { log, state, store, lease } = context;
+  const leader = state.cluster?.leader ?? null;
+  if (leader === null || leader.name !== state.settings.node.name || leader.session === null) return false;
+  const record = lease.former();
+  await lookAtPostgres(context);
+  const identifier = state.cluster?.initialize ?? null;
+  if (record !== null && record.session === leader.session) {
+    if (identifier !== null && identifier !== "" && record.systemIdentifier !== "" && record.systemIdentifier !== identifier) return false;
+  } else if (!servesThisCluster(context, identifier) || (await someoneAnswers(context))) {
+    return false;
+  }
+  const session = await store.adoptSession(leader.session, { deadline: dcsDeadline(context) });
+  if (!session.ok) {
+    log.warning(`the former session cannot be continued: ${describeStoreError(session.error)}`);
+    return false;
+  }
+  const lock = await store.updateLeader({ deadline: dcsDeadline(context) });
+  if (!lock.ok) {
+    log.warning(`the former lock cannot be continued: ${describeStoreError(lock.error)}`);
+    return false;
+  }
+  state.hold(lock.value);
+  state.adopted = true;
+  lease.save({ session: lock.value.session, revision: lock.value.revision, deadline: state.heldFacts()?.leaseEndsAt ?? context.clock.now() });
+  log.info(`continuing with the session and the lock of the former process (${leader.session})`);
+  await attachGuard(context);
+  return true;
+}
+
+/** Before the DCS answers: the lease on disk still counts, where it is this boot's and PostgreSQL is the one it was for. */
+export async function recallLease(context: NodeContext): Promise<void> {
+  const { clock, log, state, lease } = context;
+  const record = lease.former();
+  await lookAtPostgres(context);
+  const process = state.local.process;
+  if (record === null || !record.sameBoot || process.kind !== "running" || record.deadline <= clock.now()) return;
+  if (record.postmaster?.pid !== process.pid || record.postmaster.startTicks !== process.startTicks) return;
+  const ttl = state.settings.dynamic.ttlMs;
+  state.held = {
+    session: record.session,
+    revision: record.revision,
+    confirmedAt: ms(record.deadline + leaseMargin(ttl) - ttl),
+    promisedMs: ttl,
+  };
+  log.info(`the former process's lease runs for another ${Math.round(record.deadline - clock.now())} ms`);
+  await attachGuard(context);
+}
+
+async function attachGuard(context: NodeContext): Promise<void> {
+  const { log, state, watchdog, lease } = context;
+  const process = state.local.process;
+  const { node, dynamic } = state.settings;
+  const held = state.heldFacts();
+  if (process.kind !== "running" || state.local.lastRole === "replica" || node.watchdog.mode === "off" || dynamic.pause || held === null || watchdog.armed) return;
+  const attached = await watchdog.attach(lease.former()?.guard ?? null, {
+    postmaster: { pid: process.pid, startTicks: process.startTicks },
+    leaseEnd: held.leaseEndsAt,
+    ttl: dynamic.ttlMs,
+    loopWait: dynamic.loopWaitMs,
+  });
+  if (!attached.ok) log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
+}
+
+/** PostgreSQL runs here as primary, and it is this cluster's. */
+function servesThisCluster(context: NodeContext, identifier: string | null): boolean {
+  const status = context.state.local.status;
+  return status !== null && !status.inRecovery && status.systemIdentifier === identifier;
+}
+
+/** A living supervisor under our name somewhere else holds that lock: it is not ours to take over. */
+async function someoneAnswers(context: NodeContext): Promise<boolean> {
+  const { clock, peers, state } = context;
+  const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
+  if (member === undefined || member.apiUrl === null || state.apiServing) return false;
+  return (await peers.ask(member.apiUrl, ms(clock.now() + 1000))) !== null;
+}

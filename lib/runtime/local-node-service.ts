@@ -1,0 +1,168 @@
+// Owns what the REST API may ask of this node: facts from memory, and requests passed on to the HA loop. Implements
+// node-service.ts; decides nothing about HA.
+
+import type { PeerStatus } from "../core/observation.ts";
+import { type Cluster, findMember } from "../model/cluster.ts";
+import type { StoreError } from "../model/errors.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { isNofailover } from "../model/member.ts";
+import type { FreshStatus } from "./fresh-status.ts";
+import { publishedTags } from "./member-record.ts";
+import type { NodeContext } from "./node-context.ts";
+import type { NodeFacts, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
+import { dcsDeadline } from "./perform-dcs.ts";
+
+const RESTART_LIMIT_MS = 240_000;
+
+export class LocalNodeService implements NodeService {
+  readonly #context: NodeContext;
+  readonly #fresh: FreshStatus;
+  readonly #reload: () => void;
+
+  constructor(context: NodeContext, fresh: FreshStatus, reload: () => void) {
+    this.#context = context;
+    this.#fresh = fresh;
+    this.#reload = reload;
+  }
+
+  async facts(): Promise<NodeFacts> {
+    if (!this.#fresh.isFresh()) await this.#fresh.refresh();
+    return this.factsNow();
+  }
+
+  factsNow(): NodeFacts {
+    const { clock, postgres, state, watchdog } = this.#context;
+    const { node, dynamic } = state.settings;
+    const process = state.local.process;
+    const serving = process.kind === "running" && !process.stopped && !this.#fresh.hung;
+    const status = serving ? state.local.status : null;
+    return {
+      config: node,
+      dynamic,
+      state: state.postgresState(),
+      role: state.postgresRole(),
+      postgres: status,
+      holdsLock: this.#holdsLock(status !== null && !status.inRecovery),
+      paused: dynamic.pause,
+      dcsReachable: state.dcsFailure === null && state.cluster !== null,
+      dcsLastSeenEpochSeconds: Math.floor(state.dcsLastSeenWall / 1000),
+      cluster: state.cluster,
+      failsafeActive: false,
+      pendingRestart: postgres.pendingRestart(),
+      scheduledRestart: state.scheduledRestart === null ? null : { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters },
+      watchdogFailed: state.fencingMissing,
+      systemIdentifier: state.local.systemIdentifier ?? (state.cluster?.initialize || null),
+      fencing: watchdog.fencing,
+      now: clock.now(),
+      lastCycleAt: state.lastCycleAt,
+      lastDecision: state.lastDecision,
+      tags: publishedTags(state) as NodeFacts["tags"],
+    };
+  }
+
+  /** By the own lease at this instant; paused with the DCS away, PostgreSQL's actual role answers (contract §4). */
+  #holdsLock(runsAsPrimary: boolean): boolean {
+    const { state } = this.#context;
+    if (state.leaseValid()) return true;
+    return state.settings.dynamic.pause && state.dcsFailure !== null && runsAsPrimary;
+  }
+
+  async readCluster(): Promise<Result<Cluster, StoreError>> {
+    const { state, store } = this.#context;
+    const answer = await store.getCluster({ deadline: dcsDeadline(this.#context), consistency: "consistent" });
+    if (answer.ok) state.applyCluster(answer.value);
+    return answer;
+  }
+
+  async writeConfig(value: Readonly<Record<string, unknown>>, expected: number | null): Promise<Result<null, StoreError>> {
+    const at: Revision | null = expected === null ? null : revision(expected);
+    return await this.#written(await this.#context.store.setConfigValue(value, at, { deadline: dcsDeadline(this.#context) }));
+  }
+
+  async writeFailover(
+    value: { readonly leader: string | null; readonly candidate: string | null; readonly scheduledAt: string | null } | null,
+    expected: number | null,
+  ): Promise<Result<null, StoreError>> {
+    const at: Revision | null = expected === null ? null : revision(expected);
+    return await this.#written(await this.#context.store.setFailoverValue(value, at, { deadline: dcsDeadline(this.#context) }));
+  }
+
+  /** What was written is seen at once, and the loop is woken. */
+  async #written(answer: Result<unknown, StoreError>): Promise<Result<null, StoreError>> {
+    if (!answer.ok) return err(answer.error);
+    await this.readCluster();
+    this.#context.waker.wake();
+    return ok(null);
+  }
+
+  async askMember(name: string, deadline: Ms): ReturnType<NodeService["askMember"]> {
+    const { peers, state } = this.#context;
+    const apiUrl = state.cluster === null ? null : (findMember(state.cluster, name)?.apiUrl ?? null);
+    const status: PeerStatus | null = apiUrl === null ? null : await peers.ask(apiUrl, deadline);
+    if (status === null) return null;
+    return { timeline: status.timeline, lsn: status.lsn, nofailover: isNofailover(status.tags), role: status.role };
+  }
+
+  async clusterChange(deadline: Ms): Promise<Cluster | null> {
+    await this.#context.state.changes.next(deadline);
+    return this.#context.state.cluster;
+  }
+
+  wake(): void {
+    this.#context.waker.wake();
+  }
+
+  /** The loop restarts PostgreSQL as a task; the answer waits for its end. */
+  async restart(request: RestartRequest): Promise<OperatorAnswer> {
+    const { clock, state, waker } = this.#context;
+    const requestedAt = clock.now();
+    if (state.requests.restart || state.task?.kind === "restart") return { status: 503, text: "restart already in progress" };
+    state.requests = { ...state.requests, restart: true };
+    waker.wake();
+    const finished = (): boolean => state.lastTask?.kind === "restart" && state.lastTask.finishedAt >= requestedAt;
+    const ended = await state.changes.until(finished, ms(clock.now() + (request.timeoutMs ?? RESTART_LIMIT_MS)));
+    if (!ended) return { status: 503, text: "restart is still running" };
+    return state.lastTask?.ok === true ? { status: 200, text: "restarted successfully" } : { status: 503, text: `restart failed: ${state.lastTask?.message}` };
+  }
+
+  async scheduleRestart(schedule: string, request: RestartRequest): Promise<OperatorAnswer> {
+    const { state } = this.#context;
+    if (state.scheduledRestart !== null) return { status: 409, text: "Another restart is already scheduled" };
+    const filters: Record<string, unknown> = {};
+    if (request.role !== null) filters["role"] = request.role;
+    if (request.postgresVersion !== null) filters["postgres_version"] = request.postgresVersion;
+    if (request.timeoutMs !== null) filters["timeout"] = request.timeoutMs / 1000;
+    if (request.restartPending) filters["restart_pending"] = true;
+    state.scheduledRestart = { schedule, at: Date.parse(schedule), filters };
+    this.#context.waker.wake();
+    return { status: 202, text: "Restart scheduled" };
+  }
+
+  async deleteScheduledRestart(): Promise<boolean> {
+    const { state } = this.#context;
+    const was = state.scheduledRestart !== null;
+    state.scheduledRestart = null;
+    this.#context.waker.wake();
+    return was;
+  }
+
+  reload(): void {
+    this.#reload();
+  }
+
+  async reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer> {
+    const { state, waker } = this.#context;
+    if (state.held !== null) return { status: 503, text: "I am the leader, can not reinitialize" };
+    if (state.cluster?.leader === null || state.cluster === null) return { status: 503, text: "Cluster has no leader, can not reinitialize" };
+    if (state.task !== null && !options.force) return { status: 503, text: `${state.task.kind} is already in progress` };
+    state.task?.controller.abort();
+    state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };
+    waker.wake();
+    return { status: 200, text: "reinitialize started" };
+  }
+
+  async failsafe(): ReturnType<NodeService["failsafe"]> {
+    return { status: 502, text: "failsafe_mode is not enabled", lsn: null };
+  }
+}
