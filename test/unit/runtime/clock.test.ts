@@ -1,0 +1,86 @@
+// The real clock, and the watch that tells when this process was asleep.
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { ms } from "../../../lib/model/units.ts";
+import { bootNow, ClockWatch, clockGap, monotonicNow, realClock } from "../../../lib/runtime/clock.ts";
+
+describe("realClock", () => {
+  test("counts the time since boot as the kernel does", () => {
+    const uptime = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]) * 1000;
+    expect(Math.abs(bootNow() - uptime)).toBeLessThan(100);
+  });
+
+  test("has a fraction of a millisecond, and never goes back", () => {
+    const instants = Array.from({ length: 1000 }, () => bootNow());
+    expect(instants.some((instant) => !Number.isInteger(instant))).toBe(true);
+    expect(instants.every((instant, index) => index === 0 || instant >= (instants[index - 1] ?? 0))).toBe(true);
+  });
+
+  test("sleeps until the instant, never less", async () => {
+    const clock = realClock();
+    for (const length of [0.4, 3.7, 20]) {
+      const at = ms(clock.now() + length);
+      await clock.sleepUntil(at);
+      expect(clock.now()).toBeGreaterThanOrEqual(at);
+    }
+  });
+
+  test("an instant that has passed is no sleep", async () => {
+    const began = bootNow();
+    await realClock().sleepUntil(ms(began - 5000));
+    expect(bootNow() - began).toBeLessThan(50);
+  });
+
+  test("an abort ends the sleep, before it as well as during it", async () => {
+    const clock = realClock();
+    const began = clock.now();
+    const during = new AbortController();
+    const sleep = clock.sleepUntil(ms(began + 60_000), during.signal);
+    during.abort();
+    await sleep;
+    await clock.sleepUntil(ms(began + 60_000), AbortSignal.abort());
+    expect(clock.now() - began).toBeLessThan(1000);
+  });
+
+  test("boot-time is never behind the monotonic clock", () => {
+    expect(clockGap()).toBeGreaterThanOrEqual(-1);
+    expect(Math.abs(bootNow() - monotonicNow() - clockGap())).toBeLessThan(5);
+  });
+});
+
+describe("ClockWatch", () => {
+  test("a blocked event loop puts the lease in doubt until a later renewal", () => {
+    const reasons: string[] = [];
+    const watch = new ClockWatch({ marginMs: ms(50), onDoubt: (reason) => reasons.push(reason) });
+    watch.start();
+    const renewedBefore = bootNow();
+    expect(watch.trustedSince(renewedBefore)).toBe(true);
+    Bun.sleepSync(1100);
+    expect(watch.trustedSince(renewedBefore)).toBe(false);
+    expect(watch.trustedSince(bootNow())).toBe(true);
+    expect(reasons).toHaveLength(1);
+    expect(reasons[0]).toStartWith("the event loop was late by ");
+    watch.stop();
+  });
+
+  test("one stall is one doubt, also when the late timer has its turn", async () => {
+    const reasons: string[] = [];
+    const watch = new ClockWatch({ marginMs: ms(50), onDoubt: (reason) => reasons.push(reason) });
+    watch.start();
+    Bun.sleepSync(1100);
+    watch.check();
+    await Bun.sleep(30);
+    expect(reasons).toHaveLength(1);
+    watch.stop();
+  });
+
+  test("a stopped watch doubts nothing", () => {
+    const watch = new ClockWatch({ marginMs: ms(5) });
+    watch.start();
+    watch.stop();
+    const before = bootNow();
+    Bun.sleepSync(50);
+    expect(watch.trustedSince(before)).toBe(true);
+  });
+});
