@@ -76,6 +76,11 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
 /** Raft's floors (design: ttl 3, loop_wait 1, retry_timeout 1). */
 export const RAFT_LIMITS: DynamicLimits = { ttlFloorMs: ms(3000), loopWaitFloorMs: ms(1000), retryTimeoutFloorMs: ms(1000) };
 
+/** The floors of the store that the node uses. */
+export function limitsOf(config: NodeConfig): DynamicLimits {
+  return config.consul === null && config.raft !== null ? RAFT_LIMITS : CONSUL_LIMITS;
+}
+
 async function readText(options: LoadOptions): Promise<Result<ReadFiles, readonly ConfigFault[]>> {
   if (options.path !== null) return readFiles(options.path);
   const whole = wholeText(options.env);

@@ -43,7 +43,7 @@ export function maskText(text: string): string {
   return text
     .replace(/([A-Za-z][A-Za-z0-9+.-]*:\/\/[^\s/:@?#]*):[^\s]*@(?=[^\s@]*)/g, `$1:${MASK}@`)
     .replace(
-      /\b((?:ssl)?password|passwd|pwd|token|secret|PGPASSWORD)(\s*=\s*)('(?:[^'\\]|\\.|'')*'?|"(?:[^"\\]|\\.)*"?|[^\s&'"]+)/gi,
+      /\b((?:ssl)?password|passwd|pwd|token|secret|PGPASSWORD)(\s*=\s*)('(?:[^'\\]|\\.|'')*'?|"(?:[^"\\]|\\.)*"?|(?:\\.|[^\s\\])+)/gi,
       `$1$2${MASK}`,
     );
 }

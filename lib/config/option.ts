@@ -6,6 +6,7 @@ import type { HostPort, ParameterValue } from "../model/node-config.ts";
 import type { Ms } from "../model/units.ts";
 import { isTree, type Tree } from "./tree.ts";
 import {
+  type ListenAddress,
   readBoolean,
   readBytes,
   readDuration,
@@ -92,7 +93,7 @@ function describe(value: unknown): string {
 const NOT_A_MAPPING = "is not a mapping";
 
 /** A mapping, before its entries are looked at (to Valibot a list is an object too). */
-export function mapping(): v.CustomSchema<Tree, string> {
+export function mapping(): v.GenericSchema<unknown, Tree> {
   return v.custom<Tree>(isTree, NOT_A_MAPPING);
 }
 
@@ -178,9 +179,11 @@ export function addressList(example: string): Option<readonly HostPort[]> {
   return option({ wanted: "a list of addresses with ports", example, read: readHostPortList, fallback: [], form: "list" });
 }
 
-export function listen(fallback: string | null, example: string) {
+/** Where a server listens; null where it is left out, unless there is a fallback. */
+export function listen(fallback: string | null, example: string): Option<ListenAddress | null> {
   const wanted = "an address with a port from 1 to 65535 (several hosts: comma between, the port after the last)";
-  return optional({ wanted, example, read: readListen, fallback });
+  const spec = { wanted, example, read: readListen };
+  return fallback === null ? optional(spec) : option<ListenAddress | null>({ ...spec, fallback });
 }
 
 export function wordList(example: string): Option<readonly string[]> {

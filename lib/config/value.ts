@@ -76,8 +76,13 @@ export function readHostPort(value: unknown, portFallback?: number): HostPort | 
   return hostPort(text.slice(0, colon), text.slice(colon + 1), undefined);
 }
 
+export interface ListenAddress {
+  readonly hosts: readonly string[];
+  readonly port: number;
+}
+
 /** What `postgresql.listen` and `restapi.listen` take: hosts separated by commas, the port after the last one. */
-export function readListen(value: unknown): { readonly hosts: readonly string[]; readonly port: number } | undefined {
+export function readListen(value: unknown): ListenAddress | undefined {
   const text = readText(value)?.trim();
   if (text === undefined) return undefined;
   const parts = text.split(",").map((part) => part.trim());
