@@ -119,6 +119,9 @@ async function withStore(options: GlobalOptions, terminal: DcsTerminal, action: 
     terminal.complain(`${error.message}\n`);
     return typeof source.value === "string" ? EXIT.usage : EXIT.failed;
   }
+  // An interrupt ends the request under way: it then counts as not answered.
+  const interrupt = (): void => void store.close();
+  terminal.signal.addEventListener("abort", interrupt, { once: true });
   try {
     return await action({
       store,
@@ -127,6 +130,7 @@ async function withStore(options: GlobalOptions, terminal: DcsTerminal, action: 
       within: () => ({ deadline: ms(terminal.clock.now() + seconds(options.timeout)) }),
     });
   } finally {
+    terminal.signal.removeEventListener("abort", interrupt);
     await store.close();
   }
 }

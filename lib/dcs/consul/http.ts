@@ -115,7 +115,7 @@ export class ConsulHttp {
       request.signal?.addEventListener("abort", cancel, { once: true });
       void this.#clock.sleepUntil(request.deadline, timer.signal).then(() => {
         if (settled) return;
-        giveUp("no answer before the deadline");
+        giveUp(controller === null ? "no connection before the deadline" : "no answer before the deadline");
         this.#renew(request.lane ?? "request", pool);
       });
 
