@@ -33,7 +33,11 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
   }
   state.hold(lock.value);
   state.adopted = true;
-  lease.save({ session: lock.value.session, revision: lock.value.revision, deadline: state.heldFacts()?.leaseEndsAt ?? context.clock.now() });
+  lease.save({
+    session: lock.value.session,
+    revision: lock.value.revision,
+    deadline: state.heldFacts()?.leaseEndsAt ?? context.clock.now(),
+  });
   log.info(`continuing with the session and the lock of the former process (${leader.session})`);
   await attachGuard(context);
   return true;
@@ -63,7 +67,15 @@ async function attachGuard(context: NodeContext): Promise<void> {
   const process = state.local.process;
   const { node, dynamic } = state.settings;
   const held = state.heldFacts();
-  if (process.kind !== "running" || state.local.lastRole === "replica" || node.watchdog.mode === "off" || dynamic.pause || held === null || watchdog.armed) return;
+  if (
+    process.kind !== "running" ||
+    state.local.lastRole === "replica" ||
+    node.watchdog.mode === "off" ||
+    dynamic.pause ||
+    held === null ||
+    watchdog.armed
+  )
+    return;
   const attached = await watchdog.attach(lease.former()?.guard ?? null, {
     postmaster: { pid: process.pid, startTicks: process.startTicks },
     leaseEnd: held.leaseEndsAt,

@@ -4,9 +4,9 @@
 import type { PeerStatus } from "../core/observation.ts";
 import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
+import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
-import { isNofailover } from "../model/member.ts";
 import type { FreshStatus } from "./fresh-status.ts";
 import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -50,7 +50,8 @@ export class LocalNodeService implements NodeService {
       cluster: state.cluster,
       failsafeActive: false,
       pendingRestart: postgres.pendingRestart(),
-      scheduledRestart: state.scheduledRestart === null ? null : { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters },
+      scheduledRestart:
+        state.scheduledRestart === null ? null : { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters },
       watchdogFailed: state.fencingMissing,
       systemIdentifier: state.local.systemIdentifier ?? (state.cluster?.initialize || null),
       fencing: watchdog.fencing,
@@ -123,7 +124,9 @@ export class LocalNodeService implements NodeService {
     const finished = (): boolean => state.lastTask?.kind === "restart" && state.lastTask.finishedAt >= requestedAt;
     const ended = await state.changes.until(finished, ms(clock.now() + (request.timeoutMs ?? RESTART_LIMIT_MS)));
     if (!ended) return { status: 503, text: "restart is still running" };
-    return state.lastTask?.ok === true ? { status: 200, text: "restarted successfully" } : { status: 503, text: `restart failed: ${state.lastTask?.message}` };
+    return state.lastTask?.ok === true
+      ? { status: 200, text: "restarted successfully" }
+      : { status: 503, text: `restart failed: ${state.lastTask?.message}` };
   }
 
   async scheduleRestart(schedule: string, request: RestartRequest): Promise<OperatorAnswer> {
@@ -154,7 +157,8 @@ export class LocalNodeService implements NodeService {
   async reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer> {
     const { state, waker } = this.#context;
     if (state.held !== null) return { status: 503, text: "I am the leader, can not reinitialize" };
-    if (state.cluster?.leader === null || state.cluster === null) return { status: 503, text: "Cluster has no leader, can not reinitialize" };
+    if (state.cluster?.leader === null || state.cluster === null)
+      return { status: 503, text: "Cluster has no leader, can not reinitialize" };
     if (state.task !== null && !options.force) return { status: 503, text: `${state.task.kind} is already in progress` };
     state.task?.controller.abort();
     state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };

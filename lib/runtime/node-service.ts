@@ -69,7 +69,10 @@ export interface NodeService {
     revision: number | null,
   ): Promise<Result<null, StoreError>>;
   /** Asks a member over its REST API: its status document's facts that a switchover needs; null when it does not answer in time. */
-  askMember(name: string, deadline: Ms): Promise<{ readonly timeline: number | null; readonly lsn: Lsn | null; readonly nofailover: boolean; readonly role: string } | null>;
+  askMember(
+    name: string,
+    deadline: Ms,
+  ): Promise<{ readonly timeline: number | null; readonly lsn: Lsn | null; readonly nofailover: boolean; readonly role: string } | null>;
   /** Resolves at the next change of the cluster view, or at the deadline. */
   clusterChange(deadline: Ms): Promise<Cluster | null>;
   /** Wakes the HA loop. */

@@ -1,0 +1,343 @@
+// Owns the composition of one node: which parts there are, in which order they come up and go down. Decides nothing about HA.
+
+import type { LoadedConfig } from "../config/load.ts";
+import { reloadNodeConfig } from "../config/reload.ts";
+import { ClusterStore } from "../dcs/cluster-store.ts";
+import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
+import type { Store } from "../dcs/store.ts";
+import type { Cluster } from "../model/cluster.ts";
+import { describeStoreError } from "../model/errors.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { ms } from "../model/units.ts";
+import { LocalPostgresql } from "../postgres/local.ts";
+import { chooseWatchdog } from "../postgres/watchdog/choose.ts";
+import { recallLease } from "./adoption.ts";
+import { ClockWatch, realClock } from "./clock.ts";
+import { EXIT } from "./exit-codes.ts";
+import { FreshStatus } from "./fresh-status.ts";
+import { HaLoop, type LoopEnd } from "./ha-loop.ts";
+import { DiskLeaseKeeper } from "./lease-keeper.ts";
+import { LocalNodeService } from "./local-node-service.ts";
+import { createLog, type NodeLog } from "./log.ts";
+import { leaseMargin } from "../core/lease.ts";
+import type { NodeContext } from "./node-context.ts";
+import type { NodeService } from "./node-service.ts";
+import { NodeState } from "./node-state.ts";
+import { lookAtPostgres } from "./observe.ts";
+import { PeerClient } from "./peer-client.ts";
+import { dcsDeadline, refreshCluster } from "./perform-dcs.ts";
+import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
+import { ServiceRegistration } from "./service-registration.ts";
+import { LiveSettings } from "./settings.ts";
+import { Waker } from "./waker.ts";
+import { WatchLoop } from "./watch-loop.ts";
+
+export interface NodeFailure {
+  readonly code: number;
+  readonly message: string;
+}
+
+/** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
+export interface ApiPort {
+  reload(settings: NodeContext["state"]["settings"]): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export type StartApi = (service: NodeService, log: NodeLog) => Promise<Result<ApiPort, { readonly path: string; readonly message: string }>>;
+
+export interface NodeOptions {
+  readonly loaded: LoadedConfig;
+  /** Where the configuration came from, for a reload. */
+  readonly path: string | null;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly startApi: StartApi;
+}
+
+export class MatriarchNode {
+  readonly context: NodeContext;
+  readonly service: NodeService;
+  readonly #options: NodeOptions;
+  readonly #settings: LiveSettings;
+  readonly #store: Store;
+  readonly #runLock: RunLock;
+  readonly #log: NodeLog;
+  readonly #watch: WatchLoop;
+  readonly #loop: HaLoop;
+  readonly #clockWatch: ClockWatch;
+  readonly #registration: ServiceRegistration | null;
+  #api: ApiPort | null = null;
+  #reloading: Promise<void> = Promise.resolve();
+  #configured = "";
+
+  private constructor(parts: Parts, options: NodeOptions) {
+    this.#options = options;
+    this.#settings = parts.settings;
+    this.#store = parts.store;
+    this.#runLock = parts.runLock;
+    this.#log = parts.log;
+    this.context = parts.context;
+    const { state, waker, clock, postgres } = parts.context;
+    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload());
+    this.#watch = new WatchLoop(parts.context, (cluster) => this.#takeConfig(cluster));
+    this.#loop = new HaLoop(parts.context, () => this.#afterCycle());
+    this.#registration = parts.registration;
+    this.#clockWatch = new ClockWatch({
+      marginMs: leaseMargin(state.settings.dynamic.ttlMs),
+      onDoubt: (reason) => {
+        state.leaseDoubtedAt = clock.now();
+        this.#log.warning(`${reason}: the lease counts again from the next renewal`);
+        waker.wake();
+      },
+    });
+    postgres.onPostmasterExit(() => this.#postmasterEnded());
+    parts.context.watchdog.onLost((reason) => {
+      this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);
+      waker.wake();
+    });
+  }
+
+  /** Checks everything that can be checked before anything is changed. Errors: one line and the exit status. */
+  static async start(options: NodeOptions): Promise<Result<MatriarchNode, NodeFailure>> {
+    const parts = compose(options);
+    if (!parts.ok) return parts;
+    const node = new MatriarchNode(parts.value, options);
+    const checked = await node.#checkBeforeStart();
+    if (checked !== null) {
+      await node.#close();
+      return err(checked);
+    }
+    return ok(node);
+  }
+
+  async #checkBeforeStart(): Promise<NodeFailure | null> {
+    const { context } = this;
+    const { dataDirectory } = await context.postgres.inspect();
+    if (dataDirectory.kind === "foreign") {
+      const message = `postgresql.data_dir: ${context.state.settings.node.postgresql.dataDir} is not empty and not a PostgreSQL data directory (it holds ${dataDirectory.sample}); name an empty directory or PostgreSQL's own`;
+      return { code: EXIT.failed, message };
+    }
+    if (await refreshCluster(context)) {
+      const taken = await this.#nameIsTaken();
+      if (taken) return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
+      if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
+    }
+    const api = await this.#options.startApi(this.service, this.#log);
+    if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
+    this.#api = api.value;
+    context.state.apiServing = true;
+    return null;
+  }
+
+  /** A member key of our name whose API answers is somebody else's: ours does not listen yet. */
+  async #nameIsTaken(): Promise<boolean> {
+    const { clock, peers, state } = this.context;
+    const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
+    if (member === undefined || member.apiUrl === null) return false;
+    return (await peers.ask(member.apiUrl, ms(clock.now() + 1000))) !== null;
+  }
+
+  /** Runs until a decision or `stop()` ends it. */
+  async run(): Promise<LoopEnd> {
+    const { context } = this;
+    await lookAtPostgres(context);
+    if (context.state.local.process.kind === "running") {
+      const adopted = await context.postgres.adopt();
+      if (adopted.ok) this.#log.info("PostgreSQL is running: it is taken over as it is");
+      else this.#log.warning(adopted.error.message);
+    }
+    await recallLease(context);
+    void this.#prepareWatchdog();
+    this.#watch.start();
+    this.#clockWatch.start();
+    const end = await this.#loop.run();
+    await this.#close();
+    return end;
+  }
+
+  /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */
+  stop(): void {
+    const { state, waker } = this.context;
+    state.requests = { ...state.requests, shutdown: true };
+    waker.wake();
+  }
+
+  /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
+  reload(): void {
+    this.#reloading = this.#reloading.then(() => this.#reloadNow()).catch((reason: unknown) => this.#log.error(`the reload failed: ${String(reason)}`));
+  }
+
+  async #reloadNow(): Promise<void> {
+    const { state, waker } = this.context;
+    const reloaded = await reloadNodeConfig(this.#settings.loaded, { path: this.#options.path, env: this.#options.env });
+    for (const { path, message } of reloaded.faults) this.#log.error(`${path}: ${message}`);
+    this.#settings.applyFile(reloaded.loaded);
+    state.settings = this.#settings.current;
+    this.#log.reconfigure(state.settings.node.log);
+    await this.#configurePostgres();
+    this.context.postgres.callback("on_reload", state.postgresRole());
+    if (this.#api !== null) await this.#api.reload(state.settings);
+    if (state.settings.node.consul !== null) this.#registration?.reconfigure(state.settings.node.consul);
+    this.#log.info("the configuration was loaded again");
+    waker.wake();
+  }
+
+  #takeConfig(cluster: Cluster): void {
+    if (!this.#settings.applyCluster(cluster)) return;
+    const { state, store, waker } = this.context;
+    const before = state.settings.dynamic;
+    state.settings = this.#settings.current;
+    this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
+    if (before.ttlMs !== state.settings.dynamic.ttlMs) void this.#changeTtl();
+    void store;
+    void this.#configurePostgres();
+    waker.wake();
+  }
+
+  async #changeTtl(): Promise<void> {
+    const { state, store } = this.context;
+    const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
+    if (!changed.ok) this.#log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
+    else if (changed.value.lock !== null) state.hold(changed.value.lock);
+  }
+
+  async #configurePostgres(): Promise<void> {
+    const { state, postgres } = this.context;
+    const config = state.settings.node.postgresql;
+    const text = JSON.stringify(config);
+    const role = state.local.lastRole ?? "replica";
+    if (this.#configured === `${role} ${text}` || state.local.dataDirectory.kind !== "valid") return;
+    this.#configured = `${role} ${text}`;
+    const done = await postgres.configure(config, { role });
+    if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
+    await this.#settings.saveDynamic();
+  }
+
+  async #afterCycle(): Promise<void> {
+    const { state } = this.context;
+    await this.#rearmLostWatchdog();
+    this.#registration?.note(state);
+  }
+
+  /** The guard died, or a pause is over: the leader's PostgreSQL is fenced again at once. */
+  async #rearmLostWatchdog(): Promise<void> {
+    const { state, watchdog, clock } = this.context;
+    const { node, dynamic } = state.settings;
+    const leading = state.held !== null && state.local.lastRole === "primary" && state.local.process.kind === "running";
+    if (dynamic.pause) {
+      if (watchdog.armed) await watchdog.disarm();
+      return;
+    }
+    if (!leading || node.watchdog.mode === "off" || state.task !== null || (watchdog.armed && watchdog.healthy())) return;
+    const process = state.local.process;
+    const held = state.heldFacts();
+    if (process.kind !== "running" || held === null || held.leaseEndsAt <= clock.now()) return;
+    const armed = await watchdog.arm({
+      postmaster: { pid: process.pid, startTicks: process.startTicks },
+      leaseEnd: held.leaseEndsAt,
+      ttl: dynamic.ttlMs,
+      loopWait: dynamic.loopWaitMs,
+    });
+    if (armed.ok) this.#log.info("PostgreSQL is fenced again");
+    else this.#log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
+  }
+
+  async #prepareWatchdog(): Promise<void> {
+    const { state, watchdog } = this.context;
+    const { mode } = state.settings.node.watchdog;
+    if (mode === "off") {
+      this.#log.warning("watchdog.mode is off: nothing stops PostgreSQL if this supervisor hangs or dies");
+      return;
+    }
+    const prepared = await watchdog.prepare();
+    if (prepared.ok) return;
+    this.#log.error(`the watchdog is not usable: ${prepared.error.message}`);
+    if (mode === "required") state.fencingMissing = true;
+  }
+
+  /** The postmaster is gone: where nobody here ended it, it crashed. */
+  #postmasterEnded(): void {
+    const { clock, state, waker } = this.context;
+    const ours = state.task?.kind;
+    state.local.process = { kind: "none" };
+    state.local.status = null;
+    if (ours === undefined || ours === "promote") {
+      state.local.crashedAt = clock.now();
+      this.#log.warning("PostgreSQL ended unasked");
+    }
+    waker.wake();
+  }
+
+  async #close(): Promise<void> {
+    const { postgres, watchdog } = this.context;
+    this.#clockWatch.stop();
+    await this.#watch.stop();
+    await this.#api?.stop();
+    await this.#registration?.close();
+    await postgres.close();
+    watchdog.close();
+    await this.#store.close();
+    this.#runLock.release();
+  }
+}
+
+interface Parts {
+  readonly context: NodeContext;
+  readonly settings: LiveSettings;
+  readonly store: Store;
+  readonly runLock: RunLock;
+  readonly log: NodeLog;
+  readonly registration: ServiceRegistration | null;
+}
+
+function compose(options: NodeOptions): Result<Parts, NodeFailure> {
+  const node = options.loaded.config;
+  const clock = realClock();
+  const log = createLog(node.log);
+  for (const { path, message } of options.loaded.warnings) log.warning(`${path}: ${message}`);
+  const { dataDir } = node.postgresql;
+  const runLock = acquireRunLock(runLockPath(dataDir));
+  if (!runLock.ok) {
+    if (runLock.error.kind === "held") return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
+    return err({ code: EXIT.failed, message: `postgresql.data_dir: ${runLock.error.message}` });
+  }
+  let store: Store;
+  try {
+    store = openStore(node, { clock, log });
+  } catch (error) {
+    runLock.value.release();
+    if (!(error instanceof StoreChoiceError)) throw error;
+    return err({ code: EXIT.failed, message: error.message });
+  }
+  const settings = new LiveSettings(options.loaded, log);
+  const state = new NodeState(clock, settings.current);
+  const watchdog = chooseWatchdog(node.watchdog, { clock, log, dataDir, stateDir: stateDir(dataDir), runLockPath: runLockPath(dataDir), token: runLock.value.token });
+  const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log });
+  if (!lease.ok) {
+    runLock.value.release();
+    return err({ code: EXIT.failed, message: `${lease.error.path}: ${lease.error.message}` });
+  }
+  const cluster = new ClusterStore({
+    store,
+    clock,
+    log,
+    namespace: node.namespace,
+    scope: node.scope,
+    group: node.citus?.group ?? null,
+    name: node.name,
+    ttl: state.settings.dynamic.ttlMs,
+  });
+  const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name: node.name, scope: node.scope, clock, log });
+  const context: NodeContext = {
+    clock,
+    log,
+    store: cluster,
+    postgres,
+    peers: new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock }),
+    watchdog,
+    lease: lease.value,
+    state,
+    waker: new Waker(clock),
+  };
+  const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
+  return ok({ context, settings, store, runLock: runLock.value, log, registration });
+}

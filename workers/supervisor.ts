@@ -1,0 +1,41 @@
+// The supervisor of one node: composes the workers in one process, and turns signals into requests.
+// Alone: bun run workers/supervisor.ts node.yml (or PATRONI_CONFIGURATION, or PATRONI_* variables alone).
+
+import { runConfigCommand } from "../lib/cli/config-commands.ts";
+import { loadNodeConfig } from "../lib/config/load.ts";
+import { EXIT } from "../lib/runtime/exit-codes.ts";
+import { MatriarchNode } from "../lib/runtime/node.ts";
+import { startApiPort } from "./http-api.ts";
+
+export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
+  const command = await runConfigCommand(argv, env);
+  if (command.handled) return command.exitCode;
+  const words = argv.filter((word) => !word.startsWith("-"));
+  if (words.length > 1) {
+    console.error("usage: supervisor [node.yml | folder]");
+    return EXIT.usage;
+  }
+  const path = words[0] ?? null;
+  const loaded = await loadNodeConfig({ path, env });
+  if (!loaded.ok) {
+    for (const fault of loaded.error) console.error(`${fault.path}: ${fault.message}`);
+    return EXIT.failed;
+  }
+  if (process.getuid?.() === 0) {
+    console.error("PostgreSQL refuses to run as root: start the supervisor as the user that owns the data directory");
+    return EXIT.failed;
+  }
+  const started = await MatriarchNode.start({ loaded: loaded.value, path, env, startApi: startApiPort });
+  if (!started.ok) {
+    console.error(started.error.message);
+    return started.error.code;
+  }
+  const node = started.value;
+  process.on("SIGTERM", () => node.stop());
+  process.on("SIGINT", () => node.stop());
+  process.on("SIGHUP", () => node.reload());
+  const end = await node.run();
+  return end.code;
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2), process.env));
