@@ -1,6 +1,8 @@
 // Owns the making of a new cluster by the configuration's own command (a restore from a backup), the recovery that may
-// follow it, and the users. Nobody can connect before it is done: the recovering server listens nowhere.
+// follow it, and the users. Nobody can connect before it is done.
 
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import type { BootstrapConfig, MethodOptions, ParameterValue } from "../model/node-config.ts";
@@ -87,8 +89,27 @@ function recoveryOf(
   return STANDBY_STATES.has(control.state) ? { recoverySettings: { restore_command: "false", recovery_target_action: "promote" } } : null;
 }
 
-/** Starts the server without any listening socket, waits until pg_control says that recovery is over, stops it. */
+/** Starts the server with no socket but one in a folder that only we may enter, waits until recovery is over, stops it. */
 async function recover(
+  context: PostgresContext,
+  options: MakingOptions,
+  serverArguments: readonly string[],
+): Promise<Result<null, PostgresError>> {
+  const folder = await mkdtemp(join(tmpdir(), "matriarch-recovery-"));
+  try {
+    return await recoverUnseen(context, options, [
+      ...serverArguments,
+      "-c",
+      "listen_addresses=",
+      "-c",
+      `unix_socket_directories=${folder}`,
+    ]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function recoverUnseen(
   context: PostgresContext,
   options: MakingOptions,
   serverArguments: readonly string[],
@@ -101,7 +122,7 @@ async function recover(
   let ended = false;
   const server = context
     .run({
-      argv: ["postgres", ...serverArguments, "-c", "listen_addresses=", "-c", "unix_socket_directories="],
+      argv: ["postgres", ...serverArguments],
       env: makingEnvironment(dataDir),
       signal: options.signal,
       onLine: options.progress,

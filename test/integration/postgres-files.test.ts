@@ -1,0 +1,388 @@
+// Goal: clusters and replicas are made, configured, diverged, rewound and removed on a real PostgreSQL, through the facade.
+// Method: two nodes on loopback, one after the other through a node's life; each test continues where the last one ended.
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { rewindPlan } from "../../lib/core/rewind-plan.ts";
+import type { BootstrapConfig, PostgresqlConfig } from "../../lib/model/node-config.ts";
+import type { FollowTarget } from "../../lib/model/postgres.ts";
+import type { Result } from "../../lib/model/result.ts";
+import { lsn, timeline } from "../../lib/model/units.ts";
+import type { LocalPostgresql } from "../../lib/postgres/local.ts";
+import { makingMarkerPath } from "../../lib/postgres/making-marker.ts";
+import { programRunner } from "../../lib/postgres/programs.ts";
+import { startupLogPath } from "../../lib/postgres/startup-log.ts";
+import { clock, discard, type LocalServer, postgresBinDir, serverConfig, supervisorOf, within } from "../harness/local-server.ts";
+import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
+
+const PORT_A = Number(process.env["MATRIARCH_TEST_PORT"] ?? 21500);
+const PORT_B = PORT_A + 1;
+const PORT_C = PORT_A + 2;
+const TIMEOUT_MS = 120_000;
+const PASSWORDS = { admin: "su 'quoted' \\ pass:word", replicator: "re:pl", rewinder: "rew\\ind" };
+
+setDefaultTimeout(60_000);
+
+describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.path, timeoutMs: TIMEOUT_MS }, () => {
+  let folder = "";
+  const nodes: LocalServer[] = [];
+
+  beforeAll(async () => {
+    folder = scratchFolder("matriarch-files");
+  });
+
+  afterAll(async () => {
+    for (const node of nodes) await discard(node);
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  function soon(seconds: number) {
+    return within(seconds * 1000);
+  }
+
+  function config(name: string, port: number, changes: Partial<PostgresqlConfig> = {}): PostgresqlConfig {
+    const user = (username: keyof typeof PASSWORDS) => ({ username, password: PASSWORDS[username], options: { sslmode: "prefer" } });
+    return {
+      ...serverConfig(folder, name, port),
+      superuser: user("admin"),
+      replication: user("replicator"),
+      rewind: user("rewinder"),
+      parameters: { unix_socket_directories: folder, nonsense: 1, work_mem: "8MB", fsync: false, log_min_messages: "lots" },
+      controlledParameters: { ...serverConfig(folder, name, port).controlledParameters, max_connections: "30", wal_keep_size: "16MB" },
+      parametersReplica: { work_mem: "4MB" },
+      pgHba: ["local all all trust", "host all all 127.0.0.1/32 scram-sha-256", "host replication replicator 127.0.0.1/32 scram-sha-256"],
+      ...changes,
+    };
+  }
+
+  function node(name: string, port: number, changes: Partial<PostgresqlConfig> = {}): LocalPostgresql {
+    const made = supervisorOf(config(name, port, changes), name);
+    nodes.push(made);
+    return made.postgresql;
+  }
+
+  const bootstrapWith = (changes: Partial<BootstrapConfig> = {}): BootstrapConfig => ({
+    dcs: {},
+    initdb: [
+      ["data-checksums", null],
+      ["encoding", "UTF8"],
+      ["auth-host", "scram-sha-256"],
+    ],
+    method: "initdb",
+    methodOptions: null,
+    postBootstrap: null,
+    pgHba: [],
+    ...changes,
+  });
+
+  const sourceOf = (name: string, port: number, slotName: string | null): FollowTarget => ({ name, host: "127.0.0.1", port, slotName });
+
+  /** One statement as a user of the cluster, over TCP with the password. */
+  async function sql(port: number, text: string): Promise<string> {
+    const run = programRunner(config("a", PORT_A), clock);
+    const outcome = await run({
+      argv: ["psql", "-XAtq", "-d", `host=127.0.0.1 port=${port} user=admin dbname=postgres`, "-c", text],
+      env: { PGPASSFILE: join(folder, "a.pgpass") },
+    });
+    if (!outcome.ok || outcome.value.exitCode !== 0) throw new Error(`${text}: ${JSON.stringify(outcome)}`);
+    return outcome.value.stdout.trim();
+  }
+
+  async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+    const giveUpAt = clock.now() + 20_000;
+    while (!(await condition())) {
+      if (clock.now() > giveUpAt) throw new Error(`not reached: ${what}`);
+      await Bun.sleep(20);
+    }
+  }
+
+  const startAs = (which: LocalPostgresql, role: "primary" | "standby", follow: FollowTarget | null) =>
+    which.start({ role, follow, synchronousStandbyNames: null, deadline: soon(30), signal: new AbortController().signal });
+
+  const stop = (which: LocalPostgresql, mode: "fast" | "immediate") => which.stop({ mode, deadline: soon(20) });
+
+  const quiet = () => ({ signal: new AbortController().signal, progress: () => undefined });
+
+  let a: LocalPostgresql;
+  let b: LocalPostgresql;
+
+  test("bootstrap makes a writable cluster with its users, and runs post_bootstrap with a URL and a pgpass file", async () => {
+    a = node("a", PORT_A);
+    const script = join(folder, "post.sh");
+    await writeFile(script, `#!/bin/sh\necho "$1 $(stat -c %a $PGPASSFILE)" > ${folder}/post.out\n`, { mode: 0o755 });
+    const made = await a.bootstrap({ bootstrap: bootstrapWith({ postBootstrap: `${script}` }), ...quiet() });
+    expect(made).toEqual({ ok: true, value: null });
+    expect(existsSync(makingMarkerPath(join(folder, "a")))).toBe(false);
+    expect((await readFile(join(folder, "post.out"), "utf8")).trim()).toBe(
+      `postgres://admin@/postgres?host=${encodeURIComponent(folder)}&port=${PORT_A}&sslmode=prefer 600`,
+    );
+    expect(await sql(PORT_A, "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")).toBe(
+      "admin|t|t\nreplicator|f|t\nrewinder|f|f",
+    );
+    expect(await sql(PORT_A, "SELECT has_function_privilege('rewinder', 'pg_read_binary_file(text)', 'EXECUTE')")).toBe("t");
+  });
+
+  test("no password is in a log, in a process list or in a file that others can read", async () => {
+    const text = [...nodes.flatMap((each) => each.log.lines), await readFile(startupLogPath(join(folder, "a")), "utf8")].join("\n");
+    for (const password of Object.values(PASSWORDS)) expect(text).not.toContain(password);
+    expect((await stat(join(folder, "a.pgpass"))).mode & 0o777).toBe(0o600);
+    expect((await stat(join(folder, "a", "postgresql.conf"))).mode & 0o777).toBe(0o600);
+  });
+
+  test("the original postgresql.conf is included first, unknown and refused parameters are left out with a warning", async () => {
+    const written = await readFile(join(folder, "a", "postgresql.conf"), "utf8");
+    expect(written).toContain("include 'postgresql.base.conf'");
+    expect(written).not.toContain("nonsense");
+    expect(await readFile(join(folder, "a", "postgresql.base.conf"), "utf8")).toContain("PostgreSQL configuration file");
+    const said = nodes.flatMap((each) => each.log.lines).join("\n");
+    expect(said).toContain("nonsense");
+    expect(said).toContain("log_min_messages");
+    expect((await a.faults()).map((fault) => fault.path).sort()).toEqual([
+      "postgresql.parameters.log_min_messages",
+      "postgresql.parameters.nonsense",
+    ]);
+    expect(await sql(PORT_A, "SHOW work_mem")).toBe("8MB");
+    expect(await sql(PORT_A, "SHOW cluster_name")).toBe("demo");
+  });
+
+  test("a second configure with the same values changes nothing, and one that needs a restart says what and why", async () => {
+    expect(await a.configure(config("a", PORT_A), { role: "primary" })).toEqual({ ok: true, value: {} });
+    const changed = config("a", PORT_A, {
+      parameters: {
+        ...config("a", PORT_A).parameters,
+        shared_buffers: "128MB",
+        work_mem: "16MB",
+        shared_preload_libraries: "pg_stat_statements",
+      },
+      controlledParameters: { ...config("a", PORT_A).controlledParameters, max_connections: "40" },
+    });
+    expect(await a.configure(changed, { role: "primary" })).toEqual({
+      ok: true,
+      value: {
+        max_connections: { old_value: "30", new_value: "40" },
+        shared_preload_libraries: { old_value: "", new_value: "pg_stat_statements" },
+      },
+    });
+    await until("work_mem reloaded", async () => (await sql(PORT_A, "SHOW work_mem")) === "16MB");
+    expect(await a.configure(config("a", PORT_A), { role: "primary" })).toEqual({ ok: true, value: {} });
+  });
+
+  test("a setting of ALTER SYSTEM does not win over the synchronous standbys that the HA loop decided", async () => {
+    await sql(PORT_A, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    await sql(PORT_A, "ALTER SYSTEM SET maintenance_work_mem = '32MB'");
+    expect(await a.setSynchronousStandbyNames("", soon(5))).toEqual({ ok: true, value: null });
+    expect(await sql(PORT_A, "SHOW synchronous_standby_names")).toBe("");
+    expect(await sql(PORT_A, "SHOW maintenance_work_mem")).toBe("32MB");
+  });
+
+  test("a foreign directory is refused by clone and by removal, and stays as it is", async () => {
+    await mkdir(join(folder, "b"));
+    await writeFile(join(folder, "b", "thesis.txt"), "years of work");
+    b = node("b", PORT_B);
+    const cloned = await b.clone({ source: sourceOf("a", PORT_A, null), ...quiet() });
+    expect(cloned.ok || cloned.error.kind).toBe("refused");
+    const removed = await b.removeDataDirectory();
+    expect(removed.ok || removed.error.kind).toBe("refused");
+    expect(await readdir(join(folder, "b"))).toEqual(["thesis.txt"]);
+    await rm(join(folder, "b"), { recursive: true });
+  });
+
+  test("an aborted clone leaves its marker, and the next clone clears what it left", async () => {
+    const abort = new AbortController();
+    const slow = node("b", PORT_B, { basebackup: [["max-rate", "256k"]] });
+    const outcome = await slow.clone({
+      source: sourceOf("a", PORT_A, null),
+      signal: abort.signal,
+      progress: (text) => {
+        if (text.startsWith("copying")) abort.abort();
+      },
+    });
+    expect(outcome.ok || outcome.error.kind).toBe("cancelled");
+    expect(await readFile(makingMarkerPath(join(folder, "b")), "utf8")).toBe("clone\n");
+    expect((await b.inspect()).dataDirectory).toEqual({ kind: "half-made", by: "clone" });
+  });
+
+  test("a clone through a slot streams under the member's name", async () => {
+    expect(await a.syncMemberSlots({ wanted: ["b"], keep: [] })).toEqual({ ok: true, value: ["created physical slot b"] });
+    const lines: string[] = [];
+    const cloned = await b.clone({
+      source: sourceOf("a", PORT_A, "b"),
+      signal: new AbortController().signal,
+      progress: (text) => lines.push(text),
+    });
+    expect(cloned).toEqual({ ok: true, value: null });
+    expect(lines.join("\n")).toContain("100%");
+    expect(await startAs(b, "standby", sourceOf("a", PORT_A, "b"))).toEqual({ ok: true, value: null });
+    await until(
+      "streaming",
+      async () => (await sql(PORT_A, "SELECT application_name || ' ' || state FROM pg_stat_replication")) === "b streaming",
+    );
+    expect(await sql(PORT_A, "SELECT active FROM pg_replication_slots WHERE slot_name = 'b'")).toBe("t");
+    expect(await sql(PORT_B, "SHOW work_mem")).toBe("4MB");
+    expect(existsSync(join(folder, "b", "standby.signal"))).toBe(true);
+  });
+
+  test("member slots that nobody wants are dropped, kept and active ones stay", async () => {
+    await a.syncMemberSlots({ wanted: ["b", "gone", "kept"], keep: [] });
+    const done = await a.syncMemberSlots({ wanted: [], keep: ["kept"] });
+    expect(done).toEqual({ ok: true, value: ["dropped physical slot gone"] });
+    await a.syncMemberSlots({ wanted: ["b"], keep: [] });
+  });
+
+  test("a standby keeps what its primary had when the configuration asks for less", async () => {
+    expect(await stop(b, "fast")).toEqual({ ok: true, value: null });
+    const less = { ...config("b", PORT_B).controlledParameters, max_connections: "25" };
+    const pending = await b.configure(config("b", PORT_B, { controlledParameters: less }), { role: "replica" });
+    expect(pending.ok).toBe(true);
+    expect(await startAs(b, "standby", sourceOf("a", PORT_A, "b"))).toEqual({ ok: true, value: null });
+    expect(await sql(PORT_B, "SHOW max_connections")).toBe("30");
+    expect(await b.configure(config("b", PORT_B, { controlledParameters: less }), { role: "replica" })).toEqual({
+      ok: true,
+      value: { max_connections: { old_value: "30", new_value: "25" } },
+    });
+    await b.configure(config("b", PORT_B), { role: "replica" });
+  });
+
+  test("a standby's directory is never started as a primary without a promotion", async () => {
+    await stop(b, "fast");
+    const started = await startAs(b, "primary", null);
+    expect(started.ok || started.error.kind).toBe("refused");
+    expect(existsSync(join(folder, "b", "standby.signal"))).toBe(true);
+    await startAs(b, "standby", sourceOf("a", PORT_A, "b"));
+  });
+
+  async function planFor(which: LocalPostgresql, source: FollowTarget) {
+    const control = await which.controlData();
+    const end = await which.localEndOfWal();
+    const upstream = await which.upstreamHistory(source, soon(5));
+    if (!control.ok || !end.ok || !upstream.ok) throw new Error(JSON.stringify([control, end, upstream].map(errorOf)));
+    const local = { ...control.value, timeline: timeline(end.value.timeline), lsn: lsn(end.value.lsn) };
+    return rewindPlan({ local, upstream: upstream.value, usePgRewind: true, removeOnDivergedTimelines: false });
+  }
+
+  const errorOf = (result: Result<unknown, unknown>) => (result.ok ? null : result.error);
+
+  test("after a clean handover the old primary only follows", async () => {
+    await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
+    expect(await stop(a, "fast")).toEqual({ ok: true, value: null });
+    expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    const plan = await planFor(a, sourceOf("b", PORT_B, null));
+    expect(plan.kind).toBe("follow");
+    await b.syncMemberSlots({ wanted: ["a"], keep: [] });
+    expect(await startAs(a, "standby", sourceOf("b", PORT_B, "a"))).toEqual({ ok: true, value: null });
+    await until(
+      "a streams",
+      async () => (await sql(PORT_B, "SELECT application_name || ' ' || state FROM pg_stat_replication")) === "a streaming",
+    );
+  });
+
+  test("a crashed primary with WAL of its own is rewound and follows, and its own rows are gone", async () => {
+    await sql(PORT_B, "CREATE TABLE t (n int)");
+    await sql(PORT_B, "INSERT INTO t SELECT generate_series(1, 1000)");
+    await until(
+      "a has it",
+      async () => (await sql(PORT_A, "SELECT to_regclass('t') IS NOT NULL AND pg_last_wal_replay_lsn() >= '0/0'")) === "t",
+    );
+    await until("a replayed", async () => (await sql(PORT_A, "SELECT count(*) FROM t")) === "1000");
+    await stop(a, "fast");
+    await sql(PORT_B, "INSERT INTO t SELECT generate_series(1001, 1500)");
+    await stop(b, "immediate");
+    expect(await startAs(a, "standby", null)).toEqual({ ok: true, value: null });
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    await sql(PORT_A, "INSERT INTO t VALUES (-1)");
+    const plan = await planFor(b, sourceOf("a", PORT_A, null));
+    expect(plan).toMatchObject({ kind: "rewind", recoverFirst: true });
+    expect(await b.crashRecover(new AbortController().signal)).toEqual({ ok: true, value: null });
+    const lines: string[] = [];
+    const rewound = await b.rewind({
+      source: sourceOf("a", PORT_A, null),
+      signal: new AbortController().signal,
+      progress: (text) => lines.push(text),
+    });
+    expect(rewound).toEqual({ ok: true, value: null });
+    await a.syncMemberSlots({ wanted: ["b"], keep: [] });
+    expect(await startAs(b, "standby", sourceOf("a", PORT_A, "b"))).toEqual({ ok: true, value: null });
+    await until(
+      "b streams",
+      async () => (await sql(PORT_A, "SELECT application_name || ' ' || state FROM pg_stat_replication")) === "b streaming",
+    );
+    await until("b replayed", async () => (await sql(PORT_B, "SELECT count(*) || ' ' || min(n) FROM t")) === "1001 -1");
+  });
+
+  test("upstream history names every switch of timeline", async () => {
+    const history = await b.upstreamHistory(sourceOf("a", PORT_A, null), soon(5));
+    expect(history.ok && history.value.timeline).toBe(3 as never);
+    expect(history.ok && history.value.switches.map((entry) => Number(entry.timeline))).toEqual([1, 2]);
+    const nobody = await b.upstreamHistory(sourceOf("x", PORT_C, null), soon(5));
+    expect(nobody.ok || nobody.error.kind).toBe("unreachable");
+  });
+
+  test("the end of WAL of a crashed server is where its recovery ends", async () => {
+    await sql(PORT_A, "INSERT INTO t SELECT generate_series(1, 20000)");
+    const written = BigInt(await sql(PORT_A, "SELECT pg_current_wal_flush_lsn() - '0/0'"));
+    await stop(a, "immediate");
+    const end = await a.localEndOfWal();
+    expect(end.ok && Number(end.value.timeline)).toBe(3);
+    expect(end.ok && end.value.lsn >= written && end.value.lsn < written + 8192n).toBe(true);
+    expect(await startAs(a, "primary", null)).toEqual({ ok: true, value: null });
+    await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
+  });
+
+  test("removal refuses while the server runs, then empties linked WAL and leaves nothing", async () => {
+    const refused = await b.removeDataDirectory();
+    expect(refused.ok || refused.error.kind).toBe("refused");
+    await stop(b, "fast");
+    const wal = join(folder, "b-wal");
+    await programRunner(config("b", PORT_B), clock)({ argv: ["mv", join(folder, "b", "pg_wal"), wal] });
+    await symlink(wal, join(folder, "b", "pg_wal"));
+    expect(await b.removeDataDirectory()).toEqual({ ok: true, value: null });
+    expect(await readdir(join(folder, "b"))).toEqual([]);
+    expect(await readdir(wal)).toEqual([]);
+    expect(existsSync(makingMarkerPath(join(folder, "b")))).toBe(false);
+  });
+
+  test("replica methods are tried in order, with our arguments and the section's own", async () => {
+    const script = join(folder, "fail.sh");
+    await writeFile(script, `#!/bin/sh\nfor a in "$@"; do echo "$a"; done > ${folder}/method.out\ntouch ${folder}/b/rest\nexit 3\n`, {
+      mode: 0o755,
+    });
+    await b.configure(config("b", PORT_B), { role: "replica" });
+    const own = node("b", PORT_B, {
+      createReplicaMethods: ["backup", "basebackup"],
+      methodOptions: { backup: { command: `${script} 'one word'`, stanza: "x y" } },
+    });
+    expect(await own.clone({ source: sourceOf("a", PORT_A, "b"), ...quiet() })).toEqual({ ok: true, value: null });
+    expect((await readFile(join(folder, "method.out"), "utf8")).trim().split("\n")).toEqual([
+      "one word",
+      "--scope=demo",
+      "--role=replica",
+      `--datadir=${join(folder, "b")}`,
+      `--connstring=postgres://replicator@127.0.0.1:${PORT_A}/postgres?sslmode=prefer`,
+      "--stanza=x y",
+    ]);
+    expect(existsSync(join(folder, "b", "rest"))).toBe(false);
+    expect(await startAs(own, "standby", sourceOf("a", PORT_A, "b"))).toEqual({ ok: true, value: null });
+    await stop(own, "fast");
+  });
+
+  test("a custom bootstrap from a backup is recovered, gets the configured passwords and a timeline of its own", async () => {
+    const c = node("c", PORT_C, { superuser: { username: "other", password: "changed", options: {} } });
+    const script = join(folder, "restore.sh");
+    const from = `host=127.0.0.1 port=${PORT_A} user=replicator passfile=${folder}/a.pgpass`;
+    await writeFile(
+      script,
+      `#!/bin/sh\nfor a in "$@"; do case $a in --datadir=*) d=\${a#--datadir=};; esac; done\nexec ${postgresBinDir()}/pg_basebackup -D "$d" -d "${from}" -X stream -c fast\n`,
+      { mode: 0o755 },
+    );
+    const bootstrap = bootstrapWith({
+      method: "restore",
+      methodOptions: { command: script, recovery_conf: { restore_command: "false", recovery_target_timeline: "latest" } },
+    });
+    expect(await c.bootstrap({ bootstrap, ...quiet() })).toEqual({ ok: true, value: null });
+    const status = await c.status(soon(5));
+    expect(status.ok && [status.value.inRecovery, Number(status.value.timeline)]).toEqual([false, 4]);
+    expect(existsSync(makingMarkerPath(join(folder, "c")))).toBe(false);
+  });
+});
