@@ -13,6 +13,21 @@ import type { PostmasterPidFile } from "./data-directory.ts";
 
 export type Row = Readonly<Record<string, unknown>>;
 
+/** One statement under way. */
+interface Statement {
+  readonly text: string;
+  readonly values: readonly unknown[];
+  /** The client it was sent through; null before that. */
+  client: SQL | null;
+  /** Its deadline has passed: it must not be sent any more. */
+  givenUp: boolean;
+}
+
+/** With Bun's own code beside it, for this file. */
+interface CodedError extends PostgresError {
+  readonly code: string | null;
+}
+
 /** Where a server is and who we are there. */
 export interface Endpoint {
   readonly at: { readonly kind: "unix"; readonly directory: string } | { readonly kind: "tcp"; readonly host: string };
@@ -46,13 +61,21 @@ export class Connection {
    * connection ended), timeout, failed (message with SQLSTATE).
    */
   async query(text: string, values: readonly unknown[], deadline: Ms): Promise<Result<readonly Row[], PostgresError>> {
-    const endpoint = await this.#endpoint();
-    if (endpoint === null) return err({ kind: "unreachable", message: "no PostgreSQL is running here" });
-    const first = await this.#attempt(endpoint, text, values, deadline);
-    if (first.ok || first.error.code !== "ERR_POSTGRES_TLS_NOT_AVAILABLE" || !isTlsOptional(endpoint)) return withoutCode(first);
-    this.#plainFor = endpointKey(endpoint);
-    this.drop();
-    return withoutCode(await this.#attempt(endpoint, text, values, deadline));
+    const remaining = deadline - this.#clock.now();
+    if (remaining <= 0) return err({ kind: "timeout", message: "no time was left to ask PostgreSQL" });
+    const statement: Statement = { text, values, client: null, givenUp: false };
+    const expired = Promise.withResolvers<null>();
+    const timer = setTimeout(expired.resolve, remaining, null);
+    try {
+      // The endpoint is read from a file: a disk that hangs must not outlast the deadline either.
+      const outcome = await Promise.race([this.#run(statement), expired.promise]);
+      if (outcome !== null) return outcome;
+      statement.givenUp = true;
+      if (this.#client !== null && this.#client.sql === statement.client) this.drop();
+      return err({ kind: "timeout", message: `PostgreSQL did not answer within ${Math.round(remaining)} ms` });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Ends the connection at once, whatever runs on it; the next statement opens another. */
@@ -68,33 +91,25 @@ export class Connection {
     if (client !== null) await closeNow(client.sql);
   }
 
-  async #attempt(
-    endpoint: Endpoint,
-    text: string,
-    values: readonly unknown[],
-    deadline: Ms,
-  ): Promise<Result<readonly Row[], PostgresError & { readonly code: string | null }>> {
-    const remaining = deadline - this.#clock.now();
-    if (remaining <= 0) return err({ kind: "timeout", message: "no time was left to ask PostgreSQL", code: null });
-    let sql: SQL;
+  async #run(statement: Statement): Promise<Result<readonly Row[], PostgresError>> {
+    const endpoint = await this.#endpoint();
+    if (endpoint === null) return err({ kind: "unreachable", message: "no PostgreSQL is running here" });
+    const first = await this.#attempt(endpoint, statement);
+    if (first.ok || first.error.code !== "ERR_POSTGRES_TLS_NOT_AVAILABLE" || !isTlsOptional(endpoint)) return withoutCode(first);
+    this.#plainFor = endpointKey(endpoint);
+    this.drop();
+    return withoutCode(await this.#attempt(endpoint, statement));
+  }
+
+  async #attempt(endpoint: Endpoint, statement: Statement): Promise<Result<readonly Row[], CodedError>> {
+    if (statement.givenUp) return err({ kind: "timeout", message: "given up before it was sent", code: null });
     try {
-      sql = this.#open(endpoint);
+      statement.client = this.#open(endpoint);
+      const rows: readonly Row[] = await statement.client.unsafe(statement.text, [...statement.values]);
+      return ok(rows);
     } catch (error) {
-      return err({ kind: "failed", message: `cannot prepare the connection: ${messageOf(error)}`, code: null });
+      return err(describe(error));
     }
-    let timer: ReturnType<typeof setTimeout> | null = null;
-    const expired = new Promise<"expired">((resolve) => {
-      timer = setTimeout(resolve, remaining, "expired");
-    });
-    const answer = sql.unsafe(text, [...values]).then(
-      (rows: readonly Row[]) => ok(rows),
-      (error: unknown) => err(describe(error)),
-    );
-    const outcome = await Promise.race([answer, expired]);
-    if (timer !== null) clearTimeout(timer);
-    if (outcome !== "expired") return outcome;
-    if (this.#client?.sql === sql) this.drop();
-    return err({ kind: "timeout", message: `PostgreSQL did not answer within ${Math.round(remaining)} ms`, code: null });
   }
 
   #open(endpoint: Endpoint): SQL {
@@ -176,18 +191,17 @@ function endpointKey(endpoint: Endpoint): string {
   return JSON.stringify(endpoint);
 }
 
-function describe(error: unknown): PostgresError & { readonly code: string | null } {
+function describe(error: unknown): CodedError {
   const message = messageOf(error);
-  if (!(error instanceof SQL.PostgresError)) return { kind: "unreachable", message, code: null };
+  // A certificate file that cannot be read, or an option that does not fit.
+  if (!(error instanceof SQL.PostgresError)) return { kind: "unreachable", message: `cannot connect: ${message}`, code: null };
   const sqlState = error.errno;
   if (sqlState === undefined) return { kind: "unreachable", message, code: error.code };
   if (UNREACHABLE_SQLSTATES.test(sqlState)) return { kind: "unreachable", message, code: error.code };
   return { kind: "failed", message: `${message} (SQLSTATE ${sqlState})`, code: error.code };
 }
 
-function withoutCode(
-  result: Result<readonly Row[], PostgresError & { readonly code: string | null }>,
-): Result<readonly Row[], PostgresError> {
+function withoutCode(result: Result<readonly Row[], CodedError>): Result<readonly Row[], PostgresError> {
   return result.ok ? result : err({ kind: result.error.kind, message: result.error.message });
 }
 

@@ -4,7 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
 import { rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
@@ -129,7 +129,6 @@ export class Postmaster {
         detached: true,
         stdio: ["ignore", log.file.fd, log.file.fd],
         env: serverEnvironment(),
-        cwd: dirname(this.#dataDir),
       });
       child.unref();
       return await this.#untilReady(child, options, log.offset);
@@ -210,10 +209,10 @@ export class Postmaster {
 
   /** The postmaster once it accepts connections; starts to watch it as soon as it is there. */
   async #readyPostmaster(): Promise<ProcessFacts | null> {
-    const found = await this.adopt();
-    if (found === null) return null;
+    // Looked at every few milliseconds: no search through /proc before the file is there.
     const file = await readPostmasterPid(this.#dataDir);
-    return file?.pid === found.pid && file.status === "ready" ? found : null;
+    const found = file === null ? null : await this.adopt();
+    return found !== null && file?.pid === found.pid && file.status === "ready" ? found : null;
   }
 
   #watchDirectory(onChange: () => void): FSWatcher | null {

@@ -12,6 +12,9 @@ import type { Connection, Row } from "./connection.ts";
 
 const TIME_FORMAT = "YYYY-MM-DD HH24:MI:SS.USTZH:TZM";
 
+/** object_not_in_prerequisite_state */
+const ROLE_CHANGED_SQLSTATE = "SQLSTATE 55000";
+
 /**
  * Functions rather than views where the view would look at every backend: the cost must not grow with the number of
  * clients. What fails in the other role stands behind CASE, which evaluates only the branch it takes.
@@ -118,7 +121,9 @@ type StatusRow = v.InferOutput<typeof statusRow>;
 /** Errors: unreachable (starting up and shutting down count), timeout, failed (the answer cannot be read). */
 export async function readStatus(connection: Connection, clock: Clock, deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
   const askedAt = clock.now();
-  const rows = await connection.query(STATUS_QUERY, [], deadline);
+  let rows = await connection.query(STATUS_QUERY, [], deadline);
+  // A promotion that ended in the middle of the query: some function found the other role.
+  if (!rows.ok && rows.error.message.includes(ROLE_CHANGED_SQLSTATE)) rows = await connection.query(STATUS_QUERY, [], deadline);
   return rows.ok ? decodeStatus(rows.value[0], askedAt) : rows;
 }
 
