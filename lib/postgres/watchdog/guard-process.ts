@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { err, ok, type Result } from "../../model/result.ts";
 import { makeFifo, unreadBytes } from "./libc.ts";
@@ -14,6 +15,7 @@ const ORDER_BYTES_MAX = 4096;
 /** An answer takes about a millisecond; on a machine without a free core for this long, nothing else works either. */
 const ANSWER_TIMEOUT_MS = 500;
 const START_TIMEOUT_MS = 5000;
+const GUARD_NICE = -15;
 const FOLDER_PREFIX = "guard-";
 
 export interface GuardFolder {
@@ -89,6 +91,7 @@ export class GuardProcess {
     }
     const id = processId(child.pid ?? 0);
     if (id === null) return failed("the guard ended at once");
+    favour(id.pid);
     const home = join(options.stateDir, `${FOLDER_PREFIX}${id.pid}`);
     rmSync(home, { recursive: true, force: true });
     renameSync(folder, home);
@@ -328,6 +331,15 @@ function firstLine(child: ChildProcess): Promise<Result<null, WatchdogError>> {
     child.once("exit", () => finish(failed("the guard ended at once")));
     child.stdout?.once("data", () => finish(ok(null)));
   });
+}
+
+/** It sleeps all its life and must not wait for a core at the end of it. */
+function favour(pid: number): void {
+  try {
+    setPriority(pid, GUARD_NICE);
+  } catch {
+    // Only privileged users may; without it the guard is as fast as the machine lets it.
+  }
 }
 
 function failed(message: string): { readonly ok: false; readonly error: WatchdogError } {

@@ -105,6 +105,7 @@ open_exe() {
   exe=${exe_fd:+/proc/self/fd/$exe_fd}
 }
 
+# Sends the signal ("none": only looks) to all targets that are left; those that are gone are forgotten.
 sweep() {
   local pid left=0
   for pid in "${!targets[@]}"; do
@@ -132,20 +133,23 @@ fire() {
     targets[$pm]=$pm_ticks
     note_children
   fi
+  # Ticks up to which a process counts as the postmaster's: as long as it was seen alive, and the 10 ms that the clock is ahead.
+  cutoff=$((began / 10 + 1))
   end=$((found ? began + grace : began))
   sweep none
   while ((remaining > 0 && now < end)); do
     pause 0.01
     sweep none
     read_clock
+    [[ ${targets[$pm]} ]] && cutoff=$((now / 10 + 1))
   done
-  # A stopped postmaster ignores SIGQUIT, one that hangs does not pass it on, and one that died earlier left strays.
-  cutoff=$((began / 10 + 1))
-  note_strays
-  sweep none
-  while ((remaining > 0)); do
+  # A stopped postmaster ignores SIGQUIT, and one that hangs does not pass it on: first those that are known, at once.
+  ((remaining > 0)) && killed=1
+  ((found)) && alive "$pm" "$pm_ticks" && kill -STOP "$pm" 2>/dev/null
+  sweep KILL
+  # Then those that were forked since, and strays of a postmaster that died earlier; again until nothing is left.
+  while
     if ((found)) && alive "$pm" "$pm_ticks"; then
-      kill -STOP "$pm" 2>/dev/null
       children
       note_children
       read_clock
@@ -153,10 +157,10 @@ fire() {
     fi
     note_strays
     sweep KILL
+    ((remaining > 0))
+  do
     # What hangs in the kernel stays: it is waited for at a gentler pace.
     if ((++killed > 50)); then pause 0.5; else pause 0.01; fi
-    note_strays
-    sweep none
   done
   read_clock
   # Written only now: a disk that hangs must not hold up the kill.
