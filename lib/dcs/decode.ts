@@ -61,10 +61,8 @@ const timelineSchema = v.pipe(
   v.transform((value): Timeline => timeline(Number(value))),
 );
 const scalar = v.union([v.string(), v.number(), v.boolean(), v.null()]);
-const anyObject = v.pipe(
-  v.record(v.string(), v.unknown()),
-  v.check((value) => !Array.isArray(value)),
-);
+/** Checked by hand: v.record would take an array for an object. */
+const anyObject = v.custom<Record<string, unknown>>((value) => typeof value === "object" && value !== null && !Array.isArray(value));
 
 /** A field that counts as missing when its value has another type. */
 function optional<const S extends v.GenericSchema>(schema: S) {
@@ -78,6 +76,7 @@ const tagsSchema = v.pipe(
   ),
 );
 const reasonSchema = v.pipe(
+  anyObject,
   v.record(v.string(), v.object({ old_value: scalar, new_value: scalar })),
   v.transform(
     (reasons): PendingRestartReason =>
@@ -121,7 +120,7 @@ const syncSchema = v.object({
 });
 const statusSchema = v.object({
   optime: optional(lsnSchema),
-  slots: optional(v.record(v.string(), v.unknown())),
+  slots: optional(anyObject),
   retain_slots: optional(v.array(v.string())),
 });
 const historyLineSchema = v.pipe(
@@ -130,7 +129,7 @@ const historyLineSchema = v.pipe(
   v.transform((line) => line.slice(0, 5)),
 );
 const leaseMarkSchema = v.object({ session: v.string(), ttl: v.pipe(v.number(), v.finite(), v.minValue(0)), released: v.boolean() });
-const failsafeSchema = v.record(v.string(), v.string());
+const failsafeSchema = v.pipe(anyObject, v.record(v.string(), v.string()));
 
 /** Null where the value is not a JSON object: such a member is as good as absent. */
 export function decodeMember(name: string, entry: Entry): Decoded<Member | null> {
@@ -158,7 +157,7 @@ export function decodeMember(name: string, entry: Entry): Decoded<Member | null>
     checkpointAfterPromote: fields.checkpoint_after_promote,
     scheduledRestart: fields.scheduled_restart,
     pause: fields.pause === true,
-    extra: unknownFields(entry.value),
+    extra: unknownFields(fields, entry.value),
   };
   return { value: member, faults: [] };
 }
@@ -285,11 +284,15 @@ function plainJson(text: string): unknown {
   }
 }
 
-/** From the plain text: what is handed on as it was must not hold a bigint. */
-function unknownFields(text: string): Readonly<Record<string, unknown>> {
+/** Read from the plain text where there are any: what is handed on as it was must not hold a bigint. */
+function unknownFields(known: Readonly<Record<string, unknown>>, text: string): Readonly<Record<string, unknown>> {
+  const names = Object.keys(known).filter((name) => !Object.hasOwn(memberFields, name));
+  if (names.length === 0) return NO_FIELDS;
   const fields = plainJson(text) as Record<string, unknown>;
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !Object.hasOwn(memberFields, name)));
+  return Object.fromEntries(names.map((name) => [name, fields[name]]));
 }
+
+const NO_FIELDS: Readonly<Record<string, unknown>> = Object.freeze({});
 
 function unreadable<T>(entry: Entry, value: T, reason = "not the JSON that is expected there"): Decoded<T> {
   return { value, faults: [`${entry.key}: ${reason}`] };
