@@ -163,13 +163,13 @@ function isWithin(lagBytes: number, position: Lsn | null, leaderLsn: Lsn | null)
 function tagsMatch(tags: Tags, query: HealthQuery): boolean {
   return query.tags.every(([name, wanted]) => {
     const value = tags[name];
-    return value !== undefined && tagText(value) === wanted.toLowerCase();
+    return value !== undefined && tagMatches(value, wanted);
   });
 }
 
-/** A YAML `true` matches `true`, `True` and `TRUE` in the query; words match without regard to case. */
-function tagText(value: TagValue): string {
-  return String(value).toLowerCase();
+/** Words match exactly; a YAML `true` also matches `True` and `TRUE`. */
+function tagMatches(value: TagValue, wanted: string): boolean {
+  return String(value) === (typeof value === "boolean" ? wanted.toLowerCase() : wanted);
 }
 
 const LAG_UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3, TB: 1024 ** 4 };

@@ -1,0 +1,172 @@
+// Owns GET /metrics: Prometheus text. Names, help texts and order are fixed (contract §7): dashboards use them.
+// Ours stand below, with the product's own prefix.
+
+import { stateNumber, tagEnabled } from "../model/member.ts";
+import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../model/product.ts";
+import type { NodeFacts } from "../runtime/node-service.ts";
+import type { ApiApp, ApiContext } from "./context.ts";
+import { shownRole, synchronousStanding } from "./status-document.ts";
+
+type Kind = "gauge" | "counter";
+/** Name without prefix, kind, help, value. */
+type Metric = readonly [name: string, kind: Kind, help: string, value: bigint | number | string];
+
+const STATE_VALUES =
+  "0=initdb, 1=initdb_failed, 2=custom_bootstrap, 3=custom_bootstrap_failed, 4=creating_replica, 5=running, 6=starting, " +
+  "7=bootstrap_starting, 8=start_failed, 9=restarting, 10=restart_failed, 11=stopping, 12=stopped, 13=stop_failed, 14=crashed";
+
+export function metricRoutes(app: ApiApp, context: ApiContext): void {
+  app.get("/metrics", async () => {
+    const text = metricsText(await context.service.facts());
+    return new Response(text, { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
+  });
+}
+
+export function metricsText(facts: NodeFacts): string {
+  const labels = `{scope="${escapeLabel(facts.config.scope)}",name="${escapeLabel(facts.config.name)}"}`;
+  const ours = ownMetrics(facts).map((metric) => block("matriarch_", labels, metric));
+  const product = `# HELP matriarch_info Version of the product, and what fences this node.\n# TYPE matriarch_info gauge\nmatriarch_info${labels.slice(0, -1)},version="${PRODUCT_VERSION}",fencing="${escapeLabel(facts.fencing)}"} 1\n`;
+  return [...patroniMetrics(facts).map((metric) => block("patroni_", labels, metric)), product, ...ours].join("");
+}
+
+function block(prefix: string, labels: string, [name, kind, help, value]: Metric): string {
+  return `# HELP ${prefix}${name} ${help}\n# TYPE ${prefix}${name} ${kind}\n${prefix}${name}${labels} ${value}\n`;
+}
+
+function patroniMetrics(facts: NodeFacts): readonly Metric[] {
+  return [...nodeMetrics(facts), ...positionMetrics(facts), ...clusterMetrics(facts)];
+}
+
+function nodeMetrics(facts: NodeFacts): readonly Metric[] {
+  const postgres = facts.postgres;
+  const role = shownRole(facts);
+  const standing = synchronousStanding(facts);
+  return [
+    ["version", "gauge", "Patroni semver without periods.", packedVersion(COMPATIBLE_PATRONI_VERSION)],
+    ["postgres_running", "gauge", "Value is 1 if Postgres is running, 0 otherwise.", bit(facts.state === "running" && postgres !== null)],
+    ["postmaster_start_time", "gauge", "Epoch seconds since Postgres started.", epochSeconds(postgres?.postmasterStartTime ?? null)],
+    ["primary", "gauge", "Value is 1 if this node is the leader, 0 otherwise.", bit(role === "primary")],
+    [
+      "xlog_location",
+      "counter",
+      "Current location of the Postgres transaction log, 0 if this node is not the leader.",
+      (postgres?.inRecovery === false ? postgres.walLsn : null) ?? 0,
+    ],
+    ["standby_leader", "gauge", "Value is 1 if this node is the standby_leader, 0 otherwise.", bit(role === "standby_leader")],
+    ["replica", "gauge", "Value is 1 if this node is a replica, 0 otherwise.", bit(role === "replica")],
+    ["sync_standby", "gauge", "Value is 1 if this node is a sync standby, 0 otherwise.", bit(standing === "sync")],
+    ["quorum_standby", "gauge", "Value is 1 if this node is a quorum standby, 0 otherwise.", bit(standing === "quorum")],
+  ];
+}
+
+function positionMetrics(facts: NodeFacts): readonly Metric[] {
+  const replica = facts.postgres?.inRecovery === true ? facts.postgres : null;
+  return [
+    [
+      "xlog_received_location",
+      "counter",
+      "Current location of the received Postgres transaction log, 0 if this node is not a replica.",
+      replica?.receivedLsn ?? 0,
+    ],
+    [
+      "xlog_replayed_location",
+      "counter",
+      "Current location of the replayed Postgres transaction log, 0 if this node is not a replica.",
+      replica?.replayedLsn ?? 0,
+    ],
+    [
+      "xlog_replayed_timestamp",
+      "gauge",
+      "Current timestamp of the replayed Postgres transaction log, 0 if null.",
+      epochSeconds(replica?.replayTimestamp ?? null),
+    ],
+    ["xlog_paused", "gauge", "Value is 1 if the Postgres xlog is paused, 0 otherwise.", bit(replica?.replayPaused === true)],
+    ["postgres_streaming", "gauge", "Value is 1 if Postgres is streaming, 0 otherwise.", bit(replica?.replicationState === "streaming")],
+    [
+      "postgres_in_archive_recovery",
+      "gauge",
+      "Value is 1 if Postgres is replicating from archive, 0 otherwise.",
+      bit(replica?.replicationState === "in archive recovery"),
+    ],
+    ["postgres_server_version", "gauge", "Version of Postgres (if running), 0 otherwise.", facts.postgres?.serverVersion ?? 0],
+  ];
+}
+
+function clusterMetrics(facts: NodeFacts): readonly Metric[] {
+  const unlocked = facts.cluster === null || facts.cluster.leader === null;
+  const failsafeMember = facts.dynamic.failsafeMode && facts.cluster?.failsafe?.[facts.config.name] !== undefined;
+  return [
+    ["cluster_unlocked", "gauge", "Value is 1 if the cluster is unlocked, 0 if locked.", bit(unlocked)],
+    ["failsafe_mode_is_active", "gauge", "Value is 1 if failsafe mode is active, 0 if inactive.", bit(facts.failsafeActive)],
+    ["failsafe_mode_enabled", "gauge", "Value is 1 if failsafe mode is enabled, 0 if disabled.", bit(facts.dynamic.failsafeMode)],
+    ["failsafe_member", "gauge", "Value is 1 if this node is a member of the failsafe topology, 0 otherwise.", bit(failsafeMember)],
+    ["postgres_timeline", "gauge", "Postgres timeline of this node (if running), 0 otherwise.", facts.postgres?.timeline ?? 0],
+    [
+      "dcs_last_seen",
+      "gauge",
+      "Epoch timestamp when DCS was last contacted successfully by Patroni.",
+      Math.trunc(facts.dcsLastSeenEpochSeconds),
+    ],
+    ["pending_restart", "gauge", "Value is 1 if the node needs a restart, 0 otherwise.", bit(Object.keys(facts.pendingRestart).length > 0)],
+    ["is_paused", "gauge", "Value is 1 if auto failover is disabled, 0 otherwise.", bit(facts.paused)],
+    ["postgres_state", "gauge", `Numeric representation of Postgres state.\n# Values: ${STATE_VALUES}`, stateNumber(facts.state)],
+    ["failover_priority", "gauge", "Priority of this node in a leader race, 0 if it never takes part.", failoverPriority(facts)],
+  ];
+}
+
+function ownMetrics(facts: NodeFacts): readonly Metric[] {
+  return [
+    ["holds_lock", "gauge", "Value is 1 if this node's own lease of the leader lock is valid, 0 otherwise.", bit(facts.holdsLock)],
+    ["dcs_reachable", "gauge", "Value is 1 if the DCS answered within the last cycle, 0 otherwise.", bit(facts.dcsReachable)],
+    [
+      "last_cycle_age_seconds",
+      "gauge",
+      "Seconds since the HA loop last finished a cycle.",
+      Math.max(0, facts.now - facts.lastCycleAt) / 1000,
+    ],
+    ["watchdog_failed", "gauge", "Value is 1 if the configured watchdog could not be armed, 0 otherwise.", bit(facts.watchdogFailed)],
+  ];
+}
+
+function failoverPriority(facts: NodeFacts): number {
+  const explicit = facts.tags["nofailover"];
+  if (explicit !== undefined && explicit !== null) {
+    if (tagEnabled(facts.tags, "nofailover")) return 0;
+    return Math.max(1, priorityTag(facts) ?? 1);
+  }
+  return Math.max(0, priorityTag(facts) ?? 1);
+}
+
+function priorityTag(facts: NodeFacts): number | null {
+  const priority = facts.tags["failover_priority"];
+  if (priority === undefined || priority === null || priority === "") return null;
+  const number = Number(priority);
+  return Number.isFinite(number) ? number : null;
+}
+
+function bit(value: boolean): 0 | 1 {
+  return value ? 1 : 0;
+}
+
+/** 4.1.5 → 040105 */
+function packedVersion(version: string): string {
+  return version
+    .split(".")
+    .map((part) => part.padStart(2, "0"))
+    .join("");
+}
+
+/** `2026-11-21 21:45:28.610349+00:00` in epoch seconds with all its digits; 0 when absent or in another form. */
+export function epochSeconds(text: string | null): string {
+  const match = text === null ? null : /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?([+-]\d\d)(?::?(\d\d))?$/.exec(text);
+  if (match === null) return "0";
+  const [, day, time, fraction = "", hours, minutes = "00"] = match;
+  const seconds = Date.parse(`${day}T${time}${hours}:${minutes}`) / 1000;
+  if (Number.isNaN(seconds)) return "0";
+  const digits = fraction.replace(/0+$/, "");
+  return digits === "" ? `${seconds}` : `${seconds}.${digits}`;
+}
+
+function escapeLabel(text: string): string {
+  return text.replace(/\\/g, "\\\\").replace(/"/g, '\\"').replace(/\n/g, "\\n");
+}
