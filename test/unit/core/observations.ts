@@ -1,0 +1,175 @@
+// Builds observations for tests: a healthy replica beside a leader, and what deviates from it.
+
+import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
+import type { LocalFacts, Observation } from "../../../lib/core/observation.ts";
+import { type Cluster, EMPTY_STATUS } from "../../../lib/model/cluster.ts";
+import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
+import type { Member } from "../../../lib/model/member.ts";
+import type { PostgresStatus } from "../../../lib/model/postgres.ts";
+import { NO_SYNC } from "../../../lib/model/sync-state.ts";
+import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
+
+export const CONFIG: DynamicConfig = {
+  loopWaitMs: seconds(10),
+  ttlMs: seconds(30),
+  retryTimeoutMs: seconds(10),
+  maximumLagOnFailoverBytes: 1_048_576,
+  maximumLagOnSyncnodeBytes: -1,
+  maxTimelinesHistory: 0,
+  primaryStartTimeoutMs: seconds(300),
+  primaryStopTimeoutMs: seconds(0),
+  primaryRaceBackoffMs: seconds(0),
+  synchronousMode: "off",
+  synchronousModeStrict: false,
+  synchronousNodeCount: 1,
+  failsafeMode: false,
+  checkTimeline: false,
+  memberSlotsTtlMs: seconds(1800),
+  pause: false,
+  standbyCluster: null,
+  slots: {},
+  ignoreSlots: [],
+};
+
+export function member(name: string, fields: Partial<Member> = {}): Member {
+  return {
+    name,
+    revision: revision(5),
+    session: `s-${name}`,
+    connUrl: `postgres://host-${name}:5432/postgres`,
+    apiUrl: `http://host-${name}:8008/patroni`,
+    state: "running",
+    role: "replica",
+    version: "4.1.5",
+    xlogLocation: null,
+    receiveLsn: null,
+    replayLsn: null,
+    replicationState: null,
+    timeline: timeline(1),
+    tags: {},
+    proxyUrl: null,
+    pendingRestart: false,
+    pendingRestartReason: null,
+    checkpointAfterPromote: null,
+    scheduledRestart: null,
+    pause: false,
+    extra: {},
+    ...fields,
+  };
+}
+
+/** Three members a, b, c; a leads. */
+export function cluster(fields: Partial<Cluster> = {}): Cluster {
+  return {
+    initialize: "7000000000000000001",
+    leader: { name: "a", session: "s-a", revision: revision(4) },
+    members: [member("a", { role: "primary" }), member("b"), member("c")],
+    config: { revision: revision(2), data: {} },
+    failover: null,
+    sync: NO_SYNC,
+    history: [],
+    status: EMPTY_STATUS,
+    failsafe: null,
+    revision: revision(10),
+    groups: {},
+    faults: [],
+    ...fields,
+  };
+}
+
+export function status(fields: Partial<PostgresStatus> = {}): PostgresStatus {
+  return {
+    askedAt: ms(99_990),
+    backendPid: 11,
+    postmasterStartTime: "2026-01-01 00:00:00+00:00",
+    postmasterStartEpochSeconds: 1,
+    serverVersion: 150018,
+    systemIdentifier: "7000000000000000001",
+    inRecovery: true,
+    walLsn: null,
+    receivedLsn: lsn(1000),
+    replayedLsn: lsn(1000),
+    replayTimestamp: null,
+    replayPaused: false,
+    timeline: timeline(1),
+    replicationState: "streaming",
+    walReceiver: null,
+    replication: [],
+    slots: [],
+    synchronousStandbyNames: "",
+    primaryConninfo: "",
+    primarySlotName: "",
+    restoreCommand: "",
+    ...fields,
+  };
+}
+
+export function primaryStatus(fields: Partial<PostgresStatus> = {}): PostgresStatus {
+  return status({ inRecovery: false, walLsn: lsn(1000), receivedLsn: null, replayedLsn: null, replicationState: null, ...fields });
+}
+
+export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
+  return {
+    dataDirectory: { kind: "valid", majorVersion: 15 },
+    process: { kind: "running", pid: 10, startTicks: 1, stopped: false },
+    status: status(),
+    state: "running",
+    lastRole: "replica",
+    control: null,
+    systemIdentifier: "7000000000000000001",
+    crashedAt: null,
+    upstream: "host-a:5432",
+    notStreamingSince: null,
+    slotsFor: "a,c",
+    historyPublished: null,
+    syncNamesSince: null,
+    promotedAt: null,
+    rewindFailed: false,
+    ...fields,
+  };
+}
+
+/** Node b, a replica that follows a. */
+export function observation(fields: Partial<Observation> & { readonly cluster?: Cluster } = {}): Observation {
+  const { cluster: view, ...rest } = fields;
+  return {
+    now: ms(100_000),
+    wallNow: 1_700_000_000_000,
+    self: {
+      name: "b",
+      tags: {},
+      session: "s-b",
+      fencingMissing: false,
+      stopBudgetMs: ms(1000),
+      usePgRewind: true,
+      removeDataDirectoryOnRewindFailure: false,
+      removeDataDirectoryOnDivergedTimelines: false,
+      pgCtlTimeoutMs: seconds(60),
+      adopted: false,
+    },
+    config: CONFIG,
+    dcs: { kind: "reachable", cluster: view ?? cluster(), readAt: ms(99_990) },
+    lock: { held: null },
+    local: local(),
+    task: null,
+    lastTask: null,
+    trace: { ...NO_TRACE, name: "a", session: "s-a", apiUrl: "http://host-a:8008/patroni" },
+    peers: { answers: [] },
+    requests: { shutdown: false, restart: false, reinitialize: null },
+    done: [],
+    ...rest,
+  };
+}
+
+/** Node b as the leader at work. */
+export function leading(fields: Partial<Observation> & { readonly cluster?: Cluster } = {}): Observation {
+  return observation({
+    cluster: cluster({
+      leader: { name: "b", session: "s-b", revision: revision(4) },
+      members: [member("a"), member("b", { role: "primary" }), member("c")],
+    }),
+    lock: { held: { session: "s-b", revision: revision(4), confirmedAt: ms(99_000), leaseEndsAt: ms(128_000) } },
+    local: local({ status: primaryStatus(), lastRole: "primary", upstream: "" }),
+    ...fields,
+  });
+}
