@@ -9,6 +9,7 @@ import {
   hasData,
   isPaused,
   isRunning,
+  leaseIsValid,
   lockIsForeign,
   lockIsFree,
   lockIsOurs,
