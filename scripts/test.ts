@@ -51,7 +51,7 @@ async function main(options: Options): Promise<number> {
   const temporary = realpathSync(mkdtempSync(join(tmpdir(), "matriarch-test.")));
   // The server user passes through to folders of its own.
   chmodSync(temporary, 0o711);
-  const mark: RunMark = { environment: `MATRIARCH_TEST_RUN=${randomBytes(8).toString("hex")}`, folder: temporary };
+  const mark: RunMark = { environment: `TEST_RUN_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
   const begunAt = new Date();
   const begin = performance.now();
   const results: StageResult[] = [];

@@ -25,7 +25,7 @@ export interface Launched {
 const foreignVariable = /^(PG|PATRONI|MATRIARCH|CONSUL|NODE_|BUN_)/;
 
 export function markOf(runId: string): string {
-  return `MATRIARCH_QUICKSTART_RUN=${runId}`;
+  return `QUICKSTART_RUN_ID=${runId}`;
 }
 
 /** Throws Error when the program cannot be started. */

@@ -2,7 +2,7 @@
 // is in the state file first or at once, and carries the run's mark; undoing is stop.ts's. It prints through `say` only.
 
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isAlive } from "../../postgres/processes.ts";
 import type { QuickstartCommand } from "./arguments.ts";
@@ -37,6 +37,7 @@ const completeWithinMs = 120_000;
 const consulWithinMs = 20_000;
 /** From outside a node's progress can only be asked for; this is how often. */
 const askEveryMs = 150;
+const lastLinesShown = 12;
 
 const usualPorts = { postgres: 5441, api: 8008, consulHttp: 8500, consulServer: 8300, consulSerf: 8301 } as const;
 const nodesByDefault = 3;
@@ -183,7 +184,7 @@ async function waitForConsul(
   const end = performance.now() + consulWithinMs;
   while (performance.now() < end) {
     signal.throwIfAborted();
-    if (ended !== null) throw new Error(`Consul ended (${ended}); its log: ${log}`);
+    if (ended !== null) throw new Error(endedEarly("Consul", ended, log));
     const leader = await fetch(`http://${host}:${state.consul.httpPort}/v1/status/leader`, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(1_000)]),
     })
@@ -193,7 +194,7 @@ async function waitForConsul(
     if (leader.length > 4 && (await storeAnswers(state, signal))) return;
     await Bun.sleep(askEveryMs / 3);
   }
-  throw new Error(`Consul was not ready within ${consulWithinMs / 1000} s; its log: ${log}`);
+  throw new Error(`Consul was not ready within ${consulWithinMs / 1000} s. Its log ends:\n${lastLines(log)}`);
 }
 
 async function storeAnswers(state: QuickstartState, signal: AbortSignal): Promise<boolean> {
@@ -202,12 +203,22 @@ async function storeAnswers(state: QuickstartState, signal: AbortSignal): Promis
   return answer !== null && (answer.status === 200 || answer.status === 404);
 }
 
+/** A failed start removes its data, and the log with it: so the end of the log is part of what is said. */
+function endedEarly(name: string, how: string, log: string): string {
+  return `${name} ended (${how}). Its log ends:\n${lastLines(log)}`;
+}
+
+function lastLines(log: string): string {
+  const lines = readFileSync(log, "utf8").trimEnd().split("\n").slice(-lastLinesShown);
+  return lines.map((line) => `  ${line}`).join("\n");
+}
+
 /** A function that throws once any of the processes has ended. */
 function firstEnd(children: readonly { readonly name: string; readonly log: string; readonly launched: Launched }[]): () => void {
   let fault: string | null = null;
   for (const { name, log, launched } of children) {
     void launched.ended.then((how) => {
-      fault ??= `${name} ended (${how}); its log: ${log}`;
+      fault ??= endedEarly(name, how, log);
     });
   }
   return () => {
@@ -235,7 +246,11 @@ async function waitUntilComplete(state: QuickstartState, options: Surroundings &
     if (isComplete(view, state)) return;
     await Bun.sleep(askEveryMs);
   }
-  throw new Error(`the cluster was not complete within ${completeWithinMs / 1000} s; look at the logs (scripts/quickstart logs node1)`);
+  const unready = [...said].map(([name, words]) => `${name} is ${words}`).join(", ");
+  const logs = state.nodes.map((node) => `${node.name}'s log ends:\n${lastLines(nodePaths(options.paths, node.name).log)}`);
+  throw new Error(
+    [`the cluster was not complete within ${completeWithinMs / 1000} s (${unready || "no node answered"})`, ...logs].join("\n"),
+  );
 }
 
 function describe(member: ClusterView["members"][number] | undefined, ownState: string | undefined): string | null {
