@@ -1,15 +1,16 @@
 // Owns the replacing of small files so that a crash leaves the old or the new content, never a mixture.
 
 import { randomUUID } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * Replaces the file where its content or the permission of others differs: temporary file beside it, fsync, rename,
+ * Replaces the file where its content differs: temporary file beside it, fsync, rename,
  * fsync of the folder. Returns whether it changed. Throws the system's error (ENOSPC, EROFS, EACCES …).
  */
-export async function replaceFile(path: string, content: string, mode = 0o600): Promise<boolean> {
-  if ((await readIfThere(path)) === content) return false;
+export async function replaceFile(link: string, content: string, mode = 0o600): Promise<boolean> {
+  if ((await readIfThere(link)) === content) return false;
+  const path = await targetOf(link);
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     const handle = await open(temporary, "wx", mode);
@@ -26,6 +27,16 @@ export async function replaceFile(path: string, content: string, mode = 0o600): 
   }
   await syncFolder(dirname(path));
   return true;
+}
+
+/** Where a link points to: the link stays, its target is replaced. */
+async function targetOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (isMissing(error)) return path;
+    throw error;
+  }
 }
 
 /** Removes the file durably; true where it was there. Throws the system's error. */

@@ -7,6 +7,7 @@ import { reasonOf } from "./atomic-file.ts";
 import { connectionUrl } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { runCustomMethod } from "./custom-bootstrap.ts";
+import { findPostmaster } from "./data-directory.ts";
 import { appendHba, createUsers, runInitdb } from "./initdb.ts";
 import { whileMaking } from "./making-directory.ts";
 import { lastLines } from "./program-output.ts";
@@ -37,8 +38,18 @@ export async function bootstrapCluster(context: PostgresContext, options: Bootst
     if (!made.ok) return made;
     if (options.signal.aborted) return err({ kind: "cancelled", message: "the bootstrap was ended" });
     const started = await options.start();
-    return started.ok ? await postBootstrap(context, options) : started;
+    const done = started.ok ? await postBootstrap(context, options) : started;
+    if (!done.ok) await endServer(context);
+    return done;
   });
+}
+
+/** A cluster that was not finished is thrown away, so its server may end in any way. */
+async function endServer(context: PostgresContext): Promise<void> {
+  if ((await findPostmaster(context.config.dataDir)) === null) return;
+  const outcome = await context.run({ argv: ["pg_ctl", "stop", "-D", context.config.dataDir, "-m", "immediate", "-w", "-t", "60"] });
+  const reason = !outcome.ok ? outcome.error.message : outcome.value.exitCode === 0 ? null : lastLines(outcome.value.stderr);
+  if (reason !== null) context.log.error(`the server of an unfinished bootstrap does not stop: ${reason}`);
 }
 
 async function byInitdb(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {

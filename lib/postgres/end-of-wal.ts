@@ -1,23 +1,27 @@
 // Owns the question how far the WAL of a stopped server reaches: answered from the WAL itself, record by record, because
 // pg_control knows only where a checkpoint record begins, and whether that record reached a standby is what matters.
 
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import { formatLsn, parseLsn } from "../model/lsn.ts";
 import type { ControlData } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { type Lsn, lsn, type Timeline } from "../model/units.ts";
+import { type Lsn, lsn, type Timeline, timeline } from "../model/units.ts";
 import { readIfThere, reasonOf } from "./atomic-file.ts";
-import type { PostgresContext } from "./context.ts";
-import { parseTimelineHistory, timelineFileName } from "./timeline-history.ts";
+import type { PostgresContext, ProgramOutcome } from "./context.ts";
+import { parseTimelineHistory } from "./timeline-history.ts";
 
 /** WAL page size of every packaged server; the header of a page, and of the first page of a segment. */
 const PAGE_BYTES = 8192n;
 const PAGE_HEADER_BYTES = 24n;
 const SEGMENT_HEADER_BYTES = 40n;
-/** Default of initdb --wal-segsize; the real size is asked of the segment's first page only where that matters (the header differs by 16 bytes). */
+/** Default of initdb --wal-segsize. */
 const DEFAULT_SEGMENT_BYTES = 16n * 1024n * 1024n;
 const RECORD_ALIGNMENT = 8n;
+
+/** pg_control's words for a server that was a standby when it last ran. */
+const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
 
 /**
  * First byte after the last valid record, on the newest timeline that the directory has WAL of.
@@ -27,54 +31,90 @@ export async function localEndOfWal(
   context: PostgresContext,
   control: ControlData,
 ): Promise<Result<{ readonly timeline: Timeline; readonly lsn: Lsn }, PostgresError>> {
-  const timeline = newestTimeline(control);
-  const from = await firstPosition(context, control, timeline);
-  if (!from.ok) return from;
-  const last = await lastRecord(context, timeline, from.value);
-  if (!last.ok) return last;
-  const end = await recordEnd(context, timeline, last.value);
-  return end.ok ? ok({ timeline, lsn: end.value }) : end;
-}
-
-/** A server that was promoted and crashed before its first checkpoint knows the new timeline only from the end of recovery. */
-function newestTimeline(control: ControlData): Timeline {
-  const other = control.minRecoveryTimeline;
-  return other !== null && other > control.timeline ? other : control.timeline;
-}
-
-/** The checkpoint's redo point, or where its newer timeline begins: earlier WAL stands in files of the older one. */
-async function firstPosition(context: PostgresContext, control: ControlData, timeline: Timeline): Promise<Result<Lsn, PostgresError>> {
-  if (control.state === "shut down") return ok(control.checkpointLsn);
-  if (timeline === control.timeline) return ok(control.checkpointRedoLsn);
-  const path = join(context.config.dataDir, "pg_wal", timelineFileName(timeline));
+  const folder = join(context.config.dataDir, "pg_wal");
   try {
-    const history = parseTimelineHistory((await readIfThere(path)) ?? "");
-    const begin = history.at(-1)?.switchpoint;
-    return begin === undefined ? err({ kind: "failed", message: `${path} does not say where timeline ${timeline} begins` }) : ok(begin);
+    const names = await readdir(folder);
+    const segmentBytes = await segmentSize(folder, names);
+    let failure: PostgresError = { kind: "failed", message: `${folder} holds no WAL` };
+    for (const { timeline: current, from } of await beginnings(folder, names, control)) {
+      const last = await lastRecord(context, current, from);
+      const end = last.ok ? await recordEnd(context, { timeline: current, begin: last.value, segmentBytes }) : last;
+      if (end.ok) return ok({ timeline: current, lsn: end.value });
+      failure = end.error;
+    }
+    return err(failure);
   } catch (error) {
-    return err({ kind: "failed", message: `${path}: ${reasonOf(error)}` });
+    return err({ kind: "failed", message: `${folder}: ${reasonOf(error)}` });
   }
 }
 
-/** Where the last valid record begins: pg_waldump names it when it meets the first invalid one. */
-async function lastRecord(context: PostgresContext, timeline: Timeline, from: Lsn): Promise<Result<Lsn, PostgresError>> {
-  const outcome = await walDump(context, timeline, from, ["--quiet"]);
+interface Beginning {
+  readonly timeline: Timeline;
+  readonly from: Lsn;
+}
+
+/**
+ * Where to begin reading, newest timeline first. A standby may hold WAL of a timeline that pg_control does not know yet
+ * (received, not replayed); a server promoted and crashed before its first checkpoint knows it from the end of recovery.
+ */
+async function beginnings(folder: string, names: readonly string[], control: ControlData): Promise<readonly Beginning[]> {
+  if (control.state === "shut down") return [{ timeline: control.timeline, from: control.checkpointLsn }];
+  const known = control.minRecoveryTimeline ?? control.timeline;
+  const found: Beginning[] = [];
+  for (const name of names.filter((each) => /^[0-9A-F]{8}\.history$/.test(each))) {
+    const candidate = Number.parseInt(name.slice(0, 8), 16);
+    const wanted = candidate === known || (STANDBY_STATES.has(control.state) && candidate > known);
+    if (!wanted || candidate <= control.timeline || !names.some((each) => isSegmentOf(each, name.slice(0, 8)))) continue;
+    const history = parseTimelineHistory((await readIfThere(join(folder, name))) ?? "");
+    const begin = history.at(-1);
+    if (begin === undefined || !history.some((entry) => entry.timeline === control.timeline)) continue;
+    found.push({ timeline: timeline(candidate), from: begin.switchpoint });
+  }
+  found.sort((left, right) => right.timeline - left.timeline);
+  return [...found, { timeline: control.timeline, from: control.checkpointRedoLsn }];
+}
+
+function isSegmentOf(name: string, timelineDigits: string): boolean {
+  return /^[0-9A-F]{24}$/.test(name) && name.startsWith(timelineDigits);
+}
+
+/** Every segment file has the full size from its making on. */
+async function segmentSize(folder: string, names: readonly string[]): Promise<bigint> {
+  const segment = names.find((name) => /^[0-9A-F]{24}$/.test(name));
+  return segment === undefined ? DEFAULT_SEGMENT_BYTES : BigInt((await stat(join(folder, segment))).size);
+}
+
+/**
+ * Where the last valid record begins. pg_waldump names it when it meets the first invalid one; where the WAL ends with
+ * its last file there is no invalid one, and the records themselves are listed instead.
+ */
+async function lastRecord(context: PostgresContext, on: Timeline, from: Lsn): Promise<Result<Lsn, PostgresError>> {
+  const outcome = await walDump(context, on, from, ["--quiet"]);
   if (!outcome.ok) return outcome;
-  const found = /error in WAL record at ([0-9A-F]+\/[0-9A-F]+)/.exec(outcome.value.stderr)?.[1];
-  const position = found === undefined ? null : parseLsn(found);
-  if (position !== null) return ok(position);
+  const found = parseLsn(/error in WAL record at ([0-9A-F]+\/[0-9A-F]+)/.exec(outcome.value.stderr)?.[1] ?? "");
+  if (found !== null) return ok(found);
+  let last: Lsn | null = null;
+  const listed = await walDump(context, on, from, [], (line) => {
+    last = parseLsn(/ lsn: ([0-9A-F]+\/[0-9A-F]+),/.exec(line)?.[1] ?? "") ?? last;
+  });
+  if (!listed.ok) return listed;
+  if (last !== null) return ok(last);
   return err({ kind: "failed", message: `no end of WAL was found from ${formatLsn(from)} on: ${outcome.value.stderr.trim()}` });
 }
 
-async function recordEnd(context: PostgresContext, timeline: Timeline, begin: Lsn): Promise<Result<Lsn, PostgresError>> {
-  const outcome = await walDump(context, timeline, begin, ["--limit=1"]);
+async function recordEnd(
+  context: PostgresContext,
+  record: { readonly timeline: Timeline; readonly begin: Lsn; readonly segmentBytes: bigint },
+): Promise<Result<Lsn, PostgresError>> {
+  const { begin, segmentBytes } = record;
+  const outcome = await walDump(context, record.timeline, begin, ["--limit=1"]);
   if (!outcome.ok) return outcome;
   const match = /len \(rec\/tot\):\s*[0-9]+\/\s*([0-9]+),.*?lsn: ([0-9A-F]+\/[0-9A-F]+),/.exec(outcome.value.stdout);
   const position = match?.[2] === undefined ? null : parseLsn(match[2]);
   if (match?.[1] === undefined || position === null) {
     return err({ kind: "failed", message: `the WAL record at ${formatLsn(begin)} cannot be read: ${outcome.value.stderr.trim()}` });
   }
-  return ok(endOfRecord(position, BigInt(match[1]), DEFAULT_SEGMENT_BYTES));
+  return ok(endOfRecord(position, BigInt(match[1]), segmentBytes));
 }
 
 /** End of a record of `length` bytes, page headers on its way counted, aligned as the next record will be. */
@@ -95,15 +135,16 @@ export function endOfRecord(begin: Lsn, length: bigint, segmentBytes: bigint): L
   return lsn(over === 0n ? position : position + RECORD_ALIGNMENT - over);
 }
 
-function walDump(context: PostgresContext, timeline: Timeline, from: Lsn, options: readonly string[]) {
+function walDump(
+  context: PostgresContext,
+  on: Timeline,
+  from: Lsn,
+  options: readonly string[],
+  onLine?: (line: string) => void,
+): Promise<Result<ProgramOutcome, PostgresError>> {
   return context.run({
-    argv: [
-      "pg_waldump",
-      `--path=${join(context.config.dataDir, "pg_wal")}`,
-      `--timeline=${timeline}`,
-      `--start=${formatLsn(from)}`,
-      ...options,
-    ],
+    argv: ["pg_waldump", `--path=${join(context.config.dataDir, "pg_wal")}`, `--timeline=${on}`, `--start=${formatLsn(from)}`, ...options],
     env: { LC_ALL: "C", LC_MESSAGES: "C" },
+    ...(onLine === undefined ? {} : { onLine }),
   });
 }

@@ -7,7 +7,7 @@ import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
-import { inspectDataDirectory } from "./data-directory.ts";
+import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
 import { clearMakingMarker, type Making, readMakingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
@@ -43,6 +43,13 @@ async function prepare(
   if (!marker.ok) return marker;
   try {
     if (marker.value !== null) {
+      const running = await findPostmaster(dataDir);
+      if (running !== null) {
+        context.log.warning(`stopping pid ${running.pid}, the server of an unfinished ${dataDir}`);
+        await context.run({ argv: ["pg_ctl", "stop", "-D", dataDir, "-m", "immediate", "-w", "-t", "60"] });
+        if ((await findPostmaster(dataDir)) !== null)
+          return err({ kind: "failed", message: `the server of an unfinished ${dataDir} does not stop` });
+      }
       const ended = await endLeftoverMakers(dataDir);
       if (ended.length > 0)
         context.log.warning(`ended process ${ended.join(", ")}, left over from an interrupted attempt to make ${dataDir}`);

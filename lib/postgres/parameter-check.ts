@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
-import { replaceFile } from "./atomic-file.ts";
+import { reasonOf, replaceFile } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { wantedParameters } from "./parameters.ts";
 import { settingLine } from "./setting-lines.ts";
@@ -69,10 +69,14 @@ function faultyLines(stderr: string, asked: Readonly<Record<string, string>>): R
 /** Every fault in the parameters of the configuration, for any role, each once. */
 export async function parameterFaults(context: PostgresContext): Promise<readonly ConfigFault[]> {
   const faults = new Map<string, ConfigFault>();
-  for (const role of ["primary", "replica", "standby_leader"] as const) {
-    const wanted = wantedParameters(context.config, { role, scope: context.scope });
-    const checked = await checkParameters(context, wanted.file);
-    for (const fault of [...wanted.faults, ...checked.faults]) faults.set(`${fault.path} ${fault.message}`, fault);
+  try {
+    for (const role of ["primary", "replica", "standby_leader"] as const) {
+      const wanted = wantedParameters(context.config, { role, scope: context.scope });
+      const checked = await checkParameters(context, wanted.file);
+      for (const fault of [...wanted.faults, ...checked.faults]) faults.set(`${fault.path} ${fault.message}`, fault);
+    }
+  } catch (error) {
+    faults.set("check", { path: "postgresql.parameters", message: `cannot be checked: ${reasonOf(error)}` });
   }
   return [...faults.values()];
 }

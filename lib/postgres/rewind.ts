@@ -34,6 +34,8 @@ export async function rewindTo(context: PostgresContext, options: RewindOptions)
     return err({ kind: "failed", message: `${config.dataDir} holds no data directory to rewind (${directory.kind})` });
   const checkpoint = await checkpointSource(context, options);
   if (!checkpoint.ok) return checkpoint;
+  const prepared = await prepareTarget(context);
+  if (!prepared.ok) return prepared;
   const secret = await secretEnvironment(context, config.rewind);
   if (!secret.ok) return secret;
   const source = programConninfo(context, { user: config.rewind, target: options.source, extra: { dbname: "postgres" } });
@@ -48,6 +50,23 @@ export async function rewindTo(context: PostgresContext, options: RewindOptions)
   if (!outcome.ok) return outcome;
   const { exitCode, stderr } = outcome.value;
   return exitCode === 0 ? ok(null) : err({ kind: "failed", message: `pg_rewind: ${lastLines(stderr)}` });
+}
+
+/**
+ * pg_rewind itself recovers a crashed target in single-user mode, which refuses to run beside a standby.signal. What such a
+ * recovery adds to a crashed standby's WAL lies behind the point of divergence, so that the rewind takes it away again.
+ */
+async function prepareTarget(context: PostgresContext): Promise<Result<null, PostgresError>> {
+  const control = await readControlData(context.run, context.clock, context.config.dataDir);
+  if (!control.ok) return control;
+  if (control.value.state.startsWith("shut down")) return ok(null);
+  try {
+    await removeFile(join(context.config.dataDir, "standby.signal"));
+    await removeFile(join(context.config.dataDir, "recovery.signal"));
+    return ok(null);
+  } catch (error) {
+    return err({ kind: "failed", message: `cannot prepare ${context.config.dataDir} for pg_rewind: ${reasonOf(error)}` });
+  }
 }
 
 /**

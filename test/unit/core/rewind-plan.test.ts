@@ -1,0 +1,115 @@
+// Goal: a node follows exactly when its WAL is a prefix of the upstream's history.
+// Method: random trees of timelines; the slow and obvious judge walks both histories byte range by byte range.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type LocalWal, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
+import type { TimelineSwitch } from "../../../lib/model/history.ts";
+import type { UpstreamHistory } from "../../../lib/model/postgres.ts";
+import { lsn, timeline } from "../../../lib/model/units.ts";
+
+const SEGMENT = 1000;
+
+function history(steps: readonly (readonly [number, number])[]): readonly TimelineSwitch[] {
+  return steps.map(([number, position]) => ({ timeline: timeline(number), switchpoint: lsn(position), reason: "" }));
+}
+
+function upstream(current: number, walLsn: number, steps: readonly (readonly [number, number])[]): UpstreamHistory {
+  return { systemIdentifier: "7", timeline: timeline(current), walLsn: lsn(walLsn), switches: history(steps) };
+}
+
+function question(local: Partial<LocalWal>, from: UpstreamHistory, changes: Partial<RewindQuestion> = {}): RewindQuestion {
+  const whole = { timeline: timeline(1), lsn: lsn(100), state: "shut down", walLogHints: true, dataChecksums: false, ...local };
+  return { local: whole, upstream: from, usePgRewind: true, removeOnDivergedTimelines: false, ...changes };
+}
+
+test("a node whose WAL ends before the switch follows, one byte beyond it has to be rewound", () => {
+  const from = upstream(2, 500, [[1, 100]]);
+  expect(rewindPlan(question({ lsn: lsn(99) }, from)).kind).toBe("follow");
+  expect(rewindPlan(question({ lsn: lsn(100) }, from)).kind).toBe("follow");
+  expect(rewindPlan(question({ lsn: lsn(101) }, from))).toMatchObject({ kind: "rewind", recoverFirst: false });
+});
+
+test("only a former primary that crashed is recovered in single-user mode before the rewind", () => {
+  const from = upstream(2, 500, [[1, 50]]);
+  const recoverFirst = (state: string) => {
+    const plan = rewindPlan(question({ state }, from));
+    return plan.kind === "rewind" && plan.recoverFirst;
+  };
+  expect(recoverFirst("in production")).toBe(true);
+  expect(recoverFirst("shutting down")).toBe(true);
+  expect(recoverFirst("shut down")).toBe(false);
+  expect(recoverFirst("shut down in recovery")).toBe(false);
+  expect(recoverFirst("in archive recovery")).toBe(false);
+});
+
+test("a timeline that the upstream never had is a divergence, also when it is the newer one", () => {
+  expect(rewindPlan(question({ timeline: timeline(2), lsn: lsn(60) }, upstream(3, 500, [[1, 50]]))).kind).toBe("rewind");
+  expect(rewindPlan(question({ timeline: timeline(3), lsn: lsn(60) }, upstream(2, 500, [[1, 50]]))).kind).toBe("rewind");
+});
+
+test("two timelines of one number are told apart by where they began", () => {
+  const local = { timeline: timeline(2), lsn: lsn(60), switches: history([[1, 40]]) };
+  expect(rewindPlan(question(local, upstream(2, 500, [[1, 50]]))).kind).toBe("rewind");
+  expect(rewindPlan(question({ ...local, switches: history([[1, 50]]) }, upstream(2, 500, [[1, 50]]))).kind).toBe("follow");
+});
+
+test("where pg_rewind cannot or may not work only a clone helps, and the configuration allows it or not", () => {
+  const from = upstream(2, 500, [[1, 50]]);
+  expect(rewindPlan(question({}, from, { usePgRewind: false }))).toMatchObject({ kind: "clone", allowed: false });
+  expect(rewindPlan(question({ walLogHints: false }, from, { removeOnDivergedTimelines: true }))).toMatchObject({
+    kind: "clone",
+    allowed: true,
+  });
+  expect(rewindPlan(question({ walLogHints: false, dataChecksums: true }, from)).kind).toBe("rewind");
+});
+
+/** A history: at each step a new, higher timeline begins at a later position. */
+const lineage = fc.array(fc.tuple(fc.integer({ min: 1, max: 2 }), fc.integer({ min: 0, max: SEGMENT })), { maxLength: 4 }).map((steps) => {
+  let current = 1;
+  let position = 0;
+  const switches: (readonly [number, number])[] = [];
+  for (const [step, forward] of steps) {
+    position += forward;
+    switches.push([current, position]);
+    current += step;
+  }
+  return { current, position, switches };
+});
+
+/** Which timeline wrote the byte at `position`: the obvious definition of a history. */
+function writerOf(of: { readonly current: number; readonly switches: readonly (readonly [number, number])[] }, position: number): string {
+  let begin = 0;
+  let identity = "";
+  for (const [number, end] of of.switches) {
+    identity += `/${number}@${begin}`;
+    if (position < end) return identity;
+    begin = end;
+  }
+  return `${identity}/${of.current}@${begin}`;
+}
+
+test("the plan says follow exactly when every local byte was written by the same timeline as the upstream's", () => {
+  fc.assert(
+    fc.property(
+      lineage,
+      lineage,
+      fc.integer({ min: 1, max: SEGMENT }),
+      fc.integer({ min: 1, max: SEGMENT }),
+      (mine, theirs, more, ahead) => {
+        const end = mine.position + more;
+        const upstreamEnd = Math.max(end, theirs.position) + ahead;
+        const plan = rewindPlan(
+          question(
+            { timeline: timeline(mine.current), lsn: lsn(end), switches: history(mine.switches) },
+            upstream(theirs.current, upstreamEnd, theirs.switches),
+          ),
+        );
+        let same = true;
+        for (let position = 0; position < end && same; position += 1) same = writerOf(mine, position) === writerOf(theirs, position);
+        expect(plan.kind).toBe(same ? "follow" : "rewind");
+      },
+    ),
+    { numRuns: 300 },
+  );
+});

@@ -1,0 +1,79 @@
+// Goal: callbacks never stand in the loop's way and replace each other as documented; hooks are waited for and their failure seen.
+// Method: real shell scripts that write what they were told into files.
+
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ms } from "../../../lib/model/units.ts";
+import { CallbackLanes } from "../../../lib/postgres/callbacks.ts";
+import type { PostgresContext } from "../../../lib/postgres/context.ts";
+import { runHook } from "../../../lib/postgres/hooks.ts";
+import { endLeftoverMakers, makingEnvironment } from "../../../lib/postgres/making-processes.ts";
+import { programRunner } from "../../../lib/postgres/programs.ts";
+import { clock, serverConfig } from "../../harness/local-server.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "matriarch-commands-"));
+const out = join(folder, "out");
+const log = recordingLog();
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function script(name: string, body: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  return path;
+}
+
+function contextWith(changes: Partial<PostgresContext["config"]>): PostgresContext {
+  const config = { ...serverConfig(folder, "a", 1), ...changes };
+  return { config, scope: "herd", memberName: "a", log, clock, run: programRunner(config, clock) };
+}
+
+async function lines(count: number): Promise<readonly string[]> {
+  const giveUpAt = clock.now() + 5_000;
+  for (;;) {
+    const found = (await Bun.file(out).exists()) ? readFileSync(out, "utf8").trim().split("\n") : [];
+    if (found.length >= count || clock.now() > giveUpAt) return found;
+    await Bun.sleep(5);
+  }
+}
+
+test("a callback gets action, role and scope; another action ends the running one, reload runs beside it", async () => {
+  const slow = script("slow", `echo "begin $*" >> ${out}; trap 'echo "ended $*" >> ${out}; exit 0' TERM; while :; do sleep 0.02; done`);
+  const quick = script("quick", `echo "quick $*" >> ${out}`);
+  const context = contextWith({ callbacks: { on_start: `${slow} first`, on_role_change: quick, on_reload: quick } });
+  const lanes = new CallbackLanes();
+  lanes.call(context, "on_start", "replica");
+  expect(await lines(1)).toEqual(["begin first on_start replica herd"]);
+  lanes.call(context, "on_reload", "replica");
+  expect((await lines(2)).at(1)).toBe("quick on_reload replica herd");
+  lanes.call(context, "on_stop", "replica");
+  lanes.call(context, "on_role_change", "primary");
+  expect((await lines(4)).slice(2)).toEqual(["ended first on_start replica herd", "quick on_role_change primary herd"]);
+  await lanes.close();
+});
+
+test("a hook's success is its exit status, and a deadline ends it", async () => {
+  const soon = () => ms(clock.now() + 5_000);
+  expect(await runHook(contextWith({}), "pre_promote", soon())).toEqual({ ok: true, value: null });
+  expect((await runHook(contextWith({ prePromote: script("good", "exit 0") }), "pre_promote", soon())).ok).toBe(true);
+  const bad = await runHook(contextWith({ beforeStop: script("bad", "echo no >&2; exit 7") }), "before_stop", soon());
+  expect(bad).toEqual({ ok: false, error: { kind: "failed", message: "postgresql.before_stop ended with exit status 7: no" } });
+  const late = await runHook(contextWith({ prePromote: script("late", "sleep 20") }), "pre_promote", ms(clock.now() + 50));
+  expect(late.ok || late.error.kind).toBe("timeout");
+});
+
+test("programs that an earlier supervisor left at work on a directory are ended, with their children, and no others", async () => {
+  const mine = Bun.spawn(["sh", "-c", "sleep 30 & wait"], { env: { ...process.env, ...makingEnvironment(join(folder, "data")) } });
+  const other = Bun.spawn(["sleep", "30"], { env: { ...process.env, ...makingEnvironment(join(folder, "data2")) } });
+  // The child has its environment only after exec.
+  await Bun.sleep(50);
+  const ended = await endLeftoverMakers(join(folder, "data"));
+  expect(ended).toContain(mine.pid);
+  expect(ended).toHaveLength(2);
+  expect(other.exitCode).toBeNull();
+  other.kill();
+  await other.exited;
+});
