@@ -49,6 +49,7 @@ export interface WriteOptions extends RequestOptions {
 export class ClusterStore {
   readonly keys: ClusterKeys;
   readonly #store: Store;
+  readonly #name: string;
   readonly #log: Log;
   readonly #sessions: SessionKeeper;
   readonly #lock: LockKeeper;
@@ -63,6 +64,7 @@ export class ClusterStore {
     const { store, clock, name } = options;
     this.keys = clusterKeys(options);
     this.#store = store;
+    this.#name = name;
     this.#log = options.log;
     this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl });
     this.#member = new MemberKeeper({ store, sessions: this.#sessions, key: memberKey(this.keys, name), name });
@@ -256,7 +258,8 @@ export class ClusterStore {
   /**
    * From now on sessions are opened with this TTL. A session with another one is replaced at once: all its keys, the lock
    * included, go over to the new session in one transaction. `lock` is the lock thus confirmed; null where it was not ours.
-   * Errors: those of a session and a transaction; the old session then stays, and the next call tries again.
+   * Errors: those of a session and a transaction; the old session then stays, and the next call tries again. After an unknown
+   * outcome the next snapshot tells which session is ours. Not at the same time as updateLeader or attemptToAcquireLeader.
    */
   async reloadConfig(
     options: RequestOptions & { readonly ttl: Ms },
@@ -288,6 +291,7 @@ export class ClusterStore {
 
   #read(snapshot: Snapshot): Cluster {
     const cluster = this.#decoder.cluster(snapshot);
+    this.#sessions.observe(cluster, this.#name);
     if (cluster === this.#lastRead) return cluster;
     this.#lastRead = cluster;
     this.#lock.observe(cluster);

@@ -123,6 +123,12 @@ export class LockKeeper {
     ];
   }
 
+  /** Those changes were applied. */
+  moved(lock: HeldLock): void {
+    this.#marked = true;
+    this.#seen = { session: lock.session, revision: lock.revision };
+  }
+
   /** A session that was confirmed within this call: the current one renewed, or a new one. */
   async #freshlyConfirmed(options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
     if (this.#sessions.current === null) return this.#sessions.ensure(options);

@@ -1,6 +1,7 @@
 // Owns this node's session in the store: opening, renewing, adopting, giving up. Knows no key and decides nothing.
 
 import type { Clock } from "../model/clock.ts";
+import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
@@ -30,6 +31,8 @@ export class SessionKeeper {
   #current: OpenSession | null = null;
   /** The TTL that the current session was asked for. */
   #currentTtl: Ms;
+  /** Of a move whose outcome is unknown: ours as soon as one of our keys is seen under it. */
+  #candidate: OpenSession | null = null;
   /** Callers that find no session at the same time share one opening. */
   #opening: Promise<Result<OpenSession, StoreError>> | null = null;
   /** Wanted for sessions opened from now on. */
@@ -96,6 +99,20 @@ export class SessionKeeper {
   replace(session: OpenSession): void {
     this.#current = session;
     this.#currentTtl = this.ttl;
+  }
+
+  /** A transaction that may or may not have handed our keys to this session: `observe` finds out. */
+  suspect(session: OpenSession): void {
+    this.#candidate = session;
+  }
+
+  /** Takes note of who owns our keys in a snapshot. */
+  observe(cluster: Cluster, name: string): void {
+    const candidate = this.#candidate;
+    if (candidate === null) return;
+    if (cluster.leader?.session !== candidate.id && findMember(cluster, name)?.session !== candidate.id) return;
+    this.#candidate = null;
+    this.replace(candidate);
   }
 
   /** Forgets the session locally, if it is still the current one; without an id whichever it is. */

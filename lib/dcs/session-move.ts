@@ -35,16 +35,17 @@ export async function moveSession(
   const opened = await sessions.openBeside(options);
   if (!opened.ok) return opened;
   const session = opened.value;
-  const changes = await planMove(place, old, session, options);
-  const applied = changes.ok ? await store.transaction(changes.value.changes, options) : changes;
-  if (!changes.ok || !applied.ok) {
-    // Not after an unknown outcome: our keys may belong to the new session by now, and closing it would delete them.
-    if (!applied.ok && applied.error.kind !== "unknown-outcome") await closeQuietly(place, session.id, options);
-    return applied.ok ? (changes as Extract<typeof changes, { ok: false }>) : applied;
+  const plan = await planMove(place, old, session, options);
+  const applied = plan.ok ? await store.transaction(plan.value.changes, options) : plan;
+  if (!applied.ok) {
+    // After an unknown outcome our keys may belong to the new session by now: closing it would delete them.
+    if (applied.error.kind === "unknown-outcome") sessions.suspect(session);
+    else await closeQuietly(place, session.id, options);
+    return applied;
   }
   sessions.replace(session);
   await closeQuietly(place, old.id, options);
-  const at = changes.value.leaderIndex;
+  const at = plan.ok ? plan.value.leaderIndex : null;
   if (at === null) return ok({ session, lock: null });
   const lock: HeldLock = {
     session: session.id,
@@ -52,6 +53,7 @@ export async function moveSession(
     confirmedAt: session.confirmedAt,
     promisedMs: session.promisedMs,
   };
+  place.lock.moved(lock);
   return ok({ session, lock });
 }
 

@@ -1,0 +1,206 @@
+// Goal: lost answers, late requests and gone sessions never make a node believe more than it knows, and nothing is asked
+// or read twice without need. Method: the memory store with a clock moved by hand and a gate that makes the faults.
+
+import { describe, expect, test } from "bun:test";
+import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
+import { type GateVerdict, MemoryCluster, MemoryStore, type StoreOperation } from "../../../lib/dcs/memory.ts";
+import type { Log } from "../../../lib/model/log.ts";
+import { lsn, ms } from "../../../lib/model/units.ts";
+import { ManualClock } from "./manual-clock.ts";
+
+const TTL = ms(30_000);
+const RECORD = { conn_url: "postgres://h:1/postgres", state: "running", role: "replica" };
+
+const quiet: Log = { debug: ignore, info: ignore, warning: ignore, error: ignore, critical: ignore };
+function ignore(): void {}
+
+function openNodes() {
+  const clock = new ManualClock();
+  const cluster = new MemoryCluster({ clock });
+  const asked: StoreOperation[] = [];
+  /** One verdict for each coming request; then everything passes. */
+  const plan: GateVerdict[] = [];
+  const node = (name: string) => {
+    const gate = (operation: StoreOperation): GateVerdict => {
+      asked.push(operation);
+      return plan.shift() ?? { kind: "pass" };
+    };
+    const store = new MemoryStore({ cluster, clock, gate });
+    return new ClusterStore({ store, clock, log: quiet, namespace: "service", scope: "demo", group: null, name, ttl: TTL });
+  };
+  const within = (budgetMs = 1_000) => ({ deadline: ms(clock.now() + budgetMs) });
+  const leader = () => cluster.get("service/demo/leader");
+  return { clock, cluster, node, asked, plan, within, leader };
+}
+
+describe("requests", () => {
+  test("an update asks twice, an unchanged member not at all, and a read once", async () => {
+    const { node, asked, within } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    expect(asked.splice(0)).toEqual(["openSession", "transaction"]);
+    await a.attemptToAcquireLeader(within());
+    expect(asked.splice(0)).toEqual(["renewSession", "transaction"]);
+    await a.updateLeader({ ...within(), status: { optime: lsn(1), slots: {}, retainSlots: [] }, member: RECORD });
+    expect(asked.splice(0)).toEqual(["renewSession", "transaction"]);
+    await a.touchMember(RECORD, within());
+    expect(asked.splice(0)).toEqual([]);
+    await a.touchMember(RECORD, { ...within(), force: true });
+    expect(asked.splice(0)).toEqual(["put"]);
+    await a.getCluster(within());
+    expect(asked.splice(0)).toEqual(["snapshot"]);
+  });
+
+  test("what did not change is not read again: one changed member decodes one value", async () => {
+    const { node, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    await a.touchMember(RECORD, within());
+    await b.touchMember(RECORD, within());
+    const first = await a.getCluster(within());
+    const again = await a.getCluster(within());
+    expect(first.ok && again.ok && first.value === again.value).toBe(true);
+    await b.touchMember({ ...RECORD, state: "stopping" }, within());
+    const changed = await a.getCluster(within());
+    if (!first.ok || !changed.ok) throw new Error("the store is there");
+    expect(changed.value.members[0]).toBe(first.value.members[0] as never);
+    expect(changed.value.members[1]?.state).toBe("stopping");
+  });
+});
+
+describe("the instant from which a lease counts", () => {
+  test("is before the renewal was sent, however long the answers take", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    await clock.advance(5_000);
+    plan.push({ kind: "delay", requestMs: 300, answerMs: 200 }, { kind: "delay", requestMs: 100, answerMs: 100 });
+    const updating = a.updateLeader(within());
+    await clock.advance(700);
+    expect(await updating).toMatchObject({ ok: true, value: { confirmedAt: 5_000, promisedMs: TTL } });
+  });
+
+  test("does not move where the second of the two answers is lost", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    await clock.advance(5_000);
+    plan.push({ kind: "pass" }, { kind: "lose-answer" });
+    const updating = a.updateLeader(within());
+    await clock.advance(1_000);
+    expect(await updating).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+  });
+});
+
+describe("lost answers", () => {
+  test("an acquisition whose answer was lost holds the key, and is confirmed by the next one under the same session", async () => {
+    const { clock, node, plan, within, leader } = openNodes();
+    const a = node("a");
+    await a.ensureSession(within());
+    plan.push({ kind: "pass" }, { kind: "lose-answer" });
+    const acquiring = a.attemptToAcquireLeader(within());
+    await clock.advance(1_000);
+    expect(await acquiring).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect(leader()?.session).toBe("session-1");
+    expect(await a.attemptToAcquireLeader(within())).toMatchObject({ ok: true, value: { session: "session-1" } });
+  });
+
+  test("a renewal without an answer keeps the session as it was", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    await a.ensureSession(within());
+    await clock.advance(1_000);
+    plan.push({ kind: "silence" });
+    const renewing = a.renewSession(within());
+    await clock.advance(1_000);
+    expect(await renewing).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect(a.session()).toEqual({ id: "session-1", confirmedAt: ms(0), promisedMs: TTL });
+  });
+
+  test("a session that was given up while its renewal was under way does not come back", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    await a.ensureSession(within());
+    plan.push({ kind: "delay", requestMs: 10, answerMs: 10 });
+    const renewing = a.renewSession(within());
+    a.abandonSession();
+    await clock.advance(100);
+    expect((await renewing).ok).toBe(true);
+    expect(a.session()).toBeNull();
+  });
+
+  test("a close whose answer was lost keeps the session in mind, and the next close counts as done", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    await a.ensureSession(within());
+    plan.push({ kind: "lose-answer" });
+    const closing = a.closeSession(within());
+    await clock.advance(1_000);
+    expect(await closing).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect(a.session()?.id).toBe("session-1");
+    expect((await a.closeSession(within())).ok).toBe(true);
+    expect(a.session()).toBeNull();
+  });
+
+  test("a move to a session with another ttl that lost its answer is found out by the next read", async () => {
+    const { clock, node, plan, within, leader } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    plan.push({ kind: "pass" }, { kind: "pass" }, { kind: "lose-answer" });
+    const moving = a.reloadConfig({ ...within(), ttl: ms(60_000) });
+    await clock.advance(1_000);
+    expect(await moving).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect(leader()?.session).toBe("session-2");
+    expect(a.session()?.id).toBe("session-1");
+    await a.getCluster(within());
+    expect(a.session()).toMatchObject({ id: "session-2", promisedMs: 60_000 });
+    expect(await a.updateLeader(within())).toMatchObject({
+      ok: true,
+      value: { session: "session-2", revision: leader()?.revision as never },
+    });
+  });
+
+  test("a move that was refused leaves everything under the old session, and no other behind", async () => {
+    const { node, plan, within, leader, cluster } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    plan.push({ kind: "pass" }, { kind: "pass" }, { kind: "refuse" });
+    expect(await a.reloadConfig({ ...within(), ttl: ms(60_000) })).toMatchObject({ ok: false, error: { kind: "unavailable" } });
+    expect(leader()?.session).toBe("session-1");
+    expect(cluster.sessionInfo("session-2")).toBeNull();
+    expect(await a.reloadConfig({ ...within(), ttl: ms(60_000) })).toMatchObject({ ok: true, value: { lock: { session: "session-3" } } });
+  });
+});
+
+describe("sessions that end", () => {
+  test("the lock vanishes with the session at its ttl; the mark stays and tells which it was", async () => {
+    const { clock, node, within, leader } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    await a.attemptToAcquireLeader(within());
+    await clock.advance(TTL - 1);
+    expect(leader()).not.toBeNull();
+    await clock.advance(1);
+    expect(leader()).toBeNull();
+    expect(await b.readLease(within())).toMatchObject({ ok: true, value: { session: "session-1", ttl: TTL, released: false } });
+    expect(await a.updateLeader(within())).toMatchObject({ ok: false, error: { kind: "session-gone" } });
+  });
+
+  test("an acquisition tries once more after its session ended, and not a third time", async () => {
+    const { cluster, node, within, asked } = openNodes();
+    const a = node("a");
+    await a.ensureSession(within());
+    cluster.closeSession("session-1");
+    asked.length = 0;
+    expect(await a.attemptToAcquireLeader(within())).toMatchObject({ ok: true, value: { session: "session-2" } });
+    expect(asked).toEqual(["renewSession", "openSession", "transaction"]);
+    expect(a.sessionsOpened).toBe(2);
+  });
+
+  test("a member key that another session holds does not make the lock look lost", async () => {
+    const { cluster, node, within } = openNodes();
+    const [a, twin] = [node("a"), node("a")];
+    await a.attemptToAcquireLeader(within());
+    await twin.touchMember(RECORD, within());
+    expect((await a.updateLeader({ ...within(), member: RECORD })).ok).toBe(true);
+    expect(cluster.get("service/demo/members/a")?.session).toBe(a.session()?.id as never);
+  });
+});
