@@ -104,6 +104,31 @@ describe("a Consul server with faults", () => {
   );
 
   test(
+    "a put of the value that is there already is a change: the revision grows, a watch wakes, owner and flags stay",
+    async () => {
+      const session = value(await store.openSession({ ...within(), name: "beat", ttl: seconds(60) }));
+      for (const owner of [{}, { session: session.id }]) {
+        for (const text of ["same", ""]) {
+          let revisionBefore = value(await store.put("faults/beat", text, { ...within(), ...owner }));
+          for (let beat = 0; beat < 3; beat++) {
+            const watching = store.watch("faults/beat", revisionBefore, within());
+            const condition = beat === 1 ? ({ kind: "revision", revision: revisionBefore } as const) : ({ kind: "none" } as const);
+            const after = value(await store.put("faults/beat", text, { ...within(), ...owner, condition }));
+            expect(after).toBeGreaterThan(revisionBefore);
+            const woken = value(await watching).entries[0];
+            expect(woken).toEqual({ key: "faults/beat", value: text, revision: after, session: "session" in owner ? session.id : null });
+            revisionBefore = after;
+          }
+        }
+      }
+      const raw = (await (await fetch(`${consul.url}/v1/kv/faults/beat`)).json()) as [{ Flags: number; Session: string }];
+      expect(raw[0]).toMatchObject({ Flags: 0, Session: session.id });
+      value(await store.closeSession(session.id, within()));
+    },
+    CASE_TIMEOUT_MS,
+  );
+
+  test(
     "one request for each call, over connections that are kept: two for requests, one for watches",
     async () => {
       const proxy = await CountingProxy.start(consul.httpPort);

@@ -12,7 +12,7 @@ export const CHANGES_MAX = 32;
 /** Consul's default `txn_max_req_len`. */
 export const TXN_BODY_MAX_BYTES = 512 * 1024;
 
-type Verb = "set" | "lock" | "delete" | "check-index" | "check-not-exists" | "check-session";
+type Verb = "set" | "cas" | "lock" | "delete" | "check-index" | "check-not-exists" | "check-session";
 
 export interface KvOperation {
   readonly Verb: Verb;
@@ -26,6 +26,7 @@ export interface KvOperation {
 /** Whether an operation leaves a line in the transaction's results (measured on Consul 1.8). */
 const HAS_RESULT: Readonly<Record<Verb, boolean>> = {
   set: true,
+  cas: true,
   lock: true,
   "check-index": true,
   "check-session": true,
@@ -34,23 +35,39 @@ const HAS_RESULT: Readonly<Record<Verb, boolean>> = {
 };
 
 /**
- * The operations of one change, condition first. `cas` and `delete-cas` are not used: a `delete-cas` of an absent key
- * succeeds, and no `cas` exists for locks; `check-index` and `check-not-exists` say what is meant for every change.
+ * The operations of one change, at most two. Consul keeps the revision of a key that is written with the value it has: to
+ * make every put a change, as a heartbeat needs it, another value is written first in the same transaction, which nobody
+ * can see. `delete-cas` is not used: it succeeds on an absent key.
  */
 export function operationsOf(change: Change): readonly KvOperation[] {
   switch (change.kind) {
-    case "put": {
-      const Value = Buffer.from(change.value, "utf8").toString("base64");
-      const write: KvOperation =
-        change.session === undefined
-          ? { Verb: "set", Key: change.key, Value }
-          : { Verb: "lock", Key: change.key, Value, Session: change.session };
-      return [...checkOf(change.key, change.condition), write];
-    }
+    case "put":
+      return putOperations(change);
     case "delete":
       return [...checkOf(change.key, change.condition), { Verb: "delete", Key: change.key }];
     case "check-owner":
       return [{ Verb: "check-session", Key: change.key, Session: change.session }];
+  }
+}
+
+function putOperations(change: Extract<Change, { kind: "put" }>): readonly KvOperation[] {
+  const write = (value: string): KvOperation => {
+    const Value = base64(value);
+    return change.session === undefined
+      ? { Verb: "set", Key: change.key, Value }
+      : { Verb: "lock", Key: change.key, Value, Session: change.session };
+  };
+  const other = change.value === "" ? "-" : "";
+  switch (change.condition?.kind) {
+    case undefined:
+    case "none":
+      return [write(other), write(change.value)];
+    case "absent":
+      return [...checkOf(change.key, change.condition), write(change.value)];
+    case "revision":
+      // No key has revision 0, and for `cas` it would mean "absent".
+      if (change.condition.revision === 0) return [...checkOf(change.key, change.condition), write(change.value)];
+      return [{ Verb: "cas", Key: change.key, Value: base64(other), Index: change.condition.revision }, write(change.value)];
   }
 }
 
@@ -68,7 +85,7 @@ export function readRevisions(changes: readonly Change[], results: v.InferOutput
       if (!HAS_RESULT[operation.Verb]) continue;
       const row = rows.shift()?.KV;
       if (row === undefined || row.Key !== operation.Key) return null;
-      if (operation.Verb === "set" || operation.Verb === "lock") last = revision(row.ModifyIndex);
+      if (operation.Value !== undefined) last = revision(row.ModifyIndex);
     }
     revisions.push(last);
   }
@@ -97,6 +114,7 @@ function saysCondition(what: string): boolean {
     /^failed (session|index) check for key/.test(what) ||
     /^failed to check (session|index), key .* doesn't exist$/.test(what) ||
     /^key .* exists$/.test(what) ||
+    /^failed to set key .*, index is stale$/.test(what) ||
     /^failed to lock key .*, lock is already held$/.test(what) ||
     saysLockDelay(what)
   );
@@ -124,6 +142,10 @@ function checkOf(key: string, condition: Condition | undefined): readonly KvOper
     case "revision":
       return [{ Verb: "check-index", Key: key, Index: condition.revision }];
   }
+}
+
+function base64(text: string): string {
+  return Buffer.from(text, "utf8").toString("base64");
 }
 
 /** Refuses what no transaction can hold, before anything is sent. */

@@ -11,34 +11,60 @@ const SESSION = "80a10fa2-969f-1f81-2b8a-4a70c4ba0212";
 const put = { kind: "put", key: "a/k", value: "ä" } as const;
 
 describe("changes as Consul's operations", () => {
-  test("a condition becomes a check before the write, a session makes the write a lock", () => {
+  test("every put is a change for Consul, and takes no more than two operations", () => {
     const Value = Buffer.from("ä").toString("base64");
+    const Key = "a/k";
     const cases: readonly [Change, readonly unknown[]][] = [
-      [put, [{ Verb: "set", Key: "a/k", Value }]],
-      [{ ...put, condition: { kind: "none" } }, [{ Verb: "set", Key: "a/k", Value }]],
-      [{ ...put, session: SESSION }, [{ Verb: "lock", Key: "a/k", Value, Session: SESSION }]],
+      [
+        put,
+        [
+          { Verb: "set", Key, Value: "" },
+          { Verb: "set", Key, Value },
+        ],
+      ],
+      [
+        { ...put, value: "", condition: { kind: "none" } },
+        [
+          { Verb: "set", Key, Value: "LQ==" },
+          { Verb: "set", Key, Value: "" },
+        ],
+      ],
+      [
+        { ...put, session: SESSION },
+        [
+          { Verb: "lock", Key, Value: "", Session: SESSION },
+          { Verb: "lock", Key, Value, Session: SESSION },
+        ],
+      ],
       [
         { ...put, condition: { kind: "absent" }, session: SESSION },
         [
-          { Verb: "check-not-exists", Key: "a/k" },
-          { Verb: "lock", Key: "a/k", Value, Session: SESSION },
+          { Verb: "check-not-exists", Key },
+          { Verb: "lock", Key, Value, Session: SESSION },
+        ],
+      ],
+      [
+        { ...put, condition: { kind: "revision", revision: revision(7) }, session: SESSION },
+        [
+          { Verb: "cas", Key, Value: "", Index: 7 },
+          { Verb: "lock", Key, Value, Session: SESSION },
         ],
       ],
       [
         { ...put, condition: { kind: "revision", revision: revision(0) } },
         [
-          { Verb: "check-index", Key: "a/k", Index: 0 },
-          { Verb: "set", Key: "a/k", Value },
+          { Verb: "check-index", Key, Index: 0 },
+          { Verb: "set", Key, Value },
         ],
       ],
       [
-        { kind: "delete", key: "a/k", condition: { kind: "revision", revision: revision(7) } },
+        { kind: "delete", key: Key, condition: { kind: "revision", revision: revision(7) } },
         [
-          { Verb: "check-index", Key: "a/k", Index: 7 },
-          { Verb: "delete", Key: "a/k" },
+          { Verb: "check-index", Key, Index: 7 },
+          { Verb: "delete", Key },
         ],
       ],
-      [{ kind: "check-owner", key: "a/k", session: SESSION }, [{ Verb: "check-session", Key: "a/k", Session: SESSION }]],
+      [{ kind: "check-owner", key: Key, session: SESSION }, [{ Verb: "check-session", Key, Session: SESSION }]],
     ];
     for (const [change, operations] of cases) expect(operationsOf(change)).toEqual(operations as never);
   });
@@ -75,6 +101,7 @@ describe("refusals in Consul's words (1.8.7)", () => {
       'failed index check for key "a/k", current modify index 15 != 3',
       'failed to check index, key "a/k" doesn\'t exist',
       'key "a/k" exists',
+      'failed to set key "a/k", index is stale',
       'failed to lock key "a/k" due to lock delay',
     ];
     for (const text of texts) expect([text, kindOf(text)]).toEqual([text, "condition-failed"]);
