@@ -61,10 +61,8 @@ interface Divergence {
 }
 
 function divergence(local: LocalWal, upstream: UpstreamHistory): Divergence {
-  const foreign = firstForeignSwitch(local, upstream);
-  if (foreign !== null) {
-    return { diverged: true, why: `local timeline ${foreign.timeline} ended at ${formatLsn(foreign.switchpoint)}, the upstream's did not` };
-  }
+  const lineage = differentLineage(local, upstream);
+  if (lineage !== null) return { diverged: true, why: lineage };
   if (local.timeline === upstream.timeline) return { diverged: false, why: `both are on timeline ${local.timeline}` };
   const end = upstream.switches.find((entry) => entry.timeline === local.timeline);
   if (end === undefined) {
@@ -77,10 +75,19 @@ function divergence(local: LocalWal, upstream: UpstreamHistory): Divergence {
   return { diverged: local.lsn > end.switchpoint, why: positions };
 }
 
-/** First ancestor of the local timeline that the upstream's history has not, or ends elsewhere; null where none or unknown. */
-function firstForeignSwitch(local: LocalWal, upstream: UpstreamHistory): TimelineSwitch | null {
-  const found = (local.switches ?? []).find(
-    (mine) => !upstream.switches.some((theirs) => theirs.timeline === mine.timeline && theirs.switchpoint === mine.switchpoint),
-  );
-  return found ?? null;
+/** Where two histories of the local timeline part, in words; null where they are one, or where the local one is not known. */
+function differentLineage(local: LocalWal, upstream: UpstreamHistory): string | null {
+  if (local.switches === undefined) return null;
+  const end = upstream.switches.findIndex((entry) => entry.timeline === local.timeline);
+  const theirs = end < 0 ? upstream.switches : upstream.switches.slice(0, end);
+  for (let index = 0; index < Math.max(theirs.length, local.switches.length); index += 1) {
+    const [mine, other] = [local.switches[index], theirs[index]];
+    if (mine?.timeline === other?.timeline && mine?.switchpoint === other?.switchpoint) continue;
+    return `timeline ${local.timeline} has another history here (${describe(mine)}) than at the upstream (${describe(other)})`;
+  }
+  return null;
+}
+
+function describe(entry: TimelineSwitch | undefined): string {
+  return entry === undefined ? "no further switch" : `timeline ${entry.timeline} ended at ${formatLsn(entry.switchpoint)}`;
 }

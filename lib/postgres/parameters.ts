@@ -53,6 +53,12 @@ export interface WantedParameters {
   readonly faults: readonly ConfigFault[];
 }
 
+/**
+ * Values of ours where the user names none. A standby that lost its source looks for it again this often: with PostgreSQL's own
+ * 5 s a new primary would wait that long for its first synchronous standby.
+ */
+const PRODUCT_DEFAULTS: Readonly<Record<string, string>> = { wal_retrieve_retry_interval: "500ms" };
+
 /** Merges user, role and controlled parameters and applies ownership. */
 export function wantedParameters(
   config: PostgresqlConfig,
@@ -62,7 +68,12 @@ export function wantedParameters(
   const controlled = controlledParameters(config, options.scope);
   const byRole = { primary: config.parametersPrimary, replica: config.parametersReplica, standby_leader: config.parametersStandbyLeader };
   const file: Record<string, string> = {};
-  const merged = { ...lowerNames(config.recoveryConf), ...lowerNames(config.parameters), ...lowerNames(byRole[options.role]) };
+  const merged = {
+    ...PRODUCT_DEFAULTS,
+    ...lowerNames(config.recoveryConf),
+    ...lowerNames(config.parameters),
+    ...lowerNames(byRole[options.role]),
+  };
   for (const [name, value] of Object.entries(merged)) {
     if (OBSOLETE_RECOVERY_WORDS.has(name) || NEVER_SETTABLE.has(name) || name in controlled) continue;
     if (name === "wal_keep_segments") continue;

@@ -7,7 +7,7 @@ import { upstreamKey } from "../core/facts.ts";
 import type { Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { assertNever } from "../model/result.ts";
-import { ms } from "../model/units.ts";
+import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -42,6 +42,8 @@ export class HaLoop {
   readonly #context: NodeContext;
   readonly #afterCycle: () => Promise<void>;
   #lastRule = "";
+  #lastWhy = "";
+  #toldAt: Ms = ms(0);
 
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
@@ -102,10 +104,9 @@ export class HaLoop {
     if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;
     const options = { deadline: dcsDeadline(context) };
     const renewed = session === null ? await store.ensureSession(options) : await store.renewSession(options);
-    if (renewed.ok) return state.dcsSeen();
-    if (renewed.error.kind !== "session-gone") return state.dcsFailed(describeStoreError(renewed.error));
-    const opened = await store.ensureSession(options);
-    if (!opened.ok) state.dcsFailed(describeStoreError(opened.error));
+    const result = !renewed.ok && renewed.error.kind === "session-gone" ? await store.ensureSession(options) : renewed;
+    if (result.ok) state.dcsSeen();
+    else state.dcsFailed(describeStoreError(result.error));
   }
 
   /** Publishes this member where something changed. The holder's positions go with its renewal. */
@@ -116,17 +117,22 @@ export class HaLoop {
     if (!touched.ok) log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
   }
 
+  /** What is done is told each time; what is waited for, when it changes; the heartbeat, once a loop_wait. */
   #note(decision: Decision): void {
-    const { state, log } = this.#context;
+    const { clock, state, log } = this.#context;
     state.lastDecision = { rule: decision.rule, why: decision.why };
-    if (decision.effect.kind !== "wait") {
-      log.info(decision.why);
-    } else if (decision.why.startsWith("no action.") || decision.rule === this.#lastRule) {
-      log.heartbeat(decision.why);
-    } else {
-      log.info(decision.why);
-    }
+    const now = clock.now();
+    const again = decision.why === this.#lastWhy;
+    const regular = now - this.#toldAt >= state.settings.dynamic.loopWaitMs * 0.9;
     this.#lastRule = decision.rule;
+    if (decision.effect.kind !== "renew-lock") this.#lastWhy = decision.why;
+    if (decision.effect.kind === "renew-lock" || (decision.effect.kind === "wait" && again && !regular)) {
+      log.debug(decision.why);
+      return;
+    }
+    if (decision.effect.kind === "wait") this.#toldAt = now;
+    if (decision.why.startsWith("no action.")) log.heartbeat(decision.why);
+    else log.info(decision.why);
   }
 
   async #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> {

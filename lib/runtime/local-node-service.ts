@@ -86,7 +86,8 @@ export class LocalNodeService implements NodeService {
     expected: number | null,
   ): Promise<Result<null, StoreError>> {
     const at: Revision | null = expected === null ? null : revision(expected);
-    return await this.#written(await this.#context.store.setFailoverValue(value, at, { deadline: dcsDeadline(this.#context) }));
+    const written = value === null ? null : { leader: value.leader, member: value.candidate, scheduled_at: value.scheduledAt };
+    return await this.#written(await this.#context.store.setFailoverValue(written, at, { deadline: dcsDeadline(this.#context) }));
   }
 
   /** What was written is seen at once, and the loop is woken. */

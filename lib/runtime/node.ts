@@ -2,13 +2,14 @@
 
 import type { LoadedConfig } from "../config/load.ts";
 import { reloadNodeConfig } from "../config/reload.ts";
+import { leaseMargin } from "../core/lease.ts";
 import { ClusterStore } from "../dcs/cluster-store.ts";
 import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { ms } from "../model/units.ts";
+import { type Ms, ms } from "../model/units.ts";
 import { LocalPostgresql } from "../postgres/local.ts";
 import { chooseWatchdog } from "../postgres/watchdog/choose.ts";
 import { recallLease } from "./adoption.ts";
@@ -19,7 +20,6 @@ import { HaLoop, type LoopEnd } from "./ha-loop.ts";
 import { DiskLeaseKeeper } from "./lease-keeper.ts";
 import { LocalNodeService } from "./local-node-service.ts";
 import { createLog, type NodeLog } from "./log.ts";
-import { leaseMargin } from "../core/lease.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeService } from "./node-service.ts";
 import { NodeState } from "./node-state.ts";
@@ -43,7 +43,10 @@ export interface ApiPort {
   stop(): Promise<void>;
 }
 
-export type StartApi = (service: NodeService, log: NodeLog) => Promise<Result<ApiPort, { readonly path: string; readonly message: string }>>;
+export type StartApi = (
+  service: NodeService,
+  log: NodeLog,
+) => Promise<Result<ApiPort, { readonly path: string; readonly message: string }>>;
 
 export interface NodeOptions {
   readonly loaded: LoadedConfig;
@@ -68,6 +71,7 @@ export class MatriarchNode {
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
+  #sessionTtl: Ms;
 
   private constructor(parts: Parts, options: NodeOptions) {
     this.#options = options;
@@ -77,6 +81,7 @@ export class MatriarchNode {
     this.#log = parts.log;
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
+    this.#sessionTtl = state.settings.dynamic.ttlMs;
     this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload());
     this.#watch = new WatchLoop(parts.context, (cluster) => this.#takeConfig(cluster));
     this.#loop = new HaLoop(parts.context, () => this.#afterCycle());
@@ -118,7 +123,8 @@ export class MatriarchNode {
     }
     if (await refreshCluster(context)) {
       const taken = await this.#nameIsTaken();
-      if (taken) return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
+      if (taken)
+        return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
     }
     const api = await this.#options.startApi(this.service, this.#log);
@@ -163,7 +169,9 @@ export class MatriarchNode {
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
   reload(): void {
-    this.#reloading = this.#reloading.then(() => this.#reloadNow()).catch((reason: unknown) => this.#log.error(`the reload failed: ${String(reason)}`));
+    this.#reloading = this.#reloading
+      .then(() => this.#reloadNow())
+      .catch((reason: unknown) => this.#log.error(`the reload failed: ${String(reason)}`));
   }
 
   async #reloadNow(): Promise<void> {
@@ -183,21 +191,21 @@ export class MatriarchNode {
 
   #takeConfig(cluster: Cluster): void {
     if (!this.#settings.applyCluster(cluster)) return;
-    const { state, store, waker } = this.context;
-    const before = state.settings.dynamic;
+    const { state, waker } = this.context;
     state.settings = this.#settings.current;
     this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
-    if (before.ttlMs !== state.settings.dynamic.ttlMs) void this.#changeTtl();
-    void store;
     void this.#configurePostgres();
     waker.wake();
   }
 
+  /** Between two cycles, so that no rule sees the lock on its way from one session to the other. */
   async #changeTtl(): Promise<void> {
     const { state, store } = this.context;
+    if (this.#sessionTtl === state.settings.dynamic.ttlMs || state.task !== null || state.dcsFailure !== null) return;
     const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
     if (!changed.ok) this.#log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
-    else if (changed.value.lock !== null) state.hold(changed.value.lock);
+    else this.#sessionTtl = state.settings.dynamic.ttlMs;
+    if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
   }
 
   async #configurePostgres(): Promise<void> {
@@ -214,6 +222,7 @@ export class MatriarchNode {
 
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
+    await this.#changeTtl();
     await this.#rearmLostWatchdog();
     this.#registration?.note(state);
   }
@@ -297,7 +306,8 @@ function compose(options: NodeOptions): Result<Parts, NodeFailure> {
   const { dataDir } = node.postgresql;
   const runLock = acquireRunLock(runLockPath(dataDir));
   if (!runLock.ok) {
-    if (runLock.error.kind === "held") return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
+    if (runLock.error.kind === "held")
+      return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
     return err({ code: EXIT.failed, message: `postgresql.data_dir: ${runLock.error.message}` });
   }
   let store: Store;
@@ -310,7 +320,14 @@ function compose(options: NodeOptions): Result<Parts, NodeFailure> {
   }
   const settings = new LiveSettings(options.loaded, log);
   const state = new NodeState(clock, settings.current);
-  const watchdog = chooseWatchdog(node.watchdog, { clock, log, dataDir, stateDir: stateDir(dataDir), runLockPath: runLockPath(dataDir), token: runLock.value.token });
+  const watchdog = chooseWatchdog(node.watchdog, {
+    clock,
+    log,
+    dataDir,
+    stateDir: stateDir(dataDir),
+    runLockPath: runLockPath(dataDir),
+    token: runLock.value.token,
+  });
   const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log });
   if (!lease.ok) {
     runLock.value.release();

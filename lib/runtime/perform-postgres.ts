@@ -156,6 +156,7 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   const { clock, postgres, state } = context;
   state.local.upstream = upstreamKey(effect.target);
   state.local.notStreamingSince = null;
+  state.local.lastRole = effect.role === "primary" ? "primary" : "replica";
   if (effect.role === "primary") {
     const armed = await armWatchdog(context);
     if (!armed.ok) return armed;
@@ -168,7 +169,6 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
     signal,
   });
   if (!started.ok) return from(started);
-  state.local.lastRole = effect.role === "primary" ? "primary" : "replica";
   state.local.crashedAt = null;
   if (effect.role === "primary") await rearm(context);
   postgres.callback("on_start", effect.role === "primary" ? "primary" : "replica");

@@ -124,6 +124,7 @@ export const memberRules: readonly Rule[] = [
       lockIsForeign(o) &&
       runsAsStandby(o) &&
       leaderTarget(o) !== null &&
+      leaderIsServing(o) &&
       o.local.upstream !== upstreamKey(leaderTarget(o)) &&
       didThisCycle(o, "follow") === null,
     then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
