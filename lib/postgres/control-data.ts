@@ -30,7 +30,7 @@ export async function readControlData(run: RunProgram, clock: Clock, dataDir: st
   const { exitCode, stdout, stderr } = outcome.value;
   if (exitCode !== 0) return err({ kind: "failed", message: `pg_controldata: ${stderr.trim() || `exit status ${exitCode}`}` });
   // It still exits with 0 when the file is damaged.
-  if (/WARNING/.test(stdout + stderr) && /(CRC|checksum)/i.test(stdout + stderr)) {
+  if (/warning: .*(CRC|checksum)/i.test(stdout + stderr)) {
     return err({ kind: "failed", message: `pg_controldata: the control file of ${dataDir} is damaged` });
   }
   return parseControlData(stdout);

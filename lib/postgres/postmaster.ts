@@ -3,8 +3,6 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { type FSWatcher, watch } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
@@ -13,24 +11,14 @@ import { type Ms, ms } from "../model/units.ts";
 import { findPostmaster, readPostmasterPid } from "./data-directory.ts";
 import { ExitWatch, type WatchedProcess } from "./exit-watch.ts";
 import { pollUntil } from "./poll.ts";
-import {
-  directoryIdentity,
-  errorCode,
-  isAlive,
-  type ProcessFacts,
-  readProcess,
-  sendSignal,
-  serverProcesses,
-  startEpochSeconds,
-} from "./processes.ts";
+import { directoryIdentity, errorCode, isAlive, type ProcessFacts, sendSignal, serverProcesses } from "./processes.ts";
 import { serverEnvironment } from "./programs.ts";
+import { removeStaleLockFiles } from "./stale-lock-files.ts";
 import { openStartupLog, type StartupLog, startupLogTail } from "./startup-log.ts";
 
 /** Orphans of a dead postmaster: SIGQUIT first, SIGKILL this much later. Their shared memory is lost anyway. */
 const ORPHAN_PATIENCE_MS = 300;
 const ORPHANS_GONE_MAX_MS = 5_000;
-/** Wall clocks and start ticks are compared to the second. */
-const PID_REUSE_MARGIN_SECONDS = 2;
 /** How often postmaster.pid is looked at while a start is young, and later; changes are also announced by the kernel. */
 const START_POLL_MS = 5;
 const START_POLL_LATER_MS = 50;
@@ -118,7 +106,7 @@ export class Postmaster {
     if (!(await this.endOrphans())) return err({ kind: "failed", message: "processes of the former server do not end" });
     let log: StartupLog;
     try {
-      await this.#removeStalePidFile();
+      await removeStaleLockFiles(this.#dataDir, this.#log);
       log = await openStartupLog(this.#dataDir);
     } catch (error) {
       if (errorCode(error) === null) throw error;
@@ -156,20 +144,6 @@ export class Postmaster {
   async close(): Promise<void> {
     this.#listeners.clear();
     await this.#exitWatch.close();
-  }
-
-  /**
-   * The server refuses to start while the pid in postmaster.pid belongs to any process of its user: after a restart of a
-   * container that is often so. Removed only where that process is younger than the file's server, and no server's.
-   */
-  async #removeStalePidFile(): Promise<void> {
-    const file = await readPostmasterPid(this.#dataDir);
-    if (file === null || file.startEpochSeconds === null) return;
-    const stranger = readProcess(file.pid);
-    const startedAt = stranger === null ? null : startEpochSeconds(stranger);
-    if (startedAt === null || startedAt < file.startEpochSeconds + PID_REUSE_MARGIN_SECONDS) return;
-    this.#log.warning(`removing a stale postmaster.pid: pid ${file.pid} now belongs to another program`);
-    await rm(join(this.#dataDir, "postmaster.pid"), { force: true });
   }
 
   async #untilReady(child: ChildProcess, options: LaunchOptions, logOffset: number): Promise<Result<ProcessFacts, PostgresError>> {

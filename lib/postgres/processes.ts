@@ -30,10 +30,14 @@ export function directoryIdentity(path: string): DirectoryIdentity | null {
 
 /** Facts of a living process; null where there is none. A zombie is dead: it counts as none. */
 export function readProcess(pid: number): ProcessFacts | null {
-  const text = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
-  if (text === null) return null;
-  const facts = parseProcessStat(text);
+  const facts = readProcessOrZombie(pid);
   return facts === null || facts.state === "Z" || facts.state === "X" ? null : facts;
+}
+
+/** As readProcess, with the dead that nobody has buried yet: their pid is still taken. */
+export function readProcessOrZombie(pid: number): ProcessFacts | null {
+  const text = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  return text === null ? null : parseProcessStat(text);
 }
 
 /** Parses /proc/PID/stat; null when the text has another form. The command name may hold spaces and brackets. */

@@ -144,6 +144,8 @@ export async function discard(server: LocalServer): Promise<void> {
     process.kill(left.pid, "SIGCONT");
     process.kill(left.pid, "SIGKILL");
   }
+  // Until its files are closed, its port is taken.
+  while (directory !== null && serverProcesses(directory).length > 0) await Bun.sleep(1);
   await server.postgresql.close();
   rmSync(server.dataDir, { recursive: true, force: true });
 }

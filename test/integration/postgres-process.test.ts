@@ -3,13 +3,17 @@
 // Method: real servers of the installed version on a memory disk; times are bounded generously, and printed.
 
 import { afterAll, expect, test } from "bun:test";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SQL } from "bun";
 import type { Result } from "../../lib/model/result.ts";
+import type { Ms } from "../../lib/model/units.ts";
+import { Connection, localEndpoint } from "../../lib/postgres/connection.ts";
+import { readPostmasterPid } from "../../lib/postgres/data-directory.ts";
 import { pollUntil } from "../../lib/postgres/poll.ts";
 import { readProcess } from "../../lib/postgres/processes.ts";
+import { startupLogPath } from "../../lib/postgres/startup-log.ts";
 import {
   clock,
   discard,
@@ -17,6 +21,7 @@ import {
   type LocalServer,
   newServer,
   newStandby,
+  serverConfig,
   supervisorOf,
   within,
 } from "../harness/local-server.ts";
@@ -425,6 +430,272 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
     } finally {
       await foreign.postgresql.close();
       await discard(server);
+    }
+  });
+
+  test("a server outlives the supervisor that started it, and the next one adopts it", async () => {
+    const server = newServer(folder, "survivor", PORT);
+    const driver = join(folder, "driver.ts");
+    writeFileSync(
+      driver,
+      `import { supervisorOf, within } from ${JSON.stringify(join(import.meta.dir, "../harness/local-server.ts"))};
+       const server = supervisorOf(JSON.parse(process.argv[2] ?? ""), "survivor");
+       const started = await server.postgresql.start({ role: "primary", follow: null, synchronousStandbyNames: null, deadline: within(20000), signal: new AbortController().signal });
+       console.log(JSON.stringify(started));
+       await new Promise(() => setInterval(() => undefined, 1000));`,
+    );
+    const supervisor = spawn(process.execPath, [driver, JSON.stringify(server.config)], {
+      stdio: ["ignore", "pipe", "inherit"],
+      detached: true,
+    });
+    try {
+      const answer = await new Promise((resolve) => supervisor.stdout.once("data", (data: Buffer) => resolve(data.toString().trim())));
+      expect(answer).toBe('{"ok":true,"value":null}');
+      const pid = await postmasterPid(server);
+      const ended = new Promise((resolve) => supervisor.once("exit", resolve));
+      // The whole group, as a terminal or a service manager would.
+      process.kill(-(supervisor.pid ?? 0), "SIGKILL");
+      await ended;
+      value(await server.postgresql.adopt());
+      expect(await postmasterPid(server)).toBe(pid);
+      // It goes on writing its log although nobody reads our standard error any more.
+      const sql = client(folder, server);
+      await sql.unsafe("SELECT 1/0").catch(() => undefined);
+      await sql.close({ timeout: 0 });
+      expect(value(await server.postgresql.status(within(1_000))).inRecovery).toBe(false);
+      expect(readFileSync(startupLogPath(server.dataDir), "utf8")).toContain("division by zero");
+      // Nobody's child any more: who buries orphans may leave it a zombie for a while, and its pid taken.
+      const seen = new Promise((resolve) => server.postgresql.onPostmasterExit(() => resolve(null)));
+      process.kill(pid, "SIGKILL");
+      await seen;
+      const began = clock.now();
+      await startPrimary(server);
+      say(`restarted an adopted server after SIGKILL in ${Math.round(clock.now() - began)} ms`);
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("a parameter that needs a restart is pending until then, one that a reload brings is not", async () => {
+    const server = newServer(folder, "params", PORT);
+    try {
+      await startPrimary(server);
+      expect(value(await server.postgresql.configure(server.config, { role: "primary" }))).toEqual({});
+      const changed = {
+        ...server.config,
+        controlledParameters: { ...server.config.controlledParameters, max_connections: "120" },
+        parameters: { ...server.config.parameters, work_mem: "7MB", shared_buffers: "20MB" },
+      };
+      const pending = value(await server.postgresql.configure(changed, { role: "primary" }));
+      expect(Object.keys(pending).sort()).toEqual(["max_connections", "shared_buffers"]);
+      expect(pending["max_connections"]).toEqual({ old_value: "100", new_value: "120" });
+      const sql = client(folder, server);
+      expect((await sql.unsafe("SHOW work_mem"))[0].work_mem).toBe("7MB");
+      await sql.close({ timeout: 0 });
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      await startPrimary(server);
+      expect(server.postgresql.pendingRestart()).toEqual({});
+      expect(value(await server.postgresql.configure(changed, { role: "primary" }))).toEqual({});
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("a node's whole life: bootstrap, clone, stream over a slot, promote, rewind the old primary, follow", async () => {
+    const first = supervisorOf(serverConfig(folder, "first", PORT), "first");
+    const second = supervisorOf(serverConfig(folder, "second-life", PORT + 1), "second-life");
+    const progress = (text: string): void => void text;
+    const bootstrap = {
+      dcs: {},
+      initdb: [
+        ["no-sync", null],
+        ["username", "postgres"],
+      ],
+      method: "initdb",
+      methodOptions: null,
+      postBootstrap: null,
+      pgHba: [],
+    } as const;
+    try {
+      value(await first.postgresql.bootstrap({ bootstrap, signal: never, progress }));
+      expect((await first.postgresql.inspect()).dataDirectory.kind).toBe("valid");
+      value(await first.postgresql.syncMemberSlots({ wanted: ["second_life"], keep: [] }));
+      const source = { name: "first", host: "127.0.0.1", port: first.port, slotName: "second_life" };
+      value(await second.postgresql.clone({ source, signal: never, progress }));
+      value(
+        await second.postgresql.start({
+          role: "standby",
+          follow: source,
+          synchronousStandbyNames: null,
+          deadline: within(30_000),
+          signal: never,
+        }),
+      );
+      await untilStreaming(second);
+      expect(value(await second.postgresql.status(within(1_000)))).toMatchObject({
+        inRecovery: true,
+        timeline: 1,
+        walLsn: null,
+        primarySlotName: "second_life",
+        walReceiver: { senderHost: "127.0.0.1", senderPort: first.port, slotName: "second_life" },
+      });
+      const status = value(await first.postgresql.status(within(1_000)));
+      expect(status.slots).toMatchObject([{ name: "second_life", type: "physical", active: true, temporary: false }]);
+      expect(status.replication).toMatchObject([
+        { applicationName: "second-life", usename: "postgres", state: "streaming", syncState: "async" },
+      ]);
+
+      process.kill(await postmasterPid(first), "SIGKILL");
+      value(await second.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: null }));
+      const history = value(await second.postgresql.timelineSwitches(2));
+      expect(history).toMatchObject([{ timeline: 1 }]);
+      // The old primary writes on, on its own, and so diverges.
+      value(
+        await first.postgresql.start({
+          role: "primary",
+          follow: null,
+          synchronousStandbyNames: null,
+          deadline: within(20_000),
+          signal: never,
+        }),
+      );
+      const sql = client(folder, first);
+      await sql.unsafe("CREATE TABLE diverged AS SELECT generate_series(1, 1000)");
+      await sql.close({ timeout: 0 });
+      value(await first.postgresql.stop({ mode: "immediate", deadline: within(2_000) }));
+      const end = value(await first.postgresql.localEndOfWal());
+      expect(end.timeline).toBe(1);
+      expect(end.lsn).toBeGreaterThan(history[0]?.switchpoint ?? 0n);
+      const back = { name: "second-life", host: "127.0.0.1", port: second.port, slotName: null };
+      expect(value(await first.postgresql.upstreamHistory(back, within(2_000)))).toMatchObject({
+        timeline: 2,
+        switches: [{ timeline: 1 }],
+      });
+      value(await first.postgresql.crashRecover(never));
+      value(await first.postgresql.rewind({ source: back, signal: never, progress }));
+      value(
+        await first.postgresql.start({
+          role: "standby",
+          follow: back,
+          synchronousStandbyNames: null,
+          deadline: within(30_000),
+          signal: never,
+        }),
+      );
+      await untilStreaming(first);
+      expect(value(await first.postgresql.status(within(1_000)))).toMatchObject({ inRecovery: true, timeline: 2 });
+      value(await first.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await first.postgresql.removeDataDirectory());
+      expect(["absent", "empty"]).toContain((await first.postgresql.inspect()).dataDirectory.kind);
+    } finally {
+      await discard(first);
+      await discard(second);
+    }
+  });
+
+  test("every sslmode does over TCP what libpq documents, and no error shows the password", async () => {
+    const server = newServer(folder, "tls", PORT);
+    const file = (name: string): string => join(server.dataDir, name);
+    const certificate = (name: string, subject: string): void => {
+      const args = [
+        "req",
+        "-new",
+        "-x509",
+        "-days",
+        "30",
+        "-nodes",
+        "-subj",
+        `/CN=${subject}`,
+        "-keyout",
+        file(`${name}.key`),
+        "-out",
+        file(`${name}.crt`),
+      ];
+      execFileSync("openssl", args, { stdio: "ignore" });
+    };
+    certificate("server", "somewhere.else");
+    certificate("stranger", "127.0.0.1");
+    try {
+      for (const ssl of ["off", "on"]) {
+        const parameters = { ...server.config.parameters, ssl, ssl_cert_file: "server.crt", ssl_key_file: "server.key" };
+        const config = { ...server.config, parameters, useUnixSocket: false };
+        value(await server.postgresql.configure(config, { role: "primary" }));
+        await startPrimary(server);
+        const pidFile = await readPostmasterPid(server.dataDir);
+        if (pidFile === null) throw new Error("no postmaster.pid");
+        const answers: Record<string, string> = {};
+        for (const mode of ["disable", "allow", "prefer", "require", "verify-ca", "verify-full", "stranger"]) {
+          const sslrootcert = file(mode === "stranger" ? "stranger.crt" : "server.crt");
+          const options: Record<string, string> =
+            mode === "stranger"
+              ? { sslmode: "verify-ca", sslrootcert }
+              : mode.startsWith("verify")
+                ? { sslmode: mode, sslrootcert }
+                : { sslmode: mode };
+          const user = { username: "postgres", password: "hunter2", options };
+          const endpoint = localEndpoint({ ...config, superuser: user }, pidFile);
+          const connection = new Connection({ clock, endpoint: async () => endpoint });
+          const rows = await connection.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", [], within(5_000));
+          await connection.close();
+          if (!rows.ok) expect(rows.error).toMatchObject({ kind: "unreachable", message: expect.not.stringContaining("hunter2") });
+          answers[mode] = rows.ok ? (rows.value[0]?.["ssl"] === true ? "TLS" : "plain") : "refused";
+        }
+        expect(answers).toEqual(
+          ssl === "off"
+            ? {
+                disable: "plain",
+                allow: "plain",
+                prefer: "plain",
+                require: "refused",
+                "verify-ca": "refused",
+                "verify-full": "refused",
+                stranger: "refused",
+              }
+            : {
+                disable: "plain",
+                allow: expect.any(String),
+                prefer: "TLS",
+                require: "TLS",
+                "verify-ca": "TLS",
+                "verify-full": "refused",
+                stranger: "refused",
+              },
+        );
+        value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      }
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("a server that takes long to start can be waited for, left and stopped; meanwhile its status says that it is starting", async () => {
+    const primary = newServer(folder, "quick", PORT);
+    await startPrimary(primary);
+    const made = newStandby(folder, "starting", PORT + 1, primary);
+    // The startup process stands still in its first question to the archive.
+    const standby = supervisorOf({ ...made.config, recoveryConf: { restore_command: "sleep 30; false" } }, "starting");
+    const follow = { name: primary.name, host: "127.0.0.1", port: primary.port, slotName: null };
+    try {
+      const start = (deadline: Ms, signal: AbortSignal) =>
+        standby.postgresql.start({ role: "standby", follow, synchronousStandbyNames: null, deadline, signal });
+      expect(await start(within(400), never)).toMatchObject({ ok: false, error: { kind: "timeout" } });
+      const status = await standby.postgresql.status(within(1_000));
+      expect(status).toMatchObject({ ok: false, error: { kind: "unreachable", message: expect.stringContaining("starting up") } });
+      value(await standby.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      const controller = new AbortController();
+      const starting = start(within(20_000), controller.signal);
+      await Bun.sleep(300);
+      controller.abort();
+      expect(await starting).toMatchObject({ ok: false, error: { kind: "cancelled" } });
+      expect((await standby.postgresql.inspect()).process.kind).toBe("running");
+      const began = clock.now();
+      value(await standby.postgresql.stop({ mode: "immediate", deadline: within(1_000) }));
+      say(`immediate stop of a starting server: ${Math.round(clock.now() - began)} ms`);
+    } finally {
+      await made.postgresql.close();
+      await discard(standby);
+      await discard(primary);
     }
   });
 });
