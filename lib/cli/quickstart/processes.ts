@@ -12,11 +12,11 @@ export interface ProcessId {
   readonly startTicks: number;
 }
 
-/** How a run's processes are found again when nobody wrote them down: by environment, or as PostgreSQLs in its folder. */
+/** How a run's processes are found again when nobody wrote them down: by environment, or as servers and guards that work in its folder. */
 export interface RunMark {
   /** `NAME=value`, as it stands in the environment of everything that was started. */
   readonly environment: string;
-  /** Absolute folder of the run: servers of PostgreSQL that work below it belong to it. */
+  /** Absolute folder of the run, without links: programs of PostgreSQL and guards that work below it belong to it. */
   readonly folder: string;
 }
 
@@ -24,6 +24,11 @@ export interface RunMark {
 const goneWithinMs = { term: 10_000, kill: 5_000 } as const;
 /** Processes that are not our children cannot be awaited; this is how often they are looked at. */
 const lookEveryMs = 20;
+
+/** PostgreSQL's server, initdb, pg_basebackup, pg_rewind …, but not psql. */
+const serverProgram = /^(postgres|initdb|pg_\w+)( \(deleted\))?$/;
+/** How a node's guard is called (lib/postgres/watchdog): it outlives its supervisor on purpose. */
+const guardScript = "./guard.sh";
 
 /** Identifies this boot: what was written down under another one is long gone. */
 export function bootId(): string {
@@ -81,9 +86,11 @@ export async function killRun(roots: readonly ProcessId[], mark: RunMark | null)
   return known;
 }
 
+/** A shell or an editor that somebody left in the folder is not ours: only what a node starts with a clean environment. */
 function carries(pid: number, mark: RunMark): boolean {
   if (readText(`/proc/${pid}/environ`).split("\0").includes(mark.environment)) return true;
-  return basename(readLink(`/proc/${pid}/exe`)) === "postgres" && `${readLink(`/proc/${pid}/cwd`)}/`.startsWith(`${mark.folder}/`);
+  if (!`${readLink(`/proc/${pid}/cwd`)}/`.startsWith(`${mark.folder}/`)) return false;
+  return serverProgram.test(basename(readLink(`/proc/${pid}/exe`))) || readText(`/proc/${pid}/cmdline`).split("\0")[1] === guardScript;
 }
 
 function ancestorsOf(pid: number, rows: readonly ProcessFacts[]): ReadonlySet<number> {
