@@ -1,0 +1,190 @@
+// Owns the requests between members over their REST APIs (contract §10): TLS with the client certificate, basic
+// authentication for unsafe methods, an absolute deadline each. Retries nothing, decides nothing, keeps no answer.
+
+import { readFile } from "node:fs/promises";
+import { Agent, request } from "undici/index.js";
+import { formatJson } from "../core/json-text.ts";
+import type { PeerStatus } from "../core/observation.ts";
+import type { Clock } from "../model/clock.ts";
+import type { ConfigFault } from "../model/errors.ts";
+import type { BasicAuth, NodeConfig } from "../model/node-config.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import type { Ms } from "../model/units.ts";
+import type { PeerSource } from "./node-context.ts";
+import { corePeerStatus, decodePeerDocument, type PeerDocument } from "./peer-document.ts";
+
+/** A status document is a few kilobytes; a peer that sends more is not one. */
+const MAX_RESPONSE_BYTES = 1024 * 1024;
+/** Per member. One request on each at a time, so that a hung one holds up no other. */
+const CONNECTIONS_PER_MEMBER = 8;
+/** Shorter than the idle timeout of our own listener (10 s), so that the server does not close under a request. */
+const KEEP_ALIVE_MS = 4_000;
+
+/**
+ * - `unreachable`: no connection, TLS included; certainly nothing was done.
+ * - `timeout`: the deadline passed; an unsafe request may or may not have been applied.
+ * - `bad-answer`: something answered that is no member, or the connection broke in the middle.
+ */
+export interface PeerError {
+  readonly kind: "unreachable" | "timeout" | "bad-answer";
+  readonly message: string;
+}
+
+export interface PeerAnswer {
+  readonly status: number;
+  readonly text: string;
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** What a request between members needs of the node's configuration. */
+export type PeerSettings = Pick<NodeConfig, "ctl" | "restapi">;
+
+export class PeerClient implements PeerSource {
+  readonly #clock: Clock;
+  /** The files are read once, in the background; whoever asks first waits for that. */
+  #agent: Promise<Result<Agent, ConfigFault>>;
+  #authentication: BasicAuth | null;
+
+  constructor(options: PeerSettings & { readonly clock: Clock }) {
+    this.#clock = options.clock;
+    this.#agent = makeAgent(options);
+    this.#authentication = options.ctl.authentication ?? options.restapi.authentication;
+  }
+
+  /** Whether the certificates could be read; null when they could. */
+  async fault(): Promise<ConfigFault | null> {
+    const agent = await this.#agent;
+    return agent.ok ? null : agent.error;
+  }
+
+  /** Takes new settings and certificates; requests under way finish with the old ones. Errors: a file that cannot be read; then nothing changes. */
+  async reload(settings: PeerSettings): Promise<Result<null, ConfigFault>> {
+    const agent = await makeAgent(settings);
+    if (!agent.ok) return agent;
+    const old = await this.#agent;
+    this.#agent = Promise.resolve(agent);
+    this.#authentication = settings.ctl.authentication ?? settings.restapi.authentication;
+    if (old.ok) await old.value.close();
+    return ok(null);
+  }
+
+  /** GET /patroni of a member. `apiUrl`: as the member publishes it, with or without `/patroni`. */
+  async status(apiUrl: string, deadline: Ms): Promise<Result<PeerDocument, PeerError>> {
+    const answer = await this.send("GET", apiUrl, "/patroni", null, deadline);
+    if (!answer.ok) return answer;
+    if (answer.value.status !== 200) return err({ kind: "bad-answer", message: `GET /patroni answered ${answer.value.status}` });
+    const document = decodePeerDocument(answer.value.text);
+    return document.ok ? document : err({ kind: "bad-answer", message: document.error });
+  }
+
+  /** What the decision needs of a member; null when it gives no usable answer by the deadline. */
+  async ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null> {
+    const document = await this.status(apiUrl, deadline);
+    return document.ok ? corePeerStatus(document.value) : null;
+  }
+
+  /** POST of a JSON object. Every HTTP status is an answer; what it means is for the caller. */
+  post(apiUrl: string, path: string, body: Readonly<Record<string, unknown>>, deadline: Ms): Promise<Result<PeerAnswer, PeerError>> {
+    return this.send("POST", apiUrl, path, body, deadline);
+  }
+
+  /** `path`: e.g. `/switchover`; basic authentication goes with every method but GET. */
+  async send(
+    method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
+    apiUrl: string,
+    path: string,
+    body: Readonly<Record<string, unknown>> | null,
+    deadline: Ms,
+  ): Promise<Result<PeerAnswer, PeerError>> {
+    const origin = URL.parse(apiUrl)?.origin;
+    if (origin === undefined || origin === "null") return err({ kind: "unreachable", message: `${apiUrl} is no url` });
+    const agent = await this.#agent;
+    if (!agent.ok) return err({ kind: "unreachable", message: `${agent.error.path}: ${agent.error.message}` });
+    const left = deadline - this.#clock.now();
+    if (left <= 0) return err({ kind: "timeout", message: "the deadline had passed before the request was sent" });
+    const signal = AbortSignal.timeout(Math.ceil(left));
+    try {
+      const response = await request(`${origin}${path}`, {
+        method,
+        signal,
+        dispatcher: agent.value,
+        headers: this.#headers(method, body !== null),
+        body: body === null ? null : formatJson(body),
+      });
+      const text = await response.body.text();
+      return ok({ status: response.statusCode, text, headers: flatHeaders(response.headers) });
+    } catch (error) {
+      return err(signal.aborted ? { kind: "timeout", message: "no answer by the deadline" } : peerError(error));
+    }
+  }
+
+  /** Gives up requests under way. */
+  async close(): Promise<void> {
+    const agent = await this.#agent;
+    if (agent.ok) await agent.value.destroy();
+  }
+
+  #headers(method: string, hasBody: boolean): Record<string, string> {
+    const headers: Record<string, string> = hasBody ? { "content-type": "application/json" } : {};
+    const authentication = this.#authentication;
+    if (method !== "GET" && authentication !== null) {
+      const pair = Buffer.from(`${authentication.username}:${authentication.password}`).toString("base64");
+      headers["authorization"] = `Basic ${pair}`;
+    }
+    return headers;
+  }
+}
+
+/** The API's own CA and certificate serve the client side too where `ctl` names none. */
+async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<Agent, ConfigFault>> {
+  const ca = await readPem(ctl.cacert === null ? ["restapi.cafile", restapi.cafile] : ["ctl.cacert", ctl.cacert]);
+  if (!ca.ok) return ca;
+  const own = ctl.certfile === null ? { section: "restapi", ...restapi } : { section: "ctl", ...ctl };
+  const cert = await readPem([`${own.section}.certfile`, own.certfile]);
+  if (!cert.ok) return cert;
+  const key = own.keyfile === null ? cert : await readPem([`${own.section}.keyfile`, own.keyfile]);
+  if (!key.ok) return key;
+  return ok(
+    new Agent({
+      connections: CONNECTIONS_PER_MEMBER,
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      maxResponseSize: MAX_RESPONSE_BYTES,
+      connect: {
+        rejectUnauthorized: !ctl.insecure,
+        ...(ca.value === null ? {} : { ca: ca.value }),
+        ...(cert.value === null ? {} : { cert: cert.value }),
+        ...(key.value === null ? {} : { key: key.value }),
+        ...(own.keyfilePassword === null ? {} : { passphrase: own.keyfilePassword }),
+      },
+    }),
+  );
+}
+
+async function readPem([path, file]: readonly [string, string | null]): Promise<Result<string | null, ConfigFault>> {
+  if (file === null) return ok(null);
+  try {
+    return ok(await readFile(file, "utf8"));
+  } catch (error) {
+    return err({ path, message: `cannot be read: ${error instanceof Error ? error.message : String(error)}` });
+  }
+}
+
+function flatHeaders(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
+  const flat: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) flat[name.toLowerCase()] = Array.isArray(value) ? value.join(", ") : value;
+  }
+  return flat;
+}
+
+const BROKEN_ANSWER_CODES: readonly string[] = ["UND_ERR_RES_EXCEEDED_MAX_SIZE", "UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "UND_ERR_ABORTED"];
+
+function peerError(error: unknown): PeerError {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const broken = BROKEN_ANSWER_CODES.includes(code) || code.startsWith("HPE_") || code === "UND_ERR_SOCKET";
+  return { kind: broken ? "bad-answer" : "unreachable", message: code === "" ? message : `${message} (${code})` };
+}
