@@ -59,7 +59,7 @@ function addVariable(found: Gathered, variable: string, name: string, text: stri
   }
   const value = readVariable(text, target.form);
   if (value === undefined) {
-    const wanted = target.form === "list" ? "a YAML list, such as 'a','b'" : "a YAML mapping, such as {key: value}";
+    const wanted = target.form !== "map" ? "a YAML list, such as 'a','b'" : "a YAML mapping, such as {key: value}";
     found.faults.push({ path: target.path.join("."), message: `the text of ${variable} is not ${wanted}` });
     return;
   }
@@ -69,12 +69,12 @@ function addVariable(found: Gathered, variable: string, name: string, text: stri
 
 /** Text as it is; a list is a YAML list with or without its brackets; a mapping is YAML. Undefined when it does not parse. */
 function readVariable(text: string, form: OptionForm): unknown {
-  if (form === "scalar") return text;
   const trimmed = text.trim();
+  if (form === "scalar" || (form === "text-or-list" && !trimmed.startsWith("["))) return text;
   const bracketed = form === "list" && !/^(\[|- |\{)/.test(trimmed) ? `[${trimmed}]` : trimmed;
   const parsed = parseYaml(bracketed, "environment");
   if (!parsed.ok) return undefined;
-  return (form === "list" ? Array.isArray(parsed.value) : isTree(parsed.value)) ? parsed.value : undefined;
+  return (form === "map" ? isTree(parsed.value) : Array.isArray(parsed.value)) ? parsed.value : undefined;
 }
 
 const OBSOLETE_VARIABLES: ReadonlySet<string> = new Set([
@@ -96,8 +96,7 @@ const VARIABLES: ReadonlyMap<string, Target> = variables();
 function variables(): ReadonlyMap<string, Target> {
   const map = new Map<string, Target>();
   for (const { path, facts } of optionsOf(NODE_SCHEMA)) {
-    const form = path.join(".") === "log.format" ? "scalar" : facts.form;
-    for (const name of namesOf(path)) map.set(name, { path, form });
+    for (const name of namesOf(path)) map.set(name, { path, form: facts.form });
   }
   map.set("TAGS", { path: ["tags"], form: "map" });
   for (const key of ["parameters", "recovery_conf"]) map.set(`POSTGRESQL_${key.toUpperCase()}`, { path: ["postgresql", key], form: "map" });

@@ -24,8 +24,11 @@ import {
   readTextMap,
 } from "./value.ts";
 
-/** How an environment variable's text becomes a value: as it is, as a YAML list (brackets optional), or as a YAML mapping. */
-export type OptionForm = "scalar" | "list" | "map";
+/**
+ * How an environment variable's text becomes a value: as it is, as a YAML list (brackets optional), as a YAML mapping, or as
+ * a list only where it begins with a bracket.
+ */
+export type OptionForm = "scalar" | "list" | "map" | "text-or-list";
 
 export interface OptionFacts {
   /** Completes "… is not", e.g. "a whole number from 1 on". */

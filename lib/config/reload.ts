@@ -4,7 +4,7 @@
 import type { ConfigFault } from "../model/errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { type LoadedConfig, type LoadOptions, loadNodeConfig } from "./load.ts";
-import { isTree, sameContent } from "./tree.ts";
+import { isTree, sameContent, type Tree, valueAt, withoutValue, withValue } from "./tree.ts";
 
 /** What a change asks of the running node. */
 export type ReloadNeed =
@@ -53,6 +53,8 @@ const FIXED: readonly FixedOption[] = [
   { path: ["raft", "dataDir"], option: "raft.data_dir" },
 ];
 
+const PGPASS = ["postgresql", "pgpass"] as const;
+
 const LISTENER_OPTIONS: readonly string[] = [
   "listen",
   "certfile",
@@ -79,8 +81,12 @@ export function diffConfig(before: NodeConfig, after: NodeConfig): ConfigDiffere
     const was = at(before, path);
     if (was === undefined || sameContent(was, at(accepted, path))) continue;
     accepted = replaced(accepted, path, was) as NodeConfig;
+    // The directory of the configuration is that of the data where nobody names another.
+    if (option === "postgresql.config_dir" && after.postgresql.configDir === after.postgresql.dataDir) continue;
     faults.push({ path: option, message: "cannot change while the node runs and stays as it was; restart the supervisor to change it" });
   }
+  // The default place of the password file is made of these names.
+  if (faults.length > 0) accepted = replaced(accepted, PGPASS, before.postgresql.pgpass) as NodeConfig;
   const changed = changedOptions(before, accepted);
   return { changed, needs: needsOf(changed), faults, accepted };
 }
@@ -98,7 +104,14 @@ export async function reloadNodeConfig(current: LoadedConfig, options: LoadOptio
   const result = await loadNodeConfig(options);
   if (!result.ok) return { loaded: current, difference: diffConfig(current.config, current.config), faults: result.error };
   const difference = diffConfig(current.config, result.value.config);
-  return { loaded: { ...result.value, config: difference.accepted }, difference, faults: difference.faults };
+  const raw = difference.faults.reduce((tree, { path }) => keptOption(tree, current.raw, path.split(".")), result.value.raw);
+  return { loaded: { ...result.value, raw, config: difference.accepted }, difference, faults: difference.faults };
+}
+
+/** The refused option as it was in the old tree, so that what is computed from the tree later agrees. */
+function keptOption(tree: Tree, old: Tree, path: readonly string[]): Tree {
+  const was = valueAt(old, path);
+  return was === undefined ? withoutValue(tree, path) : withValue(tree, path, was);
 }
 
 /** The store itself cannot be exchanged under a running node. */

@@ -46,6 +46,7 @@ const LOG = {
     wanted: "a format text, or (type json) a list of fields",
     example: "'%(asctime)s %(levelname)s: %(message)s'",
     read: readLogFormat,
+    form: "text-or-list",
     fallback: "%(asctime)s %(levelname)s: %(message)s",
   }),
   dateformat: text("'%Y-%m-%d %H:%M:%S'"),

@@ -1,7 +1,7 @@
 // Owns reading YAML text into a plain tree, as Patroni's files are meant to be read: YAML 1.1 (`on` and `off` are booleans,
 // 0644 is octal). Faults name the file, the line and the column, and never quote the text, which may hold a password.
 
-import { LineCounter, parseDocument, type ScalarTag, type Tags, type YAMLError } from "yaml";
+import { type Document, LineCounter, parseDocument, type ScalarTag, type Tags, visit, type YAMLError } from "yaml";
 import type { ConfigFault } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { isTree, type Tree } from "./tree.ts";
@@ -28,7 +28,7 @@ export function parseYaml(text: string, name: string): Result<unknown, readonly 
     merge: true,
     uniqueKeys: true,
     prettyErrors: false,
-    logLevel: "silent",
+    logLevel: "error",
     customTags: narrowTags,
     lineCounter,
   });
@@ -36,8 +36,25 @@ export function parseYaml(text: string, name: string): Result<unknown, readonly 
   try {
     return ok(document.toJS());
   } catch {
-    return err([{ path: name, message: "its anchors and aliases do not resolve, or there are too many of them" }]);
+    // Only an alias can fail here: one that names nothing, or too many of them.
+    const lost = lostAlias(document);
+    if (lost === null) return err([{ path: name, message: "its aliases stand for too much content; write it out" }]);
+    const at = lineCounter.linePos(lost);
+    return err([{ path: name, message: `line ${at.line}, column ${at.col}: ${CAUSES["BAD_ALIAS"]}` }]);
   }
+}
+
+/** Offset of the first alias without an anchor; null where there is none. */
+function lostAlias(document: Document): number | null {
+  let offset: number | null = null;
+  visit(document, {
+    Alias: (_, node) => {
+      if (node.resolve(document) !== undefined) return undefined;
+      offset = node.range?.[0] ?? 0;
+      return visit.BREAK;
+    },
+  });
+  return offset;
 }
 
 /** PyYAML's rules where they differ: single letters are words. Dates and base-60 numbers stay text, as their users meant. */
