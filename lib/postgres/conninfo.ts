@@ -1,5 +1,6 @@
 // Owns libpq connection strings: quoting, and which settings go into which. A password is never in one.
 
+import { resolve } from "node:path";
 import type { PostgresUser } from "../model/node-config.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import type { PostgresContext } from "./context.ts";
@@ -61,7 +62,7 @@ export function connectionUrl(options: {
 }
 
 function userSettings(context: PostgresContext, user: PostgresUser): Record<string, string | null> {
-  return { user: user.username, passfile: context.config.pgpass, ...visibleOptions(user) };
+  return { user: user.username, passfile: resolve(context.config.pgpass), ...visibleOptions(user) };
 }
 
 function visibleOptions(user: PostgresUser): Record<string, string> {

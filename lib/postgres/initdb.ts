@@ -83,6 +83,8 @@ export async function createUsers(
     log_statement: "none",
     log_min_duration_statement: "-1",
     log_min_error_statement: "panic",
+    // The context of an error would repeat the statement, password included.
+    log_error_verbosity: "terse",
     log_min_messages: "warning",
     synchronous_standby_names: "",
     ...(encryption === undefined ? {} : { password_encryption: parameterText(encryption) }),

@@ -1,6 +1,6 @@
 // Owns the deletion of a data directory, its WAL directory and its tablespaces. Nothing else in the product deletes data.
 
-import { lstat, readdir, readlink, rm, rmdir } from "node:fs/promises";
+import { lstat, readdir, readlink, rm } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
@@ -67,15 +67,6 @@ async function emptyFolder(path: string): Promise<void> {
     }
   }
   if ((await namesIn(path)).length === 0 && (await exists(path))) await syncFolder(path);
-}
-
-/** Removes an empty directory that initdb or a backup program wants to make itself; kept where it is a mount point. */
-export async function removeEmptyFolder(path: string): Promise<void> {
-  try {
-    await rmdir(path);
-  } catch (error) {
-    if (!isMissing(error) && !hasCode(error, "EBUSY") && !hasCode(error, "EACCES") && !hasCode(error, "ENOTEMPTY")) throw error;
-  }
 }
 
 async function linkTarget(path: string): Promise<string | null> {

@@ -1,6 +1,7 @@
 // Owns the way of secrets to libpq programs: the pgpass file for passwords, and, because libpq has no variable for it, a
 // service file for sslpassword. Nothing secret is ever an argument or in an environment variable.
 
+import { resolve } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import type { PostgresUser } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
@@ -19,10 +20,10 @@ export async function secretEnvironment(
   try {
     await writePgpass(context.config);
     const secret = user.options["sslpassword"];
-    if (secret === undefined) return ok({ PGPASSFILE: pgpass });
+    if (secret === undefined) return ok({ PGPASSFILE: resolve(pgpass) });
     const service = `${pgpass}.${encodeURIComponent(user.username ?? "default")}.service`;
     await replaceFile(service, `[${SERVICE}]\nsslpassword=${secret}\n`);
-    return ok({ PGPASSFILE: pgpass, PGSERVICEFILE: service, PGSERVICE: SERVICE });
+    return ok({ PGPASSFILE: resolve(pgpass), PGSERVICEFILE: resolve(service), PGSERVICE: SERVICE });
   } catch (error) {
     return err({ kind: "failed", message: `cannot write ${pgpass}: ${reasonOf(error)}` });
   }

@@ -49,7 +49,14 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
       superuser: user("admin"),
       replication: user("replicator"),
       rewind: user("rewinder"),
-      parameters: { unix_socket_directories: folder, nonsense: 1, work_mem: "8MB", fsync: false, log_min_messages: "lots" },
+      parameters: {
+        unix_socket_directories: folder,
+        wal_retrieve_retry_interval: "200ms",
+        nonsense: 1,
+        work_mem: "8MB",
+        fsync: false,
+        log_min_messages: "lots",
+      },
       controlledParameters: { ...serverConfig(folder, name, port).controlledParameters, max_connections: "30", wal_keep_size: "16MB" },
       parametersReplica: { work_mem: "4MB" },
       pgHba: ["local all all trust", "host all all 127.0.0.1/32 scram-sha-256", "host replication replicator 127.0.0.1/32 scram-sha-256"],
@@ -330,16 +337,72 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
   });
 
+  test("the end of WAL is found where the WAL ends with its last file", async () => {
+    await until("b replayed", async () => (await sql(PORT_B, "SELECT count(*) FROM t")) === "21001");
+    await sql(PORT_A, "SELECT pg_switch_wal()");
+    await stop(a, "immediate");
+    const folderOfA = join(folder, "a", "pg_wal");
+    const segments = (await readdir(folderOfA)).filter((name) => /^00000003[0-9A-F]{16}$/.test(name)).sort();
+    const before = await a.localEndOfWal();
+    if (!before.ok) throw new Error(before.error.message);
+    const last = segments.findIndex((name) => Number.parseInt(name.slice(16), 16) === Number((before.value.lsn - 1n) >> 24n));
+    for (const name of segments.slice(last + 1)) await rm(join(folderOfA, name));
+    expect(await a.localEndOfWal()).toEqual(before);
+    expect(await startAs(a, "primary", null)).toEqual({ ok: true, value: null });
+    await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
+  });
+
+  test("a crashed standby with WAL that the new primary never had is rewound too", async () => {
+    const c = node("c", PORT_C);
+    await a.syncMemberSlots({ wanted: ["b", "c"], keep: [] });
+    expect((await c.clone({ source: sourceOf("a", PORT_A, "c"), ...quiet() })).ok).toBe(true);
+    await startAs(c, "standby", sourceOf("a", PORT_A, "c"));
+    await until(
+      "both stream",
+      async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "2",
+    );
+    await stop(c, "fast");
+    await sql(PORT_A, "INSERT INTO t SELECT generate_series(1, 500)");
+    await until("b replayed", async () => (await sql(PORT_B, "SELECT count(*) FROM t")) === "21501");
+    await stop(b, "immediate");
+    await stop(a, "immediate");
+    await startAs(c, "standby", null);
+    expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    const plan = await planFor(b, sourceOf("c", PORT_C, null));
+    expect(plan).toMatchObject({ kind: "rewind", recoverFirst: false });
+    expect(await b.rewind({ source: sourceOf("c", PORT_C, null), ...quiet() })).toEqual({ ok: true, value: null });
+    expect(await startAs(b, "standby", sourceOf("c", PORT_C, null))).toEqual({ ok: true, value: null });
+    await until(
+      "b streams from c",
+      async () => (await sql(PORT_C, "SELECT application_name || ' ' || state FROM pg_stat_replication")) === "b streaming",
+    );
+    expect(await sql(PORT_B, "SELECT count(*) FROM t")).toBe("21001");
+    expect(await planFor(a, sourceOf("c", PORT_C, null))).toMatchObject({ kind: "rewind", recoverFirst: true });
+    expect(await a.rewind({ source: sourceOf("c", PORT_C, null), ...quiet() })).toEqual({ ok: true, value: null });
+    expect(await startAs(a, "standby", sourceOf("c", PORT_C, null))).toEqual({ ok: true, value: null });
+    await until("a streams", async () => (await sql(PORT_C, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "2");
+    expect(await stop(c, "fast")).toEqual({ ok: true, value: null });
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    expect((await c.removeDataDirectory()).ok).toBe(true);
+  });
+
   test("removal refuses while the server runs, then empties linked WAL and leaves nothing", async () => {
     const refused = await b.removeDataDirectory();
     expect(refused.ok || refused.error.kind).toBe("refused");
+    const space = join(folder, "space");
+    await mkdir(join(space, "PG_14_202107181"), { recursive: true });
+    await mkdir(join(space, "PG_15_202209061"));
+    await writeFile(join(space, "PG_15_202209061", "data"), "x");
+    await writeFile(join(space, "other"), "x");
     await stop(b, "fast");
+    await symlink(space, join(folder, "b", "pg_tblspc", "16999"));
     const wal = join(folder, "b-wal");
     await programRunner(config("b", PORT_B), clock)({ argv: ["mv", join(folder, "b", "pg_wal"), wal] });
     await symlink(wal, join(folder, "b", "pg_wal"));
     expect(await b.removeDataDirectory()).toEqual({ ok: true, value: null });
     expect(await readdir(join(folder, "b"))).toEqual([]);
     expect(await readdir(wal)).toEqual([]);
+    expect(await readdir(space)).toEqual(["other"]);
     expect(existsSync(makingMarkerPath(join(folder, "b")))).toBe(false);
   });
 
@@ -382,7 +445,36 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     });
     expect(await c.bootstrap({ bootstrap, ...quiet() })).toEqual({ ok: true, value: null });
     const status = await c.status(soon(5));
-    expect(status.ok && [status.value.inRecovery, Number(status.value.timeline)]).toEqual([false, 4]);
+    expect(status.ok && [status.value.inRecovery, Number(status.value.timeline)]).toEqual([false, 6]);
     expect(existsSync(makingMarkerPath(join(folder, "c")))).toBe(false);
+  });
+
+  test("a bootstrap whose post_bootstrap fails ends its server, and the next one begins from nothing", async () => {
+    const d = node("d", PORT_C + 1, { configDir: join(folder, "d-config"), pgHba: null });
+    await mkdir(join(folder, "d-config"));
+    const bad = join(folder, "bad.sh");
+    await writeFile(bad, "#!/bin/sh\necho broken >&2\nexit 9\n", { mode: 0o755 });
+    const failed = await d.bootstrap({ bootstrap: bootstrapWith({ postBootstrap: bad }), ...quiet() });
+    expect(failed.ok || failed.error.message).toContain("exit status 9: broken");
+    expect(await d.inspect()).toEqual({ dataDirectory: { kind: "half-made", by: "initdb" }, process: { kind: "none" } });
+    const again = await d.bootstrap({ bootstrap: bootstrapWith({ pgHba: ["host all all 10.0.0.0/8 reject"] }), ...quiet() });
+    expect(again).toEqual({ ok: true, value: null });
+    expect(await readFile(join(folder, "d-config", "postgresql.base.conf"), "utf8")).toContain("PostgreSQL configuration file");
+    expect(await readFile(join(folder, "d", "pg_hba.conf"), "utf8")).toEndWith("host all all 10.0.0.0/8 reject\n");
+    const status = await d.status(soon(5));
+    expect(status.ok && status.value.inRecovery).toBe(false);
+  });
+
+  test("a user that cannot be made fails the bootstrap without telling its password", async () => {
+    const f = node("f", PORT_C + 3, { replication: { username: "pg_reserved", password: "hush-hush", options: {} } });
+    const made = await f.bootstrap({ bootstrap: bootstrapWith(), ...quiet() });
+    expect(made.ok || made.error.message).toContain("reserved");
+    expect(JSON.stringify(made) + nodes.flatMap((each) => each.log.lines).join("\n")).not.toContain("hush-hush");
+  });
+
+  test("a configuration that cannot be written is one clear error", async () => {
+    const e = node("e", PORT_C + 2, { pgpass: join(folder, "absent", "pgpass") });
+    const made = await e.bootstrap({ bootstrap: bootstrapWith(), ...quiet() });
+    expect(made.ok || made.error.message).toContain(join(folder, "absent", "pgpass"));
   });
 });
