@@ -2,10 +2,11 @@
 // armed (guard.ts does) nor hold a deadline of its own.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { err, ok, type Result } from "../../model/result.ts";
+import { FOLDER_PREFIX, type GuardReport, parseReport } from "./guard-report.ts";
 import { makeFifo, unreadBytes } from "./libc.ts";
 import { processAlive, processId } from "./process-table.ts";
 import type { ProcessId, WatchdogError } from "./watchdog.ts";
@@ -16,7 +17,6 @@ const ORDER_BYTES_MAX = 4096;
 const ANSWER_TIMEOUT_MS = 500;
 const START_TIMEOUT_MS = 5000;
 const GUARD_NICE = -15;
-const FOLDER_PREFIX = "guard-";
 
 export interface GuardFolder {
   /** The node's state folder (mode 0700, beside the data directory). */
@@ -24,19 +24,6 @@ export interface GuardFolder {
   readonly runLockPath: string;
   /** What the run lock file names as its holder's token. */
   readonly token: string;
-}
-
-/** A line of the guard's report: it ended the lease of a supervisor that did not. Instants of the boot-time clock in ms. */
-export interface GuardReport {
-  readonly event: "fired";
-  readonly deadline: number;
-  readonly began: number;
-  readonly ended: number;
-  readonly postmaster: number;
-  /** 0: no postmaster was left to stop. */
-  readonly found: number;
-  /** 0: SIGQUIT was enough; otherwise how many rounds of SIGKILL it took. */
-  readonly killed: number;
 }
 
 type Answer = { readonly verb: string; readonly rest: string };
@@ -240,79 +227,6 @@ export class GuardProcess {
     if (waiting !== undefined) waiting({ verb, rest: rest.join(" ") });
     else if (verb === "refused") this.#lastRefusal = rest.join(" ");
   }
-}
-
-/** What guards of this node did while nobody listened; removes the folders of dead ones. Call once, at start. */
-export function collectReports(stateDir: string): readonly GuardReport[] {
-  const reports: GuardReport[] = [];
-  for (const name of listFolder(stateDir)) {
-    if (!name.startsWith(FOLDER_PREFIX)) continue;
-    const folder = join(stateDir, name);
-    for (const line of readReport(folder)) reports.push(line);
-    const pid = Number(name.slice(FOLDER_PREFIX.length));
-    // The folder of a living guard stays: a later supervisor may have to give it orders.
-    if (!Number.isInteger(pid) || !ownsFolder(pid, folder)) rmSync(folder, { recursive: true, force: true });
-    else rmSync(join(folder, "report"), { force: true });
-  }
-  return reports;
-}
-
-function ownsFolder(pid: number, folder: string): boolean {
-  if (processId(pid) === null) return false;
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes("guard.sh") && folder !== "";
-  } catch {
-    // It ended between the two looks.
-    return false;
-  }
-}
-
-function listFolder(path: string): readonly string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    // No state folder yet: no guard ever ran here.
-    return [];
-  }
-}
-
-function readReport(folder: string): readonly GuardReport[] {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, "report"), "utf8");
-  } catch {
-    // A guard that never acted has written none.
-    return [];
-  }
-  return text
-    .split("\n")
-    .map(parseReport)
-    .filter((report) => report !== null);
-}
-
-export function parseReport(line: string): GuardReport | null {
-  if (!line.startsWith("{")) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    // Cut off by a full disk: nothing can be learnt from it.
-    return null;
-  }
-  if (typeof value !== "object" || value === null) return null;
-  const field = (name: string): number => {
-    const found: unknown = (value as Record<string, unknown>)[name];
-    return typeof found === "number" ? found : 0;
-  };
-  return {
-    event: "fired",
-    deadline: field("deadline"),
-    began: field("began"),
-    ended: field("ended"),
-    postmaster: field("postmaster"),
-    found: field("found"),
-    killed: field("killed"),
-  };
 }
 
 function firstLine(child: ChildProcess): Promise<Result<null, WatchdogError>> {

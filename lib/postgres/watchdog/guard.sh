@@ -95,6 +95,7 @@ find_postmaster() {
   local pid=''
   { read -r pid <"$dir/postmaster.pid"; } 2>/dev/null
   [[ $pid =~ ^[0-9]+$ && /proc/$pid/cwd -ef $dir ]] && read_stat "$pid" && [[ $state != [ZXx] ]] || return 1
+  # A standby as well: it may be about to be promoted. Who starts one on purpose lets this guard go first.
   pm=$pid pm_ticks=$ticks
   open_exe
 }
@@ -227,6 +228,7 @@ while :; do
   if ((deadline > 0)); then
     if ((now >= deadline)); then
       fire
+      holder_alive || exit 0
       continue
     fi
     wait=$((deadline - now > armed_tick ? armed_tick : deadline - now))

@@ -5,8 +5,9 @@ import type { Clock } from "../../model/clock.ts";
 import type { Log } from "../../model/log.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms } from "../../model/units.ts";
-import { type GuardFolder, GuardProcess, type GuardReport } from "./guard-process.ts";
-import { childCount, uptimeMs } from "./process-table.ts";
+import { type GuardFolder, GuardProcess } from "./guard-process.ts";
+import { collectReports, describeReport, type GuardReport, livingGuards } from "./guard-report.ts";
+import { childCount, processAlive, uptimeMs } from "./process-table.ts";
 import type { ArmOptions, Fencing, ProcessId, Watchdog, WatchdogError } from "./watchdog.ts";
 
 /** From SIGQUIT to SIGKILL: an immediate shutdown takes up to 60 ms with 60 busy writers; a stopped postmaster never ends. */
@@ -46,6 +47,8 @@ export class ProcessGuard implements Watchdog {
   #leaseEnd: Ms = ms(0);
   #budget: Ms;
   #lost = new Set<(reason: string) => void>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #looked = false;
 
   constructor(options: ProcessGuardOptions) {
     this.#options = options;
@@ -66,23 +69,8 @@ export class ProcessGuard implements Watchdog {
     return guard.ok ? ok(null) : guard;
   }
 
-  async arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
-    const first = await this.#ready();
-    if (!first.ok) return first;
-    const answer = await this.#armOn(first.value, options);
-    if (answer.ok || this.#guard !== first.value) return answer;
-    // It is dead, stopped or deaf. It keeps its deadline until the next one is armed: at no moment is there less than before.
-    this.#options.log.warning(`${answer.error.message}; the guard is replaced`);
-    this.#guard = null;
-    const second = await this.#ready();
-    if (!second.ok) {
-      this.#guard = first.value;
-      return second;
-    }
-    const again = await this.#armOn(second.value, options);
-    // A stopped guard would wake up one day with a deadline long past.
-    if (again.ok) first.value.kill();
-    return again;
+  arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
+    return this.#inTurn(() => this.#arm(options));
   }
 
   extend(leaseEnd: Ms): Result<null, WatchdogError> {
@@ -92,17 +80,20 @@ export class ProcessGuard implements Watchdog {
     return guard.extend(this.#deadline(leaseEnd));
   }
 
-  async disarm(): Promise<Result<null, WatchdogError>> {
-    const guard = this.#guard;
-    this.#armedFor = null;
-    if (guard === null) return ok(null);
-    const answer = await guard.ask("disarm");
-    if (answer.ok) return ok(null);
-    // It must not act on a deadline that no longer counts, and it cannot be talked to: end it.
-    this.#options.log.warning(`the guard could not be disarmed (${answer.error.message}); it is ended`);
-    guard.kill();
-    this.#guard = null;
-    return ok(null);
+  disarm(): Promise<Result<null, WatchdogError>> {
+    return this.#inTurn(async () => {
+      const guard = this.#guard;
+      this.#armedFor = null;
+      await this.#dismissFormer();
+      if (guard === null) return ok(null);
+      const answer = await guard.ask("disarm");
+      if (answer.ok) return ok(null);
+      // It must not act on a deadline that no longer counts, and it cannot be talked to: end it.
+      this.#options.log.warning(`the guard could not be disarmed (${answer.error.message}); it is ended`);
+      guard.kill();
+      this.#guard = null;
+      return ok(null);
+    });
   }
 
   healthy(): boolean {
@@ -123,17 +114,12 @@ export class ProcessGuard implements Watchdog {
   }
 
   /**
-   * After a restart of the supervisor: the former guard goes on with the deadline that it has. A guard of our own is
-   * armed beside it at once with the renewed lease, then the former one is let go: at no moment is there none.
+   * After a restart of the supervisor, once the lease was renewed: the former guard goes on with the deadline that it has.
+   * A guard of our own is armed beside it, then the former one is let go: at no moment is there none.
    */
-  async attach(guard: ProcessId | null, options: ArmOptions): Promise<Result<null, WatchdogError>> {
-    const former = guard === null ? null : GuardProcess.adopt({ ...this.#options, id: guard });
-    if (former !== null && !former.ok) this.#options.log.warning(former.error.message);
-    const armed = await this.arm(options);
-    if (!armed.ok || former === null || !former.ok) return armed;
-    await former.value.ask("disarm");
-    former.value.release();
-    return ok(null);
+  attach(guard: ProcessId | null, options: ArmOptions): Promise<Result<null, WatchdogError>> {
+    if (guard !== null && !processAlive(guard)) this.#options.log.warning(`the former guard ${guard.pid} is not running any more`);
+    return this.arm(options);
   }
 
   close(): void {
@@ -143,8 +129,39 @@ export class ProcessGuard implements Watchdog {
     this.#guard = null;
   }
 
+  /** One after the other: a guard that is armed anew after its death must not outlive a disarm that came meanwhile. */
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(action);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
+    const first = await this.#ready();
+    if (!first.ok) return first;
+    const answer = await this.#armOn(first.value, options);
+    if (answer.ok || this.#guard !== first.value) return answer;
+    // It is dead, stopped or deaf. It keeps its deadline until the next one is armed: at no moment is there less than before.
+    this.#options.log.warning(`${answer.error.message}; the guard is replaced`);
+    this.#guard = null;
+    const second = await this.#ready();
+    if (!second.ok) {
+      this.#guard = first.value;
+      return second;
+    }
+    const again = await this.#armOn(second.value, options);
+    // A stopped guard would wake up one day with a deadline long past.
+    if (again.ok) first.value.kill();
+    return again;
+  }
+
   async #ready(): Promise<Result<GuardProcess, WatchdogError>> {
     if (this.#guard !== null) return ok(this.#guard);
+    if (!this.#looked) {
+      this.#looked = true;
+      for (const report of collectReports(this.#options.stateDir))
+        this.#options.log.warning(`before this start: ${describeReport(report)}`);
+    }
     this.#starting ??= GuardProcess.start(this.#options);
     const started = await this.#starting;
     this.#starting = null;
@@ -173,7 +190,19 @@ export class ProcessGuard implements Watchdog {
     this.#armedFor = options;
     this.#budget = budget;
     this.#leaseEnd = options.leaseEnd;
+    await this.#dismissFormer();
     return ok(null);
+  }
+
+  /** Guards that a dead supervisor of this node left know a deadline that nobody renews: ours has taken their place. */
+  async #dismissFormer(): Promise<void> {
+    for (const id of livingGuards(this.#options.stateDir)) {
+      if (id.pid === this.#guard?.id.pid) continue;
+      const former = GuardProcess.adopt({ ...this.#options, id });
+      if (!former.ok) continue;
+      await former.value.ask("disarm");
+      former.value.release();
+    }
   }
 
   #deadline(leaseEnd: Ms): number {
@@ -194,7 +223,11 @@ export class ProcessGuard implements Watchdog {
     const armedFor = this.#armedFor;
     if (armedFor === null) return;
     this.#options.log.warning("the guard process ended while it was armed; starting another");
-    const again = this.arm({ ...armedFor, leaseEnd: this.#leaseEnd });
+    const again = this.#inTurn(async () => {
+      // Disarmed, or armed again, since.
+      if (this.#armedFor !== armedFor || this.#guard !== null) return ok(null);
+      return this.#arm({ ...armedFor, leaseEnd: this.#leaseEnd });
+    });
     again.then((result) => {
       if (!result.ok) this.#tellLost(`the guard process ended and cannot be started again: ${result.error.message}`);
     });
@@ -208,11 +241,4 @@ export class ProcessGuard implements Watchdog {
   #tellLost(reason: string): void {
     for (const listener of this.#lost) listener(reason);
   }
-}
-
-export function describeReport(report: GuardReport): string {
-  const took = `${report.ended - report.began} ms`;
-  if (report.found === 0) return `the guard's deadline passed and no postmaster was running (looked for ${took})`;
-  const how = report.killed === 0 ? "SIGQUIT" : "SIGQUIT and SIGKILL";
-  return `the guard stopped PostgreSQL (postmaster ${report.postmaster}) by ${how} at the end of the lease, in ${took}`;
 }
