@@ -34,11 +34,11 @@ export async function localEndOfWal(
   const folder = join(context.config.dataDir, "pg_wal");
   try {
     const names = await readdir(folder);
-    const segmentBytes = await segmentSize(folder, names);
+    const files = { names, segmentBytes: await segmentSize(folder, names) };
     let failure: PostgresError = { kind: "failed", message: `${folder} holds no WAL` };
     for (const { timeline: current, from } of await beginnings(folder, names, control)) {
-      const last = await lastRecord(context, current, from);
-      const end = last.ok ? await recordEnd(context, { timeline: current, begin: last.value, segmentBytes }) : last;
+      const last = await lastRecord(context, files, { timeline: current, from });
+      const end = last.ok ? await recordEnd(context, { timeline: current, begin: last.value, segmentBytes: files.segmentBytes }) : last;
       if (end.ok) return ok({ timeline: current, lsn: end.value });
       failure = end.error;
     }
@@ -84,17 +84,44 @@ async function segmentSize(folder: string, names: readonly string[]): Promise<bi
   return segment === undefined ? DEFAULT_SEGMENT_BYTES : BigInt((await stat(join(folder, segment))).size);
 }
 
+interface WalFiles {
+  readonly names: readonly string[];
+  readonly segmentBytes: bigint;
+}
+
+/** End of the last file of an unbroken row that holds `from`: told where to stop, pg_waldump does not wait 5 s for a next one. */
+function endOfFiles(files: WalFiles, beginning: Beginning): Lsn {
+  const digits = hexadecimal(beginning.timeline);
+  const numbers = new Set(files.names.filter((name) => isSegmentOf(name, digits)).map((name) => segmentNumber(name, files.segmentBytes)));
+  let segment = beginning.from / files.segmentBytes;
+  while (numbers.has(segment + 1n)) segment += 1n;
+  return lsn((segment + 1n) * files.segmentBytes);
+}
+
+/** Position of a segment in the whole of the WAL: its name holds timeline, the upper 32 bits, and the number below them. */
+function segmentNumber(name: string, segmentBytes: bigint): bigint {
+  const high = BigInt(`0x${name.slice(8, 16)}`);
+  const low = BigInt(`0x${name.slice(16, 24)}`);
+  return high * (0x1_0000_0000n / segmentBytes) + low;
+}
+
+function hexadecimal(value: number): string {
+  return value.toString(16).toUpperCase().padStart(8, "0");
+}
+
 /**
  * Where the last valid record begins. pg_waldump names it when it meets the first invalid one; where the WAL ends with
  * its last file there is no invalid one, and the records themselves are listed instead.
  */
-async function lastRecord(context: PostgresContext, on: Timeline, from: Lsn): Promise<Result<Lsn, PostgresError>> {
-  const outcome = await walDump(context, on, from, ["--quiet"]);
+async function lastRecord(context: PostgresContext, files: WalFiles, beginning: Beginning): Promise<Result<Lsn, PostgresError>> {
+  const { timeline: on, from } = beginning;
+  const end = `--end=${formatLsn(endOfFiles(files, beginning))}`;
+  const outcome = await walDump(context, on, from, ["--quiet", end]);
   if (!outcome.ok) return outcome;
   const found = parseLsn(/error in WAL record at ([0-9A-F]+\/[0-9A-F]+)/.exec(outcome.value.stderr)?.[1] ?? "");
   if (found !== null) return ok(found);
   let last: Lsn | null = null;
-  const listed = await walDump(context, on, from, [], (line) => {
+  const listed = await walDump(context, on, from, [end], (line) => {
     last = parseLsn(/ lsn: ([0-9A-F]+\/[0-9A-F]+),/.exec(line)?.[1] ?? "") ?? last;
   });
   if (!listed.ok) return listed;

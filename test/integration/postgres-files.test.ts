@@ -347,7 +347,9 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     if (!before.ok) throw new Error(before.error.message);
     const last = segments.findIndex((name) => Number.parseInt(name.slice(16), 16) === Number((before.value.lsn - 1n) >> 24n));
     for (const name of segments.slice(last + 1)) await rm(join(folderOfA, name));
+    const askedAt = clock.now();
     expect(await a.localEndOfWal()).toEqual(before);
+    expect(clock.now() - askedAt).toBeLessThan(3_000);
     expect(await startAs(a, "primary", null)).toEqual({ ok: true, value: null });
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
   });
