@@ -109,18 +109,21 @@ async function restoreArguments(context: PostgresContext, majorVersion: number):
 }
 
 /**
- * Single-user mode until recovery is done and it has shut down cleanly. The server must be stopped.
- * A standby's directory is refused: single-user recovery would end its recovery on the old timeline.
- * Errors: refused, failed, cancelled.
+ * Single-user mode until recovery is done and it has shut down cleanly. The server must be stopped. A standby's directory
+ * is left as it is: single-user recovery would end its recovery on the old timeline; being started, or rewindTo, recovers it.
+ * Errors: refused (an unfinished copy: backup_label), failed, cancelled.
  */
 export async function crashRecover(context: PostgresContext, signal: AbortSignal): Promise<Result<null, PostgresError>> {
   const { config } = context;
   const control = await readControlData(context.run, context.clock, config.dataDir);
   if (!control.ok) return control;
-  if (control.value.state === "shut down") return ok(null);
+  if (control.value.state === "shut down" || STANDBY_STATES.has(control.value.state)) return ok(null);
   try {
-    if (STANDBY_STATES.has(control.value.state) || (await readIfThere(join(config.dataDir, "backup_label"))) !== null) {
-      return err({ kind: "refused", message: `the server was a standby (${control.value.state}): it recovers by being started as one` });
+    if ((await readIfThere(join(config.dataDir, "backup_label"))) !== null) {
+      return err({
+        kind: "refused",
+        message: `${config.dataDir} is a copy that was never started (backup_label): it recovers by being started`,
+      });
     }
     // Left by an attempt to start this former primary as a standby; single-user mode refuses to run with it.
     await removeFile(join(config.dataDir, "standby.signal"));

@@ -372,6 +372,8 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
     const plan = await planFor(b, sourceOf("c", PORT_C, null));
     expect(plan).toMatchObject({ kind: "rewind", recoverFirst: false });
+    expect(await b.crashRecover(new AbortController().signal)).toEqual({ ok: true, value: null });
+    expect((await b.controlData()).ok && existsSync(join(folder, "b", "standby.signal"))).toBe(true);
     expect(await b.rewind({ source: sourceOf("c", PORT_C, null), ...quiet() })).toEqual({ ok: true, value: null });
     expect(await startAs(b, "standby", sourceOf("c", PORT_C, null))).toEqual({ ok: true, value: null });
     await until(
