@@ -28,6 +28,18 @@ export function openStore(source: StoreSource, options: OpenStoreOptions): Store
   throw new StoreChoiceError("consul: no store is configured; write a consul section with its host");
 }
 
+/**
+ * Takes over the store's changed section on reload, from the next request on; sessions live on. `needs-restart` where this
+ * kind of store cannot, or the section is gone. Throws StoreChoiceError where a certificate file cannot be read: the old
+ * section then stays in force.
+ */
+export function reconfigureStore(store: Store, source: Exclude<StoreSource, string>): "taken-over" | "needs-restart" {
+  if (!(store instanceof ConsulStore) || source.consul === null) return "needs-restart";
+  const { consul } = source;
+  explained(() => store.reconfigure(consul));
+  return "taken-over";
+}
+
 /** No store can be opened from what was given; the message names the option, and holds no secret. */
 export class StoreChoiceError extends Error {
   override readonly name = "StoreChoiceError";
@@ -41,8 +53,12 @@ function openUrl(url: string, options: OpenStoreOptions): Store {
 }
 
 function openConsul(config: NonNullable<NodeConfig["consul"]>, options: OpenStoreOptions): Store {
+  return explained(() => new ConsulStore({ config, ...options }));
+}
+
+function explained<T>(act: () => T): T {
   try {
-    return new ConsulStore({ config, ...options });
+    return act();
   } catch (error) {
     throw new StoreChoiceError(error instanceof Error ? error.message : String(error));
   }

@@ -15,6 +15,8 @@ export interface ConsulOptions {
   readonly nodeName?: string;
   /** HTTP port, where the test has to know it beforehand. */
   readonly httpPort?: number;
+  /** Gossip port, where other servers have to know it beforehand. */
+  readonly serfPort?: number;
   /** Merged over the agent's configuration (TLS, ACL …). */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Address that is probed for readiness; where plain HTTP on loopback will not do. */
@@ -56,7 +58,11 @@ export class Consul {
     if (binary === null) throw new Error("no consul found: set CONSUL_BIN, or run scripts/setup");
     for (let attempt = 1; ; attempt++) {
       const [first, second, third] = await freePorts(3);
-      const consul = new Consul(options, binary, [options.httpPort ?? (first as number), second as number, third as number]);
+      const consul = new Consul(options, binary, [
+        options.httpPort ?? (first as number),
+        second as number,
+        options.serfPort ?? (third as number),
+      ]);
       try {
         await consul.restart();
         return consul;
@@ -65,6 +71,19 @@ export class Consul {
         if (attempt === START_ATTEMPTS || !String(error).includes("address already in use")) throw error;
       }
     }
+  }
+
+  /** Starts servers that form one cluster. A killed one stays a voter, so that faults can follow each other. */
+  static async startServers(count: number, options: ConsulOptions = {}): Promise<readonly Consul[]> {
+    const serfPorts = await freePorts(count);
+    const config = {
+      bootstrap_expect: count,
+      retry_join: serfPorts.map((port) => `127.0.0.1:${port}`),
+      retry_interval: "200ms",
+      autopilot: { cleanup_dead_servers: false },
+      ...options.config,
+    };
+    return Promise.all(serfPorts.map((serfPort, index) => Consul.start({ ...options, config, serfPort, nodeName: `server-${index + 1}` })));
   }
 
   /** `http://127.0.0.1:PORT` */

@@ -93,11 +93,13 @@ export class ConsulHttp {
   }
 
   #dispatch(request: HttpRequest, pool: Pool): Promise<Result<HttpAnswer, NoAnswer>> {
+    const { token } = this.#config;
     return new Promise((resolve) => {
       let settled = false;
       let controller: Dispatcher.DispatchController | null = null;
       let answer: { status: number; index: number | null } = { status: 0, index: null };
       const chunks: Buffer[] = [];
+      const body = (): string => Buffer.concat(chunks).toString("utf8");
       const timer = new AbortController();
 
       const settle = (result: Result<HttpAnswer, NoAnswer>): void => {
@@ -132,11 +134,11 @@ export class ConsulHttp {
           chunks.push(chunk);
         },
         onResponseEnd: () => {
-          settle(ok({ ...answer, text: this.#scrub(Buffer.concat(chunks).toString("utf8"), answer.status) }));
+          settle(ok({ ...answer, text: answer.status === 200 ? body() : scrub(body(), token) }));
         },
         onResponseError: (_controller, error) => {
           const sent = controller !== null;
-          settle(err({ sent, reason: this.#scrub(describe(error), 0) }));
+          settle(err({ sent, reason: scrub(describe(error), token) }));
           if (sent) this.#renew(request.lane ?? "request", pool);
         },
       };
@@ -144,7 +146,7 @@ export class ConsulHttp {
         {
           method: request.method,
           path: request.path + queryText(request.query),
-          headers: this.#config.token === null ? {} : { "x-consul-token": this.#config.token },
+          headers: token === null ? {} : { "x-consul-token": token },
           body: request.body ?? null,
         },
         handler,
@@ -164,13 +166,11 @@ export class ConsulHttp {
     // Resolves when its last request has ended, at that request's deadline at the latest.
     void pool.close().finally(() => this.#retiring.delete(pool));
   }
+}
 
-  /** An error page of something in between may repeat what we sent. */
-  #scrub(text: string, status: number): string {
-    const token = this.#config.token;
-    if (token === null || token === "" || (status >= 200 && status < 300)) return text;
-    return text.replaceAll(token, "***");
-  }
+/** An error page of something in between may repeat what we sent. */
+function scrub(text: string, token: string | null): string {
+  return token === null || token === "" ? text : text.replaceAll(token, "***");
 }
 
 /** One string for a list of query parameters, with the leading `?`; "" for none. */

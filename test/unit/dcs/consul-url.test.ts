@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { parseConsulUrl, redactUrl } from "../../../lib/dcs/consul/url.ts";
-import { openStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
+import { openStore, reconfigureStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 
@@ -75,6 +75,15 @@ describe("the choice of the store", () => {
     expect([fromUrl.kind, fromConfig.kind]).toEqual(["consul", "consul"]);
     await fromUrl.close();
     await fromConfig.close();
+  });
+
+  test("a changed section is taken over, a store that is gone from the configuration needs a restart, a bad file changes nothing", async () => {
+    const store = openStore("consul://127.0.0.1:8500", options);
+    expect(reconfigureStore(store, { consul: parsed("consul://127.0.0.1:8501"), raft: null })).toBe("taken-over");
+    expect(reconfigureStore(store, { consul: null, raft: null })).toBe("needs-restart");
+    const bad = parsed("consul://127.0.0.1:8500?scheme=https&cacert=/does/not/exist");
+    expect(() => reconfigureStore(store, { consul: bad, raft: null })).toThrow(StoreChoiceError);
+    await store.close();
   });
 
   test("no store, an unknown one and a missing certificate are told apart in words", () => {
