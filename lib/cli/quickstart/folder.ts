@@ -59,6 +59,10 @@ export function createFolders(paths: QuickstartPaths, user: ServerUser): void {
     chmodSync(paths.folder, 0o710);
   }
   ownedFolder(paths.run, user);
+  if (user.uid === null || user.gid === null) return;
+  const reachable = spawnSync("test", ["-w", paths.run], { uid: user.uid, gid: user.gid, cwd: "/" });
+  if (reachable.status !== 0)
+    throw new Error(`the user that runs PostgreSQL cannot get into ${paths.run}: a folder above it is closed to it`);
 }
 
 /** A folder of the server user, for nobody else. */

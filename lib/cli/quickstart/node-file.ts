@@ -9,6 +9,8 @@ import type { QuickstartNode, QuickstartState } from "./state.ts";
 
 export const scope = "quickstart";
 export const host = "127.0.0.1";
+/** Shorter than the default of 30, so that a failover tried out by hand is not a long wait; the least that Consul allows. */
+export const ttlSeconds = 20;
 
 /** Where the things of one node are. */
 export interface NodePaths {

@@ -4,7 +4,7 @@
 import { isAlive } from "../../postgres/processes.ts";
 import { apiUrl, readCluster, readStatus } from "./cluster-view.ts";
 import type { QuickstartPaths } from "./folder.ts";
-import { connectionString, consulPaths, host, nodePaths, scope } from "./node-file.ts";
+import { connectionString, consulPaths, host, nodePaths, scope, ttlSeconds } from "./node-file.ts";
 import type { QuickstartState } from "./state.ts";
 import { drawTable } from "./table.ts";
 
@@ -33,12 +33,14 @@ export async function describeRun(paths: QuickstartPaths, state: QuickstartState
     ...state.nodes.map((node) => `${node.name}   API ${apiUrl(node)}  log ${nodePaths(paths, node.name).log}`),
     `Consul  API http://${host}:${state.consul.httpPort}  log ${consulPaths(paths).log}`,
     "",
+    `Stop    ${command("stop")}`,
+    "",
     "Try next:",
     `  ${command("psql -c 'create table herd (name text)'")}`,
     leader?.process
-      ? `  kill -9 ${leader.process.pid}    # ${leader.name}'s supervisor: another node takes over; then: ${command("status")}`
-      : `  ${command("status")}`,
-    `  ${command("stop")}`,
+      ? `  kill -9 ${leader.process.pid}    # the supervisor of ${leader.name}, the leader: another node takes over within ${ttlSeconds} s`
+      : `  ${command("logs node1")}`,
+    `  ${command("status")}`,
   ].join("\n");
 }
 
