@@ -4,7 +4,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { removeState } from "./state.ts";
 
 /** The user that runs the servers; null ids: the one who called. */
@@ -21,11 +21,13 @@ export interface QuickstartPaths {
   readonly passwordFile: string;
 }
 
+const productFolder = "matriarch";
+
 /** `$XDG_STATE_HOME` or `~/.local/state`, `/var/lib` for root, each with matriarch/quickstart below it. */
 export function defaultFolder(environment: Readonly<Record<string, string | undefined>>, uid: number): string {
-  if (uid === 0) return "/var/lib/matriarch/quickstart";
+  if (uid === 0) return join("/var/lib", productFolder, "quickstart");
   const home = environment["XDG_STATE_HOME"];
-  return join(home?.startsWith("/") ? home : join(homedir(), ".local/state"), "matriarch/quickstart");
+  return join(home?.startsWith("/") ? home : join(homedir(), ".local/state"), productFolder, "quickstart");
 }
 
 export function pathsOf(folder: string): QuickstartPaths {
@@ -81,7 +83,9 @@ export function removeFolders(paths: QuickstartPaths): void {
   rmSync(paths.run, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
   rmSync(paths.passwordFile, { force: true });
   removeState(paths.folder);
-  for (const folder of [paths.folder, dirname(paths.folder)]) {
+  const above = dirname(paths.folder);
+  // The default's parent is ours as well; any other is the caller's.
+  for (const folder of [paths.folder, ...(basename(above) === productFolder ? [above] : [])]) {
     try {
       rmdirSync(folder);
     } catch (error) {
