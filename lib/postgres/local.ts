@@ -267,6 +267,7 @@ export class LocalPostgresql implements Postgresql {
     });
     if (!started.ok) return started;
     await this.#firstConnection(options);
+    await this.#configuration.catchUp();
     return ok(null);
   }
 

@@ -38,13 +38,17 @@ export async function promoteServer(
   const state = await ask(on, "SELECT pg_is_in_recovery() AS in_recovery", deadline);
   if (!state.ok) return state;
   if (state.value["in_recovery"] === true) {
+    const began = on.clock.now();
     const detached = await detachFromSource(on, options);
     if (!detached.ok) return detached;
+    const detachedAt = on.clock.now();
     const asked = await ask(on, "SELECT pg_promote(wait => false) AS promoted", deadline);
     if (!asked.ok) return asked;
     if (asked.value["promoted"] !== true) return err({ kind: "failed", message: "the promotion could not be requested" });
     const writable = await untilWritable(on, deadline);
     if (!writable.ok) return writable;
+    const [detaching, promoting] = [detachedAt - began, on.clock.now() - detachedAt].map(Math.round);
+    on.log.info(`promoted: ${detaching} ms to leave the source, ${promoting} ms until writable`);
   }
   const configured = await on.configurePrimary(options.synchronousStandbyNames);
   // It is primary already: what is missing is the primary's own settings, and the next `configure` writes them again.

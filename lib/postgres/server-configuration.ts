@@ -50,6 +50,10 @@ export class ServerConfiguration {
   #standbyRole: ServerRole = "replica";
   #pendingRestart: PendingRestartReason = {};
   #faultsLogged = "";
+  /** The configuration has changed since the files were written: the server could not be asked for its role then. */
+  #outdated = false;
+  /** One writer at a time: each starts from what the one before left. */
+  #lastWriter: Promise<unknown> = Promise.resolve();
 
   constructor(options: ServerConfigurationOptions) {
     this.#options = options;
@@ -80,7 +84,7 @@ export class ServerConfiguration {
     control: ControlData | null,
     extra: Partial<ConfigFilesRequest> = {},
   ): Promise<Result<WrittenConfig, PostgresError>> {
-    const written = await this.#write(intent, control, extra);
+    const written = await this.#alone(() => this.#write(intent, control, extra));
     if (written.ok) this.#pendingRestart = {};
     return written;
   }
@@ -95,8 +99,10 @@ export class ServerConfiguration {
 
   /** As `change`, without the reload. */
   async write(part: Partial<ServerIntent>, deadline: Ms): Promise<Result<WrittenConfig, PostgresError>> {
-    const current = await this.#currentIntent(deadline);
-    return current.ok ? await this.#write({ ...current.value, ...part }, null, {}) : current;
+    return await this.#alone(async () => {
+      const current = this.#intent === null ? await this.#actualIntent(deadline) : ok(this.#intent);
+      return current.ok ? await this.#write({ ...current.value, ...part }, null, {}) : current;
+    });
   }
 
   /** Resolves when the server shows what the files say for these settings. Errors: unreachable, timeout. */
@@ -112,12 +118,27 @@ export class ServerConfiguration {
   async configure(config: PostgresqlConfig, role: ServerRole): Promise<Result<PendingRestartReason, PostgresError>> {
     this.#config = config;
     if (role !== "primary") this.#standbyRole = role;
+    this.#outdated = true;
     if ((await this.#options.postmaster.find()) === null) return ok(this.#pendingRestart);
+    return await this.#apply();
+  }
+
+  /** Brings a server up to date whose configuration changed while it was starting. */
+  async catchUp(): Promise<void> {
+    if (!this.#outdated) return;
+    const applied = await this.#apply();
+    if (!applied.ok) this.#options.log.warning(`the new configuration of PostgreSQL is not in force: ${applied.error.message}`);
+  }
+
+  async #apply(): Promise<Result<PendingRestartReason, PostgresError>> {
     const deadline = ms(this.#options.clock.now() + STATEMENT_TIMEOUT_MS);
-    const actual = await this.#actualIntent(deadline);
-    if (!actual.ok) return actual;
-    const written = await this.change({ role: actual.value.role }, deadline);
+    const written = await this.#alone(async () => {
+      const actual = await this.#actualIntent(deadline);
+      return actual.ok ? await this.#write(actual.value, null, {}) : actual;
+    });
     if (!written.ok) return written;
+    const reloaded = written.value.changed.length === 0 ? ok(null) : await this.reload();
+    if (!reloaded.ok) return reloaded;
     const rows = await this.#options.connection.query(RESTART_SETTINGS_QUERY, [], deadline);
     if (!rows.ok) return rows;
     const settings = decodeSettingRows(rows.value);
@@ -132,11 +153,10 @@ export class ServerConfiguration {
     return sent ? ok(null) : err({ kind: "failed", message: "PostgreSQL is not running: nothing to reload" });
   }
 
-  /** What was asked of a server that another supervisor, or our own former life, started is found on the server itself. */
-  async #currentIntent(deadline: Ms): Promise<Result<ServerIntent, PostgresError>> {
-    return this.#intent === null ? await this.#actualIntent(deadline) : ok(this.#intent);
-  }
-
+  /**
+   * The intent with the role that the server really has. What was asked of a server that another supervisor, or our own
+   * former life, started is found on the server itself.
+   */
   async #actualIntent(deadline: Ms): Promise<Result<ServerIntent, PostgresError>> {
     const rows = await this.#options.connection.query(INTENT_QUERY, [], deadline);
     if (!rows.ok) return rows;
@@ -161,8 +181,18 @@ export class ServerConfiguration {
     const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion, ...extra });
     if (!written.ok) return written;
     this.#intent = intent;
+    this.#outdated = false;
     this.#logFaults(written.value);
     return written;
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#lastWriter.then(work, work);
+    this.#lastWriter = mine.then(
+      () => undefined,
+      () => undefined,
+    );
+    return mine;
   }
 
   #logFaults(written: WrittenConfig): void {

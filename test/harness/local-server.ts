@@ -22,8 +22,10 @@ export interface LocalServer {
 
 export const clock = realClock();
 
-/** The newest installed version's programs: Debian's folders, else PATH. */
+/** MATRIARCH_TEST_POSTGRES_BIN, else the newest installed version's programs: Debian's folders, else PATH. */
 export function postgresBinDir(): string {
+  const chosen = process.env["MATRIARCH_TEST_POSTGRES_BIN"];
+  if (chosen !== undefined && chosen !== "") return chosen;
   const root = "/usr/lib/postgresql";
   const versions = existsSync(root) ? readdirSync(root).map(Number).filter(Number.isInteger) : [];
   versions.sort((left, right) => right - left);
