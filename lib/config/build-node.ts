@@ -59,7 +59,10 @@ function buildRestApi(restapi: NodeTree["restapi"]): RestApiConfig {
   const listen: HostPort = { host: restapi.listen?.hosts[0] ?? "127.0.0.1", port: restapi.listen?.port ?? 8008 };
   return {
     listen,
-    connectAddress: restapi.connect_address ?? (isWildcard(listen.host) ? { ...listen, host: "localhost" } : listen),
+    connectAddress: {
+      host: restapi.connect_address?.host ?? (isWildcard(listen.host) ? "localhost" : listen.host),
+      port: restapi.connect_address?.port ?? listen.port,
+    },
     authentication: basicAuth(restapi.authentication),
     certfile: restapi.certfile,
     keyfile: restapi.keyfile ?? restapi.certfile,

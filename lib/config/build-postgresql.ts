@@ -64,7 +64,10 @@ export function buildPostgresql(merged: MergedPostgresql, node: { readonly pgpas
   return {
     listenHosts: read.listen?.hosts ?? [],
     port,
-    connectAddress: read.connect_address ?? { host: read.listen?.hosts.find((host) => !isWildcard(host)) ?? "localhost", port },
+    connectAddress: {
+      host: read.connect_address?.host ?? read.listen?.hosts.find((host) => !isWildcard(host)) ?? "localhost",
+      port: read.connect_address?.port ?? port,
+    },
     proxyAddress: read.proxy_address,
     dataDir: read.data_dir ?? "",
     configDir: read.config_dir ?? read.data_dir ?? "",

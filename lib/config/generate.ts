@@ -1,6 +1,7 @@
 // Owns making a configuration from a PostgreSQL that runs: reads its settings over one connection and writes them in the form
 // of a node's file. Changes nothing in that server.
 
+import { existsSync } from "node:fs";
 import { err, ok, type Result } from "../model/result.ts";
 import { controlledParameters, isControlled, isNeverSettable } from "./controlled.ts";
 import { readDsn } from "./dsn.ts";
@@ -33,6 +34,9 @@ const LEFT_OUT: readonly string[] = [
   "transaction_deferrable",
 ];
 
+/** Where Debian and where PostgreSQL itself put the socket: tried when no host is named, as libpq does. */
+const SOCKET_FOLDERS: readonly string[] = ["/var/run/postgresql", "/tmp"];
+
 interface ServerFacts {
   readonly settings: ReadonlyMap<string, string>;
   readonly binDir: string;
@@ -53,16 +57,17 @@ export async function generateConfig(dsn: string | null, machine: Machine, env: 
 }
 
 async function askServer(options: ReadonlyMap<string, string>): Promise<Result<ServerFacts, string>> {
-  const host = options.get("hostaddr") ?? options.get("host") ?? "localhost";
   const port = Number(options.get("port") ?? 5432);
+  const host =
+    options.get("hostaddr") ??
+    options.get("host") ??
+    SOCKET_FOLDERS.find((folder) => existsSync(`${folder}/.s.PGSQL.${port}`)) ??
+    "localhost";
   const username = options.get("user") ?? "postgres";
   const sql = new Bun.SQL({
     adapter: "postgres",
-    ...(host.startsWith("/") ? { path: `${host}/.s.PGSQL.${port}` } : { hostname: host, port }),
-    username,
-    password: options.get("password") ?? "",
-    database: options.get("dbname") ?? "postgres",
-    tls: ["require", "verify-ca", "verify-full"].includes(options.get("sslmode") ?? "prefer"),
+    url: urlOf(options, { host: host.startsWith("/") ? "localhost" : host, port, username }),
+    ...(host.startsWith("/") ? { path: `${host}/.s.PGSQL.${port}` } : {}),
     max: 1,
     connectionTimeout: CONNECT_TIMEOUT_SECONDS,
   });
@@ -89,6 +94,23 @@ async function askServer(options: ReadonlyMap<string, string>): Promise<Result<S
   } finally {
     await sql.close({ timeout: 0 });
   }
+}
+
+/** As a URL, which carries the TLS mode and its files under libpq's names. */
+function urlOf(
+  options: ReadonlyMap<string, string>,
+  at: { readonly host: string; readonly port: number; readonly username: string },
+): string {
+  const url = new URL(`postgres://${at.host.includes(":") ? `[${at.host}]` : at.host}:${at.port}`);
+  url.username = encodeURIComponent(at.username);
+  url.password = encodeURIComponent(options.get("password") ?? "");
+  url.pathname = `/${encodeURIComponent(options.get("dbname") ?? "postgres")}`;
+  url.searchParams.set("sslmode", options.get("sslmode") ?? "prefer");
+  for (const name of ["sslcert", "sslkey", "sslpassword", "sslrootcert"]) {
+    const value = options.get(name);
+    if (value !== undefined) url.searchParams.set(name, value);
+  }
+  return url.href;
 }
 
 /** Lines that say something. */

@@ -6,9 +6,11 @@ import type { HostPort, ParameterValue } from "../model/node-config.ts";
 import type { Ms } from "../model/units.ts";
 import { isTree, type Tree } from "./tree.ts";
 import {
+  type ConnectAddress,
   type ListenAddress,
   readBoolean,
   readBytes,
+  readConnectAddress,
   readDuration,
   readFileMode,
   readHostPort,
@@ -182,11 +184,16 @@ export function addressList(example: string): Option<readonly HostPort[]> {
   return option({ wanted: "a list of addresses with ports", example, read: readHostPortList, fallback: [], form: "list" });
 }
 
-/** Where a server listens; null where it is left out, unless there is a fallback. */
-export function listen(fallback: string | null, example: string): Option<ListenAddress | null> {
+/** Where a server listens, on `port` where the option names none; null where it is left out, unless there is a fallback. */
+export function listen(fallback: string | null, port: number): Option<ListenAddress | null> {
   const wanted = "an address with a port from 1 to 65535 (several hosts: comma between, the port after the last)";
-  const spec = { wanted, example, read: readListen };
+  const spec = { wanted, example: `0.0.0.0:${port}`, read: (value: unknown) => readListen(value, port) };
   return fallback === null ? optional(spec) : option<ListenAddress | null>({ ...spec, fallback });
+}
+
+/** Where others reach that server. */
+export function connectAddress(example: string): Option<ConnectAddress | null> {
+  return optional({ wanted: "an address (the port is that of listen where it names none)", example, read: readConnectAddress });
 }
 
 export function wordList(example: string): Option<readonly string[]> {

@@ -8,6 +8,7 @@ import {
   anyMap,
   bytes,
   choice,
+  connectAddress,
   defaultSection,
   duration,
   fileMode,
@@ -87,8 +88,8 @@ const CTL = {
 };
 
 const RESTAPI = {
-  listen: listen("127.0.0.1:8008", "0.0.0.0:8008"),
-  connect_address: address("10.0.0.1:8008"),
+  listen: listen("127.0.0.1:8008", 8008),
+  connect_address: connectAddress("10.0.0.1:8008"),
   authentication: AUTHENTICATION,
   certfile: text("/etc/ssl/server.crt"),
   keyfile: text("/etc/ssl/server.key"),

@@ -3,7 +3,7 @@
 
 import type * as v from "valibot";
 import {
-  address,
+  connectAddress,
   defaultSection,
   duration,
   flag,
@@ -63,8 +63,8 @@ const HBA_EXAMPLE = "['host all all all scram-sha-256']";
 const IDENT_EXAMPLE = "['map1 system1 postgres']";
 
 export const POSTGRESQL_ENTRIES = {
-  listen: listen(null, "0.0.0.0:5432"),
-  connect_address: address("10.0.0.1:5432"),
+  listen: listen(null, 5432),
+  connect_address: connectAddress("10.0.0.1:5432"),
   proxy_address: text("10.0.0.1:6432"),
   data_dir: text("/var/lib/postgresql/data"),
   config_dir: text("/etc/postgresql/demo"),

@@ -76,17 +76,33 @@ export function readHostPort(value: unknown, portFallback?: number): HostPort | 
   return hostPort(text.slice(0, colon), text.slice(colon + 1), undefined);
 }
 
+/** An address whose port is that of `listen` where it names none. */
+export interface ConnectAddress {
+  readonly host: string;
+  readonly port: number | null;
+}
+
+export function readConnectAddress(value: unknown): ConnectAddress | undefined {
+  const text = readText(value)?.trim() ?? "";
+  return text.includes(":") ? readHostPort(text) : withoutPort(text);
+}
+
+function withoutPort(text: string): ConnectAddress | undefined {
+  const address = readHostPort(text, 1);
+  return address === undefined ? undefined : { host: address.host, port: null };
+}
+
 export interface ListenAddress {
   readonly hosts: readonly string[];
   readonly port: number;
 }
 
-/** What `postgresql.listen` and `restapi.listen` take: hosts separated by commas, the port after the last one. */
-export function readListen(value: unknown): ListenAddress | undefined {
+/** What `postgresql.listen` and `restapi.listen` take: hosts separated by commas, the port after the last one (or the usual one). */
+export function readListen(value: unknown, portFallback?: number): ListenAddress | undefined {
   const text = readText(value)?.trim();
   if (text === undefined) return undefined;
   const parts = text.split(",").map((part) => part.trim());
-  const last = readHostPort(parts.at(-1));
+  const last = readHostPort(parts.at(-1), portFallback);
   if (last === undefined) return undefined;
   const hosts = [...parts.slice(0, -1).map((host) => host.replace(/^\[(.+)\]$/, "$1")), last.host];
   return hosts.every((host) => host !== "" && !/\s/.test(host)) ? { hosts, port: last.port } : undefined;

@@ -46,7 +46,7 @@ describe("--validate-config", () => {
   });
 
   test("a bad file: status 1, one line for each fault, nothing on stdout", () => {
-    const path = writeConfigFile(stringify(mergeTrees(BASE, { log: { level: "loud" }, postgresql: { listen: "x" } })));
+    const path = writeConfigFile(stringify(mergeTrees(BASE, { log: { level: "loud" }, postgresql: { listen: "x:y" } })));
     const { status, out, err } = run(["--validate-config", path]);
     expect(status).toBe(1);
     expect(out).toBe("");

@@ -61,7 +61,7 @@ describe("wrong values", () => {
     ["log", ["a"], "is not a mapping"],
     ["log.level", "loud", "write level: INFO"],
     ["log.mode", 644, "write mode: 0644"],
-    ["restapi.listen", "127.0.0.1", "write listen: 0.0.0.0:8008"],
+    ["restapi.listen", "127.0.0.1:0", "write listen: 0.0.0.0:8008"],
     ["restapi.listen", "0.0.0.0:8008", "write connect_address: 10.0.0.1:8008"],
     ["restapi.verify_client", "sometimes", "one of none, optional, required"],
     ["restapi.verify_client", "required", "needs certfile and cafile"],
@@ -105,7 +105,7 @@ describe("wrong values", () => {
       scope: "x",
       etcd: { host: "h" },
       log: { level: "loud" },
-      postgresql: { listen: "x" },
+      postgresql: { listen: "x:y" },
       bootstrap: { dcs: { ttl: "x" } },
     };
     const paths = (await faultsOf(tree, { PATRONI_RESTAPI_ALLOWLIST: "[", PATRONI_WATCHDOG_MODE: "x" })).map((line) => line.split(": ")[0]);
@@ -356,6 +356,19 @@ postgresql:
       },
     },
   });
+});
+
+test("an address without a port has the usual one, and connect_address that of listen", async () => {
+  const tree = mergeTrees(BASE, {
+    restapi: { listen: "0.0.0.0", connect_address: "h1" },
+    postgresql: { listen: "127.0.0.1", connect_address: "h2:6000" },
+  });
+  expect((await mustLoad(tree)).config).toMatchObject({
+    restapi: { listen: { port: 8008 }, connectAddress: { host: "h1", port: 8008 } },
+    postgresql: { port: 5432, connectAddress: { host: "h2", port: 6000 } },
+  });
+  const other = await mustLoad(set("postgresql", { ...(BASE["postgresql"] as Tree), listen: "*:6001", connect_address: "h2" }));
+  expect(other.config.postgresql.connectAddress).toEqual({ host: "h2", port: 6001 });
 });
 
 test("tags keep their order and the types that they were written in", async () => {
