@@ -49,6 +49,7 @@ export interface WriteOptions extends RequestOptions {
 export class ClusterStore {
   readonly keys: ClusterKeys;
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #name: string;
   readonly #log: Log;
   readonly #sessions: SessionKeeper;
@@ -64,6 +65,7 @@ export class ClusterStore {
     const { store, clock, name } = options;
     this.keys = clusterKeys(options);
     this.#store = store;
+    this.#clock = clock;
     this.#name = name;
     this.#log = options.log;
     this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl });
@@ -121,8 +123,10 @@ export class ClusterStore {
   }
 
   /** Renews exactly that session and makes it ours; never opens another. Errors as renewSession. */
-  adoptSession(id: string, options: RequestOptions): Answer<OpenSession> {
-    return this.#sessions.adopt(id, options);
+  async adoptSession(id: string, options: RequestOptions): Answer<OpenSession> {
+    const adopted = await this.#sessions.adopt(id, options);
+    if (adopted.ok) this.#lock.adopted(adopted.value);
+    return adopted;
   }
 
   /** Forgets the session here; in the store it is left to its TTL. */
@@ -256,10 +260,12 @@ export class ClusterStore {
   }
 
   /**
-   * From now on sessions are opened with this TTL. A session with another one is replaced at once: all its keys, the lock
-   * included, go over to the new session in one transaction. `lock` is the lock thus confirmed; null where it was not ours.
-   * Errors: those of a session and a transaction; the old session then stays, and the next call tries again. After an unknown
-   * outcome the next snapshot tells which session is ours. Not at the same time as updateLeader or attemptToAcquireLeader.
+   * From now on sessions are opened and leases counted with this TTL; to be called in each cycle, as it asks nothing where nothing
+   * is to be done. A session with another TTL is replaced: all its keys, the lock included, go over to the new one in one
+   * transaction; where the TTL was lowered, not before the leases given out have run down to it (`session` is then the old one).
+   * `lock` is the lock as confirmed by the move, else null. Errors: those of a session and a transaction; the old session then
+   * stays, and the next call tries again; after an unknown outcome the next snapshot tells which session is ours.
+   * Not at the same time as updateLeader or attemptToAcquireLeader.
    */
   async reloadConfig(
     options: RequestOptions & { readonly ttl: Ms },
@@ -267,7 +273,7 @@ export class ClusterStore {
     this.#sessions.ttl = options.ttl;
     const old = this.#sessions.current;
     if (old === null || !this.#sessions.outdated) return ok({ session: old, lock: null });
-    const place = { store: this.#store, sessions: this.#sessions, lock: this.#lock, log: this.#log, keys: this.keys };
+    const place = { store: this.#store, clock: this.#clock, sessions: this.#sessions, lock: this.#lock, log: this.#log, keys: this.keys };
     const moved = await moveSession(place, old, { deadline: options.deadline });
     this.#member.forget();
     return moved;

@@ -4,12 +4,12 @@
 import type { Cluster, ClusterStatus } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { ok, type Result } from "../model/result.ts";
-import { type Ms, type Revision, revision } from "../model/units.ts";
+import { type Ms, ms, type Revision, revision } from "../model/units.ts";
 import { encodeJson, encodeLeaseMark, encodeStatus } from "./encode.ts";
 import type { ClusterKeys } from "./keys.ts";
 import type { MemberKeeper } from "./member-keeper.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
-import type { Change, RequestOptions, Store } from "./store.ts";
+import type { Change, Condition, RequestOptions, Store } from "./store.ts";
 
 /** The lock as held by this node after a successful acquire or update. */
 export interface HeldLock {
@@ -47,6 +47,10 @@ export class LockKeeper {
   #cycle = 0;
   /** This run has written the mark before. */
   #marked = false;
+  /** Of the mark as we wrote it last; null where it is not certain. */
+  #markRevision: Revision | null = null;
+  /** No lease that was given out, by this run or the one whose session it adopted, lasts longer. */
+  #leaseLimit: Ms = ms(0);
   /** Our leader key as last seen or written. */
   #seen: { readonly session: string; readonly revision: Revision } | null = null;
 
@@ -56,6 +60,15 @@ export class LockKeeper {
     this.#sessions = options.sessions;
     this.#member = options.member;
     this.#name = options.name;
+  }
+
+  get leaseLimit(): Ms {
+    return this.#leaseLimit;
+  }
+
+  /** An earlier run of this node may have counted a lease with this session. */
+  adopted(session: OpenSession): void {
+    this.#leaseLimit = ms(Math.max(this.#leaseLimit, session.confirmedAt + session.promisedMs));
   }
 
   /** Takes note of the leader key in a snapshot. */
@@ -87,15 +100,14 @@ export class LockKeeper {
     const member = companions.member == null ? null : this.#member.plan(companions.member, session);
     const changes: Change[] = [
       { kind: "check-owner", key: this.#keys.leader, session: session.id },
-      ...this.#markChanges(session, "held"),
+      ...this.#markChanges(session),
       ...this.#companionChanges(companions),
       ...(member?.changes ?? []),
     ];
-    const applied = await this.#store.transaction(changes, options);
+    const applied = await this.#transact(changes, options);
     if (applied.ok) {
-      this.#marked = true;
       member?.done(applied.value.at(-1) ?? revision(0));
-      return ok(held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
+      return ok(this.held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
     }
     if (applied.error.kind === "session-gone") this.#sessions.forget(session.id);
     return applied;
@@ -103,30 +115,45 @@ export class LockKeeper {
 
   /** Errors: condition-failed where that session does not hold the lock any more; unavailable, unknown-outcome, rejected. */
   async release(lock: HeldLock, companions: LockCompanions, options: RequestOptions): Promise<Result<null, StoreError>> {
-    const applied = await this.#store.transaction(
-      [
-        { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        ...this.#companionChanges(companions),
-        { kind: "delete", key: this.#keys.leader },
-        ...this.#markChanges({ id: lock.session, promisedMs: lock.promisedMs }, "released"),
-      ],
-      options,
-    );
-    return applied.ok ? ok(null) : applied;
+    const first = this.#markRevision === null ? null : await this.#release(lock, companions, options);
+    if (first !== null && (first.ok || first.error.kind !== "condition-failed")) return first;
+    // The mark was changed by somebody, or by a request of ours whose answer was lost: looked up, and tried once more.
+    this.#markRevision = null;
+    return this.#release(lock, companions, options);
   }
 
-  /** The changes that hand leader key and mark from one session of ours to another. */
-  moveChanges(leader: { readonly revision: Revision }, to: OpenSession): readonly Change[] {
+  /**
+   * Holds only as long as the mark is the one that we know. A request that is applied late, after its caller gave up and went on
+   * under the same session, would otherwise take a lock away that has been confirmed since. Errors: unavailable, rejected.
+   */
+  async markCondition(options: RequestOptions): Promise<Result<Condition, StoreError>> {
+    if (this.#markRevision !== null) return ok({ kind: "revision", revision: this.#markRevision });
+    const read = await this.#store.snapshot(this.#keys.leaseMark, { deadline: options.deadline, consistency: "consistent" });
+    if (!read.ok) return read;
+    const mark = read.value.entries.find(({ key }) => key === this.#keys.leaseMark);
+    return ok(mark === undefined ? { kind: "absent" } : { kind: "revision", revision: mark.revision });
+  }
+
+  /** The changes that hand leader key and mark from one session of ours to another; the second one writes the leader key. */
+  moveChanges(leader: { readonly revision: Revision }, to: OpenSession, mark: Condition): readonly Change[] {
     return [
       { kind: "delete", key: this.#keys.leader, condition: { kind: "revision", revision: leader.revision } },
-      ...this.#takeChanges(to),
+      { kind: "put", key: this.#keys.leader, value: this.#name, session: to.id },
+      this.#markPut(to, "held", mark),
     ];
   }
 
-  /** Those changes were applied. */
-  moved(lock: HeldLock): void {
-    this.#marked = true;
-    this.#seen = { session: lock.session, revision: lock.revision };
+  /** What became of those changes: null where that is not known. */
+  moved(lock: HeldLock | null): void {
+    this.#markRevision = null;
+    if (lock !== null) this.#seen = { session: lock.session, revision: lock.revision };
+  }
+
+  /** Counts with the wanted ttl where the session promises more, so that a lowered ttl holds from the next confirmation on. */
+  held(session: OpenSession, leaderRevision: Revision): HeldLock {
+    const promisedMs = ms(Math.min(session.promisedMs, this.#sessions.ttl));
+    this.#leaseLimit = ms(Math.max(this.#leaseLimit, session.confirmedAt + promisedMs));
+    return { session: session.id, revision: leaderRevision, confirmedAt: session.confirmedAt, promisedMs };
   }
 
   /** A session that was confirmed within this call: the current one renewed, or a new one. */
@@ -138,15 +165,40 @@ export class LockKeeper {
   }
 
   async #take(session: OpenSession, options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
-    const applied = await this.#store.transaction(this.#takeChanges(session), options);
+    const changes: readonly Change[] = [
+      { kind: "put", key: this.#keys.leader, value: this.#name, session: session.id },
+      ...this.#markChanges(session),
+    ];
+    const applied = await this.#transact(changes, options);
     if (!applied.ok) return applied;
-    this.#marked = true;
     this.#seen = { session: session.id, revision: applied.value[0] ?? revision(0) };
-    return ok(held(session, this.#seen.revision));
+    return ok(this.held(session, this.#seen.revision));
   }
 
-  #takeChanges(session: OpenSession): readonly Change[] {
-    return [{ kind: "put", key: this.#keys.leader, value: this.#name, session: session.id }, ...this.#markChanges(session, "held")];
+  async #release(lock: HeldLock, companions: LockCompanions, options: RequestOptions): Promise<Result<null, StoreError>> {
+    const mark = await this.markCondition(options);
+    if (!mark.ok) return mark;
+    const applied = await this.#transact(
+      [
+        { kind: "check-owner", key: this.#keys.leader, session: lock.session },
+        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value),
+        ...this.#companionChanges(companions),
+        { kind: "delete", key: this.#keys.leader },
+      ],
+      options,
+    );
+    return applied.ok ? ok(null) : applied;
+  }
+
+  /** A transaction that writes the mark, and what is known of the mark afterwards. */
+  async #transact(changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>> {
+    const applied = await this.#store.transaction(changes, options);
+    if (applied.ok) {
+      this.#marked = true;
+      const index = changes.findIndex((change) => change.kind === "put" && change.key === this.#keys.leaseMark);
+      this.#markRevision = applied.value[index] ?? null;
+    } else if (applied.error.kind === "unknown-outcome") this.#markRevision = null;
+    return applied;
   }
 
   #companionChanges({ status, failsafe }: LockCompanions): readonly Change[] {
@@ -160,16 +212,16 @@ export class LockKeeper {
    * Rewrites the mark so that its revision moves in every store, also where the same text twice is no change: a mark that stands
    * still says that the lease has ended. `cycle` differs at each writing of this run; the first one also replaces the key, as an
    * earlier run of this node may have written that very text under the session that we adopted.
-   * Its ttl is what the store promises for the session: no lease counted with this confirmation lasts longer.
    */
-  #markChanges(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released"): readonly Change[] {
-    this.#cycle++;
-    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
-    const put: Change = { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle) };
+  #markChanges(session: OpenSession): readonly Change[] {
+    const put = this.#markPut(session, "held", { kind: "none" });
     return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
   }
-}
 
-function held(session: OpenSession, leaderRevision: Revision): HeldLock {
-  return { session: session.id, revision: leaderRevision, confirmedAt: session.confirmedAt, promisedMs: session.promisedMs };
+  /** Its ttl is what the store promises for the session: no lease counted with this confirmation lasts longer. */
+  #markPut(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released", condition: Condition): Change {
+    this.#cycle++;
+    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
+    return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle), condition };
+  }
 }

@@ -1,11 +1,12 @@
 // Owns the replacement of our session by one with another TTL: every key of the old one goes over in ONE transaction,
 // so that nobody ever sees the lock free. Decides nothing about when.
 
+import type { Clock } from "../model/clock.ts";
 import type { StoreError } from "../model/errors.ts";
 import { describeStoreError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
 import { ok, type Result } from "../model/result.ts";
-import { revision } from "../model/units.ts";
+import { type Ms, revision } from "../model/units.ts";
 import type { ClusterKeys } from "./keys.ts";
 import type { HeldLock, LockKeeper } from "./lock-keeper.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
@@ -13,6 +14,7 @@ import type { Change, RequestOptions, Store } from "./store.ts";
 
 export interface SessionPlace {
   readonly store: Store;
+  readonly clock: Clock;
   readonly sessions: SessionKeeper;
   readonly lock: LockKeeper;
   readonly keys: ClusterKeys;
@@ -20,6 +22,7 @@ export interface SessionPlace {
 }
 
 export interface MovedSession {
+  /** The old one where it is too early for the new. */
   readonly session: OpenSession;
   /** The lock as confirmed by the move; null where it was not ours. */
   readonly lock: HeldLock | null;
@@ -32,29 +35,40 @@ export async function moveSession(
   options: RequestOptions,
 ): Promise<Result<MovedSession, StoreError>> {
   const { store, sessions } = place;
+  if (tooEarly(place, place.clock.now(), sessions.ttl)) return ok({ session: old, lock: null });
   const opened = await sessions.openBeside(options);
   if (!opened.ok) return opened;
   const session = opened.value;
+  if (tooEarly(place, session.confirmedAt, session.promisedMs)) {
+    await closeQuietly(place, session.id, options);
+    return ok({ session: old, lock: null });
+  }
   const plan = await planMove(place, old, session, options);
   const applied = plan.ok ? await store.transaction(plan.value.changes, options) : plan;
   if (!applied.ok) {
     // After an unknown outcome our keys may belong to the new session by now: closing it would delete them.
-    if (applied.error.kind === "unknown-outcome") sessions.suspect(session);
-    else await closeQuietly(place, session.id, options);
+    if (applied.error.kind === "unknown-outcome") {
+      sessions.suspect(session);
+      place.lock.moved(null);
+    } else await closeQuietly(place, session.id, options);
     return applied;
   }
   sessions.replace(session);
   await closeQuietly(place, old.id, options);
   const at = plan.ok ? plan.value.leaderIndex : null;
   if (at === null) return ok({ session, lock: null });
-  const lock: HeldLock = {
-    session: session.id,
-    revision: applied.value[at] ?? revision(0),
-    confirmedAt: session.confirmedAt,
-    promisedMs: session.promisedMs,
-  };
+  const lock = place.lock.held(session, applied.value[at] ?? revision(0));
   place.lock.moved(lock);
   return ok({ session, lock });
+}
+
+/**
+ * A session must outlast every lease that was given out before: the answer to the move may be lost, and then nobody renews the
+ * new session for a while, but the old lease is still counted with. After the ttl was lowered that is so once the old lease has
+ * run down to the new ttl.
+ */
+function tooEarly(place: SessionPlace, from: Ms, promisedMs: Ms): boolean {
+  return from + promisedMs < place.lock.leaseLimit;
 }
 
 async function planMove(
@@ -70,8 +84,10 @@ async function planMove(
   for (const entry of read.value.entries) {
     if (entry.session !== old.id) continue;
     if (entry.key === place.keys.leader) {
+      const mark = await place.lock.markCondition(options);
+      if (!mark.ok) return mark;
       leaderIndex = changes.length + 1;
-      changes.push(...place.lock.moveChanges(entry, to));
+      changes.push(...place.lock.moveChanges(entry, to, mark.value));
       continue;
     }
     changes.push({ kind: "delete", key: entry.key, condition: { kind: "revision", revision: entry.revision } });
