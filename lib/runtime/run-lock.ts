@@ -131,5 +131,5 @@ function ownStartTicks(): string {
 
 function explain(path: string, error: unknown): string {
   const reason = error instanceof Error ? error.message : String(error);
-  return `${path}: ${reason} (the folder of the data directory must be writable by the user that runs this node)`;
+  return `${path}: ${reason} (make ${dirname(path)} once, owned by the user that runs this node)`;
 }

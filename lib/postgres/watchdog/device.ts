@@ -51,6 +51,7 @@ export class TimerWatchdog implements Watchdog {
   #seconds = 0;
   #fullSeconds = 0;
   #healthy = false;
+  #actsAt: Ms | null = null;
 
   constructor(options: {
     readonly fencing: Fencing;
@@ -104,7 +105,11 @@ export class TimerWatchdog implements Watchdog {
       wrong = this.#device.setTimeout(seconds);
       this.#seconds = seconds;
     }
-    wrong ??= this.#device.ping();
+    if (wrong === null) {
+      const pingedAt = this.#now();
+      wrong = this.#device.ping();
+      if (wrong === null) this.#actsAt = ms(pingedAt + seconds * 1000);
+    }
     this.#healthy = wrong === null;
     return wrong === null ? ok(null) : { ok: false, error: { kind: "failed", message: wrong } };
   }
@@ -120,9 +125,9 @@ export class TimerWatchdog implements Watchdog {
     return this.#healthy && this.#device.opened;
   }
 
-  actsAt(): Ms {
-    // Counted from the last ping; the caller wants the earliest that may happen from now on.
-    return ms(this.#now() + this.#seconds * 1000);
+  /** Its timeout counts from the last ping, whatever the lease. */
+  actsAt(): Ms | null {
+    return this.#device.opened ? this.#actsAt : null;
   }
 
   /** The device counts on after its opener died: opening it again goes on from there. */

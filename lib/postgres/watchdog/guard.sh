@@ -15,7 +15,7 @@ for score in -1000 -999 -900 -500; do
 done
 
 # Longest wait at once. Armed: a timer does not count the time that the machine is suspended. Idle: to see that nobody is left to serve.
-readonly armed_tick=1000 idle_tick=10000
+readonly armed_tick=2000 idle_tick=30000
 readonly number='^[0-9]{1,15}$' signed='^-?[0-9]{1,15}$'
 
 exec 3<>./in 4<>./idle

@@ -52,7 +52,8 @@ export class ProcessGuard implements Watchdog {
 
   constructor(options: ProcessGuardOptions) {
     this.#options = options;
-    this.#budget = ms(STOP_BUDGET_MAX_MS);
+    // Until the first arming measures it: what a quiet machine takes.
+    this.#budget = measureStopBudget({ ttl: ms(4 * STOP_BUDGET_MAX_MS), roundTripMs: 1, backends: BACKENDS_MIN });
   }
 
   /** The most that the stop budget can be at this ttl: before arming, count with it. */
@@ -175,21 +176,22 @@ export class ProcessGuard implements Watchdog {
   }
 
   async #armOn(guard: GuardProcess, options: ArmOptions): Promise<Result<null, WatchdogError>> {
-    const ping = await guard.ask("ping");
-    if (!ping.ok) return ping;
-    const postmaster = options.postmaster ?? { pid: 0, startTicks: 0 };
-    const backends = options.postmaster === null ? 0 : childCount(options.postmaster.pid);
-    const budget = measureStopBudget({ ttl: options.ttl, roundTripMs: ping.value, backends });
     const correction = this.#uptimeCorrection();
     if (correction === null) return err({ kind: "unusable", message: "/proc/uptime cannot be read" });
-    const deadline = Math.floor(options.leaseEnd - budget);
-    const grace = Math.min(GRACE_MS, Math.floor(budget / 2));
-    const { pid, startTicks } = postmaster;
+    const { pid, startTicks } = options.postmaster ?? { pid: 0, startTicks: 0 };
+    const grace = Math.min(GRACE_MS, Math.floor(stopBudgetMax(options.ttl) / 2));
+    const expected = Math.min(this.#budget, stopBudgetMax(options.ttl));
+    const deadline = Math.floor(options.leaseEnd - expected);
     const answer = await guard.ask("arm", deadline, grace, correction, pid, startTicks, this.#options.dataDir);
     if (!answer.ok) return answer;
+    // Measured on the order itself: promotion waits for one round trip, not for two.
+    this.#budget = measureStopBudget({ ttl: options.ttl, roundTripMs: answer.value, backends: pid === 0 ? 0 : childCount(pid) });
     this.#armedFor = options;
-    this.#budget = budget;
     this.#leaseEnd = options.leaseEnd;
+    if (this.#budget !== expected) {
+      const corrected = guard.extend(this.#deadline(options.leaseEnd));
+      if (!corrected.ok) return corrected;
+    }
     await this.#dismissFormer();
     return ok(null);
   }

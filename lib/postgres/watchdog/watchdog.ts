@@ -49,7 +49,7 @@ export interface Watchdog {
   disarm(): Promise<Result<null, WatchdogError>>;
   /** Armed and, as far as can be seen now, able to act. */
   healthy(): boolean;
-  /** The instant at which this driver acts when nothing more is heard; the holder must have stopped PostgreSQL before. null = it never acts. */
+  /** The instant at which this driver acts when it hears nothing more; the holder must have stopped PostgreSQL before. null = it does not act. */
   actsAt(leaseEnd: Ms): Ms | null;
   /** Takes the protection over that a dead supervisor of this node left. `guard` is what the lease file names. Errors: unusable, failed. */
   attach(guard: ProcessId | null, options: ArmOptions): Promise<Result<null, WatchdogError>>;

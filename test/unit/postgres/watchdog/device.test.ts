@@ -135,12 +135,16 @@ describe("driver testing", () => {
     expect((await watchdog.arm(arming(30_000, 29_400))).ok).toBe(true);
     expect(read()).toBe("Ctimeout=25\n1");
     expect(watchdog.armed && watchdog.healthy()).toBe(true);
+    expect(watchdog.actsAt()).toBe(ms(25_000));
     set(10_000);
     expect(watchdog.extend(ms(39_400)).ok).toBe(true);
     expect(read()).toBe("1");
+    set(12_000);
+    expect(watchdog.actsAt()).toBe(ms(35_000));
     expect((await watchdog.disarm()).ok).toBe(true);
     expect(read()).toBe("V");
     expect(watchdog.armed || watchdog.healthy()).toBe(false);
+    expect(watchdog.actsAt()).toBeNull();
     expect(watchdog.extend(ms(39_400)).ok).toBe(false);
   });
 
