@@ -69,7 +69,9 @@ function storeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
   if (tree.consul !== null) {
     const { host, port } = tree.consul;
     const wrong = host !== null && readHostPort(host, port ?? 8500) === undefined;
-    return wrong ? [{ path: "consul.host", message: `"${host}" is not an address; write host: 127.0.0.1:8500` }] : [];
+    return wrong
+      ? [{ path: "consul.host", message: `${JSON.stringify(host?.slice(0, 60))} is not an address; write host: 127.0.0.1:8500` }]
+      : [];
   }
   if (tree.raft !== null) return raftFaults(tree.raft);
   if (Object.keys(raw).some((key) => ["consul", "raft", "etcd", "etcd3", "zookeeper", "exhibitor", "kubernetes"].includes(key))) return [];
