@@ -14,11 +14,12 @@ import { pollUntil } from "./poll.ts";
 import { directoryIdentity, errorCode, isAlive, type ProcessFacts, sendSignal, serverProcesses } from "./processes.ts";
 import { serverEnvironment } from "./programs.ts";
 import { removeStaleLockFiles } from "./stale-lock-files.ts";
-import { openStartupLog, type StartupLog, startupLogTail } from "./startup-log.ts";
+import { boundStartupLog, openStartupLog, STARTUP_LOG_CHECK_MS, type StartupLog, startupLogTail } from "./startup-log.ts";
 
 /** Orphans of a dead postmaster: SIGQUIT first, SIGKILL this much later. Their shared memory is lost anyway. */
 const ORPHAN_PATIENCE_MS = 300;
 const ORPHANS_GONE_MAX_MS = 5_000;
+const LAST_WORDS_MAX_MS = 500;
 /** How often postmaster.pid is looked at while a start is young, and later; changes are also announced by the kernel. */
 const START_POLL_MS = 5;
 const START_POLL_LATER_MS = 50;
@@ -38,6 +39,7 @@ export class Postmaster {
   readonly #log: Log;
   readonly #listeners = new Set<() => void>();
   readonly #exitWatch: ExitWatch;
+  #logTimer: ReturnType<typeof setInterval> | null = null;
 
   constructor(options: { readonly dataDir: string; readonly clock: Clock; readonly log: Log }) {
     this.#dataDir = options.dataDir;
@@ -62,7 +64,9 @@ export class Postmaster {
   /** Watches the running postmaster; null where none runs. Changes nothing. */
   async adopt(): Promise<ProcessFacts | null> {
     const found = await this.find();
-    if (found !== null) this.#exitWatch.watch(found);
+    if (found === null) return null;
+    this.#exitWatch.watch(found);
+    this.#boundLog();
     return found;
   }
 
@@ -119,7 +123,7 @@ export class Postmaster {
         env: serverEnvironment(),
       });
       child.unref();
-      return await this.#untilReady(child, options, log.offset);
+      return await this.#untilReady(child, options, log);
     } finally {
       await log.file.close();
     }
@@ -142,11 +146,12 @@ export class Postmaster {
 
   /** Ends the watch; the server runs on. */
   async close(): Promise<void> {
+    if (this.#logTimer !== null) clearInterval(this.#logTimer);
     this.#listeners.clear();
     await this.#exitWatch.close();
   }
 
-  async #untilReady(child: ChildProcess, options: LaunchOptions, logOffset: number): Promise<Result<ProcessFacts, PostgresError>> {
+  async #untilReady(child: ChildProcess, options: LaunchOptions, log: StartupLog): Promise<Result<ProcessFacts, PostgresError>> {
     const startedAt = this.#clock.now();
     let ended: string | null = null;
     let wake: (() => void) | null = null;
@@ -163,7 +168,7 @@ export class Postmaster {
       for (;;) {
         const ready = await this.#readyPostmaster();
         if (ready !== null) return ok(ready);
-        if (ended !== null) return err({ kind: "failed", message: withTail(ended, await startupLogTail(this.#dataDir, logOffset)) });
+        if (ended !== null) return err({ kind: "failed", message: await this.#whyEnded(ended, log) });
         if (options.signal.aborted)
           return err({ kind: "cancelled", message: "the wait for PostgreSQL was given up; it is still starting" });
         const now = this.#clock.now();
@@ -181,12 +186,29 @@ export class Postmaster {
     }
   }
 
+  /** The logging collector writes the last words after its postmaster's end. */
+  async #whyEnded(ended: string, log: StartupLog): Promise<string> {
+    const deadline = ms(this.#clock.now() + LAST_WORDS_MAX_MS);
+    await pollUntil({ clock: this.#clock, deadline, intervalMs: START_POLL_MS }, () => (this.processes().length === 0 ? true : null));
+    const tail = await startupLogTail(this.#dataDir, log);
+    return tail === "" ? ended : `${ended}: ${tail}`;
+  }
+
   /** The postmaster once it accepts connections; starts to watch it as soon as it is there. */
   async #readyPostmaster(): Promise<ProcessFacts | null> {
     // Looked at every few milliseconds: no search through /proc before the file is there.
     const file = await readPostmasterPid(this.#dataDir);
     const found = file === null ? null : await this.adopt();
     return found !== null && file?.pid === found.pid && file.status === "ready" ? found : null;
+  }
+
+  /** Looks after the size of the server's log as long as we are here. */
+  #boundLog(): void {
+    if (this.#logTimer !== null) return;
+    this.#logTimer = setInterval(() => {
+      boundStartupLog(this.#dataDir).catch((error: unknown) => this.#log.warning(`cannot shorten the server's log: ${String(error)}`));
+    }, STARTUP_LOG_CHECK_MS);
+    this.#logTimer.unref();
   }
 
   #watchDirectory(onChange: () => void): FSWatcher | null {
@@ -206,8 +228,4 @@ export class Postmaster {
   #exited(): void {
     for (const listener of [...this.#listeners]) listener();
   }
-}
-
-function withTail(message: string, tail: string): string {
-  return tail === "" ? message : `${message}: ${tail}`;
 }

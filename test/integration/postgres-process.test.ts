@@ -94,6 +94,7 @@ async function fourWriters(folder: string, server: LocalServer) {
       await sql.close({ timeout: 0 });
     }
   });
+  await pollUntil({ clock, deadline: within(5_000), intervalMs: 2 }, () => (state.rows >= 20 ? true : null));
   return { state, ended: Promise.all(writers) };
 }
 
