@@ -11,7 +11,7 @@ import { inspectDataDirectory } from "./data-directory.ts";
 import { whileMaking } from "./making-directory.ts";
 import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
-import { lastLines } from "./program-output.ts";
+import { lastLines, stepProgress } from "./program-output.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 
@@ -23,8 +23,6 @@ export interface CloneOptions {
 }
 
 const BASEBACKUP = "basebackup";
-/** A line of progress each so many percent. */
-const PROGRESS_STEP_PERCENT = 10;
 
 /**
  * Fills an absent, empty or half-made directory from `source` by the first method that succeeds; a `valid` directory is
@@ -86,7 +84,7 @@ async function runMethod(
     argv: argv.value,
     env: { ...secret.value, ...makingEnvironment(dataDir) },
     signal: options.signal,
-    onLine: method.name === BASEBACKUP ? basebackupProgress(options.progress) : options.progress,
+    onLine: method.name === BASEBACKUP ? stepProgress(options.progress) : options.progress,
   });
   if (!outcome.ok) return outcome;
   if (outcome.value.exitCode !== 0) {
@@ -130,20 +128,6 @@ function scriptCommand(context: PostgresContext, options: CloneOptions, method: 
     connstring,
   });
   return argv === null ? err({ kind: "failed", message: `postgresql.${method.name}.command is missing or has an open quote` }) : ok(argv);
-}
-
-/** Turns `12345/67890 kB (18%), 0/1 tablespace` into one line per step; other lines pass. */
-function basebackupProgress(progress: (text: string) => void): (line: string) => void {
-  let shown = -PROGRESS_STEP_PERCENT;
-  return (line) => {
-    const percent = /\((\d+)%\)/.exec(line)?.[1];
-    if (percent === undefined) {
-      progress(line.replace(/^pg_basebackup: /, ""));
-    } else if (Number(percent) >= shown + PROGRESS_STEP_PERCENT) {
-      shown = Number(percent) - (Number(percent) % PROGRESS_STEP_PERCENT);
-      progress(`copying: ${line.trim()}`);
-    }
-  };
 }
 
 /** The marker is still there, so the directory counts as half-made: look at what makes it whole. */

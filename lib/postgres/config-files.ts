@@ -10,6 +10,7 @@ import { readIfThere, reasonOf, removeFile, replaceFile } from "./atomic-file.ts
 import { primaryConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { accessFileContent, GENERATED_HEADER, hbaLines, identLines } from "./hba.ts";
+import { isRewinding, rewindingMarkerPath } from "./making-marker.ts";
 import { checkParameters } from "./parameter-check.ts";
 import { commandLineParameters, parameterText, raisedForStandby, wantedParameters } from "./parameters.ts";
 import { writePgpass } from "./pgpass.ts";
@@ -66,7 +67,7 @@ const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "i
 /**
  * Brings all files to what the role needs; each is replaced atomically, and only where its content differs.
  * Settings in postgresql.auto.conf that would win over controlled ones are removed.
- * Errors: refused (a standby's directory as primary without promotion), failed (path and reason).
+ * Errors: refused (a standby's directory as primary without promotion, an interrupted rewind), failed (path and reason).
  */
 export async function writeConfigFiles(
   context: PostgresContext,
@@ -81,6 +82,12 @@ export async function writeConfigFiles(
 
 async function writeAll(context: PostgresContext, request: ConfigFilesRequest): Promise<Result<WrittenConfig, PostgresError>> {
   const { config } = context;
+  if (await isRewinding(config.dataDir)) {
+    const message =
+      `pg_rewind was interrupted in ${config.dataDir}: it will not be started; reinitialize this member, let it be rewound again, ` +
+      `or remove ${rewindingMarkerPath(config.dataDir)} where you have put a whole directory in its place`;
+    return err({ kind: "refused", message });
+  }
   const settings = await effectiveSettings(context, request);
   const changed: string[] = [];
   const put = async (path: string, content: string): Promise<void> => {

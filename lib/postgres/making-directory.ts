@@ -8,7 +8,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
-import { clearMakingMarker, type Making, readMakingMarker, writeMakingMarker } from "./making-marker.ts";
+import { clearMakingMarker, clearRewindingMarker, type Making, readMakingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
 
@@ -63,6 +63,8 @@ async function prepare(
     }
     await mkdir(dirname(dataDir), { recursive: true });
     await writeMakingMarker(dataDir, options.making);
+    // What an interrupted rewind left is replaced from here on, also where somebody has deleted it by hand.
+    await clearRewindingMarker(dataDir);
     if (directory.kind === "half-made" && !options.keepValid) {
       context.log.info(`clearing ${dataDir}: an earlier attempt (${directory.by}) was interrupted`);
       await emptyDataDirectory(dataDir);

@@ -1,4 +1,5 @@
-// Owns the marker beside the data directory that says "we are making this one": only such a directory may be cleared unasked.
+// Owns the two markers beside the data directory. "making": we are filling it, and only such a directory may be cleared
+// unasked. "rewinding": pg_rewind was at work in it; it must not be started before a rewind or a new copy has succeeded.
 
 import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
@@ -29,4 +30,24 @@ export async function writeMakingMarker(dataDir: string, making: Making): Promis
 /** Durable when it returns: the directory is whole from now on. Throws the system's error. */
 export async function clearMakingMarker(dataDir: string): Promise<void> {
   await removeFile(makingMarkerPath(dataDir));
+}
+
+/** `<data_dir>.matriarch-rewinding`, beside the directory. */
+export function rewindingMarkerPath(dataDir: string): string {
+  return `${dataDir.replace(/\/+$/, "")}.matriarch-rewinding`;
+}
+
+/** Was a rewind interrupted here, or is one at work? Throws the system's error. */
+export async function isRewinding(dataDir: string): Promise<boolean> {
+  return (await readIfThere(rewindingMarkerPath(dataDir))) !== null;
+}
+
+/** Durable when it returns. Throws the system's error. */
+export async function writeRewindingMarker(dataDir: string): Promise<void> {
+  await replaceFile(rewindingMarkerPath(dataDir), "rewind\n");
+}
+
+/** Durable when it returns. Throws the system's error. */
+export async function clearRewindingMarker(dataDir: string): Promise<void> {
+  await removeFile(rewindingMarkerPath(dataDir));
 }

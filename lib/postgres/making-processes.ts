@@ -8,6 +8,7 @@ const VARIABLE = "MATRIARCH_MAKING";
 /** From SIGKILL until the process is gone; longer means that it hangs in the kernel on a dead disk. */
 const GONE_WITHIN_MS = 5_000;
 const POLL_MS = 5;
+const WAIT_POLL_MS = 100;
 
 /** Environment for everything that fills this data directory. */
 export function makingEnvironment(dataDir: string): Readonly<Record<string, string>> {
@@ -29,6 +30,15 @@ export async function endLeftoverMakers(dataDir: string): Promise<readonly numbe
     }
     await Bun.sleep(POLL_MS);
   }
+}
+
+/** Waits until nothing works on the directory any more, or the signal aborts; "cancelled" then. */
+export async function untilMakersEnd(dataDir: string, signal: AbortSignal): Promise<"ended" | "cancelled"> {
+  while (!signal.aborted) {
+    if ((await processesWith(`${VARIABLE}=${dataDir}`)).length === 0) return "ended";
+    await Bun.sleep(WAIT_POLL_MS);
+  }
+  return "cancelled";
 }
 
 async function processesWith(variable: string): Promise<readonly number[]> {

@@ -1,8 +1,25 @@
-// Owns what is shown of a failed program's output.
+// Owns what is shown of a program's output: the end of a failed one's, and progress in steps.
 
 /** Lines that go into an error: the last ones name the cause. */
 const ERROR_LINES = 5;
 
 export function lastLines(text: string): string {
   return text.trim().split("\n").slice(-ERROR_LINES).join(" | ");
+}
+
+/** A line of progress each so many percent. */
+const PROGRESS_STEP_PERCENT = 10;
+
+/** Thins out lines such as `12345/67890 kB (18%), 0/1 tablespace` to one a step; other lines pass, without the program's name. */
+export function stepProgress(progress: (text: string) => void): (line: string) => void {
+  let shown = -PROGRESS_STEP_PERCENT;
+  return (line) => {
+    const percent = /\((\d+)%\)/.exec(line)?.[1];
+    if (percent === undefined) {
+      progress(line.replace(/^pg_[a-z]+: /, ""));
+    } else if (Number(percent) >= shown + PROGRESS_STEP_PERCENT) {
+      shown = Number(percent) - (Number(percent) % PROGRESS_STEP_PERCENT);
+      progress(`copying: ${line.trim()}`);
+    }
+  };
 }

@@ -7,7 +7,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { hasCode, isMissing, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
-import { clearMakingMarker, writeMakingMarker } from "./making-marker.ts";
+import { clearMakingMarker, clearRewindingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 
 /**
@@ -30,6 +30,7 @@ export async function removeDataDirectory(context: PostgresContext): Promise<Res
     // From here on it is only a part of a data directory, and a crash must not make it look like a stranger's.
     await writeMakingMarker(dataDir, "remove");
     await emptyDataDirectory(dataDir);
+    await clearRewindingMarker(dataDir);
     await clearMakingMarker(dataDir);
     return ok(null);
   } catch (error) {

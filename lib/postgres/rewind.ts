@@ -10,7 +10,10 @@ import { programConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory } from "./data-directory.ts";
-import { lastLines } from "./program-output.ts";
+import { clearRewindingMarker, isRewinding, rewindingMarkerPath, writeRewindingMarker } from "./making-marker.ts";
+import { makingEnvironment, untilMakersEnd } from "./making-processes.ts";
+import { lastLines, stepProgress } from "./program-output.ts";
+import { programPath } from "./programs.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 import { askServer } from "./upstream.ts";
 
@@ -26,7 +29,16 @@ const SOURCE_CHECKPOINT_TIMEOUT = seconds(300);
 const REWIND_CONFIG_FILE_SINCE = 14;
 const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
 
-/** Checkpoint on the source where its control file is behind its timeline, then pg_rewind. Errors: failed, cancelled. */
+/** With --progress pg_rewind says this right before its first change to the target. */
+const FIRST_CHANGE = /need to copy/;
+const UNUSABLE =
+  "the directory is half rewound and will not be started: reinitialize this member, or allow remove_data_directory_on_rewind_failure";
+
+/**
+ * Checkpoint on the source where its control file is behind its timeline, then pg_rewind, which finishes even if this process
+ * is killed: the next call waits for it. Interrupted half-way all the same, it leaves a directory that is refused by every
+ * start until a rewind or a new copy succeeds. Errors: failed, cancelled.
+ */
 export async function rewindTo(context: PostgresContext, options: RewindOptions): Promise<Result<null, PostgresError>> {
   const { config } = context;
   const directory = await inspectDataDirectory(config.dataDir);
@@ -34,22 +46,83 @@ export async function rewindTo(context: PostgresContext, options: RewindOptions)
     return err({ kind: "failed", message: `${config.dataDir} holds no data directory to rewind (${directory.kind})` });
   const checkpoint = await checkpointSource(context, options);
   if (!checkpoint.ok) return checkpoint;
-  const prepared = await prepareTarget(context);
-  if (!prepared.ok) return prepared;
   const secret = await secretEnvironment(context, config.rewind);
   if (!secret.ok) return secret;
   const source = programConninfo(context, { user: config.rewind, target: options.source, extra: { dbname: "postgres" } });
   const archive = await restoreArguments(context, directory.majorVersion);
-  options.progress(`running pg_rewind from ${options.source.host}:${options.source.port}`);
+  const args = [`--target-pgdata=${config.dataDir}`, `--source-server=${source}`, "--progress", ...archive, ...config.rewindOptions];
+  try {
+    const taken = await takeUp(context, options.signal);
+    if (!taken.ok) return taken;
+    if (taken.value === "finished") return ok(null);
+    await writeRewindingMarker(config.dataDir);
+    options.progress(`running pg_rewind from ${options.source.host}:${options.source.port}`);
+    const outcome = await runRewind(context, options, args, secret.value);
+    if (outcome.result.ok || !outcome.changed) await clearRewindingMarker(config.dataDir);
+    return outcome.result;
+  } catch (error) {
+    return err({ kind: "failed", message: `cannot rewind ${config.dataDir}: ${reasonOf(error)}` });
+  }
+}
+
+/**
+ * Its output goes to a file, so that it comes to its end also when this process does not live to read a pipe; an abort ends
+ * it only before its first change.
+ */
+async function runRewind(
+  context: PostgresContext,
+  options: RewindOptions,
+  args: readonly string[],
+  secret: Readonly<Record<string, string>>,
+): Promise<{ readonly result: Result<null, PostgresError>; readonly changed: boolean }> {
+  const { config } = context;
+  const output = `${rewindingMarkerPath(config.dataDir)}.log`;
+  const read = async (): Promise<string> => (await readIfThere(output)) ?? "";
+  const kill = new AbortController();
+  const onAbort = (): void => {
+    read().then(
+      (text) => (FIRST_CHANGE.test(text) ? options.progress("pg_rewind has begun to change files: it is let finish") : kill.abort()),
+      () => kill.abort(),
+    );
+  };
+  options.signal.addEventListener("abort", onAbort, { once: true });
+  if (options.signal.aborted) kill.abort();
+  await removeFile(output);
   const outcome = await context.run({
-    argv: ["pg_rewind", `--target-pgdata=${config.dataDir}`, `--source-server=${source}`, ...archive, ...config.rewindOptions],
-    env: { LC_ALL: "C", ...secret.value },
-    signal: options.signal,
-    onLine: (line) => options.progress(line.replace(/^pg_rewind: /, "")),
+    argv: ["sh", "-c", 'exec "$@" > "$0" 2>&1', output, programPath(config, "pg_rewind"), ...args],
+    env: { LC_ALL: "C", ...secret, ...makingEnvironment(config.dataDir) },
+    signal: kill.signal,
   });
-  if (!outcome.ok) return outcome;
-  const { exitCode, stderr } = outcome.value;
-  return exitCode === 0 ? ok(null) : err({ kind: "failed", message: `pg_rewind: ${lastLines(stderr)}` });
+  options.signal.removeEventListener("abort", onAbort);
+  const text = await read();
+  await removeFile(output);
+  const changed = FIRST_CHANGE.test(text);
+  text
+    .split(/[\r\n]+/)
+    .filter(Boolean)
+    .forEach(stepProgress(options.progress));
+  if (!outcome.ok) return { result: outcome, changed };
+  if (outcome.value.exitCode === 0) return { result: ok(null), changed };
+  const message = `pg_rewind: ${lastLines(text) || lastLines(outcome.value.stderr)}${changed ? `; ${UNUSABLE}` : ""}`;
+  return { result: err({ kind: "failed", message }), changed };
+}
+
+/** Waits for what an earlier supervisor left running, and finds out whether that attempt came to its end. Throws the system's error. */
+async function takeUp(context: PostgresContext, signal: AbortSignal): Promise<Result<"finished" | "to do", PostgresError>> {
+  const { dataDir } = context.config;
+  if (!(await isRewinding(dataDir))) {
+    const prepared = await prepareTarget(context);
+    return prepared.ok ? ok("to do") : prepared;
+  }
+  const waited = await untilMakersEnd(dataDir, signal);
+  if (waited === "cancelled") return err({ kind: "cancelled", message: "the wait for an earlier pg_rewind was given up" });
+  const control = await readControlData(context.run, context.clock, dataDir);
+  if (!control.ok) return control;
+  // pg_rewind writes backup_label and then, as its last change, the control file.
+  const finished = control.value.state === "in archive recovery" && (await readIfThere(join(dataDir, "backup_label"))) !== null;
+  if (!finished) return ok("to do");
+  await clearRewindingMarker(dataDir);
+  return ok("finished");
 }
 
 /**
