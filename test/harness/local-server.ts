@@ -51,7 +51,8 @@ export function serverConfig(folder: string, name: string, port: number): Postgr
     superuser: user,
     replication: user,
     rewind: user,
-    parameters: { unix_socket_directories: folder, fsync: "off" },
+    // Shared memory inside the data directory: a server that a test kills leaves nothing behind elsewhere.
+    parameters: { unix_socket_directories: folder, fsync: "off", dynamic_shared_memory_type: "mmap" },
     controlledParameters: {
       max_connections: "100",
       max_locks_per_transaction: "64",
