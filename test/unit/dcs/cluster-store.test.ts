@@ -204,3 +204,75 @@ describe("sessions that end", () => {
     expect(cluster.get("service/demo/members/a")?.session).toBe(a.session()?.id as never);
   });
 });
+
+describe("requests that are applied late", () => {
+  test("a release whose caller gave up and took the lock again takes nothing away", async () => {
+    const { clock, node, plan, within, leader } = openNodes();
+    const a = node("a");
+    const lock = await a.attemptToAcquireLeader(within());
+    if (!lock.ok) throw new Error("the store is there");
+    plan.push({ kind: "delay", requestMs: 1_500, answerMs: 0 });
+    const releasing = a.deleteLeader({ ...within(), lock: lock.value });
+    await clock.advance(1_000);
+    expect(await releasing).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect((await a.attemptToAcquireLeader(within())).ok).toBe(true);
+    await clock.advance(1_000);
+    expect(leader()?.session).toBe(lock.value.session);
+    expect(await a.readLease(within())).toMatchObject({ ok: true, value: { released: false } });
+  });
+
+  test("a release after an update without an answer looks the mark up, and succeeds", async () => {
+    const { clock, node, plan, within, leader } = openNodes();
+    const a = node("a");
+    const lock = await a.attemptToAcquireLeader(within());
+    if (!lock.ok) throw new Error("the store is there");
+    plan.push({ kind: "pass" }, { kind: "lose-answer" });
+    const updating = a.updateLeader(within());
+    await clock.advance(1_000);
+    await updating;
+    expect((await a.deleteLeader({ ...within(), lock: lock.value })).ok).toBe(true);
+    expect(leader()).toBeNull();
+  });
+
+  test("a release succeeds although somebody touched the mark", async () => {
+    const { cluster, node, within, leader } = openNodes();
+    const a = node("a");
+    const lock = await a.attemptToAcquireLeader(within());
+    if (!lock.ok) throw new Error("the store is there");
+    cluster.apply([{ kind: "delete", key: "service/demo.lease" }]);
+    expect((await a.deleteLeader({ ...within(), lock: lock.value })).ok).toBe(true);
+    expect(leader()).toBeNull();
+  });
+});
+
+describe("a lowered ttl", () => {
+  test("counts from the next confirmation on, and moves the session once the old lease has run down to it", async () => {
+    const { clock, node, within, leader } = openNodes();
+    const a = node("a");
+    await a.attemptToAcquireLeader(within());
+    const ttl = ms(20_000);
+    expect(await a.reloadConfig({ ...within(), ttl })).toMatchObject({ ok: true, value: { session: { id: "session-1" }, lock: null } });
+    expect(await a.updateLeader(within())).toMatchObject({ ok: true, value: { session: "session-1", promisedMs: ttl } });
+    await clock.advance(9_999);
+    await a.updateLeader(within());
+    expect(await a.reloadConfig({ ...within(), ttl })).toMatchObject({ ok: true, value: { session: { id: "session-1" } } });
+    await clock.advance(1);
+    expect(await a.reloadConfig({ ...within(), ttl })).toMatchObject({
+      ok: true,
+      value: { lock: { session: "session-2", promisedMs: ttl } },
+    });
+    expect(leader()?.session).toBe("session-2");
+  });
+
+  test("waits as well for the lease of an earlier run whose session was adopted", async () => {
+    const { clock, node, within } = openNodes();
+    const before = node("a");
+    await before.attemptToAcquireLeader(within());
+    const after = node("a");
+    await after.adoptSession("session-1", within());
+    const ttl = ms(20_000);
+    expect(await after.reloadConfig({ ...within(), ttl })).toMatchObject({ ok: true, value: { session: { id: "session-1" } } });
+    await clock.advance(10_000);
+    expect(await after.reloadConfig({ ...within(), ttl })).toMatchObject({ ok: true, value: { session: { id: "session-2" } } });
+  });
+});
