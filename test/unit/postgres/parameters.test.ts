@@ -50,7 +50,10 @@ test("user parameters never replace the ones that are controlled or made from ot
     recoveryConf: { restore_command: "cp %f %p", standby_mode: "on", primary_conninfo: "host=evil" },
   };
   const wanted = wantedParameters(config, { role: "primary", scope: "herd" });
-  expect(wanted.file).toEqual({ work_mem: "8MB", jit: "off", restore_command: "cp %f %p" });
+  expect(wanted.file).toMatchObject({ work_mem: "8MB", jit: "off", restore_command: "cp %f %p" });
+  for (const name of ["port", "hot_standby", "max_connections", "primary_conninfo", "standby_mode", "include", "wal_keep_segments"]) {
+    expect(wanted.file[name]).toBeUndefined();
+  }
   expect(wanted.controlled).toMatchObject({
     port: "5432",
     listen_addresses: "127.0.0.1",
