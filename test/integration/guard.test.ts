@@ -158,6 +158,21 @@ describe("a lease that goes on", () => {
   });
 });
 
+describe("a restart beside a former guard that is stopped", () => {
+  test("the former one never acts, even when it is woken up after its deadline", async () => {
+    const { guard } = await guarded();
+    process.kill(guard.pid, "SIGSTOP");
+    supervisor?.process.kill("SIGKILL");
+    await Bun.sleep(100);
+    await guarded();
+    await Bun.sleep(TTL_MS);
+    if (processAlive(guard)) process.kill(guard.pid, "SIGCONT");
+    await Bun.sleep(300);
+    expect(processId(postgres.pid)).not.toBeNull();
+    expect(processAlive(guard)).toBe(false);
+  });
+});
+
 describe("a guard in trouble", () => {
   test("signals that end other programs do not end it", async () => {
     const { guard } = await guarded(0);
@@ -214,6 +229,26 @@ describe("a guard in trouble", () => {
     const woken = clock.now();
     await postgres.exited();
     expect(clock.now() - woken).toBeLessThan(300);
+    await until(() => !guard.armed);
+    guard.close();
+    lock.release();
+  });
+
+  test("asked to guard a postmaster that is not there, it refuses, and goes on guarding the one that is", async () => {
+    const lock = ownLock();
+    const log = { debug: ignore, info: ignore, warning: ignore, error: ignore, critical: ignore };
+    const dataDir = postgres.dataDir;
+    const clock = realClock();
+    const guard = new ProcessGuard({ clock, log, dataDir, stateDir: stateDir(dataDir), runLockPath: lock.path, token: lock.token });
+    const options = { postmaster: processId(postgres.pid), leaseEnd: ms(clock.now() + 60_000), ttl: ms(60_000), loopWait: ms(1000) };
+    expect((await guard.arm(options)).ok).toBe(true);
+    const refused = await guard.arm({ ...options, postmaster: { pid: postgres.pid, startTicks: 1 } });
+    expect(refused.ok).toBe(false);
+    if (!refused.ok) expect(refused.error.message).toContain("is not running");
+    expect(guard.armed && guard.healthy()).toBe(true);
+    expect(livingGuards(stateDir(dataDir))).toHaveLength(1);
+    expect(guard.extend(ms(clock.now() + 900)).ok).toBe(true);
+    await postgres.exited();
     await until(() => !guard.armed);
     guard.close();
     lock.release();

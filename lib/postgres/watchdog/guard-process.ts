@@ -33,7 +33,7 @@ export class GuardProcess {
   readonly #token: string;
   readonly #orders: number;
   readonly #folder: string;
-  readonly #child: ChildProcess | null;
+  readonly #child: ChildProcess;
   readonly #waiting = new Map<string, (answer: Answer | null) => void>();
   #sequence = 0;
   #sentAt = 0;
@@ -42,7 +42,7 @@ export class GuardProcess {
   #onExit: (() => void) | null = null;
   #onFired: ((report: GuardReport | null) => void) | null = null;
 
-  private constructor(options: { id: ProcessId; token: string; orders: number; folder: string; child: ChildProcess | null }) {
+  private constructor(options: { id: ProcessId; token: string; orders: number; folder: string; child: ChildProcess }) {
     this.id = options.id;
     this.#token = options.token;
     this.#orders = options.orders;
@@ -88,26 +88,12 @@ export class GuardProcess {
     return ok(guard);
   }
 
-  /** Finds a running guard that a former supervisor of this node started. Its answers cannot be heard. Errors: failed. */
-  static adopt(options: GuardFolder & { readonly id: ProcessId }): Result<GuardProcess, WatchdogError> {
-    const folder = join(options.stateDir, `${FOLDER_PREFIX}${options.id.pid}`);
-    if (!processAlive(options.id)) return failed(`the guard ${options.id.pid} is not running any more`);
-    try {
-      const orders = openSync(join(folder, "in"), constants.O_WRONLY | constants.O_NONBLOCK);
-      return ok(new GuardProcess({ id: options.id, token: options.token, orders, folder, child: null }));
-    } catch (error) {
-      return failed(`the guard ${options.id.pid} takes no orders: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-
   /** Sends an order that is answered, and waits. Value: round trip in ms. Errors: failed (refused, dead, silent). */
   async ask(order: "arm" | "disarm" | "ping", ...words: readonly (string | number)[]): Promise<Result<number, WatchdogError>> {
     const sequence = String(++this.#sequence);
     const began = performance.now();
     const sent = this.#send([order, this.#token, sequence, ...words]);
     if (!sent.ok) return sent;
-    // An adopted one answers to the pipe of its dead starter: that it took the order has to do.
-    if (this.#child === null) return ok(0);
     const answer = await new Promise<Answer | null>((resolve) => {
       const timer = setTimeout(() => resolve(null), ANSWER_TIMEOUT_MS);
       this.#waiting.set(sequence, (value) => {
@@ -137,10 +123,10 @@ export class GuardProcess {
 
   /** Alive, and reading its orders. */
   responsive(): boolean {
-    return !this.#gone && !this.#deaf() && (this.#child !== null || processAlive(this.id));
+    return !this.#gone && !this.#deaf();
   }
 
-  /** Its exit, noticed within milliseconds for one that we started; an adopted one is seen by `responsive` only. */
+  /** Its exit, noticed within milliseconds. */
   onExit(listener: () => void): void {
     this.#onExit = listener;
   }
@@ -157,7 +143,7 @@ export class GuardProcess {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** Stops listening; it goes on with what it has, and another supervisor may adopt it. */
+  /** Stops listening; it goes on with what it has. */
   leave(): void {
     this.#forget();
   }
@@ -179,8 +165,8 @@ export class GuardProcess {
     this.#gone = true;
     this.#onExit = null;
     closeSync(this.#orders);
-    this.#child?.stdout?.destroy();
-    this.#child?.unref();
+    this.#child.stdout?.destroy();
+    this.#child.unref();
   }
 
   #send(words: readonly (string | number)[]): Result<null, WatchdogError> {

@@ -1,8 +1,8 @@
-// Owns what guards leave in the node's state folder: their reports, and which of them run. Must not give orders.
+// Owns what guards leave in the node's state folder: their reports, and which of them run. Must not arm or extend any.
 
-import { readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { processId } from "./process-table.ts";
+import { readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { processAlive, processId } from "./process-table.ts";
 import type { ProcessId } from "./watchdog.ts";
 
 /** A guard's folder is this and its pid. */
@@ -29,7 +29,7 @@ export function collectReports(stateDir: string): readonly GuardReport[] {
     const folder = join(stateDir, name);
     for (const line of readReport(folder)) reports.push(line);
     // The folder of a living guard stays: it takes orders there.
-    if (guardOf(name) === null) rmSync(folder, { recursive: true, force: true });
+    if (guardOf(folder) === null) rmSync(folder, { recursive: true, force: true });
     else rmSync(join(folder, "report"), { force: true });
   }
   return reports;
@@ -39,19 +39,25 @@ export function collectReports(stateDir: string): readonly GuardReport[] {
 export function livingGuards(stateDir: string): readonly ProcessId[] {
   return listFolder(stateDir)
     .filter((name) => name.startsWith(FOLDER_PREFIX))
-    .map((name) => guardOf(name))
+    .map((name) => guardOf(join(stateDir, name)))
     .filter((id) => id !== null);
 }
 
-/** The process of a guard's folder; null where it has ended, or its pid belongs to somebody else by now. */
-function guardOf(folderName: string): ProcessId | null {
-  const pid = Number(folderName.slice(FOLDER_PREFIX.length));
+/** Kills one of this node's guards and removes its folder. */
+export function endGuard(stateDir: string, id: ProcessId): void {
+  if (processAlive(id)) process.kill(id.pid, "SIGKILL");
+  rmSync(join(stateDir, `${FOLDER_PREFIX}${id.pid}`), { recursive: true, force: true });
+}
+
+/** The process of a guard's folder; null where it has ended, or its pid belongs to somebody else by now (another node's guard, too). */
+function guardOf(folder: string): ProcessId | null {
+  const pid = Number(basename(folder).slice(FOLDER_PREFIX.length));
   const id = Number.isInteger(pid) ? processId(pid) : null;
   if (id === null) return null;
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes("guard.sh") ? id : null;
+    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? id : null;
   } catch {
-    // It ended between the two looks.
+    // It ended between the two looks, or is not ours to look at.
     return null;
   }
 }

@@ -6,7 +6,7 @@ import type { Log } from "../../model/log.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms } from "../../model/units.ts";
 import { type GuardFolder, GuardProcess } from "./guard-process.ts";
-import { collectReports, describeReport, type GuardReport, livingGuards } from "./guard-report.ts";
+import { collectReports, describeReport, endGuard, type GuardReport, livingGuards } from "./guard-report.ts";
 import { childCount, processAlive, uptimeMs } from "./process-table.ts";
 import type { ArmOptions, Fencing, ProcessId, Watchdog, WatchdogError } from "./watchdog.ts";
 
@@ -85,7 +85,7 @@ export class ProcessGuard implements Watchdog {
     return this.#inTurn(async () => {
       const guard = this.#guard;
       this.#armedFor = null;
-      await this.#dismissFormer();
+      this.#endFormer();
       if (guard === null) return ok(null);
       const answer = await guard.ask("disarm");
       if (answer.ok) return ok(null);
@@ -116,7 +116,7 @@ export class ProcessGuard implements Watchdog {
 
   /**
    * After a restart of the supervisor, once the lease was renewed: the former guard goes on with the deadline that it has.
-   * A guard of our own is armed beside it, then the former one is let go: at no moment is there none.
+   * A guard of our own is armed beside it, then the former one is ended: at no moment is there none.
    */
   attach(guard: ProcessId | null, options: ArmOptions): Promise<Result<null, WatchdogError>> {
     if (guard !== null && !processAlive(guard)) this.#options.log.warning(`the former guard ${guard.pid} is not running any more`);
@@ -141,7 +141,8 @@ export class ProcessGuard implements Watchdog {
     const first = await this.#ready();
     if (!first.ok) return first;
     const answer = await this.#armOn(first.value, options);
-    if (answer.ok || this.#guard !== first.value) return answer;
+    // It answers, and refuses: another one would as well.
+    if (answer.ok || first.value.responsive()) return answer;
     // It is dead, stopped or deaf. It keeps its deadline until the next one is armed: at no moment is there less than before.
     this.#options.log.warning(`${answer.error.message}; the guard is replaced`);
     this.#guard = null;
@@ -151,8 +152,13 @@ export class ProcessGuard implements Watchdog {
       return second;
     }
     const again = await this.#armOn(second.value, options);
-    // A stopped guard would wake up one day with a deadline long past.
-    if (again.ok) first.value.kill();
+    if (again.ok) {
+      // A stopped guard would wake up one day with a deadline long past.
+      first.value.kill();
+    } else {
+      second.value.kill();
+      this.#guard = first.value;
+    }
     return again;
   }
 
@@ -192,18 +198,17 @@ export class ProcessGuard implements Watchdog {
       const corrected = guard.extend(this.#deadline(options.leaseEnd));
       if (!corrected.ok) return corrected;
     }
-    await this.#dismissFormer();
+    this.#endFormer();
     return ok(null);
   }
 
-  /** Guards that a dead supervisor of this node left know a deadline that nobody renews: ours has taken their place. */
-  async #dismissFormer(): Promise<void> {
+  /**
+   * Guards that a dead supervisor of this node left know a deadline that nobody renews: ours has taken their place. Ended,
+   * not told: one that is stopped would act on that deadline when it wakes up.
+   */
+  #endFormer(): void {
     for (const id of livingGuards(this.#options.stateDir)) {
-      if (id.pid === this.#guard?.id.pid) continue;
-      const former = GuardProcess.adopt({ ...this.#options, id });
-      if (!former.ok) continue;
-      await former.value.ask("disarm");
-      former.value.release();
+      if (id.pid !== this.#guard?.id.pid) endGuard(this.#options.stateDir, id);
     }
   }
 
