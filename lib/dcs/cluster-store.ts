@@ -126,6 +126,7 @@ export class ClusterStore {
   async adoptSession(id: string, options: RequestOptions): Answer<OpenSession> {
     const adopted = await this.#sessions.adopt(id, options);
     if (adopted.ok) this.#lock.adopted(adopted.value);
+    if (adopted.ok && this.#lastRead !== null) this.#lock.observe(this.#lastRead);
     return adopted;
   }
 
@@ -262,17 +263,17 @@ export class ClusterStore {
   /**
    * From now on sessions are opened and leases counted with this TTL; to be called in each cycle, as it asks nothing where nothing
    * is to be done. A session with another TTL is replaced: all its keys, the lock included, go over to the new one in one
-   * transaction; where the TTL was lowered, not before the leases given out have run down to it (`session` is then the old one).
+   * transaction; where the TTL was lowered, not before the leases given out have run down to it (`pending` is then true and `session` the old one).
    * `lock` is the lock as confirmed by the move, else null. Errors: those of a session and a transaction; the old session then
    * stays, and the next call tries again; after an unknown outcome the next snapshot tells which session is ours.
    * Not at the same time as updateLeader or attemptToAcquireLeader.
    */
   async reloadConfig(
     options: RequestOptions & { readonly ttl: Ms },
-  ): Answer<{ readonly session: OpenSession | null; readonly lock: HeldLock | null }> {
+  ): Answer<{ readonly session: OpenSession | null; readonly lock: HeldLock | null; readonly pending: boolean }> {
     this.#sessions.ttl = options.ttl;
     const old = this.#sessions.current;
-    if (old === null || !this.#sessions.outdated) return ok({ session: old, lock: null });
+    if (old === null || !this.#sessions.outdated) return ok({ session: old, lock: null, pending: false });
     const place = { store: this.#store, clock: this.#clock, sessions: this.#sessions, lock: this.#lock, log: this.#log, keys: this.keys };
     const moved = await moveSession(place, old, { deadline: options.deadline });
     this.#member.forget();

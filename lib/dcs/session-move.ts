@@ -26,6 +26,8 @@ export interface MovedSession {
   readonly session: OpenSession;
   /** The lock as confirmed by the move; null where it was not ours. */
   readonly lock: HeldLock | null;
+  /** The replacement was put off: call again in the next cycle. */
+  readonly pending: boolean;
 }
 
 /** Errors: those of opening a session, a snapshot and a transaction; the old session is then still ours, with its keys. */
@@ -35,13 +37,13 @@ export async function moveSession(
   options: RequestOptions,
 ): Promise<Result<MovedSession, StoreError>> {
   const { store, sessions } = place;
-  if (tooEarly(place, place.clock.now(), sessions.ttl)) return ok({ session: old, lock: null });
+  if (tooEarly(place, place.clock.now(), sessions.ttl)) return ok({ session: old, lock: null, pending: true });
   const opened = await sessions.openBeside(options);
   if (!opened.ok) return opened;
   const session = opened.value;
   if (tooEarly(place, session.confirmedAt, session.promisedMs)) {
     await closeQuietly(place, session.id, options);
-    return ok({ session: old, lock: null });
+    return ok({ session: old, lock: null, pending: true });
   }
   const plan = await planMove(place, old, session, options);
   const applied = plan.ok ? await store.transaction(plan.value.changes, options) : plan;
@@ -56,10 +58,10 @@ export async function moveSession(
   sessions.replace(session);
   await closeQuietly(place, old.id, options);
   const at = plan.ok ? plan.value.leaderIndex : null;
-  if (at === null) return ok({ session, lock: null });
+  if (at === null) return ok({ session, lock: null, pending: false });
   const lock = place.lock.held(session, applied.value[at] ?? revision(0));
   place.lock.moved(lock);
-  return ok({ session, lock });
+  return ok({ session, lock, pending: false });
 }
 
 /**

@@ -251,7 +251,10 @@ describe("a lowered ttl", () => {
     const a = node("a");
     await a.attemptToAcquireLeader(within());
     const ttl = ms(20_000);
-    expect(await a.reloadConfig({ ...within(), ttl })).toMatchObject({ ok: true, value: { session: { id: "session-1" }, lock: null } });
+    expect(await a.reloadConfig({ ...within(), ttl })).toMatchObject({
+      ok: true,
+      value: { session: { id: "session-1" }, lock: null, pending: true },
+    });
     expect(await a.updateLeader(within())).toMatchObject({ ok: true, value: { session: "session-1", promisedMs: ttl } });
     await clock.advance(9_999);
     await a.updateLeader(within());
