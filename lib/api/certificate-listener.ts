@@ -3,7 +3,7 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
-import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { createServer as createTlsServer, type Server, type TLSSocket } from "node:tls";
 import type { ConfigFault } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import {
@@ -24,32 +24,67 @@ const MAX_CONNECTIONS = 1024;
 export async function listenWithCertificates(options: ListenOptions, tls: TlsMaterial): Promise<Result<Listener, ConfigFault>> {
   const free = options.besideOurOwn ? ok(null) : await probePort(options.listen);
   if (!free.ok) return free;
-  const http = createServer({ keepAliveTimeout: IDLE_TIMEOUT_SECONDS * 1000 }, (request, response) => {
-    void answer(options.handler, request, response);
+  const connections = new Connections();
+  const http = createServer((incoming, outgoing) => {
+    const socket = incoming.socket as TLSSocket;
+    connections.busy(socket);
+    outgoing.once("close", () => connections.idle(socket));
+    void answer(options.handler, incoming, outgoing);
   });
-  const sockets = new Set<TLSSocket>();
   try {
-    const server = createTlsServer(
-      { ...serverOptions(tls), requestCert: true, rejectUnauthorized: false, handshakeTimeout: IDLE_TIMEOUT_SECONDS * 1000 },
-      (socket) => {
-        sockets.add(socket);
-        socket.once("close", () => sockets.delete(socket));
-        socket.setTimeout(IDLE_TIMEOUT_SECONDS * 1000, () => socket.destroy());
-        http.emit("connection", socket);
-      },
-    );
+    const server = createTlsServer({ ...serverOptions(tls), requestCert: true, rejectUnauthorized: false }, (socket) => {
+      http.emit("connection", socket);
+    });
     server.maxConnections = MAX_CONNECTIONS;
-    const listening = Promise.withResolvers<null>();
-    server.once("listening", () => listening.resolve(null));
-    server.once("error", listening.reject);
-    server.listen({ host: bindAddress(options.listen.host), port: options.listen.port, reusePort: options.listen.port !== 0 });
-    await listening.promise;
+    // Comes before the handshake: a client that never shakes hands is counted and timed like any other.
+    server.on("connection", (socket: TLSSocket) => connections.idle(socket));
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
+    await listening(server, options);
     const address = server.address();
     const port = typeof address === "object" && address !== null ? address.port : options.listen.port;
-    return ok({ port, stop: (graceMs) => stop(server, sockets, graceMs) });
+    return ok({ port, stop: (graceMs) => stop(server, connections, graceMs) });
   } catch (error) {
     return err(listenFault(options.listen, error, tls));
   }
+}
+
+/** Open connections. One that waits for its next request (or its first) waits one idle timeout, however it dribbles. */
+class Connections {
+  readonly #waiting = new Map<TLSSocket, ReturnType<typeof setTimeout> | null>();
+
+  idle(socket: TLSSocket): void {
+    if (socket.destroyed) return;
+    if (!this.#waiting.has(socket)) socket.once("close", () => this.#forget(socket));
+    this.busy(socket);
+    this.#waiting.set(
+      socket,
+      setTimeout(() => socket.destroy(), IDLE_TIMEOUT_SECONDS * 1000),
+    );
+  }
+
+  busy(socket: TLSSocket): void {
+    const timer = this.#waiting.get(socket);
+    if (timer !== undefined && timer !== null) clearTimeout(timer);
+    this.#waiting.set(socket, null);
+  }
+
+  closeAll(): void {
+    for (const socket of this.#waiting.keys()) socket.destroy();
+  }
+
+  #forget(socket: TLSSocket): void {
+    const timer = this.#waiting.get(socket);
+    if (timer !== undefined && timer !== null) clearTimeout(timer);
+    this.#waiting.delete(socket);
+  }
+}
+
+function listening(server: Server, { listen }: ListenOptions): Promise<null> {
+  const { promise, resolve, reject } = Promise.withResolvers<null>();
+  server.once("listening", () => resolve(null));
+  server.once("error", reject);
+  server.listen({ host: bindAddress(listen.host), port: listen.port, reusePort: listen.port !== 0 });
+  return promise;
 }
 
 function serverOptions(tls: TlsMaterial) {
@@ -67,7 +102,8 @@ async function answer(handler: RequestHandler, incoming: IncomingMessage, outgoi
   const response = await handler(toRequest(incoming), {
     address: socket.remoteAddress ?? "",
     certificate: socket.authorized ? "verified" : "unverified",
-    allowSilence: (seconds) => socket.setTimeout(seconds * 1000),
+    // A connection with a request on it has no timer here.
+    allowSilence: () => undefined,
   });
   outgoing.writeHead(response.status, Object.fromEntries(response.headers));
   outgoing.end(Buffer.from(await response.arrayBuffer()));
@@ -85,12 +121,10 @@ function toRequest(incoming: IncomingMessage): Request {
   return new Request(url, { method, headers, body: Readable.toWeb(incoming) as unknown as ReadableStream });
 }
 
-async function stop(server: { close(done: () => void): void }, sockets: ReadonlySet<TLSSocket>, graceMs: number): Promise<void> {
+async function stop(server: Server, connections: Connections, graceMs: number): Promise<void> {
   const closed = Promise.withResolvers<null>();
   server.close(() => closed.resolve(null));
-  const timer = setTimeout(() => {
-    for (const socket of sockets) socket.destroy();
-  }, graceMs);
+  const timer = setTimeout(() => connections.closeAll(), graceMs);
   await closed.promise;
   clearTimeout(timer);
 }

@@ -106,7 +106,10 @@ async function performNow(context: ApiContext, plan: SwitchoverPlan, cluster: Cl
   const title = plan.action === "switchover" ? "Switchover" : "Failover";
   const deadline = ms(facts.now + 2 * facts.dynamic.loopWaitMs + OUTCOME_GRACE_MS);
   log.info(`${plan.action} requested over the REST API: leader ${plan.leader ?? "-"}, candidate ${plan.candidate ?? "-"}`);
-  const written = await service.writeFailover({ leader: plan.leader, candidate: plan.candidate, scheduledAt: null }, cluster.failover?.revision ?? null);
+  const written = await service.writeFailover(
+    { leader: plan.leader, candidate: plan.candidate, scheduledAt: null },
+    cluster.failover?.revision ?? null,
+  );
   if (!written.ok) return { status: 503, text: `${title} failed: ${describeStoreError(written.error)}` };
   service.wake();
   const outcome = await awaitOutcome(context, plan, cluster, deadline);

@@ -35,9 +35,7 @@ describe("POST /switchover", () => {
         'Successfully switched over to "node2"',
       ]);
       expect(performance.now() - from).toBeLessThan(500);
-      expect(node.failovers).toEqual([
-        { value: { leader: "node1", candidate: "node2", scheduledAt: null }, revision: null },
-      ]);
+      expect(node.failovers).toEqual([{ value: { leader: "node1", candidate: "node2", scheduledAt: null }, revision: null }]);
       expect(node.asked).toContain("wake");
     }
   });

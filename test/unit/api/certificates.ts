@@ -1,0 +1,56 @@
+// Owns a small certificate authority for tests, made with openssl in a folder of its own.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Authority {
+  readonly folder: string;
+  readonly ca: string;
+  /** Makes NAME.crt and NAME.key for 127.0.0.1 and localhost. */
+  issue(name: string): { readonly cert: string; readonly key: string };
+  encrypt(key: string, password: string): string;
+  remove(): void;
+}
+
+export function makeAuthority(): Authority {
+  const folder = mkdtempSync(join(tmpdir(), "api-tls-"));
+  const at = (name: string) => join(folder, name);
+  openssl([
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-keyout",
+    at("ca.key"),
+    "-out",
+    at("ca.crt"),
+    "-subj",
+    "/CN=test CA",
+    "-days",
+    "2",
+  ]);
+  writeFileSync(at("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+  return {
+    folder,
+    ca: at("ca.crt"),
+    issue(name) {
+      const [cert, key, request] = [at(`${name}.crt`), at(`${name}.key`), at(`${name}.csr`)];
+      openssl(["req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", `/CN=${name}`]);
+      const signer = ["-CA", at("ca.crt"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", at("names")];
+      openssl(["x509", "-req", "-in", request, "-out", cert, ...signer]);
+      return { cert, key };
+    },
+    encrypt(key, password) {
+      openssl(["rsa", "-aes256", "-in", key, "-out", `${key}.enc`, "-passout", `pass:${password}`]);
+      return `${key}.enc`;
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+function openssl(parameters: readonly string[]): void {
+  const done = Bun.spawnSync(["openssl", ...parameters], { stderr: "pipe" });
+  if (done.exitCode !== 0) throw new Error(`openssl ${parameters[0]}: ${done.stderr.toString()}`);
+}
