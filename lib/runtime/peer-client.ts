@@ -180,11 +180,12 @@ function flatHeaders(headers: Readonly<Record<string, string | string[] | undefi
   return flat;
 }
 
-const BROKEN_ANSWER_CODES: readonly string[] = ["UND_ERR_RES_EXCEEDED_MAX_SIZE", "UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "UND_ERR_ABORTED"];
+/** Codes of a connection that never came about. Anything else may have happened after the request was sent. */
+const NO_CONNECTION =
+  /^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOTFOUND|EAI_\w+|UND_ERR_CONNECT_TIMEOUT|CERT_\w+|ERR_TLS_\w+|UNABLE_TO_\w+|\w*SELF_SIGNED\w*)$/;
 
 function peerError(error: unknown): PeerError {
   const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const broken = BROKEN_ANSWER_CODES.includes(code) || code.startsWith("HPE_") || code === "UND_ERR_SOCKET";
-  return { kind: broken ? "bad-answer" : "unreachable", message: code === "" ? message : `${message} (${code})` };
+  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+  return { kind: NO_CONNECTION.test(code) ? "unreachable" : "bad-answer", message: code === "" ? message : `${message} (${code})` };
 }
