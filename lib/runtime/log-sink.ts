@@ -12,6 +12,8 @@ const PIECE_BYTES = 4096;
 const BACKLOG_LINES_MAX = 1000;
 /** How often the backlog is tried again. */
 const BACKLOG_RETRY_MS = 500;
+/** How long a close may wait for a slow reader. */
+const CLOSE_WAIT_MS = 250;
 const LOG_FILE = "patroni.log";
 
 const libc = dlopen("libc.so.6", { poll: { args: [FFIType.ptr, FFIType.u64, FFIType.i32], returns: FFIType.i32 } });
@@ -75,9 +77,18 @@ class StreamSink implements LogSink {
     return this.#lost;
   }
 
+  /** The last lines say why a process ends: they are given a moment. */
   close(): void {
-    this.#drain();
     clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const end = performance.now() + CLOSE_WAIT_MS;
+    this.#drain();
+    while (this.#backlog.length > 0 && performance.now() < end) {
+      writable(this.#fd, CLOSE_WAIT_MS);
+      this.#drain();
+    }
+    this.#lost += this.#backlog.length;
+    this.#backlog = [];
   }
 
   /** What could not be written; null when all was, or when it is lost for good (closed, disk full). */
@@ -121,10 +132,10 @@ class StreamSink implements LogSink {
 const pollFd = new Int32Array(new ArrayBuffer(8));
 
 /** A pipe without room, or a socket, is not; a file always is. Also true for a broken one: the write then tells. */
-function writable(fd: number): boolean {
+function writable(fd: number, waitMs = 0): boolean {
   pollFd[0] = fd;
   pollFd[1] = POLLOUT;
-  return libc.symbols.poll(ptr(pollFd), 1, 0) !== 0;
+  return libc.symbols.poll(ptr(pollFd), 1, waitMs) !== 0;
 }
 
 class FileSink implements LogSink {

@@ -21,12 +21,16 @@ test.skipIf(python === null)("the lines arrive as one datagram, by path and by a
     [join(folder, "socket"), join(folder, "socket")],
     [`@${folder}`, `\\0${folder}`],
   ] as const) {
-    const script = `import socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.bind("${bound}")\nprint("bound", flush=True)\nprint(s.recv(1000))`;
+    const script = `import socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.bind("${bound}")\nprint("bound", flush=True)\nprint(s.recv(1000), flush=True)`;
     const receiver = Bun.spawn([python ?? "", "-c", script], { stdout: "pipe" });
     const reader = receiver.stdout.getReader();
-    await reader.read();
+    const decoder = new TextDecoder();
+    let text = "";
+    while (!text.endsWith("\n")) text += decoder.decode((await reader.read()).value);
     expect(notifySystemd(["READY=1", "STATUS=leader"], name)).toBe(true);
-    expect(new TextDecoder().decode((await reader.read()).value)).toBe("b'READY=1\\nSTATUS=leader'\n");
+    text = "";
+    while (!text.endsWith("\n")) text += decoder.decode((await reader.read()).value);
+    expect(text).toBe("b'READY=1\\nSTATUS=leader'\n");
     await receiver.exited;
   }
   rmSync(folder, { recursive: true, force: true });
