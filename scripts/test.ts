@@ -49,8 +49,8 @@ async function main(options: Options): Promise<number> {
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupted.abort());
   const temporary = realpathSync(mkdtempSync(join(tmpdir(), "matriarch-test.")));
-  // The server user passes through to folders of its own.
-  chmodSync(temporary, 0o711);
+  // Like /tmp itself: what runs as the server user makes its temporary files here too.
+  chmodSync(temporary, 0o1777);
   const mark: RunMark = { environment: `TEST_RUN_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
   const begunAt = new Date();
   const begin = performance.now();

@@ -28,12 +28,15 @@ export interface StageRun {
   readonly withinMs: number;
 }
 
+/** More than the closing lines take. */
+const wordsKept = 4_000;
+
 /** Runs it to its end, its time limit, or the signal; always leaves no process behind. */
 export async function runStage(stage: Stage, run: StageRun): Promise<StageResult> {
   const report = join(run.temporary, "report.xml");
   rmSync(report, { force: true });
   const begin = performance.now();
-  const { status, lastLine } = await runProgram(stage, run, report);
+  const { status, lastLine, words } = await runProgram(stage, run, report);
   const left = await killRun([], run.mark);
   const counts =
     stage.kind === "tests" && existsSync(report) ? countsOf(readFileSync(report, "utf8")) : { passed: 0, failed: 0, skipped: 0 };
@@ -50,11 +53,15 @@ export async function runStage(stage: Stage, run: StageRun): Promise<StageResult
   return { stage, passed, failed, skipped: counts.skipped, seconds: (performance.now() - begin) / 1000, lastLine, remark };
 }
 
-async function runProgram(
-  stage: Stage,
-  run: StageRun,
-  report: string,
-): Promise<{ readonly status: number | "late"; readonly lastLine: string }> {
+interface ProgramEnd {
+  readonly status: number | "late";
+  /** Last line on stdout. */
+  readonly lastLine: string;
+  /** The end of what it wrote to stderr, where `bun test` sums up. */
+  readonly words: string;
+}
+
+async function runProgram(stage: Stage, run: StageRun, report: string): Promise<ProgramEnd> {
   const [name, ...args] = stage.command;
   const program = name === "bun" ? process.execPath : join(run.product, "node_modules/.bin", name);
   const reporting = stage.kind === "tests" ? ["--reporter=junit", `--reporter-outfile=${report}`] : [];
@@ -70,7 +77,11 @@ async function runProgram(
     process.stdout.write(data);
     lastLine = data.toString().trimEnd().split("\n").at(-1) ?? lastLine;
   });
-  child.stderr?.on("data", (data: Buffer) => process.stderr.write(data));
+  let words = "";
+  child.stderr?.on("data", (data: Buffer) => {
+    process.stderr.write(data);
+    words = (words + data.toString()).slice(-wordsKept);
+  });
   const late = AbortSignal.timeout(run.withinMs);
   const stop = AbortSignal.any([run.signal, late]);
   const end = () => {
@@ -85,7 +96,7 @@ async function runProgram(
     child.once("exit", (code) => resolve(code ?? 128));
   });
   stop.removeEventListener("abort", end);
-  return { status: late.aborted ? "late" : status, lastLine };
+  return { status: late.aborted ? "late" : status, lastLine, words };
 }
 
 /** The group is ours: its leader was started here as one. */
@@ -103,4 +114,10 @@ export function countsOf(report: string): { readonly passed: number; readonly fa
   const count = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
   const [all, failed, skipped] = [count("tests"), count("failures"), count("skipped")];
   return { passed: all - failed - skipped, failed, skipped };
+}
+
+/** The same from the closing lines of `bun test`, for a run that could not write its report. */
+export function countsOfWords(words: string): { readonly passed: number; readonly failed: number; readonly skipped: number } {
+  const count = (name: string) => Number(new RegExp(`^ *(\\d+) ${name}$`, "m").exec(words)?.[1] ?? 0);
+  return { passed: count("pass"), failed: count("fail"), skipped: count("skip") };
 }

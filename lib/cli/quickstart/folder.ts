@@ -63,8 +63,9 @@ export function createFolders(paths: QuickstartPaths, user: ServerUser): void {
   ownedFolder(paths.run, user);
   if (user.uid === null || user.gid === null) return;
   const reachable = spawnSync("test", ["-w", paths.run], { uid: user.uid, gid: user.gid, cwd: "/" });
-  if (reachable.status !== 0)
-    throw new Error(`the user that runs PostgreSQL cannot get into ${paths.run}: a folder above it is closed to it`);
+  if (reachable.status === 0) return;
+  removeFolders(paths);
+  throw new Error(`the user that runs PostgreSQL cannot get into ${paths.run}: a folder above it is closed to it`);
 }
 
 /** A folder of the server user, for nobody else. */

@@ -21,8 +21,8 @@ export interface Launched {
   readonly ended: Promise<string>;
 }
 
-/** Variables that would reconfigure a server behind the quickstart's back. */
-const foreignVariable = /^(PG|PATRONI|MATRIARCH|CONSUL|NODE_|BUN_)/;
+/** Variables that would reconfigure a server behind the quickstart's back, or name the caller's own temporary folder. */
+const foreignVariable = /^(PG|PATRONI|MATRIARCH|CONSUL|NODE_|BUN_)|^(TMPDIR|TMP|TEMP)$/;
 
 export function markOf(runId: string): string {
   return `QUICKSTART_RUN_ID=${runId}`;
