@@ -38,8 +38,7 @@ export async function runStage(stage: Stage, run: StageRun): Promise<StageResult
   const begin = performance.now();
   const { status, lastLine, words } = await runProgram(stage, run, report);
   const left = await killRun([], run.mark);
-  const counts =
-    stage.kind === "tests" && existsSync(report) ? countsOf(readFileSync(report, "utf8")) : { passed: 0, failed: 0, skipped: 0 };
+  const counts = existsSync(report) ? countsOf(readFileSync(report, "utf8")) : countsOfWords(words);
   const remark =
     status === "late"
       ? `not finished after ${Math.round(run.withinMs / 1000)} s`

@@ -1,0 +1,69 @@
+// Owns the tests of the inside of scripts/test: what is run in which tier, and how results are counted.
+
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { countsOf, countsOfWords, runStage } from "../../../scripts/suite/run-stage.ts";
+import { type Stage, stagesOf } from "../../../scripts/suite/stages.ts";
+
+const product = resolve(import.meta.dir, "../../..");
+
+describe("stages", () => {
+  test("the default tier leaves the long tests out, the full one has them and more seeds", () => {
+    const names = (tier: "default" | "full") => stagesOf(product, { tier, only: null }).map((stage) => stage.name);
+    expect(names("default").filter((name) => name.startsWith("test/full"))).toEqual([]);
+    expect(names("full")).toEqual(expect.arrayContaining(names("default").filter((name) => name.startsWith("test/"))));
+    expect(names("default").slice(0, 2)).toEqual(["format and lint", "types"]);
+  });
+
+  test("a pattern chooses test files and leaves out everything else", () => {
+    const [only, ...others] = stagesOf(product, { tier: "default", only: "unit/scripts/suite" });
+    expect(others).toEqual([]);
+    expect(only?.command.at(-1)).toBe("./test/unit/scripts/suite.test.ts");
+  });
+});
+
+describe("counts", () => {
+  test("a report's outermost element counts", () => {
+    const report =
+      '<?xml version="1.0"?>\n<testsuites name="bun test" tests="9" assertions="24" failures="2" skipped="1" time="0.01">\n  <testsuite name="a" tests="4" failures="0">';
+    expect(countsOf(report)).toEqual({ passed: 6, failed: 2, skipped: 1 });
+  });
+
+  test("without a report the closing lines count", () => {
+    expect(countsOfWords("(fail) x\n\n 12 pass\n 1 skip\n 3 fail\n 30 expect() calls\n")).toEqual({ passed: 12, failed: 3, skipped: 1 });
+    expect(countsOfWords("")).toEqual({ passed: 0, failed: 0, skipped: 0 });
+  });
+});
+
+describe("a stage", () => {
+  const run = async (code: string, withinMs = 10_000) => {
+    const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
+    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0 };
+    const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
+    try {
+      return await runStage(stage, { product, temporary, mark, signal: new AbortController().signal, withinMs });
+    } finally {
+      rmSync(temporary, { recursive: true, force: true });
+    }
+  };
+
+  test("exit status 0 is one passed test, any other one failed", async () => {
+    expect(await run("process.exit(0)")).toMatchObject({ passed: 1, failed: 0, remark: null });
+    expect(await run("process.exit(3)")).toMatchObject({ passed: 0, failed: 1 });
+  });
+
+  test("one that does not end is ended and fails", async () => {
+    expect(await run("await Bun.sleep(60_000)", 300)).toMatchObject({ passed: 0, failed: 1, remark: "not finished after 0 s" });
+  });
+
+  test("what it left running in a session of its own is ended", async () => {
+    const code =
+      'const c = require("node:child_process").spawn("sleep", ["60"], { detached: true, stdio: "ignore" }); c.unref(); console.log(c.pid)';
+    const result = await run(code);
+    expect(result).toMatchObject({ passed: 1, failed: 0 });
+    expect(Number(result.lastLine)).toBeGreaterThan(1);
+    expect(() => process.kill(Number(result.lastLine), 0)).toThrow();
+  });
+});
