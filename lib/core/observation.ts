@@ -84,6 +84,8 @@ export interface LocalFacts {
   readonly historyPublished: Timeline | null;
   /** Position of the primary when the server first showed the present synchronous_standby_names. */
   readonly syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
+  /** We have set synchronous_standby_names of this server; an operator's own setting is left alone. */
+  readonly syncNamesManaged: boolean;
   /** pg_rewind failed since the server last ran. */
   readonly rewindFailed: boolean;
   /** When this server was promoted by us; null where it was not. */

@@ -35,6 +35,7 @@ export function parseSyncNames(text: string): readonly string[] {
 
 export type SyncStep =
   | { readonly kind: "done" }
+  | { readonly kind: "delete-key"; readonly why: string }
   | { readonly kind: "write-key"; readonly standbys: readonly string[]; readonly why: string }
   | { readonly kind: "set-names"; readonly value: string; readonly why: string };
 
@@ -46,6 +47,8 @@ export interface SyncInput {
   readonly status: PostgresStatus;
   /** Primary's position when the server first showed the present setting; null = not known yet. */
   readonly since: { readonly names: string; readonly lsn: Lsn } | null;
+  /** The present setting was made by us, not by the operator's parameters. */
+  readonly managed: boolean;
   /** Just promoted: the setting names every reachable member until one streams, or this long is over. */
   readonly grace: boolean;
 }
@@ -55,7 +58,9 @@ export function syncStep(input: SyncInput): SyncStep {
   const { config, sync, status } = input;
   const setting = status.synchronousStandbyNames;
   if (config.synchronousMode === "off") {
-    if (setting !== "" && sync.leader !== null) return { kind: "set-names", value: "", why: "synchronous mode is off" };
+    // The key goes first: while it names standbys, each of them must have every acknowledged commit.
+    if (sync.leader !== null) return { kind: "delete-key", why: "synchronous mode is off" };
+    if (input.managed && setting !== "") return { kind: "set-names", value: "", why: "synchronous mode is off" };
     return { kind: "done" };
   }
   const current = parseSyncNames(setting).filter((name) => name !== STRICT_PLACEHOLDER);

@@ -5,6 +5,7 @@ import { decide } from "../core/decide.ts";
 import type { Decision, Effect } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
 import type { Outcome } from "../core/observation.ts";
+import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
@@ -56,8 +57,40 @@ export class HaLoop {
     for (;;) {
       const result = await this.cycle();
       if (result.kind === "exit") return { code: result.code, message: result.message };
-      await this.#context.waker.sleepUntil(result.until);
+      await this.#context.waker.sleepUntil(this.#nextLook(result.until));
     }
+  }
+
+  /** Appointments that operators made bring the next look forward. */
+  #nextLook(until: Ms): Ms {
+    const { clock, state } = this.#context;
+    const appointments = [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null];
+    const waits = appointments.filter((at): at is number => at !== null).map((at) => at - clock.wallNow());
+    const soonest = Math.min(...waits.filter((wait) => wait > 0), Number.POSITIVE_INFINITY);
+    return ms(Math.min(until, clock.now() + soonest));
+  }
+
+  /** A restart whose time has come is asked for; one whose conditions do not hold is dropped. */
+  #takeScheduledRestart(): void {
+    const { clock, postgres, state, log } = this.#context;
+    const due = state.scheduledRestart;
+    if (due === null || clock.wallNow() < due.at || state.settings.dynamic.pause) return;
+    state.scheduledRestart = null;
+    const { role, postgres_version: version, restart_pending: pending } = due.filters;
+    const matches = restartFiltersMatch(
+      {
+        role: role === undefined ? null : String(role),
+        postgresVersion: version === undefined ? null : String(version),
+        restartPending: pending === true,
+      },
+      {
+        role: state.postgresRole(),
+        serverVersion: state.local.status?.serverVersion ?? null,
+        pendingRestart: Object.keys(postgres.pendingRestart()).length > 0,
+      },
+    );
+    if (matches) state.requests = { ...state.requests, restart: true };
+    else log.info("the scheduled restart is dropped: its conditions do not hold");
   }
 
   /** One cycle. Value: when to look again at the latest, or how the loop ends. */
@@ -65,6 +98,7 @@ export class HaLoop {
     const { clock, state, log } = this.#context;
     state.done = [];
     state.peerAnswers = [];
+    this.#takeScheduledRestart();
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       await lookAtPostgres(this.#context);
@@ -237,6 +271,7 @@ export class HaLoop {
   async #setSyncNames(value: string): Promise<Outcome> {
     const { clock, postgres } = this.#context;
     const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS));
+    if (set.ok) this.#context.state.local.syncNamesManaged = value !== "";
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
   }
 

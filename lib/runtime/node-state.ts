@@ -48,6 +48,7 @@ export interface LocalMemory {
   syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
   promotedAt: Ms | null;
   rewindFailed: boolean;
+  syncNamesManaged: boolean;
   /** The checkpoint after our promotion has been done; null where we promoted nothing. */
   checkpointAfterPromote: boolean | null;
 }
@@ -74,6 +75,8 @@ export class NodeState {
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   adopted = false;
+  /** Looks at the clocks, so that a stall is known before the lease is trusted. */
+  beforeLeaseIsJudged: () => void = () => undefined;
   /** Our own REST API listens: an answer at our own address is our own. */
   apiServing = false;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;
@@ -96,6 +99,7 @@ export class NodeState {
     syncNamesSince: null,
     promotedAt: null,
     rewindFailed: false,
+    syncNamesManaged: false,
     checkpointAfterPromote: null,
   };
 
@@ -168,6 +172,7 @@ export class NodeState {
   }
 
   leaseValid(): boolean {
+    this.beforeLeaseIsJudged();
     const held = this.heldFacts();
     return held !== null && held.leaseEndsAt > this.#clock.now();
   }

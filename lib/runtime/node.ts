@@ -94,6 +94,7 @@ export class MatriarchNode {
         waker.wake();
       },
     });
+    state.beforeLeaseIsJudged = () => this.#clockWatch.check();
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {
       this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);
@@ -126,6 +127,7 @@ export class MatriarchNode {
       if (taken)
         return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
+      await this.#changeTtl();
     }
     const api = await this.#options.startApi(this.service, this.#log);
     if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
@@ -204,7 +206,7 @@ export class MatriarchNode {
     if (this.#sessionTtl === state.settings.dynamic.ttlMs || state.task !== null || state.dcsFailure !== null) return;
     const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
     if (!changed.ok) this.#log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
-    else this.#sessionTtl = state.settings.dynamic.ttlMs;
+    else if (!changed.value.pending) this.#sessionTtl = state.settings.dynamic.ttlMs;
     if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
   }
 

@@ -1,6 +1,7 @@
 // Owns the observation of one instant: refreshes what is cheap to look at, and packs the state into an immutable value.
 // Decides nothing.
 
+import { stopBudgetLimit } from "../core/lease.ts";
 import type { DcsFacts, LocalFacts, Observation } from "../core/observation.ts";
 import { ms } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -72,7 +73,7 @@ export function observe(context: NodeContext): Observation {
       tags: node.tags,
       session: store.session()?.id ?? null,
       fencingMissing: state.fencingMissing,
-      stopBudgetMs: ms(held === null || actsAt === null ? 0 : Math.max(0, held.leaseEndsAt - actsAt)),
+      stopBudgetMs: ms(held === null || actsAt === null ? stopBudgetLimit(dynamic.ttlMs) : Math.max(0, held.leaseEndsAt - actsAt)),
       usePgRewind: node.postgresql.usePgRewind,
       removeDataDirectoryOnRewindFailure: node.postgresql.removeDataDirectoryOnRewindFailure,
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,

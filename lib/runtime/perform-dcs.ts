@@ -6,7 +6,7 @@ import type { ClusterStatus } from "../model/cluster.ts";
 import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { type Lsn, type Ms, ms } from "../model/units.ts";
+import { type Lsn, type Ms, ms, type Revision } from "../model/units.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 
@@ -80,6 +80,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
 export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const { state, store, lease } = context;
   const wasHeld = state.held;
+  if (await heldInBetween(context)) return { kind: "acquire-lock", ok: false, message: "somebody else held the lock in between" };
   const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
@@ -95,6 +96,16 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
   if (context.watchdog.armed) context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
   return done("acquire-lock");
+}
+
+/** The lock vanished under a running primary: whoever had it meanwhile has left a mark of his own. */
+async function heldInBetween(context: NodeContext): Promise<boolean> {
+  const { state } = context;
+  if (state.local.status === null || state.local.status.inRecovery || state.held === null) return false;
+  const held = state.held.session;
+  await refreshMark(context);
+  const mark = state.trace.mark;
+  return mark !== null && mark.session !== held && mark.revision > state.held.revision;
 }
 
 /** Lets the lock go on purpose: nothing here writes any more, so candidates need not wait. */
@@ -129,6 +140,7 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
   const sync = state.cluster?.sync;
   if (sync === undefined) return { kind: "write-sync", ok: false, message: "the cluster is not known" };
   const next = { leader: effect.leader, standbys: [...effect.standbys].sort(), quorum: 0 };
+  if (effect.leader === null) return await deleteSync(context, sync.revision);
   const answer = await store.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
@@ -136,6 +148,13 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
   }
   if (state.cluster !== null) state.cluster = { ...state.cluster, sync: { ...next, revision: answer.value } };
   return done("write-sync");
+}
+
+async function deleteSync(context: NodeContext, at: Revision | null): Promise<Outcome> {
+  if (at === null) return done("write-sync");
+  const answer = await context.store.deleteSyncState(at, { deadline: dcsDeadline(context) });
+  await refreshCluster(context);
+  return answer.ok ? done("write-sync") : failed(context, "write-sync", answer.error);
 }
 
 export async function clearFailover(context: NodeContext): Promise<Outcome> {

@@ -106,8 +106,10 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
   state.local.systemIdentifier = control.value.systemIdentifier;
   const end = running ? runningEnd(context) : await stoppedEnd(context);
   if (end === null) return { ok: false, message: "the local end of WAL is not known" };
+  const switches = await postgres.timelineSwitches(end.timeline);
   const plan = rewindPlan({
     local: {
+      ...(switches.ok ? { switches: switches.value } : {}),
       timeline: timeline(end.timeline),
       lsn: end.lsn,
       state: control.value.state,
@@ -160,6 +162,9 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   if (effect.role === "primary") {
     const armed = await armWatchdog(context);
     if (!armed.ok) return armed;
+  } else {
+    const disarmed = await context.watchdog.disarm();
+    if (!disarmed.ok) return { ok: false, message: `a former guard is still armed: ${disarmed.error.message}` };
   }
   const started = await postgres.start({
     role: effect.role,
@@ -257,7 +262,7 @@ async function settleStopped(context: NodeContext): Promise<void> {
   state.local.crashedAt = null;
   state.local.promotedAt = null;
   state.local.syncNamesSince = null;
-  if (!watchdog.armed) return;
+  // Also where nothing is armed here: a guard that a former process left behind would act on its old deadline.
   const disarmed = await watchdog.disarm();
   if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
 }

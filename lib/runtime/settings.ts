@@ -22,7 +22,8 @@ export class LiveSettings {
   constructor(loaded: LoadedConfig, log: Log) {
     this.#loaded = loaded;
     this.#log = log;
-    this.#effective = effectiveConfig(loaded, null);
+    // Before the cluster has a configuration, the one that it will be founded with.
+    this.#effective = effectiveConfig(loaded, loaded.config.bootstrap.dcs);
   }
 
   get loaded(): LoadedConfig {
@@ -60,7 +61,7 @@ export class LiveSettings {
   }
 
   #compute(): void {
-    this.#effective = effectiveConfig(this.#loaded, this.#dynamic);
+    this.#effective = effectiveConfig(this.#loaded, this.#dynamic ?? this.#loaded.config.bootstrap.dcs);
     this.#report(this.#effective.faults);
   }
 

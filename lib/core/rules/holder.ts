@@ -36,6 +36,12 @@ export const holderRules: readonly Rule[] = [
     why: () => "the lock is held by a former session of this node: waiting until it is adopted or ends",
   },
   {
+    id: "primary-superseded",
+    when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o) && timelineHasEnded(o),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: () => "demoting self because the cluster has gone on to a newer timeline",
+  },
+  {
     id: "primary-lock-vanished",
     when: (o) => runsAsPrimary(o) && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
     then: () => ({ kind: "acquire-lock" }),
@@ -207,6 +213,12 @@ function namesAtStart(o: Observation): string | null {
 function formerLeader(o: Observation): string | null {
   const leader = clusterOf(o)?.sync.leader ?? null;
   return leader === o.self.name ? null : leader;
+}
+
+/** The published history says that the timeline of this primary was left: somebody else was promoted since. */
+function timelineHasEnded(o: Observation): boolean {
+  const own = o.local.status?.timeline ?? null;
+  return own !== null && (clusterOf(o)?.history ?? []).some((line) => line.timeline >= own);
 }
 
 /** The lock is under our own name, but under a session that is not the one we have: a former process of this node's. */

@@ -52,7 +52,7 @@ export const leaderRules: readonly Rule[] = [
   },
   {
     id: "leader-sync-key",
-    when: (o) => leads(o) && nextSyncStep(o).kind === "write-key" && count(o, "write-sync") < 2,
+    when: (o) => leads(o) && (nextSyncStep(o).kind === "write-key" || nextSyncStep(o).kind === "delete-key") && count(o, "write-sync") < 2,
     then: (o) => syncEffect(o, nextSyncStep(o)),
     why: (o) => syncWhy(nextSyncStep(o)),
   },
@@ -179,6 +179,7 @@ function syncInput(o: Observation): SyncInput | null {
     sync: cluster.sync,
     status,
     since: o.local.syncNamesSince,
+    managed: o.local.syncNamesManaged,
     grace: inGrace(o),
   };
 }
@@ -192,6 +193,7 @@ function awaitsConfirmation(o: Observation): boolean {
 }
 
 function syncEffect(o: Observation, step: SyncStep): Effect {
+  if (step.kind === "delete-key") return { kind: "write-sync", leader: null, standbys: [] };
   if (step.kind === "write-key") return { kind: "write-sync", leader: o.self.name, standbys: step.standbys };
   if (step.kind === "set-names") return { kind: "set-sync-names", value: step.value };
   return waitCycle(o);

@@ -2,7 +2,7 @@
 
 import { assertNever } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { didThisCycle, isPaused, isRunning, leaseRemaining, lockIsForeign, lockIsOurs, runsAsPrimary } from "../facts.ts";
+import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, lockIsForeign, lockIsOurs, runsAsPrimary } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { type Rule, waitAtMost } from "../rule.ts";
 
@@ -17,8 +17,15 @@ export const processRules: readonly Rule[] = [
     why: foreignText,
   },
   {
+    id: "read-control",
+    when: (o) =>
+      !isRunning(o) && hasData(o) && o.local.systemIdentifier === null && o.task === null && didThisCycle(o, "read-control") === null,
+    then: () => ({ kind: "read-control" }),
+    why: () => "which cluster does the local data belong to?",
+  },
+  {
     id: "system-identifier-mismatch",
-    when: (o) => !isPaused(o) && !o.requests.shutdown && hasForeignIdentifier(o) && !runsAsPrimary(o) && o.task === null,
+    when: (o) => !isPaused(o) && !o.requests.shutdown && hasForeignIdentifier(o) && !lockIsOurs(o) && o.task === null,
     then: (o) => ({ kind: "exit", code: 1, message: identifierText(o) }),
     why: identifierText,
   },

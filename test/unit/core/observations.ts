@@ -125,6 +125,7 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
     syncNamesSince: null,
     promotedAt: null,
     rewindFailed: false,
+    syncNamesManaged: false,
     ...fields,
   };
 }
