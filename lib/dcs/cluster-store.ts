@@ -181,14 +181,29 @@ export class ClusterStore {
   }
 
   /**
-   * `createNew`: takes the right to bootstrap (text "" while it runs), condition-failed where the key exists. Otherwise sets the
-   * identifier: over our own "" alone where we created it, else whatever is there. Errors as put.
+   * `createNew`: takes the right to bootstrap, condition-failed where the key exists; its text "" belongs to our session, so that
+   * a bootstrapper that dies leaves nothing behind. Otherwise sets the identifier for good, no session's any more: over our own ""
+   * alone where we created it, else whatever is there. Errors as put.
    */
   async initialize(options: RequestOptions & { readonly systemIdentifier: string; readonly createNew: boolean }): Answer<Revision> {
-    const condition: Condition = options.createNew ? { kind: "absent" } : conditionOf(this.#initializing);
-    const put = await this.#store.put(this.keys.initialize, options.systemIdentifier, { deadline: options.deadline, condition });
-    if (put.ok) this.#initializing = options.systemIdentifier === "" ? put.value : null;
-    return put;
+    const { deadline, systemIdentifier, createNew } = options;
+    const key = this.keys.initialize;
+    if (createNew && systemIdentifier === "") {
+      const session = await this.#sessions.ensure({ deadline });
+      if (!session.ok) return session;
+      const claimed = await this.#store.put(key, "", { deadline, condition: { kind: "absent" }, session: session.value.id });
+      if (claimed.ok) this.#initializing = claimed.value;
+      return claimed;
+    }
+    const condition: Condition = createNew ? { kind: "absent" } : conditionOf(this.#initializing);
+    const changes: readonly Change[] = [
+      ...(createNew ? [] : [{ kind: "delete" as const, key, condition }]),
+      { kind: "put", key, value: systemIdentifier, condition: createNew ? condition : { kind: "none" } },
+    ];
+    const written = await this.#store.transaction(changes, { deadline });
+    if (!written.ok) return written;
+    this.#initializing = null;
+    return ok(written.value.at(-1) ?? revision(0));
   }
 
   /** Deletes the `initialize` key if it is still the "" that we wrote. Errors: condition-failed where not; unavailable, unknown-outcome, rejected. */

@@ -1,10 +1,8 @@
 // Owns what this node publishes about itself in its member key (contract §2). Reads the state, changes nothing.
 
+import { COMPATIBLE_PATRONI_VERSION } from "../model/product.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
-
-/** The Patroni version that we are compatible with: peers read it and change their behaviour below 4.0. */
-export const COMPATIBLE_VERSION = "4.1.5";
 
 /** The member JSON as an object, fields in the order Patroni writes them. */
 export function memberRecord(context: NodeContext): Readonly<Record<string, unknown>> {
@@ -15,7 +13,7 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
     api_url: apiUrl(state),
     state: state.postgresState(),
     role: state.postgresRole(),
-    version: COMPATIBLE_VERSION,
+    version: COMPATIBLE_PATRONI_VERSION,
   };
   if (node.postgresql.proxyAddress !== null) record["proxy_url"] = `postgres://${node.postgresql.proxyAddress}/postgres`;
   const tags = publishedTags(state);
