@@ -106,11 +106,13 @@ export const processRules: readonly Rule[] = [
   },
 ];
 
-/** The lock is ours, it was not confirmed in this cycle, and half a loop_wait has gone by since it was. */
+/** The lock is ours, it was not confirmed in this cycle, and a loop_wait has gone by since it was; or nobody knows our position yet. */
 export function mustRenew(o: Observation): boolean {
   if (o.dcs.kind === "unreachable" || !lockIsOurs(o) || didThisCycle(o, "renew-lock") !== null) return false;
   const held = o.lock.held;
-  return held === null || held.leaseEndsAt <= o.now || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
+  if (held === null || held.leaseEndsAt <= o.now) return true;
+  const unpublished = o.dcs.cluster.status.optime === null && o.local.status !== null && o.local.status.walLsn !== null;
+  return unpublished || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
 }
 
 function isAbortable(o: Observation): boolean {

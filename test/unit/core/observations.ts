@@ -2,7 +2,7 @@
 
 import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
 import type { LocalFacts, Observation } from "../../../lib/core/observation.ts";
-import { type Cluster, EMPTY_STATUS } from "../../../lib/model/cluster.ts";
+import type { Cluster } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { Member } from "../../../lib/model/member.ts";
 import type { PostgresStatus } from "../../../lib/model/postgres.ts";
@@ -68,7 +68,7 @@ export function cluster(fields: Partial<Cluster> = {}): Cluster {
     failover: null,
     sync: NO_SYNC,
     history: [],
-    status: EMPTY_STATUS,
+    status: { optime: lsn(1000), slots: {}, retainSlots: [] },
     failsafe: null,
     revision: revision(10),
     groups: {},
