@@ -67,7 +67,7 @@ export const holderRules: readonly Rule[] = [
   },
   {
     id: "holder-no-lease",
-    when: (o) => lockIsOurs(o) && !isPaused(o) && !leaseIsValid(o),
+    when: (o) => lockIsOurs(o) && !leaseIsValid(o) && !(isPaused(o) && runsAsPrimary(o)),
     then: (o) => waitAtMost(o, 300),
     why: () => "the lock is ours, but it was not confirmed in time: nothing is promoted or started before it is",
   },
