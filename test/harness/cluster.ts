@@ -1,0 +1,246 @@
+// Owns a whole cluster for a test: real PostgreSQL under real supervisors over a real Consul, in a folder of its own, and its
+// end however the test ends. What happens to it is up to the test; how it is watched is here.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { SQL } from "bun";
+import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
+import { ClusterNode, nodeConfig, type Tree } from "./cluster-node.ts";
+import { Consul } from "./consul.ts";
+import { serverPorts } from "./ports.ts";
+import { until } from "./wait.ts";
+import { Writer, withConnection } from "./writer.ts";
+
+export interface ClusterOptions {
+  /** How many (node1, node2 …), or their names. */
+  readonly nodes?: number | readonly string[];
+  /** An agent that the caller keeps; without it the cluster has one of its own. */
+  readonly consul?: Consul;
+  /** Where node `index` finds Consul, where it is not that agent's own address (an agent of its own, a proxy). */
+  readonly consulUrl?: (index: number) => string;
+  readonly scope?: string;
+  /** Merged over the first dynamic configuration (ttl 20, loop_wait 2, retry_timeout 3). Read once, at the bootstrap. */
+  readonly dynamic?: Tree;
+  /** Merged over the node's file; null removes an option. */
+  readonly extra?: (index: number, name: string) => Tree;
+  /** A network of its own for node `index`: where it listens, and the command in front of the supervisor's. */
+  readonly network?: (index: number) => { readonly host: string; readonly prefix: readonly string[] };
+  /** False: the nodes are made but not started. */
+  readonly start?: boolean;
+}
+
+/** A row of GET /cluster. */
+export interface ListedMember {
+  readonly name: string;
+  readonly role: string;
+  readonly state: string;
+  readonly timeline?: number;
+  readonly lag?: number | string;
+  readonly pending_restart?: boolean;
+  readonly tags?: Readonly<Record<string, unknown>>;
+}
+
+export interface ListedCluster {
+  readonly members: readonly ListedMember[];
+  readonly scope: string;
+  readonly pause?: boolean;
+  readonly scheduled_switchover?: { readonly at: string; readonly from?: string; readonly to?: string };
+}
+
+/** Three empty directories to all streaming takes about 5 s; three clusters at once on two cores, a multiple of it. */
+const HEALTHY_WITHIN_MS = 60_000;
+const LOG_TAIL = 60;
+const running = new Set<TestCluster>();
+
+export class TestCluster {
+  readonly folder: string;
+  readonly scope: string;
+  readonly nodes: readonly ClusterNode[];
+  readonly consul: Consul;
+  readonly #ownsConsul: boolean;
+  readonly #writers: Writer[] = [];
+
+  private constructor(parts: { folder: string; scope: string; nodes: readonly ClusterNode[]; consul: Consul; ownsConsul: boolean }) {
+    this.folder = parts.folder;
+    this.scope = parts.scope;
+    this.nodes = parts.nodes;
+    this.consul = parts.consul;
+    this.#ownsConsul = parts.ownsConsul;
+    running.add(this);
+  }
+
+  /** Makes the nodes and starts their supervisors; waits for nothing but Consul. */
+  static async start(options: ClusterOptions = {}): Promise<TestCluster> {
+    const names =
+      typeof options.nodes === "object" ? options.nodes : Array.from({ length: options.nodes ?? 3 }, (_, index) => `node${index + 1}`);
+    const user = serverUser();
+    const consul = options.consul ?? (await Consul.start());
+    const ports = await serverPorts(2 * names.length);
+    const folder = mkdtempSync(join(tmpdir(), "cluster-"));
+    give(folder, user);
+    const scope = options.scope ?? "demo";
+    const nodes = names.map((name, index) => makeNode({ options, index, name, folder, user, scope, consul, ports }));
+    const cluster = new TestCluster({ folder, scope, nodes, consul, ownsConsul: options.consul === undefined });
+    if (options.start !== false) for (const node of nodes) node.start();
+    return cluster;
+  }
+
+  /** A cluster for the length of `body`; when that fails, the end of each node's log is printed. */
+  static async with<T>(options: ClusterOptions, body: (cluster: TestCluster) => Promise<T>): Promise<T> {
+    const cluster = await TestCluster.start(options);
+    try {
+      return await body(cluster);
+    } catch (error) {
+      cluster.printLogs(error instanceof Error ? error.message : String(error));
+      throw error;
+    } finally {
+      await cluster.stop();
+    }
+  }
+
+  /** For afterEach or afterAll: ends what a test left that ran into its time limit. */
+  static async stopAll(): Promise<void> {
+    for (const cluster of [...running]) {
+      cluster.printLogs("the test did not end its cluster");
+      await cluster.stop();
+    }
+  }
+
+  /** By index from 0, or by name. Throws where there is no such node. */
+  node(which: number | string): ClusterNode {
+    const node = typeof which === "number" ? this.nodes[which] : this.nodes.find(({ name }) => name === which);
+    if (node === undefined) throw new Error(`there is no node ${which}`);
+    return node;
+  }
+
+  others(...than: readonly ClusterNode[]): readonly ClusterNode[] {
+    return this.nodes.filter((node) => !than.includes(node));
+  }
+
+  /** GET /cluster of the first node that answers. */
+  async list(from: readonly ClusterNode[] = this.nodes): Promise<ListedCluster> {
+    for (const node of from) {
+      if (node.pid === null) continue;
+      const answer = await node.api("/cluster", { timeoutMs: 1_000 }).catch(() => null);
+      if (answer?.status === 200) return answer.json as ListedCluster;
+    }
+    throw new Error("no node answers GET /cluster");
+  }
+
+  /** The node whose GET /primary is 200 now. Throws where two are. */
+  async leader(): Promise<ClusterNode | null> {
+    const codes = await Promise.all(this.nodes.map((node) => (node.pid === null ? null : node.health("/primary"))));
+    const leaders = this.nodes.filter((_, index) => codes[index] === 200);
+    if (leaders.length > 1) throw new Error(`two nodes answer 200 to GET /primary: ${leaders.map(({ name }) => name).join(", ")}`);
+    return leaders[0] ?? null;
+  }
+
+  /** Waits until one of `among` answers 200 to GET /primary. */
+  async untilLeader(options: { readonly withinMs?: number; readonly among?: readonly ClusterNode[] } = {}): Promise<ClusterNode> {
+    const among = options.among ?? this.nodes;
+    return until(
+      `one of ${among.map(({ name }) => name).join(", ")} leads`,
+      async () => {
+        const leader = await this.leader();
+        return leader !== null && among.includes(leader) ? leader : null;
+      },
+      { withinMs: options.withinMs ?? HEALTHY_WITHIN_MS, everyMs: 50 },
+    );
+  }
+
+  /** Waits until one node leads and all other given ones stream from it on its timeline; resolves to the leader. */
+  async untilHealthy(options: { readonly withinMs?: number; readonly nodes?: readonly ClusterNode[] } = {}): Promise<ClusterNode> {
+    const wanted = options.nodes ?? this.nodes;
+    let last = "";
+    return until(
+      "the cluster is healthy",
+      async () => {
+        const leader = await this.leader();
+        if (leader === null) throw new Error("no leader");
+        const { members } = await this.list([leader]);
+        last = members.map(({ name, role, state, timeline }) => `${name} ${role} ${state} ${timeline}`).join(", ");
+        const timeline = members.find(({ name }) => name === leader.name)?.timeline;
+        const well = wanted.every((node) => {
+          const row = members.find(({ name }) => name === node.name);
+          if (row === undefined || row.timeline !== timeline || timeline === undefined) return false;
+          return node === leader ? row.role === "leader" && row.state === "running" : row.role !== "leader" && row.state === "streaming";
+        });
+        if (!well) throw new Error(last);
+        return leader;
+      },
+      { withinMs: options.withinMs ?? HEALTHY_WITHIN_MS, everyMs: 50 },
+    );
+  }
+
+  /** A client that inserts every 10 ms; ended with the cluster. The table is made on the present leader. */
+  async writer(): Promise<Writer> {
+    const writer = await Writer.start(this.nodes, await this.untilLeader());
+    this.#writers.push(writer);
+    return writer;
+  }
+
+  /** Rows of one statement on a node, as objects. Throws where it fails. */
+  async sql<T = Record<string, unknown>>(node: ClusterNode, statement: string): Promise<readonly T[]> {
+    return withConnection(node, async (sql: SQL) => (await sql.unsafe(statement)) as readonly T[]);
+  }
+
+  /** A key below the cluster's prefix as Consul has it; null where it is absent. */
+  async key(name: string): Promise<{ readonly value: string; readonly session: string | null; readonly modifyIndex: number } | null> {
+    const answer = await fetch(`${this.consul.url}/v1/kv/service/${this.scope}/${name}?consistent`, { signal: AbortSignal.timeout(3_000) });
+    if (answer.status === 404) return null;
+    const [row] = (await answer.json()) as readonly { Value: string | null; Session?: string; ModifyIndex: number }[];
+    if (row === undefined) return null;
+    return { value: Buffer.from(row.Value ?? "", "base64").toString(), session: row.Session ?? null, modifyIndex: row.ModifyIndex };
+  }
+
+  /** PATCH /config on the first node that answers. Throws where it is refused. */
+  async patchConfig(body: Tree): Promise<void> {
+    const node = this.nodes.find(({ pid }) => pid !== null);
+    const answer = await node?.api("/config", { method: "PATCH", body });
+    if (answer?.status !== 200) throw new Error(`PATCH /config: ${answer?.status} ${answer?.text}`);
+  }
+
+  printLogs(reason: string): void {
+    const tails = this.nodes.map(
+      (node) => `── ${node.name} (${node.pid ?? "down"})\n${node.log.trimEnd().split("\n").slice(-LOG_TAIL).join("\n")}`,
+    );
+    process.stderr.write(`\n${reason}\n${tails.join("\n")}\n`);
+  }
+
+  /** Ends writers, supervisors, servers, guards and Consul, and removes the folder. Can be repeated. */
+  async stop(): Promise<void> {
+    if (!running.delete(this)) return;
+    const kept = process.env["MATRIARCH_TEST_KEEP"];
+    await Promise.all(this.#writers.map((writer) => writer.stop()));
+    await Promise.all(this.nodes.map((node) => node.killHost()));
+    if (this.#ownsConsul) await this.consul.stop();
+    if (kept === undefined || kept === "") rmSync(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+    else process.stderr.write(`kept: ${this.folder}\n`);
+  }
+}
+
+function makeNode(parts: {
+  readonly options: ClusterOptions;
+  readonly index: number;
+  readonly name: string;
+  readonly folder: string;
+  readonly user: ServerUser;
+  readonly scope: string;
+  readonly consul: Consul;
+  readonly ports: readonly number[];
+}): ClusterNode {
+  const { options, index, name, scope, consul, ports } = parts;
+  const network = options.network?.(index) ?? { host: "127.0.0.1", prefix: [] };
+  const place = {
+    name,
+    ...network,
+    postgresPort: ports[2 * index] as number,
+    apiPort: ports[2 * index + 1] as number,
+    folder: join(parts.folder, name),
+    user: parts.user,
+  };
+  const consulUrl = options.consulUrl?.(index) ?? consul.url;
+  const config = nodeConfig({ place, scope, consulUrl, dynamic: options.dynamic ?? {}, extra: options.extra?.(index, name) ?? {} });
+  return new ClusterNode(place, config);
+}
