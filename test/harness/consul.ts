@@ -17,6 +17,8 @@ export interface ConsulOptions {
   readonly httpPort?: number;
   /** Gossip port, where other servers have to know it beforehand. */
   readonly serfPort?: number;
+  /** A host of its own (namespaces.ts): the address for other agents, the one for the test, and the command in front. */
+  readonly host?: { readonly address: string; readonly testAddress: string; readonly enter: readonly string[] };
   /** Merged over the agent's configuration (TLS, ACL …). */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Address that is probed for readiness; where plain HTTP on loopback will not do. */
@@ -86,9 +88,14 @@ export class Consul {
     return Promise.all(serfPorts.map((serfPort, index) => Consul.start({ ...options, config, serfPort, nodeName: `server-${index + 1}` })));
   }
 
-  /** `http://127.0.0.1:PORT` */
+  /** `http://127.0.0.1:PORT`, or at the test's address of its host. */
   get url(): string {
-    return `http://127.0.0.1:${this.httpPort}`;
+    return `http://${this.#options.host?.testAddress ?? "127.0.0.1"}:${this.httpPort}`;
+  }
+
+  /** Where other agents find it: its host's address, else loopback. */
+  get address(): string {
+    return this.#options.host?.address ?? "127.0.0.1";
   }
 
   /** Null while it is down. */
@@ -105,8 +112,11 @@ export class Consul {
     if (this.#child !== null) await this.terminate();
     const log = openSync(this.logPath, "a");
     // setpriv: should the test itself be killed, the agent goes with it.
-    const command = [this.#binary, "agent", "-config-file", join(this.folder, "agent.json")];
-    const [program, ...args] = Bun.which("setpriv") === null ? command : ["setpriv", "--pdeathsig", "KILL", ...command];
+    const [program, ...args] = [
+      ...(this.#options.host?.enter ?? []),
+      ...(Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"]),
+      ...[this.#binary, "agent", "-config-file", join(this.folder, "agent.json")],
+    ];
     const child = spawn(program as string, args, { stdio: ["ignore", log, log] });
     closeSync(log);
     this.#child = child;
@@ -197,7 +207,7 @@ function agentConfig(
   const role =
     options.joins === undefined
       ? { server: true, bootstrap_expect: 1 }
-      : { server: false, retry_join: [`127.0.0.1:${options.joins.serfPort}`], retry_interval: "200ms" };
+      : { server: false, retry_join: [`${options.joins.address}:${options.joins.serfPort}`], retry_interval: "200ms" };
   const { ports: morePorts, ...more } = options.config ?? {};
   return {
     ...role,
@@ -205,8 +215,8 @@ function agentConfig(
     // Agents of one machine share the machine's own id otherwise.
     disable_host_node_id: true,
     data_dir: join(folder, "data"),
-    bind_addr: "127.0.0.1",
-    client_addr: "127.0.0.1",
+    bind_addr: options.host?.address ?? "127.0.0.1",
+    client_addr: options.host === undefined ? "127.0.0.1" : "0.0.0.0",
     disable_update_check: true,
     session_ttl_min: options.sessionTtlMin ?? "1s",
     performance: { raft_multiplier: 1 },
