@@ -1,4 +1,5 @@
 // Serves the REST API of a node (lib/api). Inside the supervisor: on the node's own facts.
+// Alone: `bun run workers/http-api.ts node.yml` answers role health from a consistent read of the lock and from PostgreSQL.
 
 import { startApi } from "../lib/api/server.ts";
 import type { StartApi } from "../lib/runtime/node.ts";
@@ -20,3 +21,8 @@ export const startApiPort: StartApi = async (service, log) => {
     },
   };
 };
+
+if (import.meta.main) {
+  const { mainOfHttpApi } = await import("../lib/runtime/alone/http-api.ts");
+  process.exit(await mainOfHttpApi(startApiPort));
+}

@@ -6,6 +6,8 @@ import { loadNodeConfig } from "../lib/config/load.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { MatriarchNode } from "../lib/runtime/node.ts";
 import { startApiPort } from "./http-api.ts";
+import { run as leaderRace } from "./leader-race.ts";
+import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const command = await runConfigCommand(argv, env);
@@ -25,7 +27,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     console.error("PostgreSQL refuses to run as root: start the supervisor as the user that owns the data directory");
     return EXIT.failed;
   }
-  const started = await MatriarchNode.start({ loaded: loaded.value, path, env, startApi: startApiPort });
+  const started = await MatriarchNode.start({ loaded: loaded.value, path, env, workers: { leaderRace, watch, httpApi: startApiPort } });
   if (!started.ok) {
     console.error(started.error.message);
     return started.error.code;

@@ -10,7 +10,6 @@ import { describeStoreError } from "../model/errors.ts";
 import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
-import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres, observe } from "./observe.ts";
 import {
@@ -32,6 +31,7 @@ import {
   writeSync,
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
+import { touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
 const MAX_STEPS = 20;
@@ -119,7 +119,7 @@ export class HaLoop {
 
   async #finish(): Promise<void> {
     const { clock, state } = this.#context;
-    await this.#touchMember();
+    await touchMember(this.#context);
     state.lastCycleAt = clock.now();
     await this.#afterCycle();
   }
@@ -141,14 +141,6 @@ export class HaLoop {
     const result = !renewed.ok && renewed.error.kind === "session-gone" ? await store.ensureSession(options) : renewed;
     if (result.ok) state.dcsSeen();
     else state.dcsFailed(describeStoreError(result.error));
-  }
-
-  /** Publishes this member where something changed. The holder's positions go with its renewal. */
-  async #touchMember(): Promise<void> {
-    const { state, store, log } = this.#context;
-    if (state.dcsFailure !== null || store.session() === null || state.requests.shutdown) return;
-    const touched = await store.touchMember(memberRecord(this.#context), { deadline: dcsDeadline(this.#context) });
-    if (!touched.ok) log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
   }
 
   /** What is done is told each time; what is waited for, when it changes; the heartbeat, once a loop_wait. */

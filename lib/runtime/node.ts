@@ -3,39 +3,28 @@
 import type { LoadedConfig } from "../config/load.ts";
 import { reloadNodeConfig } from "../config/reload.ts";
 import { leaseMargin } from "../core/lease.ts";
-import { ClusterStore } from "../dcs/cluster-store.ts";
-import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
-import { LocalPostgresql } from "../postgres/local.ts";
-import { chooseWatchdog } from "../postgres/watchdog/choose.ts";
 import { recallLease } from "./adoption.ts";
-import { ClockWatch, realClock } from "./clock.ts";
+import { localApiRuns } from "./alone/local-api.ts";
+import { stopAndRelease } from "./alone/stop-and-release.ts";
+import { ClockWatch } from "./clock.ts";
+import { compose, type NodeFailure, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
 import { FreshStatus } from "./fresh-status.ts";
-import { HaLoop, type LoopEnd } from "./ha-loop.ts";
-import { DiskLeaseKeeper } from "./lease-keeper.ts";
+import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
-import { createLog, type NodeLog } from "./log.ts";
+import type { NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeService } from "./node-service.ts";
-import { NodeState } from "./node-state.ts";
 import { lookAtPostgres } from "./observe.ts";
-import { PeerClient } from "./peer-client.ts";
 import { dcsDeadline, refreshCluster } from "./perform-dcs.ts";
-import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
-import { ServiceRegistration } from "./service-registration.ts";
-import { LiveSettings } from "./settings.ts";
-import { Waker } from "./waker.ts";
-import { WatchLoop } from "./watch-loop.ts";
-
-export interface NodeFailure {
-  readonly code: number;
-  readonly message: string;
-}
+import type { RunLock } from "./run-lock.ts";
+import type { ServiceRegistration } from "./service-registration.ts";
+import type { LiveSettings } from "./settings.ts";
 
 /** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
 export interface ApiPort {
@@ -43,17 +32,27 @@ export interface ApiPort {
   stop(): Promise<void>;
 }
 
+/** Value null: this process serves no API. */
 export type StartApi = (
   service: NodeService,
   log: NodeLog,
-) => Promise<Result<ApiPort, { readonly path: string; readonly message: string }>>;
+) => Promise<Result<ApiPort | null, { readonly path: string; readonly message: string }>>;
+
+/** The workers that a node runs in its process; workers/ has them. Each ends when the signal says so. */
+export interface NodeWorkers {
+  readonly leaderRace: (context: NodeContext, signal: AbortSignal, afterCycle: () => Promise<void>) => Promise<LoopEnd>;
+  readonly watch: (context: NodeContext, signal: AbortSignal, onChange: (cluster: Cluster) => void) => Promise<void>;
+  readonly httpApi: StartApi;
+}
 
 export interface NodeOptions {
   readonly loaded: LoadedConfig;
   /** Where the configuration came from, for a reload. */
   readonly path: string | null;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly startApi: StartApi;
+  readonly workers: NodeWorkers;
+  /** The name of a worker that runs alone as the whole node: PostgreSQL is then stopped and the lock released whatever ends it. */
+  readonly alone?: string;
 }
 
 export class MatriarchNode {
@@ -64,8 +63,10 @@ export class MatriarchNode {
   readonly #store: Store;
   readonly #runLock: RunLock;
   readonly #log: NodeLog;
-  readonly #watch: WatchLoop;
-  readonly #loop: HaLoop;
+  /** SIGTERM. */
+  readonly #stopping = new AbortController();
+  readonly #watching = new AbortController();
+  #watch: Promise<void> = Promise.resolve();
   readonly #clockWatch: ClockWatch;
   readonly #registration: ServiceRegistration | null;
   #api: ApiPort | null = null;
@@ -83,8 +84,6 @@ export class MatriarchNode {
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = state.settings.dynamic.ttlMs;
     this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload());
-    this.#watch = new WatchLoop(parts.context, (cluster) => this.#takeConfig(cluster));
-    this.#loop = new HaLoop(parts.context, () => this.#afterCycle());
     this.#registration = parts.registration;
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.ttlMs),
@@ -104,7 +103,7 @@ export class MatriarchNode {
 
   /** Checks everything that can be checked before anything is changed. Errors: one line and the exit status. */
   static async start(options: NodeOptions): Promise<Result<MatriarchNode, NodeFailure>> {
-    const parts = compose(options);
+    const parts = compose({ loaded: options.loaded, worker: options.alone ?? null });
     if (!parts.ok) return parts;
     const node = new MatriarchNode(parts.value, options);
     const checked = await node.#checkBeforeStart();
@@ -129,10 +128,10 @@ export class MatriarchNode {
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
       await this.#changeTtl();
     }
-    const api = await this.#options.startApi(this.service, this.#log);
+    const api = await this.#options.workers.httpApi(this.service, this.#log);
     if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
     this.#api = api.value;
-    context.state.apiServing = true;
+    context.state.apiServing = api.value !== null || localApiRuns(context.state.settings.node.postgresql.dataDir);
     return null;
   }
 
@@ -140,7 +139,7 @@ export class MatriarchNode {
   async #nameIsTaken(): Promise<boolean> {
     const { clock, peers, state } = this.context;
     const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
-    if (member === undefined || member.apiUrl === null) return false;
+    if (member === undefined || member.apiUrl === null || localApiRuns(state.settings.node.postgresql.dataDir)) return false;
     return (await peers.ask(member.apiUrl, ms(clock.now() + 1000))) !== null;
   }
 
@@ -155,18 +154,28 @@ export class MatriarchNode {
     }
     await recallLease(context);
     void this.#prepareWatchdog();
-    this.#watch.start();
+    this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#takeConfig(cluster));
     this.#clockWatch.start();
-    const end = await this.#loop.run();
+    const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
+    if (this.#options.alone !== undefined) await this.#endAlone(race);
+    const end = await race;
     await this.#close();
     return end;
   }
 
+  /** However it ended, a broken invariant included. */
+  async #endAlone(race: Promise<LoopEnd>): Promise<void> {
+    const broken = await race.then(
+      () => null,
+      (reason: unknown) => String(reason),
+    );
+    if (broken !== null) this.#log.critical(broken);
+    await stopAndRelease(this.context);
+  }
+
   /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */
   stop(): void {
-    const { state, waker } = this.context;
-    state.requests = { ...state.requests, shutdown: true };
-    waker.wake();
+    this.#stopping.abort();
   }
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
@@ -281,7 +290,8 @@ export class MatriarchNode {
   async #close(): Promise<void> {
     const { postgres, watchdog } = this.context;
     this.#clockWatch.stop();
-    await this.#watch.stop();
+    this.#watching.abort();
+    await this.#watch;
     await this.#api?.stop();
     await this.#registration?.close();
     await postgres.close();
@@ -289,74 +299,4 @@ export class MatriarchNode {
     await this.#store.close();
     this.#runLock.release();
   }
-}
-
-interface Parts {
-  readonly context: NodeContext;
-  readonly settings: LiveSettings;
-  readonly store: Store;
-  readonly runLock: RunLock;
-  readonly log: NodeLog;
-  readonly registration: ServiceRegistration | null;
-}
-
-function compose(options: NodeOptions): Result<Parts, NodeFailure> {
-  const node = options.loaded.config;
-  const clock = realClock();
-  const log = createLog(node.log);
-  for (const { path, message } of options.loaded.warnings) log.warning(`${path}: ${message}`);
-  const { dataDir } = node.postgresql;
-  const runLock = acquireRunLock(runLockPath(dataDir));
-  if (!runLock.ok) {
-    if (runLock.error.kind === "held")
-      return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
-    return err({ code: EXIT.failed, message: `postgresql.data_dir: ${runLock.error.message}` });
-  }
-  let store: Store;
-  try {
-    store = openStore(node, { clock, log });
-  } catch (error) {
-    runLock.value.release();
-    if (!(error instanceof StoreChoiceError)) throw error;
-    return err({ code: EXIT.failed, message: error.message });
-  }
-  const settings = new LiveSettings(options.loaded, log);
-  const state = new NodeState(clock, settings.current);
-  const watchdog = chooseWatchdog(node.watchdog, {
-    clock,
-    log,
-    dataDir,
-    stateDir: stateDir(dataDir),
-    runLockPath: runLockPath(dataDir),
-    token: runLock.value.token,
-  });
-  const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log });
-  if (!lease.ok) {
-    runLock.value.release();
-    return err({ code: EXIT.failed, message: `${lease.error.path}: ${lease.error.message}` });
-  }
-  const cluster = new ClusterStore({
-    store,
-    clock,
-    log,
-    namespace: node.namespace,
-    scope: node.scope,
-    group: node.citus?.group ?? null,
-    name: node.name,
-    ttl: state.settings.dynamic.ttlMs,
-  });
-  const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name: node.name, scope: node.scope, clock, log });
-  const context: NodeContext = {
-    clock,
-    log,
-    store: cluster,
-    postgres,
-    peers: new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock }),
-    watchdog,
-    lease: lease.value,
-    state,
-    waker: new Waker(clock),
-  };
-  const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
-  return ok({ context, settings, store, runLock: runLock.value, log, registration });
 }

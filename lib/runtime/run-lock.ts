@@ -57,8 +57,11 @@ export function runLockPath(dataDir: string): string {
   return join(stateDir(dataDir), "run.lock");
 }
 
-/** Takes the lock for the life of this process. Does not wait. The file then holds `PID START_TICKS TOKEN`, mode 0600. */
-export function acquireRunLock(path: string): Result<RunLock, RunLockError> {
+/**
+ * Takes the lock for the life of this process. Does not wait. The file then holds `PID START_TICKS TOKEN`, mode 0600; a worker
+ * that runs alone adds its name on a second line.
+ */
+export function acquireRunLock(path: string, worker: string | null = null): Result<RunLock, RunLockError> {
   let fd: number;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -73,13 +76,13 @@ export function acquireRunLock(path: string): Result<RunLock, RunLockError> {
   // Somebody may have removed the folder between open and lock: then a third one would lock another file.
   if (!sameFile(fd, path)) {
     closeSync(fd);
-    return acquireRunLock(path);
+    return acquireRunLock(path, worker);
   }
   const token = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("hex");
   try {
     fchmodSync(fd, 0o600);
     ftruncateSync(fd, 0);
-    writeSync(fd, `${process.pid} ${ownStartTicks()} ${token}\n`, 0);
+    writeSync(fd, `${process.pid} ${ownStartTicks()} ${token}\n${worker === null ? "" : `${worker}\n`}`, 0);
   } catch (error) {
     closeSync(fd);
     return err({ kind: "unusable", path, message: explain(path, error) });
@@ -97,6 +100,11 @@ export function acquireRunLock(path: string): Result<RunLock, RunLockError> {
 
 /** The process that holds the lock now; null where nobody does. Takes nothing. */
 export function runLockHolder(path: string): number | null {
+  return runLockOwner(path)?.pid ?? null;
+}
+
+/** As runLockHolder, with the name of the worker that runs alone; `worker` is null for a supervisor. */
+export function runLockOwner(path: string): { readonly pid: number; readonly worker: string | null } | null {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY);
@@ -106,8 +114,9 @@ export function runLockHolder(path: string): number | null {
   }
   try {
     if (libc.symbols.flock(fd, LOCK_EX_NB) === 0) return null;
-    const pid = Number(readFileSync(fd, "latin1").split(" ")[0]);
-    return Number.isInteger(pid) ? pid : 0;
+    const [first = "", worker = ""] = readFileSync(fd, "latin1").split("\n");
+    const pid = Number(first.split(" ")[0]);
+    return { pid: Number.isInteger(pid) ? pid : 0, worker: worker === "" ? null : worker };
   } finally {
     closeSync(fd);
   }

@@ -1,0 +1,6 @@
+// Keeps the failsafe key. Inside the supervisor: with the leader's renewal, where failsafe_mode is on.
+// Alone: `bun run workers/failsafe-write.ts node.yml` writes it once, where this node holds the lock.
+
+import { mainOfFailsafeWrite } from "../lib/runtime/alone/failsafe-write.ts";
+
+if (import.meta.main) process.exit(await mainOfFailsafeWrite());

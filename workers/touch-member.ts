@@ -1,0 +1,15 @@
+// Publishes this member's key. Inside the supervisor: after each cycle, where something changed.
+// Alone: `bun run workers/touch-member.ts node.yml` publishes it once; its session runs out by TTL.
+
+import type { NodeContext } from "../lib/runtime/node-context.ts";
+import { touchMember } from "../lib/runtime/touch-member.ts";
+
+/** Writes the key where its text changed; once the signal is aborted, not any more. */
+export async function run(context: NodeContext, signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await touchMember(context);
+}
+
+if (import.meta.main) {
+  const { mainOfTouchMember } = await import("../lib/runtime/alone/touch-member.ts");
+  process.exit(await mainOfTouchMember());
+}
