@@ -1,0 +1,196 @@
+// Owns the simulated network: which machine reaches which, how long a message takes, the way of a supervisor to the DCS and to its
+// peers. Lost packets are silence; only a living machine without the process refuses.
+
+import type { PeerStatus } from "../../lib/core/observation.ts";
+import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory.ts";
+import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
+import type { StoreError } from "../../lib/model/errors.ts";
+import type { Result } from "../../lib/model/result.ts";
+import type { Ms, Revision } from "../../lib/model/units.ts";
+import type { PeerSource } from "../../lib/runtime/node-context.ts";
+import type { Random } from "./random.ts";
+import type { SimProcess } from "./virtual-clock.ts";
+
+export class Network {
+  /** `from>to` of cut directions, with how many faults cut each. */
+  readonly #cuts = new Map<string, number>();
+
+  reaches(from: string, to: string): boolean {
+    return this.#cuts.size === 0 || !this.#cuts.has(`${from}>${to}`);
+  }
+
+  cut(from: string, to: string): void {
+    const key = `${from}>${to}`;
+    this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + 1);
+  }
+
+  mend(from: string, to: string): void {
+    const key = `${from}>${to}`;
+    const count = (this.#cuts.get(key) ?? 0) - 1;
+    if (count > 0) this.#cuts.set(key, count);
+    else this.#cuts.delete(key);
+  }
+}
+
+/** What happens to the requests of one machine to the DCS; several faults may be at work. */
+export class DcsWay {
+  silent = 0;
+  refused = 0;
+  /** Chance that the answer of a request is lost although it was applied. */
+  loseAnswers = 0;
+  /** Chance that a request is applied late, and by up to how much. */
+  delayChance = 0;
+  delayMs = 0;
+
+  get open(): boolean {
+    return this.silent === 0 && this.refused === 0;
+  }
+
+  verdict(random: Random): GateVerdict {
+    if (this.silent > 0) return SILENCE;
+    if (this.refused > 0) return REFUSE;
+    if (this.loseAnswers > 0 && random.chance(this.loseAnswers)) return LOSE;
+    if (this.delayChance > 0 && random.chance(this.delayChance)) {
+      return { kind: "delay", requestMs: random.between(0, this.delayMs), answerMs: random.between(0, this.delayMs) };
+    }
+    return PASS;
+  }
+}
+
+const PASS: GateVerdict = { kind: "pass" };
+const SILENCE: GateVerdict = { kind: "silence" };
+const REFUSE: GateVerdict = { kind: "refuse" };
+const LOSE: GateVerdict = { kind: "lose-answer" };
+
+export function gateOf(way: DcsWay, random: Random): Gate {
+  return () => way.verdict(random);
+}
+
+/** One supervisor's client of the DCS: each request takes its time there and back, and outlives the process that sent it. */
+export class StoreClient implements Store {
+  readonly kind = "memory";
+  readonly #store: MemoryStore;
+  readonly #process: SimProcess;
+  readonly #random: Random;
+  readonly #latency: number;
+
+  constructor(store: MemoryStore, process: SimProcess, options: { readonly random: Random; readonly latency: number }) {
+    this.#store = store;
+    this.#process = process;
+    this.#random = options.random;
+    this.#latency = options.latency;
+  }
+
+  snapshot(prefix: string, options: RequestOptions): Promise<Result<Snapshot, StoreError>> {
+    return this.#send(() => this.#store.snapshot(prefix, options));
+  }
+
+  put(key: string, value: string, options: PutOptions): Promise<Result<Revision, StoreError>> {
+    return this.#send(() => this.#store.put(key, value, options));
+  }
+
+  delete(key: string, options: RequestOptions & { readonly condition?: Condition; readonly recursive?: boolean }) {
+    return this.#send<Result<null, StoreError>>(() => this.#store.delete(key, options));
+  }
+
+  transaction(changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>> {
+    return this.#send(() => this.#store.transaction(changes, options));
+  }
+
+  openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
+    return this.#send(() => this.#store.openSession(options));
+  }
+
+  renewSession(id: string, options: RequestOptions): Promise<Result<Session, StoreError>> {
+    return this.#send(() => this.#store.renewSession(id, options));
+  }
+
+  sessionInfo(id: string, options: RequestOptions): Promise<Result<Session | null, StoreError>> {
+    return this.#send(() => this.#store.sessionInfo(id, options));
+  }
+
+  closeSession(id: string, options: RequestOptions): Promise<Result<null, StoreError>> {
+    return this.#send(() => this.#store.closeSession(id, options));
+  }
+
+  watch(
+    prefix: string,
+    after: Revision,
+    options: RequestOptions & { readonly signal?: AbortSignal },
+  ): Promise<Result<Snapshot, StoreError>> {
+    return this.#send(() => this.#store.watch(prefix, after, options));
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+
+  #send<T>(request: () => Promise<T>): Promise<T> {
+    const { queue } = this.#process;
+    const there = this.#latency * this.#random.next();
+    const back = this.#latency * this.#random.next();
+    return new Promise((resolve) => {
+      queue.after(there, () => {
+        void request().then((result) => {
+          queue.after(back, () => this.#process.deliver(() => resolve(result)));
+        });
+      });
+    });
+  }
+}
+
+/** What a machine answers at its REST port. */
+export interface ApiPort {
+  readonly name: string;
+  /** The machine runs, so that a port without a process is refused. */
+  readonly powered: boolean;
+  /** null: nobody listens. */
+  readonly process: SimProcess | null;
+  /** Its API accepts and never answers. */
+  readonly silent: boolean;
+  answer(): Promise<PeerStatus | null>;
+}
+
+export class FakePeers implements PeerSource {
+  readonly #name: string;
+  readonly #process: SimProcess;
+  readonly #network: Network;
+  readonly #random: Random;
+  readonly #portAt: (apiUrl: string) => ApiPort | undefined;
+
+  constructor(options: {
+    readonly name: string;
+    readonly process: SimProcess;
+    readonly network: Network;
+    readonly random: Random;
+    readonly portAt: (apiUrl: string) => ApiPort | undefined;
+  }) {
+    this.#name = options.name;
+    this.#process = options.process;
+    this.#network = options.network;
+    this.#random = options.random;
+    this.#portAt = options.portAt;
+  }
+
+  ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null> {
+    const { queue, machine } = this.#process;
+    return new Promise((resolve) => {
+      const finish = (status: PeerStatus | null): void => {
+        timer.run = null;
+        this.#process.deliver(() => resolve(status));
+      };
+      const timer = queue.at(machine.trueTime(deadline), () => finish(null));
+      queue.after(this.#random.between(0.2, 3), () => {
+        const peer = this.#portAt(apiUrl);
+        if (peer === undefined || !peer.powered || !this.#network.reaches(this.#name, peer.name)) return;
+        const back = (status: PeerStatus | null): void => {
+          queue.after(this.#random.between(0.2, 3), () => {
+            if (this.#network.reaches(peer.name, this.#name) && timer.run !== null) finish(status);
+          });
+        };
+        if (peer.process === null || peer.process.state === "dead") back(null);
+        else if (!peer.silent) peer.process.deliver(() => void peer.answer().then(back));
+      });
+    });
+  }
+}

@@ -1,0 +1,96 @@
+// Owns what must hold after every step (safety.md): who acknowledges, until when, and what became of what was acknowledged.
+// It sees the truth, which no node does, and changes nothing.
+
+import type { FakeServer } from "./fake-server.ts";
+import { acknowledges } from "./servers.ts";
+import { commonEnd, containsWal, missingWal, type WalEnd } from "./wal.ts";
+import type { World } from "./world.ts";
+
+export class Invariants {
+  readonly #world: World;
+  /** Newest commit that was acknowledged after waiting for a standby, and newest of all. */
+  #synchronous: WalEnd | null = null;
+  #newest: WalEnd | null = null;
+  #highestTimeline = 0;
+  /** For the figures: how much acknowledged WAL automatic failovers lost where they may. */
+  lostBytes = 0;
+  promotions = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Invariants 1 and 3: at this instant at most one acknowledges, and none past its lease. */
+  check(): void {
+    const world = this.#world;
+    if (world.unfenced()) return;
+    let first: FakeServer | null = null;
+    for (const node of world.nodes) {
+      const { server } = node;
+      if (!server.writable || server.making || !acknowledges(server)) continue;
+      node.noteLease();
+      const boot = node.machine.boot();
+      if (node.leaseEnd > 0 ? boot > node.leaseEnd : world.everLed) {
+        world.violation(`${server.name} acknowledges writes ${Math.round(boot - node.leaseEnd)} ms after its lease ended`);
+      }
+      if (first === null) first = server;
+      else world.violation(`${first.name} and ${server.name} acknowledge writes at the same time`);
+    }
+  }
+
+  acknowledged(server: FakeServer, lsn: number, synchronous: boolean): void {
+    const end: WalEnd = { branch: server.wal.branch, lsn };
+    this.#newest = end;
+    if (synchronous) this.#synchronous = end;
+  }
+
+  /** Invariant 2: what was acknowledged is in the new primary's WAL, or no more is missing than was promised. */
+  becamePrimary(server: FakeServer, how: "promoted" | "started"): void {
+    const world = this.#world;
+    const { wal } = server;
+    world.trace(
+      server.name,
+      `${how === "promoted" ? "is promoted to" : "starts as primary on"} timeline ${wal.branch.timeline} at ${wal.lsn}`,
+    );
+    if (how === "promoted") {
+      this.promotions += 1;
+      if (wal.branch.parent !== null && wal.branch.timeline <= wal.branch.parent.timeline)
+        world.violation(`${server.name}'s timeline did not grow`);
+      this.#highestTimeline = Math.max(this.#highestTimeline, wal.branch.timeline);
+    }
+    const excused = world.operatorChose(server.name) || world.unfenced();
+    if (this.#synchronous !== null && !containsWal(wal, this.#synchronous)) {
+      if (!excused) {
+        const missing = missingWal(wal, this.#synchronous);
+        world.violation(`${server.name} became primary without ${missing} bytes of WAL that were acknowledged synchronously`);
+      }
+      this.#synchronous = { branch: wal.branch, lsn: commonEnd(wal, this.#synchronous) };
+    }
+    if (this.#newest !== null && !containsWal(wal, this.#newest)) {
+      const lost = missingWal(wal, this.#newest);
+      if (!excused && world.synchronousMode() === "off") this.#judgeLoss(server, lost, this.#newest);
+      this.lostBytes += lost;
+      this.#newest = null;
+    }
+  }
+
+  #judgeLoss(server: FakeServer, lost: number, newest: WalEnd): void {
+    const world = this.#world;
+    const published = world.publishedPosition();
+    const sincePublished = published === null ? newest.lsn : Math.max(0, newest.lsn - published);
+    const allowed = world.maximumLag() + sincePublished;
+    if (lost > allowed) world.violation(`${server.name} became primary and lost ${lost} bytes, ${allowed} are allowed`);
+  }
+
+  /** Synchronous mode was switched off: nothing is promised any more. */
+  forgetSynchronous(): void {
+    this.#synchronous = null;
+  }
+
+  /** At the end: the last primary has everything. */
+  checkEnd(primary: FakeServer): void {
+    if (this.#synchronous !== null && !containsWal(primary.wal, this.#synchronous)) {
+      this.#world.violation(`at the end ${primary.name} lacks WAL that was acknowledged synchronously`);
+    }
+  }
+}

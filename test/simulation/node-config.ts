@@ -1,0 +1,69 @@
+// Owns the configuration of simulated nodes: one real configuration, loaded once, with each node's names and addresses.
+
+import { acceptDynamic, CONSUL_LIMITS } from "../../lib/config/dynamic.ts";
+import { loadNodeConfig } from "../../lib/config/load.ts";
+import type { DynamicConfig } from "../../lib/model/dynamic-config.ts";
+import type { Tags } from "../../lib/model/member.ts";
+import type { NodeConfig } from "../../lib/model/node-config.ts";
+
+const TEXT = `
+scope: sim
+namespace: service
+name: template
+consul: {host: "127.0.0.1:8500"}
+restapi: {listen: "127.0.0.1:8008", connect_address: "127.0.0.1:8008"}
+postgresql:
+  listen: "127.0.0.1:5432"
+  connect_address: "127.0.0.1:5432"
+  data_dir: /data
+  authentication: {superuser: {username: postgres, password: x}, replication: {username: replicator, password: x}}
+  use_pg_rewind: true
+`;
+
+/** Errors: throws where the product refuses its own template. */
+export async function loadTemplate(): Promise<NodeConfig> {
+  const loaded = await loadNodeConfig({ path: null, env: { PATRONI_CONFIGURATION: TEXT } });
+  if (!loaded.ok) throw new Error(loaded.error.map(({ path, message }) => `${path}: ${message}`).join("\n"));
+  return loaded.value.config;
+}
+
+export interface NodeChoice {
+  readonly name: string;
+  readonly tags: Tags;
+  readonly dcs: Readonly<Record<string, unknown>>;
+  readonly usePgRewind: boolean;
+  readonly removeDiverged: boolean;
+}
+
+export function nodeConfig(template: NodeConfig, choice: NodeChoice): NodeConfig {
+  const host = `host-${choice.name}`;
+  return {
+    ...template,
+    name: choice.name,
+    tags: choice.tags,
+    restapi: { ...template.restapi, connectAddress: { host, port: 8008 } },
+    bootstrap: { ...template.bootstrap, dcs: choice.dcs },
+    postgresql: {
+      ...template.postgresql,
+      connectAddress: { host, port: 5432 },
+      usePgRewind: choice.usePgRewind,
+      removeDataDirectoryOnRewindFailure: true,
+      removeDataDirectoryOnDivergedTimelines: choice.removeDiverged,
+    },
+  };
+}
+
+const accepted = new Map<string, DynamicConfig>();
+/** Bound of the memory above: a simulation has a handful of configurations. */
+const ACCEPTED_MAX = 500;
+
+/** The dynamic configuration as the product reads it. */
+export function dynamicConfig(tree: Readonly<Record<string, unknown>>): DynamicConfig {
+  const text = JSON.stringify(tree);
+  const known = accepted.get(text);
+  if (known !== undefined) return known;
+  if (accepted.size >= ACCEPTED_MAX) accepted.clear();
+  const { config } = acceptDynamic(tree, CONSUL_LIMITS);
+  accepted.set(text, config);
+  return config;
+}

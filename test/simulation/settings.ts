@@ -1,0 +1,53 @@
+// Owns what a seed chooses for its cluster: timings, modes, tags, how bad the clocks are, and which faults may come.
+
+import { FAULTS } from "./faults.ts";
+import type { NodeChoice } from "./node-config.ts";
+import type { Random } from "./random.ts";
+
+export interface Settings {
+  readonly nodes: readonly NodeChoice[];
+  /** Longest way to the DCS, one way, ms. */
+  readonly latencyMs: number;
+  /** How far a machine's clock rate may be off, as a fraction. */
+  readonly clockError: number;
+  /** Names of the faults that this seed draws from. */
+  readonly faults: readonly string[];
+  /** Mean time between faults, ms. */
+  readonly faultEvery: number;
+  readonly dcs: Readonly<Record<string, unknown>>;
+}
+
+export function chooseSettings(random: Random, count: number | null): Settings {
+  const ttl = random.whole(20, 60);
+  const loopWait = random.whole(1, 10);
+  const mode = random.pick(["off", "off", "on", "on", "strict"]);
+  const dcs = {
+    ttl,
+    loop_wait: loopWait,
+    retry_timeout: Math.min(10, Math.floor((ttl - loopWait) / 2)),
+    maximum_lag_on_failover: random.pick([0, 10_000, 1_048_576]),
+    primary_start_timeout: random.pick([0, 300, 300]),
+    synchronous_mode: mode !== "off",
+    synchronous_mode_strict: mode === "strict",
+    synchronous_node_count: random.pick([1, 1, 2]),
+    check_timeline: random.chance(0.3),
+  };
+  const size = count ?? random.whole(2, 5);
+  const usePgRewind = random.chance(0.8);
+  const nodes: NodeChoice[] = [];
+  for (let index = 0; index < size; index += 1) {
+    const tags = index > 1 && random.chance(0.15) ? { nofailover: true } : index > 0 && random.chance(0.1) ? { failover_priority: 2 } : {};
+    nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
+  }
+  const all = Object.keys(FAULTS);
+  const share = random.between(0.15, 1);
+  const chosen = all.filter(() => random.chance(share));
+  return {
+    nodes,
+    latencyMs: random.chance(0.8) ? random.between(0.5, 5) : random.between(5, 80),
+    clockError: random.chance(0.7) ? 0.0002 : 0.01,
+    faults: chosen.length === 0 ? [random.pick(all)] : chosen,
+    faultEvery: random.pick([60_000, 60_000, 20_000, 8_000]),
+    dcs,
+  };
+}

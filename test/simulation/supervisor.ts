@@ -1,0 +1,261 @@
+// Owns one run of a node's supervisor in the simulator: the real loop, watches, state and cluster store over the fakes, put together
+// and started as lib/runtime/node.ts does it. It decides nothing.
+
+import { leaseMargin } from "../../lib/core/lease.ts";
+import type { PeerStatus } from "../../lib/core/observation.ts";
+import { ClusterStore } from "../../lib/dcs/cluster-store.ts";
+import { MemoryStore } from "../../lib/dcs/memory.ts";
+import type { Cluster } from "../../lib/model/cluster.ts";
+import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
+import { recallLease } from "../../lib/runtime/adoption.ts";
+import { FreshStatus } from "../../lib/runtime/fresh-status.ts";
+import { HaLoop } from "../../lib/runtime/ha-loop.ts";
+import { LocalNodeService } from "../../lib/runtime/local-node-service.ts";
+import type { FormerLease, LeaseKeeper, NodeContext } from "../../lib/runtime/node-context.ts";
+import { NodeState } from "../../lib/runtime/node-state.ts";
+import { lookAtPostgres } from "../../lib/runtime/observe.ts";
+import { dcsDeadline, refreshCluster } from "../../lib/runtime/perform-dcs.ts";
+import { Waker } from "../../lib/runtime/waker.ts";
+import { WatchLoop } from "../../lib/runtime/watch-loop.ts";
+import { FakeWatchdog } from "./fake-guard.ts";
+import { FakePeers, gateOf, StoreClient } from "./fake-network.ts";
+import { FakePostgres } from "./fake-postgres.ts";
+import { dynamicConfig } from "./node-config.ts";
+import { plantStore } from "./plants.ts";
+import type { SimNode } from "./sim-node.ts";
+import { SimProcess } from "./virtual-clock.ts";
+
+/** How late a look at the clocks may find that the process stood still. */
+const DOUBT_WITHIN_MS = 5;
+
+export class Supervisor {
+  readonly process: SimProcess;
+  readonly context: NodeContext;
+  readonly store: MemoryStore;
+  readonly #node: SimNode;
+  readonly #service: LocalNodeService;
+  readonly #watch: WatchLoop;
+  readonly #loop: HaLoop;
+  #configRevision: Revision | null = null;
+  #sessionTtl: Ms;
+  #stoppedAt = 0;
+
+  constructor(node: SimNode) {
+    const { world, machine, server } = node;
+    this.#node = node;
+    const process = new SimProcess(world.queue, machine);
+    this.process = process;
+    // Requests outlive the process that sent them, so they have a clock that is never stopped.
+    const network = new SimProcess(world.queue, machine);
+    this.store = new MemoryStore({ cluster: world.cluster, clock: network, gate: gateOf(node.way, world.random) });
+    if (!node.way.open) this.store.cutOff();
+    const log = node.log();
+    const state = new NodeState(process, { node: node.config, dynamic: dynamicConfig({}) });
+    const client = new StoreClient(this.store, process, { random: world.random, latency: world.latency });
+    const store = new ClusterStore({
+      store: plantStore(world.plants, client, node.name),
+      clock: world.plants.lateClock(process),
+      log,
+      namespace: node.config.namespace,
+      scope: node.config.scope,
+      group: null,
+      name: node.name,
+      ttl: state.settings.dynamic.ttlMs,
+      decoder: world.decoder,
+    });
+    const watchdog = new FakeWatchdog(node.guard, process, { budget: world.guardBudget, onLease: (end) => node.leaseSeen(end) });
+    this.context = {
+      clock: process,
+      log,
+      store,
+      postgres: new FakePostgres(server, process, world.plants),
+      peers: new FakePeers({
+        name: node.name,
+        process,
+        network: world.network,
+        random: world.random,
+        portAt: (url) => world.apis.get(url),
+      }),
+      watchdog,
+      lease: new FileLeaseKeeper(node, state, watchdog),
+      state,
+      waker: new Waker(process),
+    };
+    this.#sessionTtl = state.settings.dynamic.ttlMs;
+    this.#service = new LocalNodeService(this.context, new FreshStatus(this.context), () => {});
+    this.#watch = new WatchLoop(this.context, (cluster) => this.#takeConfig(cluster));
+    this.#loop = new HaLoop(this.context, () => this.#afterCycle());
+    this.context.postgres.onPostmasterExit(() => this.#postmasterEnded());
+    watchdog.onLost(() => this.context.waker.wake());
+  }
+
+  /** Runs in the background until it ends by itself or is killed. */
+  start(): void {
+    this.#run().then(
+      (end) => this.#ended(`${end.code} ${end.message}`),
+      (reason: unknown) => {
+        this.#node.world.violation(
+          `the supervisor of ${this.#node.name} broke: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`,
+        );
+        this.#ended("broken");
+      },
+    );
+  }
+
+  async #run(): Promise<{ readonly code: number; readonly message: string }> {
+    const { context } = this;
+    const { state } = context;
+    if ((await refreshCluster(context)) && state.cluster !== null) this.#takeConfig(state.cluster);
+    state.apiServing = true;
+    await lookAtPostgres(context);
+    if (state.local.process.kind === "running") await context.postgres.adopt();
+    await recallLease(context);
+    await context.watchdog.prepare();
+    this.#watch.start();
+    const end = await this.#loop.run();
+    await this.#watch.stop();
+    await context.postgres.close();
+    return end;
+  }
+
+  /** SIGTERM. */
+  terminate(): void {
+    this.process.deliver(() => {
+      const { state, waker } = this.context;
+      state.requests = { ...state.requests, shutdown: true };
+      waker.wake();
+    });
+  }
+
+  /** SIGKILL: requests that were sent are still applied. */
+  kill(): void {
+    this.process.kill();
+    void this.store.close();
+    void this.context.postgres.close();
+  }
+
+  /** SIGSTOP. */
+  stop(): void {
+    this.#stoppedAt = this.process.now();
+    this.process.stop();
+  }
+
+  /** SIGCONT: the watch over the clocks finds out, before or after other timers had their turn. */
+  resume(): void {
+    const { state, waker } = this.context;
+    const late = this.process.now() - this.#stoppedAt;
+    this.process.resume();
+    if (late <= leaseMargin(state.settings.dynamic.ttlMs)) return;
+    void this.process.later(this.#node.world.random.between(0, DOUBT_WITHIN_MS), () => {
+      state.leaseDoubtedAt = this.process.now();
+      waker.wake();
+    });
+  }
+
+  /** As GET /patroni answers it, read by a peer (lib/api/status-document.ts, lib/runtime/peer-document.ts). */
+  async answer(): Promise<PeerStatus | null> {
+    if (!this.context.state.apiServing) return null;
+    const facts = await this.#service.facts();
+    const status = facts.postgres;
+    const role = status === null ? facts.role : status.inRecovery ? "replica" : "primary";
+    const positions = status === null ? [] : [status.walLsn, status.receivedLsn, status.replayedLsn];
+    return {
+      role,
+      state: facts.state,
+      timeline: status?.timeline ?? null,
+      lsn: positions.reduce<Lsn | null>((highest, each) => (each !== null && (highest === null || each > highest) ? each : highest), null),
+      tags: facts.tags,
+      watchdogFailed: facts.watchdogFailed,
+      paused: facts.paused,
+    };
+  }
+
+  #ended(why: string): void {
+    this.kill();
+    this.#node.supervisorEnded(this, why);
+  }
+
+  #takeConfig(cluster: Cluster): void {
+    if (cluster.config === null || cluster.config.revision === this.#configRevision) return;
+    this.#configRevision = cluster.config.revision;
+    const { state, waker } = this.context;
+    state.settings = { node: this.#node.config, dynamic: dynamicConfig(cluster.config.data) };
+    waker.wake();
+  }
+
+  async #changeTtl(): Promise<void> {
+    const { state, store } = this.context;
+    if (this.#sessionTtl === state.settings.dynamic.ttlMs || state.task !== null || state.dcsFailure !== null) return;
+    const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
+    if (changed.ok && !changed.value.pending) this.#sessionTtl = state.settings.dynamic.ttlMs;
+    if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
+  }
+
+  async #afterCycle(): Promise<void> {
+    await this.#changeTtl();
+    await this.#rearmLostWatchdog();
+  }
+
+  async #rearmLostWatchdog(): Promise<void> {
+    const { state, watchdog, clock } = this.context;
+    const { dynamic } = state.settings;
+    if (dynamic.pause) {
+      if (watchdog.armed) await watchdog.disarm();
+      return;
+    }
+    const process = state.local.process;
+    if (state.held === null || state.local.lastRole !== "primary" || process.kind !== "running") return;
+    if (state.task !== null || (watchdog.armed && watchdog.healthy())) return;
+    const held = state.heldFacts();
+    if (held === null || held.leaseEndsAt <= clock.now()) return;
+    const postmaster = { pid: process.pid, startTicks: process.startTicks };
+    await watchdog.arm({ postmaster, leaseEnd: held.leaseEndsAt, ttl: dynamic.ttlMs, loopWait: dynamic.loopWaitMs });
+  }
+
+  #postmasterEnded(): void {
+    const { clock, state, waker } = this.context;
+    const ours = state.task?.kind;
+    state.local.process = { kind: "none" };
+    state.local.status = null;
+    if (ours === undefined || ours === "promote") state.local.crashedAt = clock.now();
+    waker.wake();
+  }
+}
+
+class FileLeaseKeeper implements LeaseKeeper {
+  readonly #node: SimNode;
+  readonly #state: NodeState;
+  readonly #watchdog: FakeWatchdog;
+  readonly #former: FormerLease | null;
+
+  constructor(node: SimNode, state: NodeState, watchdog: FakeWatchdog) {
+    this.#node = node;
+    this.#state = state;
+    this.#watchdog = watchdog;
+    const record = node.leaseFile;
+    this.#former =
+      record === null
+        ? null
+        : { ...record, revision: revision(record.revision), deadline: ms(record.deadline), sameBoot: record.boots === node.machine.boots };
+  }
+
+  former(): FormerLease | null {
+    return this.#former;
+  }
+
+  save(lease: Parameters<LeaseKeeper["save"]>[0]): void {
+    const { process, systemIdentifier } = this.#state.local;
+    this.#node.leaseSeen(lease.deadline);
+    this.#node.leaseFile = {
+      ...lease,
+      boots: this.#node.machine.boots,
+      systemIdentifier: systemIdentifier ?? "",
+      postmaster: process.kind === "running" ? { pid: process.pid, startTicks: process.startTicks } : null,
+      guard: this.#watchdog.guardProcess(),
+    };
+  }
+
+  clear(): void {
+    this.#node.leaseFile = null;
+  }
+}

@@ -1,0 +1,195 @@
+// Owns simulated time: the queue of events, each machine's own clock over it, and processes that can be stopped and killed.
+// Nothing here waits for real time. True time is what no node can see; each node sees its machine's clock.
+
+import type { Clock } from "../../lib/model/clock.ts";
+import { type Ms, ms } from "../../lib/model/units.ts";
+
+export interface SimEvent {
+  readonly time: number;
+  readonly order: number;
+  /** null once it was cancelled or has run. */
+  run: (() => void) | null;
+}
+
+/** A binary heap by time, then by order of entry: equal times run in the order in which they were asked for. */
+export class EventQueue {
+  now = 0;
+  readonly #heap: SimEvent[] = [];
+  #order = 0;
+
+  at(time: number, run: () => void): SimEvent {
+    this.#order += 1;
+    const event: SimEvent = { time: Math.max(time, this.now), order: this.#order, run };
+    const heap = this.#heap;
+    let index = heap.length;
+    heap.push(event);
+    while (index > 0) {
+      const above = (index - 1) >> 1;
+      const parent = heap[above] as SimEvent;
+      if (parent.time < event.time || (parent.time === event.time && parent.order < event.order)) break;
+      heap[index] = parent;
+      index = above;
+    }
+    heap[index] = event;
+    return event;
+  }
+
+  after(delay: number, run: () => void): SimEvent {
+    return this.at(this.now + delay, run);
+  }
+
+  /** Time of the next event that was not cancelled; Infinity where there is none. */
+  nextTime(): number {
+    for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
+      if (first.run !== null) return first.time;
+      this.#pop();
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes the next event out, and moves time to it. To be called after nextTime only. */
+  take(): () => void {
+    const event = this.#pop();
+    const run = event?.run ?? null;
+    if (event === undefined || run === null) throw new Error("no event is left");
+    this.now = event.time;
+    event.run = null;
+    return run;
+  }
+
+  #pop(): SimEvent | undefined {
+    const heap = this.#heap;
+    const first = heap[0];
+    const last = heap.pop();
+    if (first === undefined || last === undefined || heap.length === 0) return first;
+    let index = 0;
+    for (;;) {
+      let child = 2 * index + 1;
+      if (child >= heap.length) break;
+      const right = heap[child + 1];
+      let below = heap[child] as SimEvent;
+      if (right !== undefined && (right.time < below.time || (right.time === below.time && right.order < below.order))) {
+        child += 1;
+        below = right;
+      }
+      if (last.time < below.time || (last.time === below.time && last.order < below.order)) break;
+      heap[index] = below;
+      index = child;
+    }
+    heap[index] = last;
+    return first;
+  }
+}
+
+const WALL_EPOCH = 1_767_225_600_000;
+/** A sleeper never wakes before its instant, whatever the rounding of the conversion does. */
+const ROUND_UP_MS = 0.001;
+
+/** A machine's clocks: the boot-time clock runs at a rate of its own and counts suspends; the wall clock may jump. */
+export class MachineClock {
+  readonly #queue: EventQueue;
+  readonly rate: number;
+  #bootedAt: number;
+  #bootOffset: number;
+  boots = 1;
+  wallOffset = 0;
+
+  constructor(queue: EventQueue, options: { readonly rate: number; readonly uptime: number }) {
+    this.#queue = queue;
+    this.rate = options.rate;
+    this.#bootedAt = queue.now;
+    this.#bootOffset = options.uptime;
+  }
+
+  boot(): Ms {
+    return ms(this.#bootOffset + (this.#queue.now - this.#bootedAt) * this.rate);
+  }
+
+  /** Boot time at a true instant. */
+  bootAt(time: number): number {
+    return this.#bootOffset + (time - this.#bootedAt) * this.rate;
+  }
+
+  /** The true time at which the boot clock shows the instant, or a moment later. */
+  trueTime(boot: number): number {
+    return this.#bootedAt + (boot - this.#bootOffset) / this.rate + ROUND_UP_MS;
+  }
+
+  wall(): number {
+    return WALL_EPOCH + this.#queue.now + this.wallOffset;
+  }
+
+  reboot(): void {
+    this.#bootedAt = this.#queue.now;
+    this.#bootOffset = 0;
+    this.boots += 1;
+  }
+}
+
+/** A process on a machine: while it is stopped nothing reaches it, and what would have comes when it goes on; dead, nothing does. */
+export class SimProcess implements Clock {
+  readonly queue: EventQueue;
+  readonly machine: MachineClock;
+  state: "running" | "stopped" | "dead" = "running";
+  #backlog: (() => void)[] = [];
+
+  constructor(queue: EventQueue, machine: MachineClock) {
+    this.queue = queue;
+    this.machine = machine;
+  }
+
+  now(): Ms {
+    return this.machine.boot();
+  }
+
+  wallNow(): number {
+    return this.machine.wall();
+  }
+
+  sleepUntil(at: Ms, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) return Promise.resolve();
+    return new Promise((resolve) => {
+      const event = this.queue.at(this.machine.trueTime(at), () => {
+        signal?.removeEventListener("abort", wake);
+        this.deliver(resolve);
+      });
+      const wake = (): void => {
+        event.run = null;
+        resolve();
+      };
+      signal?.addEventListener("abort", wake, { once: true });
+    });
+  }
+
+  /** Lets something reach the process, now or when it goes on. */
+  deliver(run: () => void): void {
+    if (this.state === "running") run();
+    else if (this.state === "stopped") this.#backlog.push(run);
+  }
+
+  /** Resolves after that much true time, with what `produce` says then. */
+  later<T>(delay: number, produce: () => T): Promise<T> {
+    return new Promise((resolve) => {
+      this.queue.after(delay, () => {
+        if (this.state !== "dead") this.deliver(() => resolve(produce()));
+      });
+    });
+  }
+
+  stop(): void {
+    if (this.state === "running") this.state = "stopped";
+  }
+
+  resume(): void {
+    if (this.state !== "stopped") return;
+    this.state = "running";
+    const backlog = this.#backlog;
+    this.#backlog = [];
+    for (const run of backlog) run();
+  }
+
+  kill(): void {
+    this.state = "dead";
+    this.#backlog = [];
+  }
+}
