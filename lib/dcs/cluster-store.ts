@@ -70,7 +70,7 @@ export class ClusterStore {
     this.#log = options.log;
     this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl });
     this.#member = new MemberKeeper({ store, sessions: this.#sessions, key: memberKey(this.keys, name), name });
-    this.#lock = new LockKeeper({ store, keys: this.keys, sessions: this.#sessions, member: this.#member, name });
+    this.#lock = new LockKeeper({ store, clock, keys: this.keys, sessions: this.#sessions, member: this.#member, name });
     this.#decoder = options.decoder ?? new ClusterDecoder(this.keys);
   }
 

@@ -1,6 +1,7 @@
 // Owns the leader key and the lease mark (docs/adr/0002): taking, confirming and giving up the lock, each in one
 // transaction. Retries nothing but the one second try of an acquisition whose session turned out to be gone.
 
+import type { Clock } from "../model/clock.ts";
 import type { Cluster, ClusterStatus } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { ok, type Result } from "../model/result.ts";
@@ -31,6 +32,7 @@ export interface LockCompanions {
 
 export interface LockKeeperOptions {
   readonly store: Store;
+  readonly clock: Clock;
   readonly keys: ClusterKeys;
   readonly sessions: SessionKeeper;
   readonly member: MemberKeeper;
@@ -40,6 +42,7 @@ export interface LockKeeperOptions {
 
 export class LockKeeper {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #keys: ClusterKeys;
   readonly #sessions: SessionKeeper;
   readonly #member: MemberKeeper;
@@ -56,6 +59,7 @@ export class LockKeeper {
 
   constructor(options: LockKeeperOptions) {
     this.#store = options.store;
+    this.#clock = options.clock;
     this.#keys = options.keys;
     this.#sessions = options.sessions;
     this.#member = options.member;
@@ -156,9 +160,14 @@ export class LockKeeper {
     return { session: session.id, revision: leaderRevision, confirmedAt: session.confirmedAt, promisedMs };
   }
 
-  /** A session that was confirmed within this call: the current one renewed, or a new one. */
+  /**
+   * The current session, renewed where a third of its time is over, or a new one. A race is won by milliseconds, and a lease that
+   * counts from the last renewal is only shorter, never longer; the next confirmation renews.
+   */
   async #freshlyConfirmed(options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
-    if (this.#sessions.current === null) return this.#sessions.ensure(options);
+    const current = this.#sessions.current;
+    if (current === null) return this.#sessions.ensure(options);
+    if (this.#clock.now() - current.confirmedAt < current.promisedMs / 3) return ok(current);
     const renewed = await this.#sessions.renew(options);
     if (renewed.ok || renewed.error.kind !== "session-gone") return renewed;
     return this.#sessions.ensure(options);

@@ -3,30 +3,19 @@
 
 import type { Effect } from "../core/decision.ts";
 import { memberSlotName, upstreamKey } from "../core/facts.ts";
-import type { RejoinPlan } from "../core/observation.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
-import type { PostgresError } from "../model/errors.ts";
 import type { FollowTarget } from "../model/postgres.ts";
-import type { Result } from "../model/result.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
+import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
+import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { releaseLock, writeConfig } from "./perform-dcs.ts";
+import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
-export interface TaskResult {
-  readonly ok: boolean;
-  readonly message: string;
-  readonly plan?: RejoinPlan;
-}
-
-const DONE: TaskResult = { ok: true, message: "" };
 /** Recovery of a big server may take long; the loop goes on meanwhile. */
 const START_LIMIT_MS = 24 * 3600 * 1000;
 const PROMOTE_LIMIT_MS = 60_000;
 const UPSTREAM_DEADLINE_MS = 5000;
-
-function from(result: Result<null, PostgresError>): TaskResult {
-  return result.ok ? DONE : { ok: false, message: result.error.message };
-}
 
 export type TaskEffect = Extract<
   Effect,
@@ -60,7 +49,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
 async function bootstrap(context: NodeContext, signal: AbortSignal): Promise<TaskResult> {
   const { log, postgres, state, store } = context;
   const made = await postgres.bootstrap({ bootstrap: state.settings.node.bootstrap, signal, progress: (text) => log.info(text) });
-  if (!made.ok) return from(made);
+  if (!made.ok) return taskResult(made);
   const status = await postgres.status(ms(context.clock.now() + UPSTREAM_DEADLINE_MS));
   if (status.ok) state.local.systemIdentifier = status.value.systemIdentifier;
   await writeConfig(context);
@@ -83,10 +72,10 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   const { log, postgres, state } = context;
   if (effect.clear) {
     const removed = await postgres.removeDataDirectory();
-    if (!removed.ok) return from(removed);
+    if (!removed.ok) return taskResult(removed);
   }
   const made = await postgres.clone({ source: effect.target, signal, progress: (text) => log.info(text) });
-  if (!made.ok) return from(made);
+  if (!made.ok) return taskResult(made);
   state.requests = { ...state.requests, reinitialize: null };
   state.local.control = null;
   state.local.rewindFailed = false;
@@ -146,12 +135,12 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
   if (control.ok && !control.value.state.startsWith("shut down")) {
     log.info("the server was not shut down cleanly: crash recovery in single-user mode comes first");
     const recovered = await postgres.crashRecover(signal);
-    if (!recovered.ok) return from(recovered);
+    if (!recovered.ok) return taskResult(recovered);
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
   if (!rewound.ok) state.local.rewindFailed = true;
   state.local.control = null;
-  return from(rewound);
+  return taskResult(rewound);
 }
 
 async function start(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {
@@ -173,7 +162,7 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
     deadline: ms(clock.now() + START_LIMIT_MS),
     signal,
   });
-  if (!started.ok) return from(started);
+  if (!started.ok) return taskResult(started);
   state.local.crashedAt = null;
   if (effect.role === "primary") await rearm(context);
   postgres.callback("on_start", effect.role === "primary" ? "primary" : "replica");
@@ -187,7 +176,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   const names = state.local.syncNamesSince?.names ?? null;
   const target = state.local.upstream === "" ? null : currentTarget(context);
   const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
-  if (!stopped.ok) return from(stopped);
+  if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
   const started = await postgres.start({
     role: primary ? "primary" : "standby",
@@ -198,7 +187,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   });
   if (primary && started.ok) await rearm(context);
   if (started.ok) postgres.callback("on_restart", primary ? "primary" : "replica");
-  return from(started);
+  return taskResult(started);
 }
 
 /** The source that a standby is pointed at, so that a restart keeps it. */
@@ -228,7 +217,7 @@ async function promote(context: NodeContext, syncNames: string | null): Promise<
   }
   if (!state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
   const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
-  if (!promoted.ok) return from(promoted);
+  if (!promoted.ok) return taskResult(promoted);
   state.local.promotedAt = clock.now();
   state.local.lastRole = "primary";
   state.local.upstream = "";
@@ -248,93 +237,8 @@ async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: 
   const { postgres, state } = context;
   const primary = state.local.lastRole === "primary";
   const stopped = await postgres.stop({ mode, deadline });
-  if (!stopped.ok) return from(stopped);
+  if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);
   postgres.callback("on_stop", primary ? "primary" : "replica");
   return DONE;
-}
-
-/** Nothing of the server is left: it needs no fencing, and what was known of it is old. */
-async function settleStopped(context: NodeContext): Promise<void> {
-  const { state, watchdog, log } = context;
-  state.local.status = null;
-  state.local.control = null;
-  state.local.crashedAt = null;
-  state.local.promotedAt = null;
-  state.local.syncNamesSince = null;
-  // Also where nothing is armed here: a guard that a former process left behind would act on its old deadline.
-  const disarmed = await watchdog.disarm();
-  if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
-}
-
-/**
- * A planned stop of the primary. The lock is released once PostgreSQL has shut down; a fast stop ends only when the
- * streaming standbys have the shutdown checkpoint, or, where one of them hangs, as soon as pg_control says so and a
- * standby confirms the position.
- */
-async function handOver(context: NodeContext, deadline: Ms): Promise<TaskResult> {
-  const { log, postgres, state } = context;
-  if (state.settings.node.postgresql.beforeStop !== null) {
-    const hook = await postgres.hook("before_stop", deadline);
-    if (!hook.ok) log.warning(`before_stop: ${hook.error.message}`);
-  }
-  let released: Promise<unknown> | null = null;
-  const stopped = await postgres.stop({
-    mode: "fast",
-    deadline,
-    checkpoint: true,
-    onShutdownCheckpoint: (control) => {
-      released = releaseEarly(context, control.checkpointLsn);
-    },
-  });
-  if (!stopped.ok) return from(stopped);
-  await released;
-  const control = await postgres.controlData();
-  await settleStopped(context);
-  const optime = control.ok ? control.value.checkpointLsn : null;
-  if (state.held !== null) {
-    const outcome = await releaseLock(context, optime);
-    if (!outcome.ok) return { ok: false, message: outcome.message };
-  }
-  log.info("leader key released");
-  postgres.callback("on_stop", "primary");
-  return DONE;
-}
-
-/** Nothing can be written any more once the shutdown checkpoint is in pg_control; a standby that has it may take over. */
-async function releaseEarly(context: NodeContext, checkpoint: Lsn): Promise<void> {
-  const { clock, peers, state } = context;
-  const members = state.cluster?.members.filter((member) => member.name !== state.settings.node.name && member.apiUrl !== null) ?? [];
-  const answers = await Promise.all(members.map((member) => peers.ask(member.apiUrl ?? "", ms(clock.now() + 1000))));
-  const received = answers.some((answer) => answer?.state === "running" && answer.lsn !== null && answer.lsn > checkpoint);
-  if (received && state.held !== null) await releaseLock(context, checkpoint);
-}
-
-/** Arms the fencing for the lease in force; where it cannot be, mode `required` refuses and `automatic` goes on with a warning. */
-async function armWatchdog(context: NodeContext): Promise<TaskResult> {
-  const { log, state, watchdog } = context;
-  const { node, dynamic } = state.settings;
-  if (node.watchdog.mode === "off" || dynamic.pause) return DONE;
-  const process = state.local.process;
-  const leaseEnd = state.heldFacts()?.leaseEndsAt ?? ms(context.clock.now() + dynamic.ttlMs);
-  const armed = await watchdog.arm({
-    postmaster: process.kind === "running" ? { pid: process.pid, startTicks: process.startTicks } : null,
-    leaseEnd,
-    ttl: dynamic.ttlMs,
-    loopWait: dynamic.loopWaitMs,
-  });
-  if (armed.ok) return DONE;
-  if (node.watchdog.mode === "required") {
-    state.fencingMissing = true;
-    return { ok: false, message: `the watchdog is required: ${armed.error.message}` };
-  }
-  log.warning(`the watchdog cannot be armed, PostgreSQL is not fenced: ${armed.error.message}`);
-  return DONE;
-}
-
-/** The same protection for a postmaster that has just been started. */
-async function rearm(context: NodeContext): Promise<void> {
-  context.state.local.process = (await context.postgres.inspect()).process;
-  const armed = await armWatchdog(context);
-  if (!armed.ok) context.log.error(armed.message);
 }

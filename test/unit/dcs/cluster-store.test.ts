@@ -40,7 +40,7 @@ describe("requests", () => {
     await a.attemptToAcquireLeader(within());
     expect(asked.splice(0)).toEqual(["openSession", "transaction"]);
     await a.attemptToAcquireLeader(within());
-    expect(asked.splice(0)).toEqual(["renewSession", "transaction"]);
+    expect(asked.splice(0)).toEqual(["transaction"]);
     await a.updateLeader({ ...within(), status: { optime: lsn(1), slots: {}, retainSlots: [] }, member: RECORD });
     expect(asked.splice(0)).toEqual(["renewSession", "transaction"]);
     await a.touchMember(RECORD, within());
@@ -96,7 +96,7 @@ describe("lost answers", () => {
     const { clock, node, plan, within, leader } = openNodes();
     const a = node("a");
     await a.ensureSession(within());
-    plan.push({ kind: "pass" }, { kind: "lose-answer" });
+    plan.push({ kind: "lose-answer" });
     const acquiring = a.attemptToAcquireLeader(within());
     await clock.advance(1_000);
     expect(await acquiring).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
@@ -191,7 +191,7 @@ describe("sessions that end", () => {
     cluster.closeSession("session-1");
     asked.length = 0;
     expect(await a.attemptToAcquireLeader(within())).toMatchObject({ ok: true, value: { session: "session-2" } });
-    expect(asked).toEqual(["renewSession", "openSession", "transaction"]);
+    expect(asked).toEqual(["transaction", "openSession", "transaction"]);
     expect(a.sessionsOpened).toBe(2);
   });
 

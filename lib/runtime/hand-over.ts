@@ -1,0 +1,86 @@
+// Owns the planned stop of a primary: PostgreSQL down with a shutdown checkpoint, the lock released as soon as that is safe.
+
+import { type Lsn, type Ms, ms } from "../model/units.ts";
+import { settleStopped } from "./fencing.ts";
+import type { NodeContext } from "./node-context.ts";
+import { releaseLock } from "./perform-dcs.ts";
+import { DONE, type TaskResult, taskResult } from "./task-result.ts";
+
+const STANDBY_ANSWER_MS = 1000;
+
+/**
+ * A planned stop of the primary. The lock is released once PostgreSQL has shut down; a fast stop ends only when the
+ * streaming standbys have the shutdown checkpoint, or, where one of them hangs, as soon as pg_control says so and a
+ * standby confirms the position.
+ */
+export async function handOver(context: NodeContext, deadline: Ms): Promise<TaskResult> {
+  const { log, postgres, state } = context;
+  if (state.settings.node.postgresql.beforeStop !== null) {
+    const hook = await postgres.hook("before_stop", deadline);
+    if (!hook.ok) log.warning(`before_stop: ${hook.error.message}`);
+  }
+  const early = new EarlyRelease(context);
+  const stopped = await postgres.stop({
+    mode: "fast",
+    deadline,
+    checkpoint: true,
+    onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
+  });
+  if (!stopped.ok) {
+    await early.end();
+    return taskResult(stopped);
+  }
+  const checkpoint = await early.end();
+  if (state.held !== null) {
+    const outcome = await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
+    if (!outcome.ok) return { ok: false, message: outcome.message };
+  }
+  await settleStopped(context);
+  log.info("leader key released");
+  postgres.callback("on_stop", "primary");
+  return DONE;
+}
+
+async function shutdownCheckpoint(context: NodeContext): Promise<Lsn | null> {
+  const control = await context.postgres.controlData();
+  return control.ok ? control.value.checkpointLsn : null;
+}
+
+/**
+ * Nothing can be written any more once the shutdown checkpoint is in pg_control; where a walsender still holds the postmaster
+ * up, a standby that has received the checkpoint may take over already.
+ */
+class EarlyRelease {
+  readonly #context: NodeContext;
+  #checkpoint: Lsn | null = null;
+  #over = false;
+  #releasing: Promise<unknown> = Promise.resolve();
+
+  constructor(context: NodeContext) {
+    this.#context = context;
+  }
+
+  begin(checkpoint: Lsn): void {
+    this.#checkpoint = checkpoint;
+    this.#askStandbys(checkpoint).catch((reason: unknown) =>
+      this.#context.log.warning(`the standbys could not be asked: ${String(reason)}`),
+    );
+  }
+
+  /** The server is gone (or stays): asks no more. Value: its shutdown checkpoint, where it was seen. */
+  async end(): Promise<Lsn | null> {
+    this.#over = true;
+    await this.#releasing;
+    return this.#checkpoint;
+  }
+
+  async #askStandbys(checkpoint: Lsn): Promise<void> {
+    const { clock, peers, state } = this.#context;
+    const members = state.cluster?.members.filter((member) => member.name !== state.settings.node.name && member.apiUrl !== null) ?? [];
+    const answers = await Promise.all(members.map((member) => peers.ask(member.apiUrl ?? "", ms(clock.now() + STANDBY_ANSWER_MS))));
+    const received = answers.some((answer) => answer?.state === "running" && answer.lsn !== null && answer.lsn > checkpoint);
+    if (this.#over || !received || state.held === null) return;
+    this.#releasing = releaseLock(this.#context, checkpoint);
+    await this.#releasing;
+  }
+}
