@@ -10,6 +10,7 @@ import { ok } from "../../model/result.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { readLeaseFile } from "../lease-file.ts";
 import { MatriarchNode, type NodeWorkers } from "../node.ts";
+import type { NodeContext } from "../node-context.ts";
 import { lookAtPostgres, observe } from "../observe.ts";
 import { refreshCluster, refreshMark } from "../perform-dcs.ts";
 import { stateDir } from "../run-lock.ts";
@@ -44,6 +45,7 @@ async function judge(alone: Alone): Promise<ExitCode> {
     await refreshMark(context);
   }
   await lookAtPostgres(context);
+  await lookAtControlData(context);
   const observation = observe(context);
   const { rule, why, effect } = decide(observation);
   const { node } = state.settings;
@@ -51,6 +53,15 @@ async function judge(alone: Alone): Promise<ExitCode> {
   const answer = { worker: WORKER, scope: node.scope, name: node.name, performed: false, decision: { rule, why, effect } };
   process.stdout.write(`${encodeJson({ ...answer, facts: withoutSecrets(observation), formerLease: lease })}\n`);
   return state.dcsFailure === null ? EXIT.ok : EXIT.storeUnavailable;
+}
+
+/** Of a server that is down; the loop reads it as a step of its own. */
+async function lookAtControlData({ postgres, state: { local } }: NodeContext): Promise<void> {
+  if (local.process.kind === "running" || local.dataDirectory.kind !== "valid") return;
+  const control = await postgres.controlData();
+  if (!control.ok) return;
+  local.control = control.value;
+  local.systemIdentifier = control.value.systemIdentifier;
 }
 
 /** primary_conninfo may hold a password that somebody wrote by hand. */
