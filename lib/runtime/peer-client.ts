@@ -17,6 +17,8 @@ import { corePeerStatus, decodePeerDocument, type PeerDocument } from "./peer-do
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 /** Per member. One request on each at a time, so that a hung one holds up no other. */
 const CONNECTIONS_PER_MEMBER = 8;
+/** A host that drops packets holds a connection slot this long, and no caller. */
+const CONNECT_TIMEOUT_MS = 2_000;
 /** Shorter than the idle timeout of our own listener (10 s), so that the server does not close under a request. */
 const KEEP_ALIVE_MS = 4_000;
 
@@ -104,7 +106,7 @@ export class PeerClient implements PeerSource {
     const left = deadline - this.#clock.now();
     if (left <= 0) return err({ kind: "timeout", message: "the deadline had passed before the request was sent" });
     const signal = AbortSignal.timeout(Math.ceil(left));
-    try {
+    const exchange = async (): Promise<PeerAnswer> => {
       const response = await request(`${origin}${path}`, {
         method,
         signal,
@@ -113,7 +115,10 @@ export class PeerClient implements PeerSource {
         body: body === null ? null : formatJson(body),
       });
       const text = await response.body.text();
-      return ok({ status: response.statusCode, text, headers: flatHeaders(response.headers) });
+      return { status: response.statusCode, text, headers: flatHeaders(response.headers) };
+    };
+    try {
+      return ok(await Promise.race([exchange(), rejectsOnAbort(signal)]));
     } catch (error) {
       return err(signal.aborted ? { kind: "timeout", message: "no answer by the deadline" } : peerError(error));
     }
@@ -153,6 +158,7 @@ async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<Agent, 
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
       maxResponseSize: MAX_RESPONSE_BYTES,
       connect: {
+        timeout: CONNECT_TIMEOUT_MS,
         rejectUnauthorized: !ctl.insecure,
         ...(ca.value === null ? {} : { ca: ca.value }),
         ...(cert.value === null ? {} : { cert: cert.value }),
@@ -161,6 +167,14 @@ async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<Agent, 
       },
     }),
   );
+}
+
+/**
+ * The client itself looks at the signal only once it has a connection, and a silent host gives none: an aborted request is
+ * then dropped unsent, but it would hold its caller until the connection attempt ends.
+ */
+function rejectsOnAbort(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
 async function readPem([path, file]: readonly [string, string | null]): Promise<Result<string | null, ConfigFault>> {

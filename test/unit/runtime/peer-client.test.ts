@@ -1,3 +1,4 @@
+import { dlopen, FFIType, ptr } from "bun:ffi";
 import { afterEach, describe, expect, test } from "bun:test";
 import { startApi } from "../../../lib/api/server.ts";
 import type { Clock } from "../../../lib/model/clock.ts";
@@ -44,7 +45,38 @@ function rawServer(bytes: string | null): string {
   return `http://127.0.0.1:${server.port}/patroni`;
 }
 
+/** As a host whose packets are dropped: the accept queue is full, so the kernel leaves every SYN unanswered. */
+async function silentHost(): Promise<string> {
+  const [AF_INET, SOCK_STREAM] = [2, 1];
+  const { symbols } = dlopen("libc.so.6", {
+    socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+    bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+    listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+    getsockname: { args: [FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
+    close: { args: [FFIType.i32], returns: FFIType.i32 },
+  });
+  const socket = symbols.socket(AF_INET, SOCK_STREAM, 0);
+  closing.push(() => symbols.close(socket));
+  const address = new Uint8Array([AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  symbols.bind(socket, ptr(address), address.length);
+  symbols.listen(socket, 0);
+  symbols.getsockname(socket, ptr(address), ptr(new Uint32Array([address.length])));
+  const port = ((address[2] ?? 0) << 8) | (address[3] ?? 0);
+  const filler = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data: () => undefined } });
+  closing.push(() => filler.end());
+  return `http://127.0.0.1:${port}/patroni`;
+}
+
 describe("a request to a member", () => {
+  test("ends at its deadline where the host is silent and no connection comes about", async () => {
+    const [client, url] = [peerClient(), await silentHost()];
+    const from = performance.now();
+    const answers = await Promise.all(Array.from({ length: 12 }, () => client.status(url, within(300))));
+    expect(performance.now() - from).toBeLessThan(600);
+    expect(performance.now() - from).toBeGreaterThan(290);
+    for (const answer of answers) expect(answer).toMatchObject({ ok: false, error: { kind: "timeout" } });
+  });
+
   test("reads the status document exactly, positions beyond 2^53 too", async () => {
     const url = await memberApi(
       new NodeUnderTest(facts({ postgres: postgres({ walLsn: lsn(9007199254740993n) }), tags: { nofailover: true } })),
