@@ -11,7 +11,7 @@ import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
 import type { NodeContext } from "./node-context.ts";
-import { lookAtPostgres, observe } from "./observe.ts";
+import { lookAgainAtPostgres, lookAtPostgres, observe } from "./observe.ts";
 import {
   acquireLock,
   askOldLeader,
@@ -101,7 +101,7 @@ export class HaLoop {
     this.#takeScheduledRestart();
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
-      await lookAtPostgres(this.#context);
+      await (step === 0 ? lookAtPostgres(this.#context) : lookAgainAtPostgres(this.#context));
       const decision = decide(observe(this.#context));
       this.#note(decision);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
@@ -219,6 +219,7 @@ export class HaLoop {
   #startTask(effect: TaskEffect): Outcome {
     const { clock, state, waker, log } = this.#context;
     const controller = new AbortController();
+    state.localChanged();
     if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart") state.local.status = null;
     const before = state.lastTask;
     const settled = runTask(this.#context, effect, controller.signal)
@@ -234,6 +235,7 @@ export class HaLoop {
           plan: "plan" in result ? (result.plan ?? null) : null,
         };
         state.task = null;
+        state.localChanged();
         state.changes.notify();
         if (!result.ok) log.error(`${effect.kind}: ${result.message}`);
         waker.wake();
@@ -254,6 +256,7 @@ export class HaLoop {
   async #follow(effect: Extract<Effect, { kind: "follow" }>): Promise<Outcome> {
     const { state, postgres } = this.#context;
     const followed = await postgres.follow(effect.target);
+    state.localChanged();
     if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
     state.local.upstream = upstreamKey(effect.target);
     state.local.notStreamingSince = null;
@@ -261,15 +264,17 @@ export class HaLoop {
   }
 
   async #setSyncNames(value: string): Promise<Outcome> {
-    const { clock, postgres } = this.#context;
+    const { clock, postgres, state } = this.#context;
     const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS));
-    if (set.ok) this.#context.state.local.syncNamesManaged = value !== "";
+    state.localChanged();
+    if (set.ok) state.local.syncNamesManaged = value !== "";
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
   }
 
   async #syncSlots(names: readonly string[]): Promise<Outcome> {
     const { state, postgres, log } = this.#context;
     const made = await postgres.syncMemberSlots({ wanted: names, keep: [] });
+    state.localChanged();
     if (!made.ok) return { kind: "sync-slots", ok: false, message: made.error.message };
     state.local.slotsFor = names.join(",");
     for (const text of made.value) log.info(text);

@@ -103,6 +103,11 @@ export class NodeState {
     checkpointAfterPromote: null,
   };
 
+  /** Start of the last look at the server whose result stands; null where something was done to it since. */
+  lookedAt: Ms | null = null;
+  /** Grows with everything that is done to PostgreSQL or happens to it. */
+  localGeneration = 0;
+
   constructor(clock: Clock, settings: Settings) {
     this.#clock = clock;
     this.changes = new Notice(clock);
@@ -169,6 +174,12 @@ export class NodeState {
       confirmedAt: held.confirmedAt,
       leaseEndsAt: doubted ? this.#clock.now() : end,
     };
+  }
+
+  /** PostgreSQL was touched, or ended: looks that are under way show the past. */
+  localChanged(): void {
+    this.localGeneration += 1;
+    this.lookedAt = null;
   }
 
   leaseValid(): boolean {

@@ -278,6 +278,7 @@ export class MatriarchNode {
   #postmasterEnded(): void {
     const { clock, state, waker } = this.context;
     const ours = state.task?.kind;
+    state.localChanged();
     state.local.process = { kind: "none" };
     state.local.status = null;
     if (ours === undefined || ours === "promote") {

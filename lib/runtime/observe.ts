@@ -9,11 +9,36 @@ import type { NodeContext } from "./node-context.ts";
 /** A status query that takes longer says that PostgreSQL does not answer. */
 const STATUS_DEADLINE_MS = 2000;
 
+/** Within a cycle, effects on the DCS alone leave PostgreSQL as it was a moment ago. */
+const REUSE_MS = 100;
+
+/** As lookAtPostgres, but content with a look of a moment ago where nothing was done to PostgreSQL since. */
+export async function lookAgainAtPostgres(context: NodeContext): Promise<void> {
+  const { clock, state } = context;
+  if (state.lookedAt !== null && clock.now() - state.lookedAt < REUSE_MS) return;
+  await lookAtPostgres(context);
+}
+
+/** More changes than this during one look do not happen: a task begins or ends, the postmaster dies. */
+const LOOKS_MAX = 5;
+
 /** Looks at process, data directory and server. `status` is null where the server does not answer. */
 export async function lookAtPostgres(context: NodeContext): Promise<void> {
+  for (let look = 0; look < LOOKS_MAX; look += 1) {
+    const generation = context.state.localGeneration;
+    await lookOnce(context);
+    if (generation === context.state.localGeneration) return;
+  }
+}
+
+async function lookOnce(context: NodeContext): Promise<void> {
   const { clock, postgres, state } = context;
   const local = state.local;
+  const startedAt = clock.now();
+  const generation = state.localGeneration;
   const { dataDirectory, process } = await postgres.inspect();
+  // Something was done to PostgreSQL, or it ended, while we looked: what we saw is old.
+  if (generation !== state.localGeneration) return;
   local.dataDirectory = dataDirectory;
   local.process = process;
   if (process.kind === "none") {
@@ -28,6 +53,8 @@ export async function lookAtPostgres(context: NodeContext): Promise<void> {
   }
   local.control = null;
   const answer = await postgres.status(ms(clock.now() + STATUS_DEADLINE_MS));
+  if (generation !== state.localGeneration) return;
+  state.lookedAt = startedAt;
   if (!answer.ok) {
     local.status = null;
     local.statusError = answer.error.message;

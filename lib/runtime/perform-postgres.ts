@@ -218,6 +218,7 @@ async function promote(context: NodeContext, syncNames: string | null): Promise<
   if (!state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
   const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
   if (!promoted.ok) return taskResult(promoted);
+  state.localChanged();
   state.local.promotedAt = clock.now();
   state.local.lastRole = "primary";
   state.local.upstream = "";
