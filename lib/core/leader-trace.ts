@@ -14,6 +14,8 @@ export interface LeaderTrace {
   /** The holder's lease mark as last seen, and when its revision was first seen. */
   readonly mark: LeaseMark | null;
   readonly markSeenAt: Ms | null;
+  /** Before the last read of the mark was sent; null where none was. A watch tells of changes only while it works. */
+  readonly markReadAt: Ms | null;
   /** What the old leader says of itself since the lock vanished. */
   readonly answer: { readonly kind: "primary" | "not-primary" | "silent"; readonly at: Ms } | null;
 }
@@ -25,6 +27,7 @@ export const NO_TRACE: LeaderTrace = {
   vanishedAt: null,
   mark: null,
   markSeenAt: null,
+  markReadAt: null,
   answer: null,
 };
 
@@ -50,6 +53,11 @@ export function traceMark(trace: LeaderTrace, mark: LeaseMark | null, now: Ms): 
   return { ...trace, mark, markSeenAt: now };
 }
 
+/** Has the mark to be read before the race is judged? */
+export function needsMark(trace: LeaderTrace): boolean {
+  return trace.vanishedAt !== null && (trace.markReadAt === null || trace.markReadAt < trace.vanishedAt);
+}
+
 export type RaceVerdict =
   | { readonly kind: "go"; readonly why: string }
   /** Ask the old leader first. */
@@ -67,13 +75,15 @@ export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; rea
   if (trace.name === self) return { kind: "go", why: "the lock was my own" };
   const mark = trace.mark;
   const markFits = mark !== null && (trace.session === null || mark.session === trace.session);
-  if (markFits && mark.released) return { kind: "go", why: "the old leader released the lock" };
-  if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
   const vanishedAt = trace.vanishedAt ?? now;
+  // The mark stands still once the lock is gone: only one that was read since is surely the last that its holder wrote.
+  const markIsLast = trace.markReadAt !== null && trace.markReadAt >= vanishedAt;
+  if (markFits && markIsLast && mark.released) return { kind: "go", why: "the old leader released the lock" };
+  if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
   const ttl = ms(Math.max(options.ttl, markFits ? mark.ttl : 0));
   const waitEnd = ms(vanishedAt + ttl);
   if (now >= waitEnd) return { kind: "go", why: "the lock has been free for ttl" };
-  const leaseOver = markFits && trace.markSeenAt !== null ? ms(trace.markSeenAt + mark.ttl) : null;
+  const leaseOver = markFits && markIsLast && trace.markSeenAt !== null ? ms(trace.markSeenAt + mark.ttl) : null;
   if (leaseOver !== null && now >= leaseOver) return { kind: "go", why: "the old leader's lease is over" };
   const answer = trace.answer;
   const fresh = answer !== null && now - answer.at < ANSWER_FRESH_MS;

@@ -4,6 +4,7 @@
 import { decide } from "../core/decide.ts";
 import type { Decision, Effect } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
+import { needsMark } from "../core/leader-trace.ts";
 import type { Outcome } from "../core/observation.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { describeStoreError } from "../model/errors.ts";
@@ -130,9 +131,10 @@ export class HaLoop {
     const { clock, state, store } = context;
     if (state.cluster === null || state.dcsFailure !== null) {
       if (!(await refreshCluster(context))) return;
-      if (state.trace.name === null || state.cluster?.leader === null) await refreshMark(context);
+      if (state.trace.name === null) await refreshMark(context);
     }
-    if (state.held !== null && store.session()?.id === state.held.session) return;
+    if (needsMark(state.trace)) await refreshMark(context);
+    if (state.leads() && store.session()?.id === state.held?.session) return;
     if (store.session() === null && (await adoptLock(context))) return;
     const session = store.session();
     if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;

@@ -123,13 +123,23 @@ export class NodeState {
     this.cluster = this.#withHeldLock(cluster);
     this.clusterReadAt = now;
     this.trace = traceCluster(this.trace, this.cluster, now);
+    const { leader } = this.cluster;
+    // Somebody else's: what we held is over, whatever our lease says. A former session of our own may be on its way to the new one.
+    if (leader !== null && leader.session !== this.held?.session && leader.name !== this.settings.node.name) this.held = null;
     this.dcsSeen();
     this.changes.notify();
     return true;
   }
 
-  applyMark(mark: LeaseMark | null): void {
-    this.trace = traceMark(this.trace, mark, this.#clock.now());
+  /** The lock is held, and the view shows it as ours. */
+  leads(): boolean {
+    return this.held !== null && this.cluster?.leader?.session === this.held.session;
+  }
+
+  /** `readAt`: before the read was sent that brought it; null where a watch did. */
+  applyMark(mark: LeaseMark | null, readAt: Ms | null): void {
+    const trace = traceMark(this.trace, mark, this.#clock.now());
+    this.trace = readAt === null ? trace : { ...trace, markReadAt: readAt };
   }
 
   dcsSeen(): void {

@@ -47,8 +47,9 @@ export async function refreshCluster(context: NodeContext): Promise<boolean> {
 
 /** Reads the lease mark, where a race or an adoption needs it fresher than the watch. */
 export async function refreshMark(context: NodeContext): Promise<void> {
+  const readAt = context.clock.now();
   const answer = await context.store.readLease({ deadline: dcsDeadline(context) });
-  if (answer.ok) context.state.applyMark(answer.value);
+  if (answer.ok) context.state.applyMark(answer.value, readAt);
 }
 
 /** Confirms the lock: session and lock in two requests, status and member key along with the second. */

@@ -79,13 +79,13 @@ export class WatchLoop {
         continue;
       }
       after = answer.value.revision;
-      state.applyMark(answer.value.mark);
+      state.applyMark(answer.value.mark, null);
       if (state.cluster?.leader === null) waker.wake();
     }
   }
 
   #leads(): boolean {
-    return this.#context.state.held !== null;
+    return this.#context.state.leads();
   }
 
   #waitEnd(): Ms {

@@ -1,7 +1,6 @@
 // Owns the guard: a process of its own on the machine with a deadline on the machine's clock, and the Watchdog interface through
 // which a supervisor talks to it. It fires whether the supervisor lives or not.
 
-import type { Clock } from "../../lib/model/clock.ts";
 import { ok, type Result } from "../../lib/model/result.ts";
 import { type Ms, ms } from "../../lib/model/units.ts";
 import type { ArmOptions, Fencing, ProcessId, Watchdog, WatchdogError } from "../../lib/postgres/watchdog/watchdog.ts";
@@ -36,6 +35,11 @@ export class Guard {
 
   get armed(): boolean {
     return this.#deadline !== null;
+  }
+
+  /** It should have acted by now. */
+  get overdue(): boolean {
+    return this.#deadline !== null && this.#machine.boot() >= this.#deadline;
   }
 
   set(deadline: number, owner: () => void): void {
@@ -163,5 +167,3 @@ export interface LeaseRecord {
   readonly postmaster: ProcessId | null;
   readonly guard: ProcessId | null;
 }
-
-export type { Clock };

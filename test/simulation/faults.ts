@@ -262,11 +262,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   pause: (world, timer, random) => {
     if (!patchConfig(world, { pause: true })) return null;
     const duration = random.between(10_000, 120_000);
-    world.leaveUnfenced(Number.POSITIVE_INFINITY);
-    timer.for(duration, () => {
-      patchConfig(world, { pause: false });
-      world.endUnfenced(world.queue.now + 2 * ttl(world));
-    });
+    timer.for(duration, () => void patchConfig(world, { pause: false }));
     return "";
   },
   "ttl-changed": (world, _timer, random) => {

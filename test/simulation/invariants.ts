@@ -23,11 +23,10 @@ export class Invariants {
   /** Invariants 1 and 3: at this instant at most one acknowledges, and none past its lease. */
   check(): void {
     const world = this.#world;
-    if (world.unfenced()) return;
     let first: FakeServer | null = null;
     for (const node of world.nodes) {
       const { server } = node;
-      if (!server.writable || server.making || !acknowledges(server)) continue;
+      if (!acknowledges(server) || node.unfenced()) continue;
       node.noteLease();
       const boot = node.machine.boot();
       if (node.leaseEnd > 0 ? boot > node.leaseEnd : world.everLed) {
@@ -58,7 +57,7 @@ export class Invariants {
         world.violation(`${server.name}'s timeline did not grow`);
       this.#highestTimeline = Math.max(this.#highestTimeline, wal.branch.timeline);
     }
-    const excused = world.operatorChose(server.name) || world.unfenced();
+    const excused = world.operatorChose(server.name) || world.anyoneUnfenced();
     if (this.#synchronous !== null && !containsWal(wal, this.#synchronous)) {
       if (!excused) {
         const missing = missingWal(wal, this.#synchronous);

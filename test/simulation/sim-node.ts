@@ -11,6 +11,9 @@ import { Supervisor } from "./supervisor.ts";
 import { MachineClock, type SimProcess } from "./virtual-clock.ts";
 import type { World } from "./world.ts";
 
+/** From the end of a pause, as a node sees it, to the guard armed or PostgreSQL stopped. */
+const FENCED_AGAIN_MS = 5000;
+
 export class SimNode implements ApiPort {
   readonly name: string;
   readonly world: World;
@@ -27,6 +30,8 @@ export class SimNode implements ApiPort {
   keptDown = 0;
   /** Boot time: no lease that this node was given lasts longer. 0 before the first. */
   leaseEnd = 0;
+  #paused = false;
+  #unfencedUntil = 0;
 
   constructor(world: World, config: NodeConfig) {
     this.world = world;
@@ -80,6 +85,7 @@ export class SimNode implements ApiPort {
   /** SIGKILL of the supervisor alone. */
   killSupervisor(): void {
     this.noteLease();
+    this.unfenced();
     this.supervisor?.kill();
     this.supervisor = null;
   }
@@ -108,13 +114,28 @@ export class SimNode implements ApiPort {
     this.supervisor?.stop();
   }
 
-  /** The guard's timer is over and it is the first to look; the supervisor and the backends come after it. */
+  /**
+   * Where the guard's deadline passed meanwhile, the machine's own watchdog has ended everything: no process can be sure to act
+   * before the backends go on (docs/fencing.md).
+   */
   goOn(): void {
     if (!this.powered) return;
-    this.server.frozen = false;
-    this.guard.look();
+    if (this.guard.overdue) {
+      this.crash();
+      this.boot();
+      return;
+    }
     this.server.thaw();
+    this.guard.look();
     this.supervisor?.resume();
+  }
+
+  /** Paused as far as its supervisor knows, or knew when it died: nothing fences this PostgreSQL. */
+  unfenced(): boolean {
+    const dynamic = this.supervisor?.context.state.settings.dynamic ?? null;
+    if (dynamic !== null) this.#paused = dynamic.pause && this.supervisor?.context.state.cluster !== null;
+    if (this.#paused) this.#unfencedUntil = this.world.queue.now + FENCED_AGAIN_MS;
+    return this.world.queue.now < this.#unfencedUntil;
   }
 
   leaseSeen(end: number): void {

@@ -51,7 +51,6 @@ export class World {
   everLed = false;
   readonly #onTrace: ((line: string) => void) | null;
   #dirty = false;
-  #unfencedUntil = 0;
   /** Chosen by an operator's failover, whatever the synchronous standbys: until when it excuses. */
   readonly #chosen = new Map<string, number>();
 
@@ -171,17 +170,8 @@ export class World {
     return this.nodes.find((node) => node.name === name) ?? null;
   }
 
-  /** Paused, or so shortly after that the fencing may not be in force yet. */
-  unfenced(): boolean {
-    return this.queue.now < this.#unfencedUntil;
-  }
-
-  leaveUnfenced(until: number): void {
-    this.#unfencedUntil = Math.max(this.#unfencedUntil, until);
-  }
-
-  endUnfenced(at: number): void {
-    this.#unfencedUntil = at;
+  anyoneUnfenced(): boolean {
+    return this.nodes.some((node) => node.unfenced());
   }
 
   operatorChose(name: string): boolean {

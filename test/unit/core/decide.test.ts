@@ -26,6 +26,7 @@ const released = {
   vanishedAt: ms(99_990),
   mark: { session: "s-a", ttl: ms(30_000), released: true, revision: revision(9) },
   markSeenAt: ms(99_980),
+  markReadAt: ms(99_990),
 };
 
 describe("the table", () => {
@@ -186,11 +187,16 @@ describe("without a leader", () => {
       vanishedAt: ms(99_990),
       mark,
       markSeenAt: ms(90_000),
+      markReadAt: ms(99_990),
       answer: { kind: "silent" as const, at: ms(99_995) },
     };
     expect(decide(observation({ cluster: unlocked, trace })).rule).toBe("race-wait");
     const over = { ...trace, markSeenAt: ms(70_000) };
     expect(decide(observation({ cluster: unlocked, trace: over })).rule).toBe("race-ask-peers");
+    // Seen long ago, but not read since the lock vanished: the holder may have written another since (simulation, seed 67).
+    const unread = { ...over, markReadAt: ms(80_000) };
+    expect(decide(observation({ cluster: unlocked, trace: unread })).rule).not.toBe("race-ask-peers");
+    expect(decide(observation({ cluster: unlocked, trace: { ...released, markReadAt: ms(80_000) } })).rule).not.toBe("race-ask-peers");
   });
 
   test("in synchronous mode only a standby of the sync key races", () => {

@@ -1,0 +1,40 @@
+// Checks what a node remembers of its lock when snapshots say otherwise.
+
+import { expect, test } from "bun:test";
+import { ms, revision } from "../../../lib/model/units.ts";
+import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { loadTemplate } from "../../simulation/node-config.ts";
+import { CONFIG, cluster } from "../core/observations.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
+
+const held = { session: "s-b", revision: revision(8), confirmedAt: ms(0), promisedMs: ms(30_000) };
+
+async function holder(): Promise<NodeState> {
+  const node = { ...(await loadTemplate()), name: "b" };
+  const state = new NodeState(new ManualClock(), { node, dynamic: CONFIG });
+  state.applyCluster(cluster({ leader: { name: "b", session: "s-b", revision: revision(8) } }));
+  state.hold(held);
+  return state;
+}
+
+test("a lock that somebody else was seen to hold is not held any more: its mark is followed again, its session renewed", async () => {
+  const state = await holder();
+  expect(state.leads()).toBe(true);
+  state.applyCluster(cluster({ leader: { name: "a", session: "s-a", revision: revision(11) }, revision: revision(11) }));
+  expect(state.held).toBeNull();
+  expect(state.leads()).toBe(false);
+});
+
+test("a lock that vanished keeps its lease, and does not count as led", async () => {
+  const state = await holder();
+  state.applyCluster(cluster({ leader: null, revision: revision(11) }));
+  expect(state.leads()).toBe(false);
+  expect(state.leaseValid()).toBe(true);
+});
+
+test("a snapshot from before the acquisition takes nothing away", async () => {
+  const state = await holder();
+  state.hold({ ...held, session: "s-new", revision: revision(20) });
+  state.applyCluster(cluster({ leader: { name: "a", session: "s-a", revision: revision(11) }, revision: revision(11) }));
+  expect(state.leads()).toBe(true);
+});
