@@ -5,6 +5,7 @@ import { type ClusterOptions, TestCluster } from "./cluster.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
 import { Consul } from "./consul.ts";
 import { HostNetwork } from "./namespaces.ts";
+import { until } from "./wait.ts";
 
 export interface HostClusterOptions extends Pick<ClusterOptions, "nodes" | "dynamic" | "extra" | "scope"> {
   /** True: each node has a client agent of its own on its host, and asks that. */
@@ -87,4 +88,13 @@ function listenEverywhere(config: Tree, node: ClusterNode, address: string): voi
     listen: `0.0.0.0:${postgresPort}`,
     connect_address: `${address}:${postgresPort}`,
   };
+}
+
+/** Resolves to the moment (`performance.now()`) at which the lock was first seen not to be this node's. Throws after `withinMs`. */
+export async function watchLock(cluster: TestCluster, holder: ClusterNode, withinMs = 60_000): Promise<number> {
+  await until(`the lock of ${holder.name} is gone`, async () => (await cluster.key("leader"))?.value !== holder.name, {
+    withinMs,
+    everyMs: 5,
+  });
+  return performance.now();
 }
