@@ -39,6 +39,8 @@ export class GuardProcess {
   #sentAt = 0;
   #gone = false;
   #lastRefusal: string | null = null;
+  /** The last deadline sent, until the guard has confirmed it. */
+  #unconfirmed: { readonly deadline: number; readonly timer: ReturnType<typeof setTimeout> } | null = null;
   #onExit: (() => void) | null = null;
   #onFired: ((report: GuardReport | null) => void) | null = null;
 
@@ -104,13 +106,15 @@ export class GuardProcess {
     this.#waiting.delete(sequence);
     if (answer === null) return failed(this.#gone ? "the guard ended" : `the guard did not answer within ${ANSWER_TIMEOUT_MS} ms`);
     if (answer.verb === "refused") return failed(`the guard refused: ${answer.rest}`);
+    // What it refused before belongs to its former deadline.
+    if (order === "arm") this.#lastRefusal = null;
     return ok(performance.now() - began);
   }
 
   /** One small write that never waits. Errors: failed (dead, not reading, or the last order was refused); it was tried all the same. */
   extend(deadline: number): Result<null, WatchdogError> {
     const deaf = this.#deaf();
-    const sent = this.#send(["extend", this.#token, deadline]);
+    const sent = this.#sendDeadline(deadline);
     if (!sent.ok) return sent;
     if (deaf) return failed("the guard does not read its orders (is it stopped?)");
     if (this.#lastRefusal !== null) {
@@ -119,6 +123,22 @@ export class GuardProcess {
       return failed(`the guard refused: ${reason}`);
     }
     return sent;
+  }
+
+  /** An extension that got lost would end a primary that is well: it is sent again until it is confirmed. */
+  #sendDeadline(deadline: number): Result<null, WatchdogError> {
+    this.#settleDeadline();
+    const sent = this.#send(["extend", this.#token, deadline]);
+    if (!sent.ok) return sent;
+    const timer = setTimeout(() => this.#sendDeadline(deadline), ANSWER_TIMEOUT_MS);
+    timer.unref();
+    this.#unconfirmed = { deadline, timer };
+    return sent;
+  }
+
+  #settleDeadline(): void {
+    if (this.#unconfirmed !== null) clearTimeout(this.#unconfirmed.timer);
+    this.#unconfirmed = null;
   }
 
   /** Alive, and reading its orders. */
@@ -163,6 +183,7 @@ export class GuardProcess {
   #forget(): void {
     if (this.#gone) return;
     this.#gone = true;
+    this.#settleDeadline();
     this.#onExit = null;
     closeSync(this.#orders);
     this.#child.stdout?.destroy();
@@ -171,7 +192,7 @@ export class GuardProcess {
 
   #send(words: readonly (string | number)[]): Result<null, WatchdogError> {
     if (this.#gone) return failed("the guard has ended");
-    const line = Buffer.from(`${words.join(" ")}\n`);
+    const line = Buffer.from(`${words.join(" ")} ;\n`);
     if (line.length > ORDER_BYTES_MAX || line.indexOf(0x0a) !== line.length - 1) return failed("not an order that the guard could read");
     try {
       // The age of the oldest order that may lie unread.
@@ -205,13 +226,22 @@ export class GuardProcess {
 
   #hear(line: string): void {
     const [verb = "", sequence = "", ...rest] = line.split(" ");
+    if (verb === "extended") {
+      if (sequence === String(this.#unconfirmed?.deadline)) this.#settleDeadline();
+      return;
+    }
     if (verb === "fired") {
+      this.#settleDeadline();
       this.#onFired?.(parseReport(rest.join(" ")));
       return;
     }
     const waiting = this.#waiting.get(sequence);
     if (waiting !== undefined) waiting({ verb, rest: rest.join(" ") });
-    else if (verb === "refused") this.#lastRefusal = rest.join(" ");
+    else if (verb === "refused") {
+      // Any other refusal is of an order that did not arrive as it was sent.
+      if (rest.join(" ") === "not armed") this.#settleDeadline();
+      this.#lastRefusal = rest.join(" ");
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 # fork), `report` (what it did, JSON lines). Answers go to stdout. Orders, one line each, TOKEN as in the node's run lock:
 #   arm TOKEN SEQ DEADLINE GRACE CORRECTION PID TICKS DATADIR    extend TOKEN DEADLINE
 #   disarm TOKEN SEQ                                             ping TOKEN SEQ        quit TOKEN
+# An order ends with " ;" and a newline. An extension is answered too: what was not heard is sent again.
 # Instants are milliseconds of CLOCK_BOOTTIME: a backlog of orders cannot extend a deadline. PID 0 means: whatever
 # postmaster.pid names at the deadline. CORRECTION is CLOCK_BOOTTIME minus /proc/uptime (not 0 in some containers).
 
@@ -15,7 +16,7 @@ for score in -1000 -999 -900 -500; do
 done
 
 # Longest wait at once. Armed: a timer does not count the time that the machine is suspended. Idle: to see that nobody is left to serve.
-readonly armed_tick=2000 idle_tick=30000
+readonly armed_tick=${2:-2000} idle_tick=30000
 readonly number='^[0-9]{1,15}$' signed='^-?[0-9]{1,15}$'
 
 exec 3<>./in 4<>./idle
@@ -203,6 +204,7 @@ obey() {
         echo "refused 0 not armed"
       elif [[ $3 =~ $number ]]; then
         deadline=$3
+        echo "extended $3"
       else
         echo "refused 0 not a deadline"
       fi
@@ -221,6 +223,27 @@ obey() {
   esac
 }
 
+# Takes what has come of an order. A wait may end in the middle of one, or swallow its newline: the part is kept, and the
+# mark at its end says that it is whole.
+take() { # STATUS PART
+  line+=$2
+  if (($1 != 0)) && [[ $line != *' ;' ]]; then
+    ((${#line} > line_max)) && line=''
+    return 1
+  fi
+  local rest=${line%' ;'} index
+  line=''
+  words=()
+  for ((index = 0; index < 8; index++)); do
+    words+=("${rest%% *}")
+    [[ $rest == *' '* ]] && rest=${rest#* } || rest=''
+  done
+  # The data directory may hold spaces.
+  words+=("$rest")
+}
+
+readonly line_max=4096
+line='' words=()
 now_then=0 wall_then=0
 echo "ready $$"
 while :; do
@@ -236,8 +259,11 @@ while :; do
     wait=$idle_tick
   fi
   printf -v wait '%d.%03d' $((wait / 1000)) $((wait % 1000))
-  if IFS=' ' read -r -t "$wait" -u 3 order token a b c d e f g; then
-    obey "$order" "$token" "$a" "$b" "$c" "$d" "$e" "$f" "$g"
+  part=''
+  IFS= read -r -t "$wait" -u 3 part
+  status=$?
+  if take "$status" "$part"; then
+    [[ ${words[0]} ]] && obey "${words[@]}"
   elif ((deadline == 0)) && ! holder_alive; then
     exit 0
   fi
