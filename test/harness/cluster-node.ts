@@ -50,7 +50,7 @@ export class ClusterNode {
     this.configPath = join(place.folder, "node.yml");
     this.logPath = join(place.folder, "supervisor.log");
     this.dataDir = join(place.folder, "data");
-    this.#mark = { environment: `MATRIARCH_TEST_NODE=${crypto.randomUUID()}`, folder: place.folder };
+    this.#mark = { environment: `CLUSTER_TEST_NODE=${crypto.randomUUID()}`, folder: place.folder };
     mkdirSync(place.folder, { mode: 0o700 });
     give(place.folder, place.user);
     this.writeConfig(config);

@@ -60,6 +60,7 @@ export class TestCluster {
   readonly consul: Consul;
   readonly #ownsConsul: boolean;
   readonly #writers: Writer[] = [];
+  #shared = false;
 
   private constructor(parts: { folder: string; scope: string; nodes: readonly ClusterNode[]; consul: Consul; ownsConsul: boolean }) {
     this.folder = parts.folder;
@@ -90,20 +91,34 @@ export class TestCluster {
   static async with<T>(options: ClusterOptions, body: (cluster: TestCluster) => Promise<T>): Promise<T> {
     const cluster = await TestCluster.start(options);
     try {
-      return await body(cluster);
-    } catch (error) {
-      cluster.printLogs(error instanceof Error ? error.message : String(error));
-      throw error;
+      return await cluster.during(() => body(cluster));
     } finally {
       await cluster.stop();
     }
   }
 
-  /** For afterEach or afterAll: ends what a test left that ran into its time limit. */
+  /** For the tests of one file, one after the other, each inside `during`; `stopAll` in afterAll ends it. */
+  static async shared(options: ClusterOptions = {}): Promise<TestCluster> {
+    const cluster = await TestCluster.start(options);
+    cluster.#shared = true;
+    return cluster;
+  }
+
+  /** For afterAll: ends shared clusters, and what a test left that ran into its time limit. */
   static async stopAll(): Promise<void> {
     for (const cluster of [...running]) {
-      cluster.printLogs("the test did not end its cluster");
+      if (!cluster.#shared) cluster.printLogs("the test did not end its cluster");
       await cluster.stop();
+    }
+  }
+
+  /** When `body` fails, the end of each node's log is printed. */
+  async during<T>(body: () => Promise<T>): Promise<T> {
+    try {
+      return await body();
+    } catch (error) {
+      this.printLogs(error instanceof Error ? error.message : String(error));
+      throw error;
     }
   }
 
@@ -192,6 +207,12 @@ export class TestCluster {
     const [row] = (await answer.json()) as readonly { Value: string | null; Session?: string; ModifyIndex: number }[];
     if (row === undefined) return null;
     return { value: Buffer.from(row.Value ?? "", "base64").toString(), session: row.Session ?? null, modifyIndex: row.ModifyIndex };
+  }
+
+  /** Names in the `sync` key, sorted; empty where there are none. */
+  async syncStandbys(): Promise<readonly string[]> {
+    const value = JSON.parse((await this.key("sync"))?.value || "{}") as { sync_standby?: string | null };
+    return value.sync_standby === undefined || value.sync_standby === null ? [] : value.sync_standby.split(",");
   }
 
   /** PATCH /config on the first node that answers. Throws where it is refused. */

@@ -121,7 +121,7 @@ describe.concurrent("the primary's supervisor", () => {
       const gaps: number[] = [];
       for (let round = 0; round < 3; round++) {
         const old = leader;
-        await until("a synchronous standby", async () => JSON.parse((await cluster.key("sync"))?.value ?? "{}").sync_standby, {
+        await until("a synchronous standby", async () => (await cluster.syncStandbys()).length > 0, {
           withinMs: 20_000,
         });
         await writer.afterNow(5_000);
