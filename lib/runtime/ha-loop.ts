@@ -32,6 +32,7 @@ import {
   writeSync,
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
+import { SlotMemory } from "./slot-memory.ts";
 import { touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
@@ -43,6 +44,7 @@ export type LoopEnd = { readonly code: number; readonly message: string };
 export class HaLoop {
   readonly #context: NodeContext;
   readonly #afterCycle: () => Promise<void>;
+  readonly #slots: SlotMemory;
   #lastRule = "";
   #lastWhy = "";
   #toldAt: Ms = ms(0);
@@ -50,6 +52,7 @@ export class HaLoop {
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
     this.#context = context;
+    this.#slots = new SlotMemory(context.clock);
     this.#afterCycle = afterCycle;
   }
 
@@ -100,6 +103,9 @@ export class HaLoop {
     state.done = [];
     state.peerAnswers = [];
     this.#takeScheduledRestart();
+    if (state.local.slotsFor !== null && this.#slots.isDue(state.local.slotsFor.split(","), state.settings.dynamic.memberSlotsTtlMs)) {
+      state.local.slotsFor = null;
+    }
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       await (step === 0 ? lookAtPostgres(this.#context) : lookAgainAtPostgres(this.#context));
@@ -275,7 +281,8 @@ export class HaLoop {
 
   async #syncSlots(names: readonly string[]): Promise<Outcome> {
     const { state, postgres, log } = this.#context;
-    const made = await postgres.syncMemberSlots({ wanted: names, keep: [] });
+    const keep = this.#slots.kept(names, state.local.status?.slots ?? [], state.settings.dynamic.memberSlotsTtlMs);
+    const made = await postgres.syncMemberSlots({ wanted: names, keep });
     state.localChanged();
     if (!made.ok) return { kind: "sync-slots", ok: false, message: made.error.message };
     state.local.slotsFor = names.join(",");

@@ -1,5 +1,6 @@
 // Rules for a node beside somebody else's leader: make a copy, rejoin, follow. Pure.
 
+import { leaderMember } from "../../model/cluster.ts";
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import {
@@ -150,7 +151,7 @@ export const memberRules: readonly Rule[] = [
   },
   {
     id: "standby-not-streaming",
-    when: (o) => lockIsForeign(o) && runsAsStandby(o) && o.local.notStreamingSince !== null,
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && (o.local.notStreamingSince !== null || behindOnTimeline(o)),
     then: (o) => waitAtMost(o, 1000),
     why: heartbeat,
   },
@@ -164,6 +165,13 @@ export const memberRules: readonly Rule[] = [
 
 function heartbeat(o: Observation): string {
   return `no action. I am (${o.self.name}), a secondary, and following a leader (${o.dcs.cluster?.leader?.name})`;
+}
+
+/** Streaming, but the server does not show the leader's timeline yet: what is published would be old for a whole loop_wait. */
+function behindOnTimeline(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  const timeline = cluster === null ? null : (leaderMember(cluster)?.timeline ?? null);
+  return timeline !== null && leaderIsServing(o) && o.local.status !== null && o.local.status.timeline !== timeline;
 }
 
 function stoppedBesideLeader(o: Observation): boolean {
