@@ -26,10 +26,25 @@ export function syncAllows(options: { readonly config: DynamicConfig; readonly s
   return sync.leader === name || isSyncStandby(sync, name);
 }
 
-/** Is the position too far behind the last one that the leader published? */
-export function lagsTooMuch(options: { readonly config: DynamicConfig; readonly cluster: Cluster; readonly lsn: Lsn }): boolean {
-  const optime = options.cluster.status.optime;
-  return optime !== null && Number(optime - options.lsn) > options.config.maximumLagOnFailoverBytes;
+/**
+ * Is the position too far behind the last one that the leader published? WAL that a node wrote or received after the cluster had
+ * left its timeline is nobody else's, and does not count.
+ */
+export function lagsTooMuch(options: {
+  readonly config: DynamicConfig;
+  readonly cluster: Cluster;
+  readonly timeline: Timeline | null;
+  readonly lsn: Lsn;
+}): boolean {
+  const { config, cluster, timeline, lsn } = options;
+  const optime = cluster.status.optime;
+  return optime !== null && Number(optime - sharedPosition(cluster, timeline, lsn)) > config.maximumLagOnFailoverBytes;
+}
+
+/** Up to where the WAL is part of the cluster's published history. */
+export function sharedPosition(cluster: Cluster, timeline: Timeline | null, lsn: Lsn): Lsn {
+  const ended = cluster.history.find((line) => line.timeline === timeline);
+  return ended !== undefined && ended.lsn < lsn ? ended.lsn : lsn;
 }
 
 export interface Contender {
@@ -46,19 +61,22 @@ export interface Contender {
 export function healthiest(options: {
   readonly self: Contender;
   readonly answers: readonly PeerAnswer[];
+  readonly cluster: Cluster;
   readonly eligible: (name: string) => boolean;
 }): Fitness {
-  const { self } = options;
+  const { cluster, self } = options;
+  const own = sharedPosition(cluster, self.timeline, self.lsn);
   for (const { name, status } of options.answers) {
     if (status === null || name === self.name) continue;
     if (status.role === "primary" && status.state === "running") return unfit(`${name} is running as primary`);
     if (status.state !== "running" || status.lsn === null) continue;
     if (isNofailover(status.tags) || status.watchdogFailed || !options.eligible(name)) continue;
-    if (status.timeline !== null && self.timeline !== null && status.timeline > self.timeline && status.lsn >= self.lsn) {
+    const theirs = sharedPosition(cluster, status.timeline, status.lsn);
+    if (status.timeline !== null && self.timeline !== null && status.timeline > self.timeline && theirs >= own) {
       return unfit(`${name} is on a newer timeline`);
     }
-    if (status.lsn > self.lsn) return unfit(`${name} has more WAL`);
-    if (status.lsn === self.lsn && failoverPriority(status.tags) > self.priority) return unfit(`${name} has a higher failover_priority`);
+    if (theirs > own) return unfit(`${name} has more WAL`);
+    if (theirs === own && failoverPriority(status.tags) > self.priority) return unfit(`${name} has a higher failover_priority`);
   }
   return FIT;
 }

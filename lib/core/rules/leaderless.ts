@@ -229,7 +229,7 @@ function tooFarBehind(o: Observation): boolean {
   const position = ownLsn(o);
   if (cluster === null || position === null) return true;
   if (o.config.synchronousMode !== "off" && cluster.sync.leader !== null) return false;
-  return lagsTooMuch({ config: o.config, cluster, lsn: lsn(position) });
+  return lagsTooMuch({ config: o.config, cluster, timeline: o.local.status?.timeline ?? null, lsn: lsn(position) });
 }
 
 function peerNames(o: Observation): readonly string[] {
@@ -252,6 +252,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
   return healthiest({
     self: { name: o.self.name, lsn: lsn(position), timeline: o.local.status?.timeline ?? null, priority: failoverPriority(o.self.tags) },
     answers: o.peers.answers,
+    cluster,
     eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
   });
 }
