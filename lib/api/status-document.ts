@@ -38,6 +38,7 @@ export function statusDocument(facts: NodeFacts): Readonly<Record<string, unknow
     patroni: { version: COMPATIBLE_PATRONI_VERSION, scope: facts.config.scope, name: facts.config.name },
     product: { name: PRODUCT_NAME, version: PRODUCT_VERSION },
     fencing: facts.fencing,
+    lease_held: facts.holdsLock || undefined,
     decision: facts.lastDecision ?? undefined,
   };
 }
@@ -103,7 +104,7 @@ export class StatusText {
       facts.dynamic,
       facts.fencing,
       JSON.stringify(facts.lastDecision),
-      facts.dynamic.standbyCluster !== null && facts.holdsLock,
+      facts.holdsLock,
     ];
     if (!same(ingredients, this.#ingredients)) {
       this.#text = formatJson(statusDocument(facts));

@@ -134,6 +134,8 @@ export interface PeerStatus {
   readonly tags: Tags;
   readonly watchdogFailed: boolean;
   readonly paused: boolean;
+  /** By its own clock its lease is running: it may be about to start or promote. false on a Patroni, which does not say. */
+  readonly leaseHeld: boolean;
 }
 
 export interface PeerFacts {

@@ -38,7 +38,6 @@ export async function settleStopped(context: NodeContext): Promise<void> {
   const { state, watchdog, log } = context;
   state.local.status = null;
   state.local.control = null;
-  state.local.crashedAt = null;
   state.local.promotedAt = null;
   state.local.syncNamesSince = null;
   // Also where nothing is armed here: a guard that a former process left behind would act on its old deadline.

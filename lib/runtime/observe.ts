@@ -45,7 +45,6 @@ async function lookOnce(context: NodeContext): Promise<void> {
     local.status = null;
     return;
   }
-  local.crashedAt = null;
   const task = state.task?.kind;
   if (task === "start" || task === "bootstrap" || task === "stop" || task === "hand-over" || task === "restart") {
     local.status = null;
@@ -69,6 +68,8 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
   const local = state.local;
   local.status = status;
   local.statusError = null;
+  // Only an answer ends a crash: a server in recovery runs, and may never come back.
+  local.crashedAt = null;
   local.systemIdentifier = status.systemIdentifier;
   local.rewindFailed = false;
   local.lastRole = status.inRecovery ? "replica" : "primary";

@@ -32,6 +32,8 @@ export interface PeerDocument {
   readonly failsafeActive: boolean;
   readonly watchdogFailed: boolean;
   readonly pendingRestart: boolean;
+  /** Ours only: its own lease is running. */
+  readonly leaseHeld: boolean;
   /** Epoch seconds; null when the member has none. */
   readonly dcsLastSeenEpochSeconds: number | null;
 }
@@ -73,6 +75,7 @@ const schema = v.object({
   failsafe_mode_is_active: v.optional(flag, false),
   watchdog_failed: v.optional(flag, false),
   pending_restart: v.optional(flag, false),
+  lease_held: v.optional(flag, false),
   dcs_last_seen: v.optional(whole, null),
   patroni: v.optional(v.fallback(v.nullable(identity), null), null),
   product: v.optional(v.fallback(v.nullable(v.object({ name: v.string(), version: v.string() })), null), null),
@@ -117,6 +120,7 @@ function toDocument(document: v.InferOutput<typeof schema>): PeerDocument {
     failsafeActive: document.failsafe_mode_is_active,
     watchdogFailed: document.watchdog_failed,
     pendingRestart: document.pending_restart,
+    leaseHeld: document.lease_held,
     dcsLastSeenEpochSeconds: document.dcs_last_seen,
   };
 }
@@ -132,6 +136,7 @@ export function corePeerStatus(document: PeerDocument): PeerStatus {
     tags: document.tags,
     watchdogFailed: document.watchdogFailed,
     paused: document.pause,
+    leaseHeld: document.leaseHeld,
   };
 }
 

@@ -1,7 +1,7 @@
 // Owns the effects on the DCS and the questions to peers. Each returns its outcome in words; none decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
-import type { Outcome, PeerAnswer } from "../core/observation.ts";
+import type { Outcome, PeerAnswer, PeerStatus } from "../core/observation.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
 import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
@@ -255,7 +255,15 @@ export async function askOldLeader(context: NodeContext): Promise<Outcome> {
   await refreshMark(context);
   if (apiUrl === null) return { kind: "ask-old-leader", ok: false, message: "its address is not known" };
   const status = await peers.ask(apiUrl, ms(clock.now() + PEER_DEADLINE_MS));
-  const kind = status === null ? "silent" : status.role === "primary" && status.state === "running" ? "primary" : "not-primary";
+  const kind = status === null ? "silent" : mayWrite(status) ? "primary" : "not-primary";
   state.trace = { ...state.trace, answer: { kind, at: clock.now() } };
   return done("ask-old-leader", kind);
+}
+
+/**
+ * A primary that is starting, restarting or stopping takes writes now or in a moment, and so does whoever counts on a lease:
+ * only a standby without one, and a server that is stopped without one, are surely no primary.
+ */
+function mayWrite(status: PeerStatus): boolean {
+  return status.leaseHeld || (status.role === "primary" && status.state !== "stopped");
 }

@@ -37,7 +37,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "restart":
       return await restart(context, signal);
     case "promote":
-      return await promote(context, effect.syncNames);
+      return await promote(context, effect.syncNames, signal);
     case "stop":
       return await stop(context, effect.mode, ms(context.clock.now() + effect.within));
     case "hand-over":
@@ -162,7 +162,11 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
     deadline: ms(clock.now() + START_LIMIT_MS),
     signal,
   });
-  if (!started.ok) return taskResult(started);
+  if (!started.ok) {
+    // What does not start is as good as crashed: primary_start_timeout counts from here.
+    if (effect.role === "primary") state.local.crashedAt ??= clock.now();
+    return taskResult(started);
+  }
   state.local.crashedAt = null;
   if (effect.role === "primary") await rearm(context);
   postgres.callback("on_start", effect.role === "primary" ? "primary" : "replica");
@@ -178,6 +182,11 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
+  // The stop may have taken longer than the lease, and somebody else may lead by now.
+  if (primary && !state.settings.dynamic.pause && (signal.aborted || !state.leaseValid())) {
+    await settleStopped(context);
+    return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
+  }
   const started = await postgres.start({
     role: primary ? "primary" : "standby",
     follow: primary ? null : target,
@@ -202,8 +211,23 @@ function splitAddress(text: string): readonly [string | null, number] {
   return colon < 0 ? [null, 0] : [text.slice(0, colon), Number(text.slice(colon + 1))];
 }
 
+/** A promotion that was asked for cannot be taken back: given up, it ends the server. Value: a function that says whether it did. */
+function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<boolean> {
+  let stopping: Promise<TaskResult> | null = null;
+  const onAbort = (): void => {
+    stopping = stop(context, "immediate", context.clock.now()).catch((reason: unknown) => ({ ok: false, message: String(reason) }));
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  return async () => {
+    signal.removeEventListener("abort", onAbort);
+    const stopped = await stopping;
+    if (stopped?.ok === false) context.log.error(`the given up promotion: ${stopped.message}`);
+    return stopped !== null;
+  };
+}
+
 /** The guard is armed before the first write is possible, and the lease is looked at once more right before. */
-async function promote(context: NodeContext, syncNames: string | null): Promise<TaskResult> {
+async function promote(context: NodeContext, syncNames: string | null, signal: AbortSignal): Promise<TaskResult> {
   const { clock, log, postgres, state } = context;
   const { node } = state.settings;
   const armed = await armWatchdog(context);
@@ -215,8 +239,10 @@ async function promote(context: NodeContext, syncNames: string | null): Promise<
       return { ok: false, message: `pre_promote: ${hook.error.message}` };
     }
   }
-  if (!state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
+  if (signal.aborted || !state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
+  const undo = stopOnAbort(context, signal);
   const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
+  if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);
   state.localChanged();
   state.local.promotedAt = clock.now();

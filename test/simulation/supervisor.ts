@@ -167,6 +167,7 @@ export class Supervisor {
       tags: facts.tags,
       watchdogFailed: facts.watchdogFailed,
       paused: facts.paused,
+      leaseHeld: facts.holdsLock,
     };
   }
 

@@ -1,7 +1,7 @@
 // Rules for the node whose session owns the lock. Pure.
 
 import { ms } from "../../model/units.ts";
-import { otherMembers, syncAllows } from "../candidates.ts";
+import { syncAllows } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import {
   clusterOf,
@@ -19,7 +19,8 @@ import {
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { namesBeforePromotion } from "../sync-standbys.ts";
+import { formatSyncNames, namesBeforePromotion } from "../sync-standbys.ts";
+import { otherNames, overdueSinceCrash, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
 
 export const holderRules: readonly Rule[] = [
@@ -140,6 +141,18 @@ export const holderRules: readonly Rule[] = [
     why: () => "the lock is released: there is no data to serve here",
   },
   {
+    id: "holder-overdue-ask",
+    when: (o) => isOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+    why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
+  },
+  {
+    id: "holder-overdue",
+    when: (o) => isOverdue(o) && someoneCanTakeOver(o),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over: it is stopped",
+  },
+  {
     id: "holder-starting",
     when: (o) => lockIsOurs(o) && isRunning(o) && o.local.status === null,
     then: (o) => waitAtMost(o, 1000),
@@ -203,10 +216,8 @@ function startAsItWas(o: Observation): Effect {
 function namesAtStart(o: Observation): string | null {
   const cluster = clusterOf(o);
   if (cluster === null || o.config.synchronousMode === "off") return null;
-  // A primary that comes back after a crash waits for those that the key names.
-  if (cluster.sync.leader === o.self.name && cluster.sync.standbys.length > 0) {
-    return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader: null, members: cluster.members });
-  }
+  // Whoever the key names may be promoted without a question, so each of them must have every commit, from the first one on.
+  if (cluster.sync.leader === o.self.name && cluster.sync.standbys.length > 0) return formatSyncNames(cluster.sync.standbys);
   return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader: formerLeader(o), members: cluster.members });
 }
 
@@ -227,32 +238,13 @@ function ownNameUnderOldSession(o: Observation): boolean {
   return leader !== null && leader.name === o.self.name && !lockIsOurs(o);
 }
 
-/** Has primary_start_timeout run out since the crash? */
-function releasesAfterCrash(o: Observation): boolean {
-  const crashedAt = o.local.crashedAt;
-  if (crashedAt === null) return false;
-  return o.now - crashedAt >= o.config.primaryStartTimeoutMs;
+/** Running again after a crash, but not yet answering, for longer than primary_start_timeout. */
+function isOverdue(o: Observation): boolean {
+  return lockIsOurs(o) && isRunning(o) && o.local.status === null && !isPaused(o) && overdueSinceCrash(o);
 }
 
 function mayHandOver(o: Observation): boolean {
   return releasesAfterCrash(o) && otherNames(o).length > 0;
-}
-
-function otherNames(o: Observation): readonly string[] {
-  const cluster = clusterOf(o);
-  return cluster === null ? [] : otherMembers(cluster, o.self.name).map((member) => member.name);
-}
-
-function someoneCanTakeOver(o: Observation): boolean {
-  const cluster = clusterOf(o);
-  if (cluster === null || !releasesAfterCrash(o)) return false;
-  return o.peers.answers.some(({ name, status }) => status !== null && status.state === "running" && canTakeOver(o, name, status.tags));
-}
-
-function canTakeOver(o: Observation, name: string, tags: Observation["self"]["tags"]): boolean {
-  const cluster = clusterOf(o);
-  if (cluster === null || tags["nofailover"] === true || tags["nofailover"] === "true") return false;
-  return syncAllows({ config: o.config, sync: cluster.sync, name });
 }
 
 /** An operator's failover to this node goes beyond the sync key. */

@@ -2,9 +2,20 @@
 
 import { assertNever } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, lockIsForeign, lockIsOurs, runsAsPrimary } from "../facts.ts";
+import {
+  didThisCycle,
+  hasData,
+  isPaused,
+  isRunning,
+  leaseRemaining,
+  lockIsForeign,
+  lockIsFree,
+  lockIsOurs,
+  runsAsPrimary,
+} from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { type Rule, waitAtMost } from "../rule.ts";
+import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
 
 /** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
 const STOP_LIMIT_MS = 60_000;
@@ -83,12 +94,7 @@ export const processRules: readonly Rule[] = [
   },
   {
     id: "task-lost-lock",
-    when: (o) =>
-      o.task !== null &&
-      !o.task.aborting &&
-      (o.task.kind === "promote" || (o.task.kind === "start" && o.local.lastRole === "primary")) &&
-      lockIsForeign(o) &&
-      !isPaused(o),
+    when: (o) => makesPrimary(o) && lockIsForeign(o),
     then: () => ({ kind: "abort-task" }),
     why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
   },
@@ -99,6 +105,30 @@ export const processRules: readonly Rule[] = [
     why: (o) => `${o.task?.kind} is running, the lock is kept`,
   },
   {
+    id: "task-lock-vanished",
+    when: (o) => makesPrimary(o) && o.dcs.kind === "reachable" && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
+    then: () => ({ kind: "acquire-lock" }),
+    why: (o) => `the lock is gone during ${o.task?.kind}: it is taken again at once`,
+  },
+  {
+    id: "task-lease-over",
+    when: (o) => makesPrimary(o) && leaseRemaining(o) <= o.self.stopBudgetMs,
+    then: () => ({ kind: "abort-task" }),
+    why: (o) => `the lease is over: ${o.task?.kind} is given up`,
+  },
+  {
+    id: "task-overdue-ask",
+    when: (o) => startIsOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+    why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
+  },
+  {
+    id: "task-overdue",
+    when: (o) => startIsOverdue(o) && someoneCanTakeOver(o),
+    then: () => ({ kind: "abort-task" }),
+    why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over",
+  },
+  {
     id: "task-wait",
     when: (o) => o.task !== null,
     then: (o) => waitAtMost(o, 1000),
@@ -106,10 +136,24 @@ export const processRules: readonly Rule[] = [
   },
 ];
 
+/** A task that ends with a server that takes writes: it needs the lock and a lease for as long as it lasts. */
+function makesPrimary(o: Observation): boolean {
+  const { task } = o;
+  if (task === null || task.aborting || isPaused(o)) return false;
+  return task.kind === "promote" || ((task.kind === "start" || task.kind === "restart") && o.local.lastRole === "primary");
+}
+
+function startIsOverdue(o: Observation): boolean {
+  return makesPrimary(o) && o.task?.kind === "start" && o.dcs.kind === "reachable" && lockIsOurs(o) && overdueSinceCrash(o);
+}
+
 /** The lock is ours, it was not confirmed in this cycle, and a loop_wait has gone by since it was; or nobody knows our position yet. */
 export function mustRenew(o: Observation): boolean {
-  if (o.dcs.kind === "unreachable" || !lockIsOurs(o) || didThisCycle(o, "renew-lock") !== null) return false;
+  if (o.dcs.kind === "unreachable" || !lockIsOurs(o)) return false;
   const held = o.lock.held;
+  const renewed = didThisCycle(o, "renew-lock");
+  // Confirmed in this cycle, and in doubt since: the process was asleep for a moment. A demotion would be out of proportion.
+  if (renewed !== null) return renewed.ok && held !== null && held.leaseEndsAt <= o.now;
   if (held === null || held.leaseEndsAt <= o.now) return true;
   const unpublished = o.dcs.cluster.status.optime === null && o.local.status !== null && o.local.status.walLsn !== null;
   return unpublished || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;

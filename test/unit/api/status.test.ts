@@ -13,7 +13,7 @@ function recording(name: string): string {
 
 /** Our own fields stand at the end. */
 function withoutOurs(document: string): string {
-  return document.replace(/, "product": \{[^}]*\}, "fencing": "[^"]*"(?:, "decision": \{[^}]*\})?\}$/, "}");
+  return document.replace(/, "product": \{[^}]*\}, "fencing": "[^"]*"(?:, "lease_held": true)?(?:, "decision": \{[^}]*\})?\}$/, "}");
 }
 
 const PENDING = { max_connections: { old_value: "50", new_value: "60" } };
@@ -62,7 +62,7 @@ describe("the status document", () => {
   test("names the product, the fencing and the last decision behind Patroni's fields", async () => {
     const node = new NodeUnderTest(facts({ lastDecision: { rule: "keep-lock", why: "it is mine" } }));
     expect((await apiOf(node)("GET", "/patroni")).text).toMatch(
-      /"name": "node1"\}, "product": \{"name": "Matriarch", "version": "[^"]+"\}, "fencing": "guard", "decision": \{"rule": "keep-lock", "why": "it is mine"\}\}$/,
+      /"name": "node1"\}, "product": \{"name": "Matriarch", "version": "[^"]+"\}, "fencing": "guard", "lease_held": true, "decision": \{"rule": "keep-lock", "why": "it is mine"\}\}$/,
     );
   });
 

@@ -16,6 +16,7 @@ function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
     tags: {},
     watchdogFailed: false,
     paused: false,
+    leaseHeld: false,
   };
   return { name, status: { ...facts, ...fields }, askedAt: ms(99_999) };
 }

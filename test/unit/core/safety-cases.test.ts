@@ -1,0 +1,130 @@
+// Goal: the interleavings that a second reader thought up stay closed. Method: one observation at the dangerous instant each.
+
+import { describe, expect, test } from "bun:test";
+import { decide } from "../../../lib/core/decide.ts";
+import type { Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
+import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
+import { CONFIG, cluster, leading, local, member, observation, primaryStatus } from "./observations.ts";
+
+function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
+  const facts: PeerStatus = {
+    role: "replica",
+    state: "running",
+    timeline: timeline(1),
+    lsn: lsn(1000),
+    tags: {},
+    watchdogFailed: false,
+    paused: false,
+    leaseHeld: false,
+  };
+  return { name, status: { ...facts, ...fields }, askedAt: ms(99_999) };
+}
+
+const control = { state: "in production" } as NonNullable<Observation["local"]["control"]>;
+const mine = cluster({
+  leader: { name: "b", session: "s-b", revision: revision(4) },
+  members: [member("a"), member("b", { role: "primary" }), member("c")],
+});
+const unlocked = cluster({ leader: null, members: [member("b"), member("c")] });
+const confirmed = { session: "s-b", revision: revision(4), confirmedAt: ms(99_900), leaseEndsAt: ms(129_300) };
+const runningOut = { session: "s-b", revision: revision(4), confirmedAt: ms(71_000), leaseEndsAt: ms(100_500) };
+
+describe("synchronous mode", () => {
+  const config = { ...CONFIG, synchronousMode: "on" as const, synchronousNodeCount: 2 };
+
+  test("a primary that comes back after a crash waits for every standby that the key names, and for no other", () => {
+    const sync = { leader: "b", standbys: ["a", "c"], quorum: 0, revision: revision(6) };
+    const crashed = local({ process: { kind: "none" }, status: null, lastRole: "primary", crashedAt: ms(99_990), control });
+    const three = leading({ config, cluster: { ...mine, sync }, local: crashed });
+    expect(decide(three).effect).toMatchObject({ kind: "start", role: "primary", syncNames: "2 (a,c)" });
+    const one = leading({ config, cluster: { ...mine, sync: { ...sync, standbys: ["a"] } }, local: crashed });
+    expect(decide(one).effect).toMatchObject({ kind: "start", role: "primary", syncNames: "a" });
+  });
+});
+
+describe("a task that makes a primary", () => {
+  const starting = local({ status: null, lastRole: "primary", crashedAt: ms(99_000) });
+  const task = (kind: "start" | "restart" | "promote") => ({ kind, startedAt: ms(99_000), aborting: false });
+
+  test("is given up when the lock went to somebody else", () => {
+    for (const kind of ["start", "restart", "promote"] as const) {
+      const o = leading({ cluster: cluster(), local: starting, task: task(kind), lock: { held: confirmed } });
+      expect(decide(o)).toMatchObject({ rule: "task-lost-lock", effect: { kind: "abort-task" } });
+    }
+  });
+
+  test("is given up when the lease ends and the DCS is away", () => {
+    const dcs = { kind: "unreachable" as const, since: ms(90_000), cluster: mine, reason: "" };
+    for (const kind of ["start", "restart", "promote"] as const) {
+      const o = leading({ dcs, local: starting, task: task(kind), lock: { held: runningOut } });
+      expect(decide(o)).toMatchObject({ rule: "task-lease-over", effect: { kind: "abort-task" } });
+    }
+  });
+
+  test("takes the lock again at once where it vanished", () => {
+    const o = leading({ cluster: unlocked, local: starting, task: task("start"), lock: { held: confirmed } });
+    expect(decide(o).effect).toEqual({ kind: "acquire-lock" });
+  });
+
+  test("in pause goes on", () => {
+    const o = leading({ cluster: cluster(), config: { ...CONFIG, pause: true }, local: starting, task: task("restart") });
+    expect(decide(o).rule).toBe("task-wait");
+  });
+
+  test("that is a standby's restart needs no lock", () => {
+    const o = observation({ task: task("restart"), local: local({ status: null, lastRole: "replica" }) });
+    expect(decide(o).rule).toBe("task-wait");
+  });
+});
+
+describe("a primary that does not come back", () => {
+  const config = { ...CONFIG, primaryStartTimeoutMs: ms(5000) };
+  const asked = [{ kind: "ask-peers" as const, ok: true, message: "" }];
+
+  test("is given up while it recovers, once primary_start_timeout is over and a replica can take over", () => {
+    const recovering = leading({
+      config,
+      lock: { held: confirmed },
+      local: local({ status: null, lastRole: "primary", crashedAt: ms(94_000) }),
+      task: { kind: "start", startedAt: ms(94_100), aborting: false },
+    });
+    expect(decide(recovering)).toMatchObject({ rule: "task-overdue-ask", effect: { kind: "ask-peers", names: ["a", "c"] } });
+    expect(decide({ ...recovering, done: asked, peers: { answers: [answer("a")] } }).effect).toEqual({ kind: "abort-task" });
+    expect(decide({ ...recovering, done: asked, peers: { answers: [answer("a", { tags: { nofailover: true } })] } }).rule).toBe(
+      "task-wait",
+    );
+    expect(decide({ ...recovering, now: ms(98_000) }).rule).toBe("task-wait");
+    const left = { ...recovering, task: null, done: asked, peers: { answers: [answer("a")] } };
+    expect(decide(left)).toMatchObject({ rule: "holder-overdue", effect: { kind: "stop", mode: "immediate" } });
+  });
+
+  test("releases the lock when its start keeps failing, long before primary_start_timeout", () => {
+    const failing = (failures: number): Observation =>
+      leading({
+        lock: { held: confirmed },
+        local: local({ process: { kind: "none" }, status: null, lastRole: "primary", crashedAt: ms(99_000), control }),
+        lastTask: { kind: "start", finishedAt: ms(90_000), ok: false, message: "no space", failures, plan: null },
+        done: asked,
+        peers: { answers: [answer("a")] },
+      });
+    expect(decide(failing(1)).effect).toMatchObject({ kind: "start", role: "primary" });
+    expect(decide(failing(2)).effect).toEqual({ kind: "release-lock" });
+    expect(decide({ ...failing(2), peers: { answers: [] } }).effect).toMatchObject({ kind: "start", role: "primary" });
+  });
+});
+
+describe("a lease in doubt", () => {
+  test("after this cycle's renewal is renewed once more, and PostgreSQL goes on", () => {
+    const doubted = { ...confirmed, leaseEndsAt: ms(100_000) };
+    const o = leading({
+      lock: { held: doubted },
+      local: local({ status: primaryStatus(), lastRole: "primary", upstream: "" }),
+      done: [{ kind: "renew-lock", ok: true, message: "" }],
+    });
+    expect(decide(o).effect).toEqual({ kind: "renew-lock" });
+    expect(decide({ ...o, done: [{ kind: "renew-lock", ok: false, message: "" }] })).toMatchObject({
+      rule: "lease-over",
+      effect: { kind: "stop", mode: "immediate" },
+    });
+  });
+});
