@@ -6,7 +6,7 @@ import { connect as tlsConnect } from "node:tls";
 import { Agent, request } from "undici/index.js";
 import { type ApiServer, startApi } from "../../../lib/api/server.ts";
 import type { RestApiConfig } from "../../../lib/model/node-config.ts";
-import { type Authority, makeAuthority } from "./certificates.ts";
+import { type Authority, makeAuthority } from "../../harness/certificates.ts";
 import { facts, LogUnderTest, NodeUnderTest, restApi } from "./node-under-test.ts";
 
 let authority: Authority;

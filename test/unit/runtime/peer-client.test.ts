@@ -6,7 +6,7 @@ import type { CtlConfig, RestApiConfig } from "../../../lib/model/node-config.ts
 import { lsn, type Ms, ms, timeline } from "../../../lib/model/units.ts";
 import { PeerClient } from "../../../lib/runtime/peer-client.ts";
 import { decodePeerDocument } from "../../../lib/runtime/peer-document.ts";
-import { makeAuthority } from "../api/certificates.ts";
+import { makeAuthority } from "../../harness/certificates.ts";
 import { facts, LogUnderTest, NodeUnderTest, postgres, replicaFacts, restApi } from "../api/node-under-test.ts";
 
 const clock: Clock = { now: () => ms(performance.now()), wallNow: Date.now, sleepUntil: async () => undefined };
