@@ -4,6 +4,7 @@
 import { runConfigCommand } from "../lib/cli/config-commands.ts";
 import { loadNodeConfig } from "../lib/config/load.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
+import { createLog } from "../lib/runtime/log.ts";
 import { MatriarchNode } from "../lib/runtime/node.ts";
 import { startApiPort } from "./http-api.ts";
 import { run as leaderRace } from "./leader-race.ts";
@@ -29,7 +30,9 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   }
   const started = await MatriarchNode.start({ loaded: loaded.value, path, env, workers: { leaderRace, watch, httpApi: startApiPort } });
   if (!started.ok) {
-    console.error(started.error.message);
+    const log = createLog(loaded.value.config.log);
+    log.critical(started.error.message);
+    log.close();
     return started.error.code;
   }
   const node = started.value;

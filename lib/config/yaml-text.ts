@@ -32,7 +32,9 @@ export function parseYaml(text: string, name: string): Result<unknown, readonly 
     customTags: narrowTags,
     lineCounter,
   });
-  if (document.errors.length > 0) return err(document.errors.map((error) => yamlFault(error, name, lineCounter)));
+  // The first one: what a parser meets after it mostly follows from it.
+  const [fault] = document.errors;
+  if (fault !== undefined) return err([yamlFault(fault, name, lineCounter)]);
   try {
     return ok(document.toJS());
   } catch {

@@ -165,7 +165,8 @@ export class HaLoop {
       return;
     }
     if (decision.effect.kind === "wait") this.#toldAt = now;
-    if (decision.why.startsWith("no action.")) log.heartbeat(decision.why);
+    if (decision.effect.kind === "exit" && decision.effect.code !== 0) log.critical(decision.why);
+    else if (decision.why.startsWith("no action.")) log.heartbeat(decision.why);
     else log.info(decision.why);
   }
 

@@ -22,6 +22,7 @@ import type { NodeContext } from "./node-context.ts";
 import type { NodeService } from "./node-service.ts";
 import { lookAtPostgres } from "./observe.ts";
 import { dcsDeadline, refreshCluster } from "./perform-dcs.ts";
+import { takenAddress } from "./port-check.ts";
 import type { RunLock } from "./run-lock.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
 import type { LiveSettings } from "./settings.ts";
@@ -116,14 +117,19 @@ export class MatriarchNode {
 
   async #checkBeforeStart(): Promise<NodeFailure | null> {
     const { context } = this;
-    const { dataDirectory } = await context.postgres.inspect();
+    const { dataDir, listenHosts, port } = context.state.settings.node.postgresql;
+    const { dataDirectory, process } = await context.postgres.inspect();
     if (dataDirectory.kind === "foreign") {
-      const message = `postgresql.data_dir: ${context.state.settings.node.postgresql.dataDir} is not empty and not a PostgreSQL data directory (it holds ${dataDirectory.sample}); name an empty directory or PostgreSQL's own`;
+      const message = `postgresql.data_dir: ${dataDir} is not empty and not a PostgreSQL data directory (it holds ${dataDirectory.sample}); name an empty directory or PostgreSQL's own`;
+      return { code: EXIT.failed, message };
+    }
+    const taken = process.kind === "none" ? await takenAddress(listenHosts, port) : null;
+    if (taken !== null) {
+      const message = `postgresql.listen: ${taken} is taken by another process; choose a free port or end that process`;
       return { code: EXIT.failed, message };
     }
     if (await refreshCluster(context)) {
-      const taken = await this.#nameIsTaken();
-      if (taken)
+      if (await this.#nameIsTaken())
         return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
       await this.#changeTtl();
