@@ -2,8 +2,8 @@
 
 import type { NodeConfig } from "../../lib/model/node-config.ts";
 import { FAULTS, FaultTimer } from "./faults.ts";
+import { withLightAbort } from "./light-abort.ts";
 import type { Plants } from "./plants.ts";
-import type { Settings } from "./settings.ts";
 import { World } from "./world.ts";
 
 export interface RunOptions {
@@ -13,7 +13,7 @@ export interface RunOptions {
   /** How long faults happen, in minutes of simulated time. */
   readonly minutes: number;
   readonly nodes?: number | null;
-  readonly fixed?: Partial<Settings> | null;
+  readonly figure?: boolean;
   readonly onTrace?: ((line: string) => void) | null;
 }
 
@@ -33,12 +33,16 @@ export interface RunResult {
 const LOOK_EVERY_MS = 1000;
 
 export function runSimulation(options: RunOptions): RunResult {
+  return withLightAbort(() => simulate(options));
+}
+
+function simulate(options: RunOptions): RunResult {
   const world = new World({
     seed: options.seed,
     template: options.template,
     plants: options.plants,
     nodes: options.nodes ?? null,
-    fixed: options.fixed ?? null,
+    figure: options.figure === true,
     onTrace: options.onTrace ?? null,
   });
   const timer = new FaultTimer(world);

@@ -17,9 +17,11 @@ export interface Settings {
   readonly dcs: Readonly<Record<string, unknown>>;
 }
 
-export function chooseSettings(random: Random, count: number | null): Settings {
-  const ttl = random.whole(20, 60);
-  const loopWait = random.whole(1, 10);
+/** `figure`: the cluster of the performance figure: 3 nodes, the default timings, a fault a minute. */
+export function chooseSettings(random: Random, options: { readonly count: number | null; readonly figure: boolean }): Settings {
+  const { figure } = options;
+  const ttl = figure ? 30 : random.whole(20, 60);
+  const loopWait = figure ? 10 : random.whole(1, 10);
   const mode = random.pick(["off", "off", "on", "on", "strict"]);
   const dcs = {
     ttl,
@@ -32,7 +34,7 @@ export function chooseSettings(random: Random, count: number | null): Settings {
     synchronous_node_count: random.pick([1, 1, 2]),
     check_timeline: random.chance(0.3),
   };
-  const size = count ?? random.whole(2, 5);
+  const size = figure ? 3 : (options.count ?? random.whole(2, 5));
   const usePgRewind = random.chance(0.8);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
@@ -47,7 +49,7 @@ export function chooseSettings(random: Random, count: number | null): Settings {
     latencyMs: random.chance(0.8) ? random.between(0.5, 5) : random.between(5, 80),
     clockError: random.chance(0.7) ? 0.0002 : 0.01,
     faults: chosen.length === 0 ? [random.pick(all)] : chosen,
-    faultEvery: random.pick([60_000, 60_000, 20_000, 8_000]),
+    faultEvery: figure ? 60_000 : random.pick([60_000, 60_000, 20_000, 8_000]),
     dcs,
   };
 }

@@ -23,8 +23,8 @@ export interface WorldOptions {
   readonly template: NodeConfig;
   readonly plants: Plants;
   readonly nodes: number | null;
-  /** Settings of the performance figure instead of the seed's. */
-  readonly fixed: Partial<Settings> | null;
+  /** The settings of the performance figure. */
+  readonly figure: boolean;
   readonly onTrace: ((line: string) => void) | null;
 }
 
@@ -57,7 +57,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.seed = options.seed;
     this.random = new Random(options.seed);
-    this.settings = { ...chooseSettings(this.random, options.nodes), ...options.fixed };
+    this.settings = chooseSettings(this.random, { count: options.nodes, figure: options.figure });
     this.plants = options.plants;
     this.#onTrace = options.onTrace;
     this.guardBudget = this.random.between(450, 700);
