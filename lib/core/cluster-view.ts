@@ -41,10 +41,12 @@ export interface ClusterView {
 /** The document, its fields in the order in which they are written. */
 export function clusterView(cluster: Cluster, scope: string): ClusterView {
   const config = cluster.config?.data ?? {};
+  const standbyCluster = isStandbyCluster(config["standby_cluster"]);
   const context: MemberContext = {
     cluster,
-    synchronousMode: readSynchronousMode(config["synchronous_mode"]),
-    standbyCluster: isStandbyCluster(config["standby_cluster"]),
+    // A standby cluster acknowledges no commits: nobody in it is synchronous.
+    synchronousMode: standbyCluster ? "off" : readSynchronousMode(config["synchronous_mode"]),
+    standbyCluster,
   };
   return {
     members: cluster.members.map((member) => memberView(member, context)).sort((a, b) => compareText(a.name, b.name)),
@@ -90,7 +92,8 @@ function memberRole(member: Member, { cluster, synchronousMode, standbyCluster }
 
 function positions(member: Member, leaderLsn: Lsn | null): Partial<MemberView> {
   const [receiveLag, receiveLsn] = lagAndLsn(member.receiveLsn, leaderLsn);
-  const [replayLag, replayLsn] = lagAndLsn(member.replayLsn, leaderLsn);
+  // Before 4.1 a Patroni publishes one position only, the one that it has replayed.
+  const [replayLag, replayLsn] = lagAndLsn(member.replayLsn ?? member.xlogLocation, leaderLsn);
   const [lag, lsn] = lagAndLsn(member.xlogLocation, leaderLsn);
   return {
     receive_lag: receiveLag,

@@ -1,0 +1,122 @@
+// Owns where a command finds its cluster: -c, -d, the environment, patronictl's own file, or a quickstart that runs here.
+// Opens nothing but files; what is in the DCS is not known here.
+
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { loadNodeConfig } from "../../config/load.ts";
+import { parseConsulUrl } from "../../dcs/consul/url.ts";
+import type { ConfigFault } from "../../model/errors.ts";
+import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
+import { defaultFolder, pathsOf } from "../quickstart/folder.ts";
+import { host as quickstartHost, scope as quickstartScope } from "../quickstart/node-file.ts";
+import { readState } from "../quickstart/state.ts";
+import { CtlRefusal, usageRefusal } from "./refusal.ts";
+
+export interface GlobalOptions {
+  /** A node's file, or one made for patronictl. */
+  readonly configFile?: string | undefined;
+  /** `consul://host:port/namespace`; each part may be missing. */
+  readonly dcsUrl?: string | undefined;
+  readonly insecure?: true | undefined;
+  readonly group?: number | undefined;
+}
+
+/** What a command needs of a configuration. */
+export type CtlConfig = Pick<NodeConfig, "scope" | "namespace" | "consul" | "raft" | "ctl" | "restapi" | "citus">;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Satisfies the demand for a store where -d names it; the URL itself is laid over the result. */
+const STORE_VARIABLE = "MATRIARCH_CONSUL_HOST";
+
+/**
+ * The configuration in force: the named file, or else $PATRONICTL_CONFIG_FILE, or else ~/.config/patroni/patronictl.yaml;
+ * the environment over it; the DCS of -d or $DCS_URL over that; where nothing names a store, the running quickstart.
+ * Throws CtlRefusal: a file that is missing or wrong, a URL that is wrong, no store at all.
+ */
+export async function findConfiguration(options: GlobalOptions, env: Environment): Promise<CtlConfig> {
+  const url = options.dcsUrl ?? (env["DCS_URL"] || null);
+  const path = configurationFile(options, env);
+  const loaded = await loadNodeConfig({ path, env, purpose: "store" });
+  if (loaded.ok) {
+    const { config } = loaded.value;
+    return withFlags(url === null ? config : withUrl(config, config.consul, url), options);
+  }
+  if (!isOnlyMissingStore(loaded.error)) throw new CtlRefusal(faultText(loaded.error));
+  const found = url === null ? await quickstartConfiguration(env) : await configurationWithUrl(path, env, url);
+  if (found !== null && (url !== null || path === null)) return withFlags(found, options);
+  throw new CtlRefusal(path === null ? NOTHING_CONFIGURED : faultText(loaded.error));
+}
+
+const NOTHING_CONFIGURED = "no cluster is configured, and no quickstart of yours runs here; use -c node.yml, or -d consul://host:port";
+
+/** A file (or an environment) without a store of its own. */
+async function configurationWithUrl(path: string | null, env: Environment, url: string): Promise<CtlConfig> {
+  const loaded = await loadNodeConfig({ path, env: { ...env, [STORE_VARIABLE]: "127.0.0.1" }, purpose: "store" });
+  if (!loaded.ok) throw new CtlRefusal(faultText(loaded.error));
+  return withUrl(loaded.value.config, null, url);
+}
+
+/** Null: there is none, and none was named. */
+function configurationFile(options: GlobalOptions, env: Environment): string | null {
+  const named = options.configFile ?? (env["PATRONICTL_CONFIG_FILE"] || null);
+  if (named !== null) return named;
+  const usual = join(env["HOME"] || homedir(), ".config/patroni/patronictl.yaml");
+  return existsSync(usual) ? usual : null;
+}
+
+/** Only the URL's own parts count; what it does not name stays as configured. */
+function withUrl(config: NodeConfig, base: ConsulConfig | null, text: string): CtlConfig {
+  const match = /^([a-z0-9]+):\/\/([^/?#]*)(\/[^?#]*)?(\?.*)?$/i.exec(text);
+  if (match === null) throw usageRefusal("-d: not a URL; write consul://host:port");
+  const [, scheme = "", address = "", place = "", query = ""] = match;
+  if (scheme.toLowerCase() === "raft") throw new CtlRefusal("raft: this store is not there yet; write consul://host:port");
+  const known = base === null ? null : new URL(base.url);
+  const host = address === "" ? (known?.host ?? "127.0.0.1:8500") : address;
+  const port = /:\d+$/.test(host) || known === null || known.port === "" ? "" : `:${known.port}`;
+  const parsed = parseConsulUrl(`${scheme}://${host}${port}${query}`);
+  if (!parsed.ok) throw usageRefusal(`-d: ${parsed.error.path}: ${parsed.error.message}`);
+  const given = parsed.value;
+  const asked = new URLSearchParams(query);
+  const tls = known !== null && scheme.toLowerCase() === "consul" && !asked.has("scheme") ? known.protocol : null;
+  const consul: ConsulConfig =
+    base === null
+      ? given
+      : {
+          ...base,
+          url: tls === null ? given.url : given.url.replace(/^https?:/, tls),
+          token: given.token ?? base.token,
+          verify: asked.has("verify") ? given.verify : base.verify,
+          cacert: given.cacert ?? base.cacert,
+          cert: given.cert ?? base.cert,
+          key: given.key ?? base.key,
+          dc: given.dc ?? base.dc,
+        };
+  const namespace = place.replace(/^\/+|\/+$/g, "");
+  return { ...config, consul, raft: null, ...(namespace === "" ? {} : { namespace }) };
+}
+
+/** What a quickstart of this user runs, from its state file; null where none runs. */
+async function quickstartConfiguration(env: Environment): Promise<CtlConfig | null> {
+  const state = readState(pathsOf(defaultFolder(env, process.getuid?.() ?? -1)).folder);
+  if (state === null || state.phase === "stopped") return null;
+  const loaded = await loadNodeConfig({
+    path: null,
+    env: { [STORE_VARIABLE]: `${quickstartHost}:${state.consul.httpPort}`, MATRIARCH_SCOPE: quickstartScope },
+    purpose: "store",
+  });
+  return loaded.ok ? loaded.value.config : null;
+}
+
+function withFlags(config: CtlConfig, options: GlobalOptions): CtlConfig {
+  return options.insecure === true ? { ...config, ctl: { ...config.ctl, insecure: true } } : config;
+}
+
+function isOnlyMissingStore(faults: readonly ConfigFault[]): boolean {
+  return faults.every((fault) => fault.path === "consul" && fault.message.startsWith("no store"));
+}
+
+function faultText(faults: readonly ConfigFault[]): string {
+  return faults.map((fault) => `${fault.path}: ${fault.message}`).join("\n");
+}

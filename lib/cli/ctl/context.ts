@@ -1,0 +1,148 @@
+// Owns what every command works with: the terminal, the configuration, the clusters in the DCS, and the members' REST
+// APIs. Retries nothing: a command says what happened, and the operator decides.
+
+import { type ClusterView, clusterView, type MemberView } from "../../core/cluster-view.ts";
+import { ClusterStore } from "../../dcs/cluster-store.ts";
+import { redactUrl } from "../../dcs/consul/url.ts";
+import { openStore, StoreChoiceError } from "../../dcs/open-store.ts";
+import type { Store } from "../../dcs/store.ts";
+import type { Cluster } from "../../model/cluster.ts";
+import { describeStoreError, type StoreError } from "../../model/errors.ts";
+import type { Log } from "../../model/log.ts";
+import type { Result } from "../../model/result.ts";
+import { type Ms, ms, seconds } from "../../model/units.ts";
+import { PeerClient } from "../../runtime/peer-client.ts";
+import { type CtlConfig, findConfiguration, type GlobalOptions } from "./configuration.ts";
+import { type ListedCluster, type ListingOptions, memberListing, treeOrder } from "./member-table.ts";
+import { CtlRefusal, usageRefusal } from "./refusal.ts";
+import type { CtlTerminal } from "./terminal.ts";
+
+/** For one request to the DCS. */
+const STORE_ANSWERS_WITHIN = seconds(10);
+/** Never opened here; a store wants to know it. */
+const SESSION_TTL = seconds(30);
+
+/** A cluster, or one MPP group of it, as it was read at one moment. */
+export interface ReadCluster {
+  readonly scope: string;
+  readonly group: number | null;
+  readonly store: ClusterStore;
+  readonly cluster: Cluster;
+  readonly view: ClusterView;
+}
+
+export class CtlContext {
+  readonly terminal: CtlTerminal;
+  readonly config: CtlConfig;
+  readonly group: number | null;
+  readonly peers: PeerClient;
+  readonly #store: Store;
+
+  private constructor(terminal: CtlTerminal, config: CtlConfig, group: number | null) {
+    this.terminal = terminal;
+    this.config = config;
+    this.group = group;
+    this.#store = open(config, terminal);
+    this.peers = new PeerClient({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
+  }
+
+  /** Throws CtlRefusal: no usable configuration. */
+  static async open(terminal: CtlTerminal, options: GlobalOptions): Promise<CtlContext> {
+    const config = await findConfiguration(options, terminal.env);
+    return new CtlContext(terminal, config, options.group ?? null);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.peers.close(), this.#store.close()]);
+  }
+
+  /** The name given, or the configured `scope`. Throws CtlRefusal where there is neither. */
+  scopeOf(given: string | undefined): string {
+    if (given !== undefined && given !== "") return given;
+    if (this.config.scope !== "") return this.config.scope;
+    throw usageRefusal("no cluster name: write it behind the command, or `scope: NAME` in the configuration");
+  }
+
+  /** Absolute, for a request from now on. */
+  within(time: Ms): Ms {
+    return ms(this.terminal.clock.now() + time);
+  }
+
+  storeDeadline(): { readonly deadline: Ms } {
+    return { deadline: this.within(STORE_ANSWERS_WITHIN) };
+  }
+
+  clusterStore(scope: string, group: number | null): ClusterStore {
+    return new ClusterStore({
+      store: this.#store,
+      clock: this.terminal.clock,
+      log: complaintsOnly(this.terminal),
+      namespace: this.config.namespace,
+      scope,
+      group,
+      name: "ctl",
+      ttl: SESSION_TTL,
+    });
+  }
+
+  /** The cluster, or the group that -g or the configuration names. Throws CtlRefusal where the DCS does not answer. */
+  read(scope: string): Promise<ReadCluster> {
+    return this.readGroup(scope, this.group ?? this.config.citus?.group ?? null);
+  }
+
+  /** One entry, or where no group is named, one for each MPP group found. Throws as `read`. */
+  async readAll(scope: string): Promise<readonly ReadCluster[]> {
+    if (this.group !== null) return [await this.readGroup(scope, this.group)];
+    const whole = await this.readGroup(scope, null);
+    const groups = Object.keys(whole.cluster.groups);
+    if (groups.length === 0) return [whole];
+    return groups
+      .map(Number)
+      .sort((a, b) => a - b)
+      .map((group) => {
+        const cluster = whole.cluster.groups[String(group)] ?? whole.cluster;
+        return { scope, group, store: this.clusterStore(scope, group), cluster, view: clusterView(cluster, scope) };
+      });
+  }
+
+  async readGroup(scope: string, group: number | null): Promise<ReadCluster> {
+    const store = this.clusterStore(scope, group);
+    const cluster = orRefuse(await store.getCluster({ ...this.storeDeadline(), consistency: "consistent" }));
+    return { scope, group, store, cluster, view: clusterView(cluster, scope) };
+  }
+
+  /** Prints the members as a table (or as asked). */
+  list(parts: readonly ReadCluster[], options: ListingOptions = { format: "pretty", extended: false, names: "plain" }): void {
+    const listed = parts.map((part): ListedCluster => {
+      const members = options.names === "tree" ? treeOrder(part.view.members) : part.view.members;
+      return { ...part.view, members, group: part.group, systemIdentifier: part.cluster.initialize };
+    });
+    this.terminal.out(memberListing(listed, options));
+  }
+}
+
+/** Throws CtlRefusal with what the store said. */
+export function orRefuse<T>(answer: Result<T, StoreError>): T {
+  if (answer.ok) return answer.value;
+  throw new CtlRefusal(describeStoreError(answer.error));
+}
+
+/** The leader's entry; null where nobody leads, or where its key names no member. */
+export function leaderOf(read: ReadCluster): MemberView | null {
+  return read.view.members.find((member) => member.role === "leader" || member.role === "standby_leader") ?? null;
+}
+
+function open(config: CtlConfig, terminal: CtlTerminal): Store {
+  try {
+    return openStore(config, { clock: terminal.clock, log: complaintsOnly(terminal) });
+  } catch (error) {
+    if (error instanceof StoreChoiceError) throw new CtlRefusal(error.message);
+    throw error;
+  }
+}
+
+/** What the store or a decoder has to say goes to the operator; the rest of a log is not for a terminal. */
+function complaintsOnly(terminal: CtlTerminal): Log {
+  const complain = (message: string): void => terminal.complain(`Warning: ${redactUrl(message)}\n`);
+  return { debug: () => {}, info: () => {}, warning: complain, error: complain, critical: complain };
+}
