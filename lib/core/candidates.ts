@@ -3,6 +3,7 @@
 import type { Cluster } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import { isNofailover, type Member } from "../model/member.ts";
+import type { ReplicationConnection } from "../model/postgres.ts";
 import { isSyncStandby, type SyncState } from "../model/sync-state.ts";
 import type { Lsn, Timeline } from "../model/units.ts";
 import type { PeerAnswer } from "./observation.ts";
@@ -93,6 +94,8 @@ export function handoverFitness(options: {
   readonly config: DynamicConfig;
   readonly sync: SyncState;
   readonly wal: Lsn | null;
+  readonly replication: readonly ReplicationConnection[];
+  /** A switchover: nothing that was acknowledged may be lost. */
   readonly planned: boolean;
 }): Fitness {
   const { answer, config, sync, wal } = options;
@@ -108,6 +111,10 @@ export function handoverFitness(options: {
     return unfit(`${answer.name} lags by more than maximum_lag_on_failover`);
   }
   if (status.lsn === null) return unfit(`${answer.name} shows no WAL position`);
+  // Only a server that streams gets the last records before the stop is over. One that cascades gets them from another.
+  const row = options.replication.find(({ applicationName }) => applicationName.toLowerCase() === answer.name.toLowerCase());
+  const cascades = typeof status.tags["replicatefrom"] === "string";
+  if (options.planned && !cascades && row?.state !== "streaming") return unfit(`${answer.name} does not stream from the leader`);
   return FIT;
 }
 

@@ -64,8 +64,10 @@ export class FakePostgres implements Postgresql {
 
   controlData(): Promise<Result<ControlData, PostgresError>> {
     const server = this.#server;
-    if (server.branch === null) return Promise.resolve(err({ kind: "failed", message: "there is no pg_control" }));
-    return this.#process.later(server.world.random.between(5, 30), () => ok(controlOf(server)));
+    const absent = err({ kind: "failed" as const, message: "there is no pg_control" });
+    if (server.branch === null) return Promise.resolve(absent);
+    // It may be wiped while it is read.
+    return this.#process.later(server.world.random.between(5, 30), () => (server.branch === null ? absent : ok(controlOf(server))));
   }
 
   async status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {

@@ -1,5 +1,6 @@
 // Rules for the leader at work: PostgreSQL runs as primary under a valid lock. Pure.
 
+import type { FailoverRequest } from "../../model/failover-request.ts";
 import { ms } from "../../model/units.ts";
 import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
@@ -10,6 +11,8 @@ import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
 const HAND_OVER_LIMIT_MS = 60_000;
+/** After a promotion: how long a switchover waits for the standbys to stream from here. */
+const CONNECTING_MS = 10_000;
 /** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
 const GRACE_LIMIT_MS = 2_000;
 
@@ -40,7 +43,7 @@ export const leaderRules: readonly Rule[] = [
   },
   {
     id: "failover-impossible",
-    when: (o) => leads(o) && isDue(o) && didThisCycle(o, "clear-failover") === null,
+    when: (o) => leads(o) && isDue(o) && !justPromoted(o) && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
     why: (o) => `manual failover: no healthy members found, failover is not possible: ${unfitReasons(o)}`,
   },
@@ -73,6 +76,12 @@ export const leaderRules: readonly Rule[] = [
     when: (o) => leads(o) && leaseIsValid(o) && needsHistory(o) && didThisCycle(o, "write-history") === null,
     then: () => ({ kind: "write-history" }),
     why: () => "the timeline's history is published",
+  },
+  {
+    id: "failover-pending",
+    when: (o) => leads(o) && isDue(o) && justPromoted(o),
+    then: (o) => waitAtMost(o, 300),
+    why: (o) => `a switchover was asked for, and the standbys are still connecting: ${unfitReasons(o)}`,
   },
   {
     id: "leader-grace",
@@ -114,8 +123,20 @@ function staleReason(o: Observation): string | null {
   if (request === null) return null;
   if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
   if (request.candidate === o.self.name) return "this node is the leader already";
+  if (isFromBefore(o, request)) return "it was made before this node was promoted";
   if (request.scheduledAt !== null && o.wallNow - request.scheduledAt > STALE_AFTER_MS) return "its time is long past";
   return null;
+}
+
+/**
+ * A request that an earlier leadership left behind: it was tried and nobody took over, or its leader crashed first. Obeyed
+ * again, it would send the lead round and round, or surprise an operator hours later.
+ */
+function isFromBefore(o: Observation, request: FailoverRequest): boolean {
+  const { promotedAt } = o.local;
+  const held = o.lock.held;
+  if (promotedAt === null || held === null || request.revision >= held.revision) return false;
+  return request.scheduledAt === null || request.scheduledAt <= o.wallNow - (o.now - promotedAt);
 }
 
 function candidateNames(o: Observation): readonly string[] {
@@ -134,6 +155,7 @@ function fitness(o: Observation, answer: PeerAnswer): { readonly fit: boolean; r
     config: o.config,
     sync: cluster.sync,
     wal: o.local.status?.walLsn ?? null,
+    replication: o.local.status?.replication ?? [],
     planned: cluster.failover?.leader !== null,
   });
 }
@@ -161,6 +183,10 @@ function inGrace(o: Observation): boolean {
   if (o.config.synchronousMode === "off" || o.config.synchronousModeStrict || o.local.promotedAt === null) return false;
   const grace = Math.min(o.config.loopWaitMs, GRACE_LIMIT_MS);
   return o.now - o.local.promotedAt < grace && !(o.local.status?.replication.some((row) => row.state === "streaming") ?? false);
+}
+
+function justPromoted(o: Observation): boolean {
+  return o.local.promotedAt !== null && o.now - o.local.promotedAt < CONNECTING_MS;
 }
 
 function nextSyncStep(o: Observation): SyncStep {

@@ -129,6 +129,12 @@ export const leaderlessRules: readonly Rule[] = [
     why: () => "the lock was handed over on request: the others go first",
   },
   {
+    id: "race-promotion-failed",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && promotionFailed(o) && otherMembersExist(o),
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => `the promotion failed here (${o.lastTask?.message}): the others go first`,
+  },
+  {
     id: "race-ask-old-leader",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && verdict(o).kind === "ask" && didThisCycle(o, "ask-old-leader") === null,
     then: () => ({ kind: "ask-old-leader" }),
@@ -192,6 +198,9 @@ function verdict(o: Observation): ReturnType<typeof raceVerdict> {
   return raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: o.self.name });
 }
 
+/** How long everybody leaves the free lock to the candidate that an operator named. */
+const CANDIDATE_PATIENCE_MS = 15_000;
+
 /** How long the former leader of a switchover leaves the lock to the others. */
 const HAND_OVER_PATIENCE_MS = 5_000;
 
@@ -199,8 +208,19 @@ const HAND_OVER_PATIENCE_MS = 5_000;
 function handedOver(o: Observation): boolean {
   const request = clusterOf(o)?.failover ?? null;
   const vanishedAt = o.trace.vanishedAt;
-  if (request === null || request.candidate === o.self.name || o.trace.name !== o.self.name || vanishedAt === null) return false;
+  if (request === null || !isNow(o) || request.candidate === o.self.name || o.trace.name !== o.self.name || vanishedAt === null)
+    return false;
   return o.now - vanishedAt < HAND_OVER_PATIENCE_MS;
+}
+
+/** Somebody else gets time to take the lock that this node has given up because it could not be promoted. */
+function promotionFailed(o: Observation): boolean {
+  const last = o.lastTask;
+  return last?.kind === "promote" && !last.ok && o.now - last.finishedAt < HAND_OVER_PATIENCE_MS;
+}
+
+function otherMembersExist(o: Observation): boolean {
+  return peerNames(o).length > 0;
 }
 
 /** The failover request names this node. */
@@ -240,6 +260,8 @@ function peerNames(o: Observation): readonly string[] {
 function otherCandidateAnswers(o: Observation): boolean {
   const candidate = clusterOf(o)?.failover?.candidate ?? null;
   if (candidate === null || candidate === o.self.name || !isNow(o)) return false;
+  // One that answers and does not take the lock (it may not reach the DCS, or may not lead) must not leave the cluster without a leader.
+  if (o.trace.vanishedAt === null || o.now - o.trace.vanishedAt >= CANDIDATE_PATIENCE_MS) return false;
   const answer = o.peers.answers.find(({ name }) => name === candidate)?.status ?? null;
   return answer !== null && answer.state === "running" && !isNofailover(answer.tags) && !answer.watchdogFailed;
 }

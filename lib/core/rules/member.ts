@@ -26,7 +26,7 @@ const DIVERGED_AFTER_MS = 2_000;
 export const memberRules: readonly Rule[] = [
   {
     id: "paused-as-it-is",
-    when: (o) => isPaused(o) && lockIsForeign(o) && (!isRunning(o) || runsAsPrimary(o)),
+    when: (o) => isPaused(o) && lockIsForeign(o) && (!isRunning(o) || runsAsPrimary(o)) && !bringsUp(o),
     then: waitCycle,
     why: (o) =>
       isRunning(o)
@@ -41,13 +41,18 @@ export const memberRules: readonly Rule[] = [
   },
   {
     id: "reinitialize-clone",
-    when: (o) => lockIsForeign(o) && o.requests.reinitialize !== null && leaderTarget(o) !== null && leaderIsServing(o),
+    when: (o) =>
+      lockIsForeign(o) &&
+      o.requests.reinitialize !== null &&
+      retryAt(o, "clone") === null &&
+      leaderTarget(o) !== null &&
+      leaderIsServing(o),
     then: (o) => cloneEffect(o, true),
     why: (o) => `reinitialize: a new copy is made from ${o.dcs.cluster?.leader?.name}`,
   },
   {
     id: "clone-retry",
-    when: (o) => lockIsForeign(o) && !isRunning(o) && !hasData(o) && retryAt(o, "clone") !== null,
+    when: (o) => lockIsForeign(o) && !isRunning(o) && (!hasData(o) || o.requests.reinitialize !== null) && retryAt(o, "clone") !== null,
     then: (o) => wait(retryAt(o, "clone") ?? o.now),
     why: (o) => `the copy failed: ${o.lastTask?.message}`,
   },
@@ -103,7 +108,7 @@ export const memberRules: readonly Rule[] = [
   {
     id: "rejoin-start-diverged",
     when: (o) => stoppedBesideLeader(o),
-    then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
+    then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
     why: (o) =>
       `the local data has diverged and nothing allows it to be replaced (${planFor(o)?.why}): started as a standby for an operator to look at`,
   },
@@ -120,16 +125,28 @@ export const memberRules: readonly Rule[] = [
     why: () => "a restart was asked for",
   },
   {
+    id: "standby-follow-retry",
+    when: (o) => mustFollow(o) && planFor(o) === null && retryAt(o, "plan-rejoin") !== null,
+    then: (o) => wait(retryAt(o, "plan-rejoin") ?? o.now),
+    why: (o) => `the timelines of '${o.dcs.cluster?.leader?.name}' cannot be read: ${o.lastTask?.message}`,
+  },
+  {
+    id: "standby-follow-plan",
+    when: (o) => mustFollow(o) && planFor(o) === null,
+    then: planEffect,
+    why: (o) => `may the local data follow '${o.dcs.cluster?.leader?.name}'?`,
+  },
+  {
     id: "standby-follow",
-    when: (o) =>
-      lockIsForeign(o) &&
-      runsAsStandby(o) &&
-      leaderTarget(o) !== null &&
-      leaderIsServing(o) &&
-      o.local.upstream !== upstreamKey(leaderTarget(o)) &&
-      didThisCycle(o, "follow") === null,
+    when: (o) => mustFollow(o) && planFor(o)?.kind === "follow" && didThisCycle(o, "follow") === null,
     then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
     why: (o) => `following new leader '${o.dcs.cluster?.leader?.name}'`,
+  },
+  {
+    id: "standby-follow-diverged-stop",
+    when: (o) => mustFollow(o) && divergedPlan(o) && !isPaused(o),
+    then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
+    why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
   },
   {
     id: "standby-diverged-retry",
@@ -163,6 +180,15 @@ export const memberRules: readonly Rule[] = [
   },
 ];
 
+/** Down in pause on our own account (a switchover, an operator's reinitialize), and therefore to be brought up again; a stop by hand is left alone. */
+function bringsUp(o: Observation): boolean {
+  if (isRunning(o)) return false;
+  if (o.requests.reinitialize !== null) return true;
+  const last = o.lastTask;
+  if (o.local.crashedAt !== null || last === null) return false;
+  return last.kind === "start" ? !last.ok : ["hand-over", "stop", "plan-rejoin", "rewind", "clone"].includes(last.kind);
+}
+
 function heartbeat(o: Observation): string {
   return `no action. I am (${o.self.name}), a secondary, and following a leader (${o.dcs.cluster?.leader?.name})`;
 }
@@ -178,9 +204,16 @@ function stoppedBesideLeader(o: Observation): boolean {
   return lockIsForeign(o) && !isRunning(o) && hasData(o);
 }
 
+/** Runs as a standby of somebody else than the serving leader. Two timelines of one number stream into each other unseen, so it is never followed unasked. */
+function mustFollow(o: Observation): boolean {
+  const target = leaderTarget(o);
+  return lockIsForeign(o) && runsAsStandby(o) && target !== null && leaderIsServing(o) && o.local.upstream !== upstreamKey(target);
+}
+
 function notStreaming(o: Observation): boolean {
   const since = o.local.notStreamingSince;
   return (
+    !isPaused(o) &&
     lockIsForeign(o) &&
     runsAsStandby(o) &&
     since !== null &&

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { decide, RULES } from "../../../lib/core/decide.ts";
 import type { Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
 import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status } from "./observations.ts";
+import { CONFIG, cluster, connection, leading, local, member, observation, planned, primaryStatus, status } from "./observations.ts";
 
 function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
   const facts: PeerStatus = {
@@ -128,7 +128,9 @@ describe("the leader", () => {
     const view = { ...leading().dcs.cluster, failover } as NonNullable<Observation["dcs"]["cluster"]>;
     const asked = { done: [{ kind: "ask-peers" as const, ok: true, message: "" }], peers: { answers: [answer("c")] } };
     expect(decide(leading({ cluster: view })).effect).toEqual({ kind: "ask-peers", names: ["c"] });
-    expect(decide(leading({ cluster: view, ...asked })).effect.kind).toBe("hand-over");
+    const streaming = local({ status: primaryStatus({ replication: [connection("c")] }), lastRole: "primary", upstream: "" });
+    expect(decide(leading({ cluster: view, ...asked, local: streaming })).effect.kind).toBe("hand-over");
+    expect(decide(leading({ cluster: view, ...asked }))).toMatchObject({ rule: "failover-impossible", effect: { kind: "clear-failover" } });
     const lagging = { ...asked, local: local({ status: primaryStatus({ walLsn: lsn(9_000_000) }), lastRole: "primary" }) };
     expect(decide(leading({ cluster: view, ...lagging })).effect.kind).toBe("clear-failover");
   });
@@ -141,7 +143,12 @@ describe("a replica beside a leader", () => {
 
   test("follows the new leader", () => {
     const o = observation({ local: local({ upstream: "host-c:5432" }) });
-    expect(decide(o).effect).toMatchObject({ kind: "follow", target: { host: "host-a", port: 5432, slotName: "b" } });
+    expect(decide(o).effect).toMatchObject({ kind: "plan-rejoin", leader: "a", leaderSession: "s-a" });
+    expect(decide({ ...o, lastTask: planned("follow") }).effect).toMatchObject({
+      kind: "follow",
+      target: { host: "host-a", port: 5432, slotName: "b" },
+    });
+    expect(decide({ ...o, lastTask: planned("rewind") }).effect).toMatchObject({ kind: "stop", mode: "fast" });
   });
 
   test("without data makes a copy, and only into a directory of its own making", () => {

@@ -1,11 +1,11 @@
 // Builds observations for tests: a healthy replica beside a leader, and what deviates from it.
 
 import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
-import type { LocalFacts, Observation } from "../../../lib/core/observation.ts";
+import type { FinishedTask, LocalFacts, Observation } from "../../../lib/core/observation.ts";
 import type { Cluster } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { Member } from "../../../lib/model/member.ts";
-import type { PostgresStatus } from "../../../lib/model/postgres.ts";
+import type { PostgresStatus, ReplicationConnection } from "../../../lib/model/postgres.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
 
@@ -173,4 +173,34 @@ export function leading(fields: Partial<Observation> & { readonly cluster?: Clus
     local: local({ status: primaryStatus(), lastRole: "primary", upstream: "" }),
     ...fields,
   });
+}
+
+/** A standby that streams from this primary. */
+export function connection(applicationName: string, fields: Partial<ReplicationConnection> = {}): ReplicationConnection {
+  return {
+    pid: 20,
+    usename: "replicator",
+    applicationName,
+    clientAddr: null,
+    state: "streaming",
+    syncState: "async",
+    syncPriority: 0,
+    writeLsn: lsn(1000),
+    flushLsn: lsn(1000),
+    replayLsn: lsn(1000),
+    ...fields,
+  };
+}
+
+/** The last task was a plan for following a. */
+export function planned(kind: "follow" | "rewind"): FinishedTask {
+  const plan = kind === "follow" ? { kind, why: "" } : { kind, recoverFirst: false, why: "" };
+  return {
+    kind: "plan-rejoin",
+    finishedAt: ms(99_999),
+    ok: true,
+    message: "",
+    failures: 0,
+    plan: { leader: "a", leaderSession: "s-a", plan },
+  };
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
 import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, leading, local, member, observation, primaryStatus } from "./observations.ts";
+import { CONFIG, cluster, connection, leading, local, member, observation, planned, primaryStatus } from "./observations.ts";
 
 function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
   const facts: PeerStatus = {
@@ -126,5 +126,94 @@ describe("a lease in doubt", () => {
       rule: "lease-over",
       effect: { kind: "stop", mode: "immediate" },
     });
+  });
+});
+
+describe("a failover request", () => {
+  const request = { revision: revision(3), leader: "b", candidate: "c", scheduledAt: null, scheduledAtText: null };
+  const streams = primaryStatus({ replication: [connection("c")] });
+  const asked = { done: [{ kind: "ask-peers" as const, ok: true, message: "" }], peers: { answers: [answer("c")] } };
+
+  test("from before the promotion of this node is dropped, never obeyed a second time", () => {
+    const promoted = local({ status: streams, lastRole: "primary", upstream: "", promotedAt: ms(80_000) });
+    const old = leading({ cluster: { ...mine, failover: request }, local: promoted });
+    expect(decide(old)).toMatchObject({ rule: "failover-stale", effect: { kind: "clear-failover" } });
+    const fresh = leading({ cluster: { ...mine, failover: { ...request, revision: revision(8) } }, local: promoted, ...asked });
+    expect(decide(fresh).effect.kind).toBe("hand-over");
+    const appointment = { ...request, scheduledAt: 1_700_000_000_000 - 1000 };
+    expect(decide(leading({ cluster: { ...mine, failover: appointment }, local: promoted, ...asked })).effect.kind).toBe("hand-over");
+  });
+
+  test("right after a promotion waits for the standbys to stream", () => {
+    const view = { ...mine, failover: { ...request, revision: revision(8) } };
+    const promoted = local({ status: primaryStatus(), slotsFor: "a,c", lastRole: "primary", upstream: "", promotedAt: ms(95_000) });
+    expect(decide(leading({ cluster: view, local: promoted, ...asked })).rule).toBe("failover-pending");
+    const later = leading({ cluster: view, local: { ...promoted, promotedAt: ms(80_000) }, ...asked });
+    expect(decide(later)).toMatchObject({ rule: "failover-impossible", effect: { kind: "clear-failover" } });
+  });
+
+  test("whose candidate answers but does not take the lock does not leave the cluster without a leader", () => {
+    const trace = {
+      ...observation().trace,
+      mark: { session: "s-a", ttl: ms(30_000), released: true, revision: revision(9) },
+      markSeenAt: ms(70_000),
+      markReadAt: ms(99_000),
+    };
+    const failover = { ...request, leader: "a" };
+    const race = (vanishedAt: number): Observation =>
+      observation({ cluster: { ...unlocked, failover }, trace: { ...trace, vanishedAt: ms(vanishedAt) }, ...asked });
+    expect(decide(race(98_000)).rule).toBe("race-other-candidate");
+    expect(decide(race(84_000)).effect).toEqual({ kind: "acquire-lock" });
+  });
+
+  test("a node that could not be promoted lets the others go first", () => {
+    const failed = { kind: "promote" as const, finishedAt: ms(98_000), ok: false, message: "pre_promote", failures: 1, plan: null };
+    const trace = { ...observation().trace, name: "b", session: "s-b", vanishedAt: ms(98_000) };
+    const o = observation({ cluster: unlocked, trace, lastTask: failed, ...asked });
+    expect(decide(o).rule).toBe("race-promotion-failed");
+    expect(decide({ ...o, now: ms(104_000) }).effect).toEqual({ kind: "acquire-lock" });
+  });
+});
+
+describe("a standby", () => {
+  const other = local({ upstream: "host-c:5432" });
+
+  test("in pause is not stopped because it has diverged", () => {
+    const paused = observation({ config: { ...CONFIG, pause: true }, local: other, lastTask: planned("rewind") });
+    expect(decide(paused).effect.kind).toBe("wait");
+    const silent = { ...paused, local: local({ notStreamingSince: ms(90_000) }) };
+    expect(decide(silent).effect.kind).toBe("wait");
+  });
+
+  test("that diverged and may not be replaced is never pointed at the leader", () => {
+    const down = local({ process: { kind: "none" }, status: null });
+    const plan = { leader: "a", leaderSession: "s-a", plan: { kind: "clone" as const, allowed: false, why: "" } };
+    expect(decide(observation({ local: down, lastTask: { ...planned("follow"), plan } })).effect).toMatchObject({
+      kind: "start",
+      target: null,
+    });
+  });
+});
+
+describe("in pause", () => {
+  const config = { ...CONFIG, pause: true };
+  const down = local({ process: { kind: "none" }, status: null });
+  const handedOver = { kind: "hand-over" as const, finishedAt: ms(99_000), ok: true, message: "", failures: 0, plan: null };
+
+  test("the former leader of a switchover comes back as a replica", () => {
+    expect(decide(observation({ config, local: down, lastTask: handedOver })).effect.kind).toBe("plan-rejoin");
+  });
+
+  test("a server that was stopped by hand stays down", () => {
+    expect(decide(observation({ config, local: down })).rule).toBe("paused-as-it-is");
+    expect(decide(observation({ config, local: { ...down, crashedAt: ms(99_500) }, lastTask: handedOver })).rule).toBe("paused-as-it-is");
+  });
+
+  test("a reinitialize goes through, and one that fails waits before it is tried again", () => {
+    const requests = { shutdown: false, restart: false, reinitialize: { fromLeader: false } };
+    const o = observation({ config, local: down, requests });
+    expect(decide(o).effect).toMatchObject({ kind: "clone", clear: true });
+    const failed = { kind: "clone" as const, finishedAt: ms(99_900), ok: false, message: "", failures: 1, plan: null };
+    expect(decide({ ...o, lastTask: failed }).rule).toBe("clone-retry");
   });
 });
