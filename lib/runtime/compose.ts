@@ -58,6 +58,7 @@ export function compose(options: { readonly loaded: LoadedConfig; readonly worke
   }
   const settings = new LiveSettings(options.loaded, log);
   const state = new NodeState(clock, settings.current);
+  state.knownConfig = settings.dynamic;
   const watchdog = chooseWatchdog(node.watchdog, {
     clock,
     log,

@@ -59,6 +59,8 @@ export class NodeState {
   readonly changes: Notice;
   settings: Settings;
   cluster: Cluster | null = null;
+  /** The dynamic configuration as it could last be read, by this process or the one before it. */
+  knownConfig: Readonly<Record<string, unknown>> | null = null;
   clusterReadAt: Ms;
   dcsFailure: { readonly since: Ms; readonly reason: string } | null = null;
   dcsLastSeenWall = 0;
@@ -121,6 +123,7 @@ export class NodeState {
     if (this.cluster !== null && cluster.revision < this.cluster.revision) return false;
     const now = this.#clock.now();
     this.cluster = this.#withHeldLock(cluster);
+    if (cluster.config !== null) this.knownConfig = cluster.config.data;
     this.clusterReadAt = now;
     this.trace = traceCluster(this.trace, this.cluster, now);
     const { leader } = this.cluster;

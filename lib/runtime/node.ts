@@ -195,6 +195,10 @@ export class MatriarchNode {
     const { state, waker } = this.context;
     const reloaded = await reloadNodeConfig(this.#settings.loaded, { path: this.#options.path, env: this.#options.env });
     for (const { path, message } of reloaded.faults) this.#log.error(`${path}: ${message}`);
+    if (reloaded.loaded === this.#settings.loaded) {
+      this.#log.warning("the configuration stays as it was");
+      return;
+    }
     this.#settings.applyFile(reloaded.loaded);
     state.settings = this.#settings.current;
     this.#log.reconfigure(state.settings.node.log);
@@ -211,8 +215,9 @@ export class MatriarchNode {
     const { state, waker } = this.context;
     state.settings = this.#settings.current;
     this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
-    void this.#configurePostgres();
     waker.wake();
+    // What it means for PostgreSQL (a pending restart) is published as soon as it is known.
+    void this.#configurePostgres().then(() => waker.wake());
   }
 
   /** Between two cycles, so that no rule sees the lock on its way from one session to the other. */
@@ -234,11 +239,11 @@ export class MatriarchNode {
     this.#configured = `${role} ${text}`;
     const done = await postgres.configure(config, { role });
     if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
-    await this.#settings.saveDynamic();
   }
 
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
+    if (state.local.dataDirectory.kind === "valid") await this.#settings.saveDynamic();
     await this.#changeTtl();
     await this.#rearmLostWatchdog();
     this.#registration?.note(state);

@@ -194,8 +194,11 @@ export async function writeInitialize(context: NodeContext): Promise<Outcome> {
   return answer.ok ? done("write-initialize") : failed(context, "write-initialize", answer.error);
 }
 
+/** What was in force stays in force: a key that was lost or overwritten with garbage must not end a pause. A new cluster has the file's. */
 export async function writeConfig(context: NodeContext): Promise<Outcome> {
-  const answer = await context.store.setConfigValue(context.state.settings.node.bootstrap.dcs, null, { deadline: dcsDeadline(context) });
+  const { state, store } = context;
+  const data = state.knownConfig ?? state.settings.node.bootstrap.dcs;
+  const answer = await store.setConfigValue(data, null, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("write-config") : failed(context, "write-config", answer.error);
 }

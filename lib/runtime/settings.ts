@@ -1,10 +1,12 @@
 // Owns the configuration in force while the node runs: the file as last loaded, the `config` key as last seen, and what has to be
 // done when one of them changes. A wrong value is reported once and never takes anything down.
 
+import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type EffectiveConfig, effectiveConfig } from "../config/effective.ts";
 import type { LoadedConfig } from "../config/load.ts";
+import { isTree } from "../config/tree.ts";
 import type { Cluster } from "../model/cluster.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
@@ -15,6 +17,7 @@ export class LiveSettings {
   readonly #log: Log;
   #loaded: LoadedConfig;
   #dynamic: Readonly<Record<string, unknown>> | null = null;
+  #saved: Readonly<Record<string, unknown>> | null = null;
   #revision: Revision | null = null;
   #effective: EffectiveConfig;
   #reported = "";
@@ -22,8 +25,13 @@ export class LiveSettings {
   constructor(loaded: LoadedConfig, log: Log) {
     this.#loaded = loaded;
     this.#log = log;
-    // Before the cluster has a configuration, the one that it will be founded with.
-    this.#effective = effectiveConfig(loaded, loaded.config.bootstrap.dcs);
+    this.#dynamic = savedDynamic(loaded.config.postgresql.dataDir);
+    this.#effective = effectiveConfig(loaded, this.#dynamicOrFirst());
+  }
+
+  /** As last seen in the DCS, by this process or the one before it; null where none was seen. */
+  get dynamic(): Readonly<Record<string, unknown>> | null {
+    return this.#dynamic;
   }
 
   get loaded(): LoadedConfig {
@@ -49,10 +57,11 @@ export class LiveSettings {
     this.#compute();
   }
 
-  /** Kept beside the data, for a start without the DCS. */
+  /** Kept beside the data, for a start without the DCS. Does nothing where it is there already. */
   async saveDynamic(): Promise<void> {
-    if (this.#dynamic === null) return;
-    const path = join(this.#effective.node.postgresql.dataDir, "patroni.dynamic.json");
+    if (this.#dynamic === null || this.#saved === this.#dynamic) return;
+    this.#saved = this.#dynamic;
+    const path = savedPath(this.#effective.node.postgresql.dataDir);
     try {
       await writeFile(path, JSON.stringify(this.#dynamic), { mode: 0o600 });
     } catch (error) {
@@ -60,8 +69,13 @@ export class LiveSettings {
     }
   }
 
+  /** Before the cluster has a configuration, the one that it will be founded with. */
+  #dynamicOrFirst(): Readonly<Record<string, unknown>> {
+    return this.#dynamic ?? this.#loaded.config.bootstrap.dcs;
+  }
+
   #compute(): void {
-    this.#effective = effectiveConfig(this.#loaded, this.#dynamic ?? this.#loaded.config.bootstrap.dcs);
+    this.#effective = effectiveConfig(this.#loaded, this.#dynamicOrFirst());
     this.#report(this.#effective.faults);
   }
 
@@ -71,5 +85,18 @@ export class LiveSettings {
     if (text === this.#reported) return;
     this.#reported = text;
     for (const { path, message } of faults) this.#log.warning(`${path}: ${message}`);
+  }
+}
+
+function savedPath(dataDir: string): string {
+  return join(dataDir, "patroni.dynamic.json");
+}
+
+function savedDynamic(dataDir: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(savedPath(dataDir), "utf8"));
+    return isTree(parsed) ? parsed : null;
+  } catch {
+    return null; // Not there yet, or half written when the machine died: the DCS has it.
   }
 }
