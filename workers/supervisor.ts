@@ -1,7 +1,6 @@
 // The supervisor of one node: composes the workers in one process, and turns signals into requests.
 // Alone: bun run workers/supervisor.ts node.yml (or PATRONI_CONFIGURATION, or PATRONI_* variables alone).
 
-import { runConfigCommand } from "../lib/cli/config-commands.ts";
 import { loadNodeConfig } from "../lib/config/load.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { createLog } from "../lib/runtime/log.ts";
@@ -11,8 +10,12 @@ import { run as leaderRace } from "./leader-race.ts";
 import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
-  const command = await runConfigCommand(argv, env);
-  if (command.handled) return command.exitCode;
+  if (argv.some((word) => word.startsWith("--"))) {
+    // A running node never needs them: they stay out of its memory.
+    const { runConfigCommand } = await import("../lib/cli/config-commands.ts");
+    const command = await runConfigCommand(argv, env);
+    if (command.handled) return command.exitCode;
+  }
   const words = argv.filter((word) => !word.startsWith("-"));
   if (words.length > 1) {
     console.error("usage: supervisor [node.yml | folder]");

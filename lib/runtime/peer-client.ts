@@ -2,7 +2,10 @@
 // authentication for unsafe methods, an absolute deadline each. Retries nothing, decides nothing, keeps no answer.
 
 import { readFile } from "node:fs/promises";
-import { Agent, request } from "undici/index.js";
+import type { Agent as AgentType } from "undici/index.js";
+// biome-ignore lint/style/noRestrictedImports: a part of undici, whose folder has the name of one of ours
+import request from "undici/lib/api/api-request.js";
+import Agent from "undici/lib/dispatcher/agent.js";
 import { formatJson } from "../core/json-text.ts";
 import type { PeerStatus } from "../core/observation.ts";
 import type { Clock } from "../model/clock.ts";
@@ -45,7 +48,7 @@ export type PeerSettings = Pick<NodeConfig, "ctl" | "restapi">;
 export class PeerClient implements PeerSource {
   readonly #clock: Clock;
   /** The files are read once, in the background; whoever asks first waits for that. */
-  #agent: Promise<Result<Agent, ConfigFault>>;
+  #agent: Promise<Result<AgentType, ConfigFault>>;
   #authentication: BasicAuth | null;
 
   constructor(options: PeerSettings & { readonly clock: Clock }) {
@@ -107,10 +110,11 @@ export class PeerClient implements PeerSource {
     if (left <= 0) return err({ kind: "timeout", message: "the deadline had passed before the request was sent" });
     const signal = AbortSignal.timeout(Math.ceil(left));
     const exchange = async (): Promise<PeerAnswer> => {
-      const response = await request(`${origin}${path}`, {
+      const response = await request.call(agent.value, {
+        origin,
+        path,
         method,
         signal,
-        dispatcher: agent.value,
         headers: this.#headers(method, body !== null),
         body: body === null ? null : formatJson(body),
       });
@@ -142,7 +146,7 @@ export class PeerClient implements PeerSource {
 }
 
 /** The API's own CA and certificate serve the client side too where `ctl` names none. */
-async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<Agent, ConfigFault>> {
+async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<AgentType, ConfigFault>> {
   const ca = await readPem(ctl.cacert === null ? ["restapi.cafile", restapi.cafile] : ["ctl.cacert", ctl.cacert]);
   if (!ca.ok) return ca;
   const own = ctl.certfile === null ? { section: "restapi", ...restapi } : { section: "ctl", ...ctl };

@@ -2,7 +2,8 @@
 // Knows whether a request left this machine, which decides between "not applied" and "outcome unknown". Knows no key and no session.
 
 import { readFileSync } from "node:fs";
-import { type Dispatcher, Pool } from "undici/index.js";
+import type { Dispatcher } from "undici/index.js";
+import Pool from "undici/lib/dispatcher/pool.js";
 import type { Clock } from "../../model/clock.ts";
 import type { ConsulConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
@@ -32,6 +33,7 @@ export interface HttpRequest {
 }
 
 type Lane = "request" | "watch";
+type ConnectionPool = InstanceType<typeof Pool>;
 
 export interface HttpAnswer {
   readonly status: number;
@@ -50,9 +52,9 @@ export interface NoAnswer {
 export class ConsulHttp {
   readonly #clock: Clock;
   #config: ConsulConfig;
-  #pools: Record<Lane, Pool>;
+  #pools: Record<Lane, ConnectionPool>;
   /** Pools that finish what they have begun. */
-  readonly #retiring = new Set<Pool>();
+  readonly #retiring = new Set<ConnectionPool>();
   #closed = false;
 
   /** Throws Error where a certificate file cannot be read. */
@@ -92,7 +94,7 @@ export class ConsulHttp {
     await Promise.all(pools.map((pool) => pool.destroy(new Error("the store is closed"))));
   }
 
-  #dispatch(request: HttpRequest, pool: Pool): Promise<Result<HttpAnswer, NoAnswer>> {
+  #dispatch(request: HttpRequest, pool: ConnectionPool): Promise<Result<HttpAnswer, NoAnswer>> {
     const { token } = this.#config;
     return new Promise((resolve) => {
       let settled = false;
@@ -155,13 +157,13 @@ export class ConsulHttp {
   }
 
   /** After a failure the connections of that pool are suspect (half open, perhaps): the next request gets fresh ones. */
-  #renew(lane: Lane, failed: Pool): void {
+  #renew(lane: Lane, failed: ConnectionPool): void {
     if (this.#closed || this.#pools[lane] !== failed) return;
     this.#pools = { ...this.#pools, [lane]: openPool(this.#config) };
     this.#retire(failed);
   }
 
-  #retire(pool: Pool): void {
+  #retire(pool: ConnectionPool): void {
     this.#retiring.add(pool);
     // Resolves when its last request has ended, at that request's deadline at the latest.
     void pool.close().finally(() => this.#retiring.delete(pool));
@@ -182,11 +184,11 @@ function queryText(query: HttpRequest["query"]): string {
   return parts.length === 0 ? "" : `?${parts.join("&")}`;
 }
 
-function openPools(config: ConsulConfig): Record<Lane, Pool> {
+function openPools(config: ConsulConfig): Record<Lane, ConnectionPool> {
   return { request: openPool(config), watch: openPool(config) };
 }
 
-function openPool(config: ConsulConfig): Pool {
+function openPool(config: ConsulConfig): ConnectionPool {
   return new Pool(config.url, {
     connections: CONNECTIONS_MAX,
     pipelining: 1,
