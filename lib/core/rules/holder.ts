@@ -90,6 +90,19 @@ export const holderRules: readonly Rule[] = [
     why: () => "the dynamic configuration is missing and is written",
   },
   {
+    id: "holder-paused-release",
+    when: (o) =>
+      lockIsOurs(o) &&
+      isPaused(o) &&
+      (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o))) &&
+      didThisCycle(o, "release-lock") === null,
+    then: () => ({ kind: "release-lock" }),
+    why: (o) =>
+      isRunning(o)
+        ? "paused: the lock is released, because PostgreSQL was made a standby by hand"
+        : "paused: the lock is released, because PostgreSQL is not running",
+  },
+  {
     id: "holder-paused-down",
     when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
     then: waitCycle,
@@ -267,4 +280,9 @@ function keptStandbys(o: Observation): readonly string[] {
   const sync = clusterOf(o)?.sync;
   if (sync === undefined || !o.config.synchronousModeStrict) return [];
   return sync.standbys.filter((name) => name !== o.self.name);
+}
+
+/** A failover request names this node: an operator's word, which counts in pause too. */
+function isNamedCandidate(o: Observation): boolean {
+  return clusterOf(o)?.failover?.candidate === o.self.name;
 }
