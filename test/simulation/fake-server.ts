@@ -174,7 +174,7 @@ export class FakeServer {
       if (!this.up || !this.inRecovery) return;
       this.world.disconnect(this);
       for (const link of [...this.senders]) this.world.drop(link);
-      this.branch = this.world.fork(this.wal, this.wal.branch.timeline + 1);
+      this.branch = this.world.fork(this.wal, this.world.nextTimeline(this.wal.branch.timeline));
       this.lsn += END_OF_RECOVERY_RECORD;
       this.acknowledged = this.lsn;
       this.inRecovery = false;

@@ -26,7 +26,8 @@ export class Invariants {
     let first: FakeServer | null = null;
     for (const node of world.nodes) {
       const { server } = node;
-      if (!acknowledges(server) || node.unfenced()) continue;
+      const unfenced = node.unfenced();
+      if (unfenced || !acknowledges(server)) continue;
       node.noteLease();
       const boot = node.machine.boot();
       if (node.leaseEnd > 0 ? boot > node.leaseEnd : world.everLed) {

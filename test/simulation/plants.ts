@@ -12,6 +12,7 @@ import type { PostgresPlants } from "./fake-postgres.ts";
 
 export interface Plants extends PostgresPlants {
   readonly guardDisabled: boolean;
+  readonly timelinesReused: boolean;
   readonly unknownRead: "as it is" | "as done";
   readonly markIgnored: boolean;
   readonly everyoneSynchronous: boolean;
@@ -23,6 +24,7 @@ const NONE: Plants = {
   followsWithoutRewind: false,
   slowImmediateStop: false,
   guardDisabled: false,
+  timelinesReused: false,
   unknownRead: "as it is",
   markIgnored: false,
   everyoneSynchronous: false,
@@ -59,6 +61,10 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     without: ["promote-sync-key", "promote-sync-key-failed"],
   },
   "follow-without-rewind": { what: "diverged data is believed to be a prefix of the leader's", plants: { followsWithoutRewind: true } },
+  "timeline-reused": {
+    what: "two servers that are promoted apart from each other take the same timeline number",
+    plants: { timelinesReused: true },
+  },
   "slow-stop": { what: "an immediate stop takes 8 seconds", plants: { slowImmediateStop: true } },
   "foreign-lock-ignored": {
     what: "a primary does not stop when the lock is somebody else's",

@@ -58,12 +58,13 @@ function simulate(options: RunOptions): RunResult {
   world.trace("world", "everything is healed");
   const healedAt = world.queue.now;
   healNodes(world);
-  const convergedMs = untilSettled(world, convergenceBound(world));
+  // What began before the end of the faults (a stop, a lease that runs out) comes to its end first.
+  world.runUntil(healedAt + world.dynamic().ttlMs + 10_000);
+  const convergedMs = world.queue.now - healedAt + untilSettled(world, convergenceBound(world));
   if (world.violations.length === 0) checkAtRest(world);
   const leader = world.leader();
   if (world.violations.length === 0 && leader !== null) world.invariants.checkEnd(leader.server);
   world.cluster.close();
-  void healedAt;
   return {
     seed: options.seed,
     violations: world.violations,

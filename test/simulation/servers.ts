@@ -53,11 +53,19 @@ export class Servers {
   readonly #writeEvery: number;
   #nextWrite: number;
   #branches = 0;
+  #newestTimeline = 1;
+  readonly reuseTimelines: boolean;
   #pids = 50_000;
   /** Commits that clients asked for and that were acknowledged at once or later. */
   commits = 0;
 
-  constructor(options: { readonly queue: EventQueue; readonly random: Random; readonly hooks: ServerHooks }) {
+  constructor(options: {
+    readonly queue: EventQueue;
+    readonly random: Random;
+    readonly hooks: ServerHooks;
+    readonly reuseTimelines: boolean;
+  }) {
+    this.reuseTimelines = options.reuseTimelines;
     this.queue = options.queue;
     this.random = options.random;
     this.hooks = options.hooks;
@@ -75,6 +83,12 @@ export class Servers {
       forkedAt: from?.lsn ?? 0,
       systemIdentifier: from?.branch.systemIdentifier ?? systemIdentifier,
     };
+  }
+
+  /** PostgreSQL takes the number after the newest that it has heard of, so two servers may take the same (plants.ts). */
+  nextTimeline(own: number): number {
+    this.#newestTimeline = this.reuseTimelines ? own + 1 : Math.max(own, this.#newestTimeline) + 1;
+    return this.#newestTimeline;
   }
 
   /** Handles everything that happens on its own until then. To be called before time moves. */

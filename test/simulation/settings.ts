@@ -38,7 +38,13 @@ export function chooseSettings(random: Random, options: { readonly count: number
   const usePgRewind = random.chance(0.8);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
-    const tags = index > 1 && random.chance(0.15) ? { nofailover: true } : index > 0 && random.chance(0.1) ? { failover_priority: 2 } : {};
+    // A sync key that names only nodes that may not fail over leaves nobody to lead (docs/simulation.md).
+    const tags =
+      index > 1 && mode === "off" && random.chance(0.15)
+        ? { nofailover: true }
+        : index > 0 && random.chance(0.1)
+          ? { failover_priority: 2 }
+          : {};
     nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
   }
   const all = Object.keys(FAULTS);

@@ -11,8 +11,8 @@ import { Supervisor } from "./supervisor.ts";
 import { MachineClock, type SimProcess } from "./virtual-clock.ts";
 import type { World } from "./world.ts";
 
-/** From the end of a pause, as a node sees it, to the guard armed or PostgreSQL stopped. */
-const FENCED_AGAIN_MS = 5000;
+/** From the end of a pause, as a node sees it, to the guard armed or PostgreSQL stopped: one request to the DCS may lie between. */
+const FENCED_AGAIN_MS = 15_000;
 
 export class SimNode implements ApiPort {
   readonly name: string;
@@ -132,8 +132,9 @@ export class SimNode implements ApiPort {
 
   /** Paused as far as its supervisor knows, or knew when it died: nothing fences this PostgreSQL. */
   unfenced(): boolean {
-    const dynamic = this.supervisor?.context.state.settings.dynamic ?? null;
-    if (dynamic !== null) this.#paused = dynamic.pause && this.supervisor?.context.state.cluster !== null;
+    const state = this.supervisor?.context.state ?? null;
+    // A supervisor that was started meanwhile knows only once it has read the configuration.
+    if (state !== null && state.cluster !== null) this.#paused = state.settings.dynamic.pause;
     if (this.#paused) this.#unfencedUntil = this.world.queue.now + FENCED_AGAIN_MS;
     return this.world.queue.now < this.#unfencedUntil;
   }

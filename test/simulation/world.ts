@@ -62,6 +62,7 @@ export class World {
     this.#onTrace = options.onTrace;
     this.guardBudget = this.random.between(450, 700);
     this.servers = new Servers({
+      reuseTimelines: this.plants.timelinesReused,
       queue: this.queue,
       random: this.random,
       hooks: {
