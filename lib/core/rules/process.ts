@@ -136,6 +136,16 @@ export const processRules: readonly Rule[] = [
   },
 ];
 
+/**
+ * Nobody knows our position yet; or what is published is ahead of us, from a leader whose last WAL was given up: measured by that,
+ * we would lag for ever.
+ */
+function isUnpublished(o: Observation): boolean {
+  const optime = o.dcs.cluster?.status.optime ?? null;
+  const written = o.local.status?.walLsn ?? null;
+  return written !== null && (optime === null || optime > written);
+}
+
 /** A task that ends with a server that takes writes: it needs the lock and a lease for as long as it lasts. */
 function makesPrimary(o: Observation): boolean {
   const { task } = o;
@@ -155,8 +165,7 @@ export function mustRenew(o: Observation): boolean {
   // Confirmed in this cycle, and in doubt since: the process was asleep for a moment. A demotion would be out of proportion.
   if (renewed !== null) return renewed.ok && held !== null && held.leaseEndsAt <= o.now;
   if (held === null || held.leaseEndsAt <= o.now) return true;
-  const unpublished = o.dcs.cluster.status.optime === null && o.local.status !== null && o.local.status.walLsn !== null;
-  return unpublished || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
+  return isUnpublished(o) || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
 }
 
 function isAbortable(o: Observation): boolean {

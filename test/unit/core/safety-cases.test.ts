@@ -217,3 +217,10 @@ describe("in pause", () => {
     expect(decide({ ...o, lastTask: failed }).rule).toBe("clone-retry");
   });
 });
+
+test("a primary behind the published position publishes its own at once: a former leader's lost WAL would keep everybody from leading", () => {
+  const status = { optime: lsn(5000), slots: {}, retainSlots: [] };
+  const o = leading({ cluster: { ...mine, status }, lock: { held: confirmed } });
+  expect(decide(o).effect).toEqual({ kind: "renew-lock" });
+  expect(decide({ ...o, done: [{ kind: "renew-lock", ok: true, message: "" }] }).effect.kind).not.toBe("renew-lock");
+});
