@@ -1,0 +1,84 @@
+// Goal: what somebody writes into the store by hand cannot take a node down: each wrong value is reported once, ignored one by
+// one, and the cluster goes on.
+// Method: a real cluster under a writer; keys are overwritten in Consul beside it.
+
+import { afterAll, expect, test } from "bun:test";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { until } from "../harness/wait.ts";
+
+/** Two cycles at loop_wait 1: everybody has seen it, and has had the time to say it twice. */
+const SEEN_WITHIN_MS = 2_200;
+
+/** Key, value, and the word that the complaint must hold; null: none is needed (the leader writes the key anew, or has said the same before). */
+const GARBAGE: readonly (readonly [string, string, string | null])[] = [
+  ["config", "{not json", "/config:"],
+  ["config", "[1,2]", null],
+  ["config", '{"loop_wait":1,"retry_timeout":3,"ttl":"abc"}', "ttl:"],
+  [
+    "config",
+    '{"loop_wait":1,"retry_timeout":[3],"ttl":20,"maximum_lag_on_failover":"much","synchronous_mode":42,"postgresql":"x","pause":"perhaps"}',
+    "retry_timeout:",
+  ],
+  ["failover", "garbage", "/failover:"],
+  ["failover", '{"leader":5,"member":["x"],"scheduled_at":"tomorrow"}', null],
+  ["failover", '{"leader":"node1","member":"node2","scheduled_at":"tomorrow"}', "scheduled_at"],
+  ["sync", "garbage", "/sync:"],
+  ["sync", '{"leader":7,"sync_standby":{},"quorum":"most"}', null],
+  ["status", "garbage", null],
+  ["status", '{"optime":"far","slots":[1]}', null],
+  ["history", "[[1,2],7]", "/history:"],
+  ["failsafe", "7", "/failsafe:"],
+  ["members/stranger", "garbage", "/members/stranger:"],
+  ["members/stranger", '{"conn_url":5,"api_url":"::","state":9,"role":{},"tags":[],"xlog_location":"far"}', null],
+  ["optime/leader", "far", null],
+  ["no/such/key", "\u0000\u0001", null],
+];
+
+afterAll(() => TestCluster.stopAll());
+
+test("garbage in the store is reported once and ignored; nothing dies, no write fails, and the configuration that was in force stays", async () => {
+  await TestCluster.with({ nodes: ["node1", "node2"], dynamic: { loop_wait: 1 } }, async (cluster) => {
+    const leader = await cluster.untilHealthy();
+    const writer = await cluster.writer();
+    const pids = cluster.nodes.map(({ pid }) => pid);
+    for (const [key, value, word] of GARBAGE) {
+      const from = cluster.nodes.map(({ log }) => log.length);
+      await put(cluster, key, value);
+      await Bun.sleep(SEEN_WITHIN_MS);
+      for (const [index, node] of cluster.nodes.entries()) {
+        const said = complaints(node, from[index] ?? 0);
+        const twice = said.filter((line, at) => said.indexOf(line) !== at);
+        expect(twice, `${key} = ${value}, said by ${node.name}`).toEqual([]);
+        if (word !== null) expect(said.join("\n"), `${key} = ${value}, said by ${node.name}`).toContain(word);
+      }
+      expect(await cluster.leader()).toBe(leader);
+      expect(cluster.nodes.map(({ pid }) => pid)).toEqual(pids);
+    }
+    await put(cluster, "config", '{"loop_wait":1,"retry_timeout":3,"ttl":20,"maximum_lag_on_failover":7}');
+    await Bun.sleep(SEEN_WITHIN_MS);
+    await put(cluster, "config", "garbage again");
+    const restored = async () => (await cluster.key("config"))?.value.includes('"maximum_lag_on_failover":7') === true;
+    await until("the configuration that was in force is there again", restored, { withinMs: 5_000 });
+    await fetch(keyUrl(cluster, "members/stranger"), { method: "DELETE" });
+    await cluster.untilHealthy();
+    await until("the listing is whole again", async () => (await cluster.list()).members.length === 2, { withinMs: 5_000 });
+    expect(await writer.lost(leader)).toEqual([]);
+    // Attempts are numbered from 0: a failed one leaves a hole.
+    expect(writer.acknowledged.map(({ id }) => id)).toEqual(writer.acknowledged.map((_, index) => `${leader.name}-${index}`));
+  });
+}, 120_000);
+
+function complaints(node: ClusterNode, from: number): readonly string[] {
+  const lines = node.log.slice(from).split("\n");
+  return lines.filter((line) => / (WARNING|ERROR|CRITICAL): /.test(line)).map((line) => line.slice(24));
+}
+
+async function put(cluster: TestCluster, key: string, value: string): Promise<void> {
+  const answer = await fetch(keyUrl(cluster, key), { method: "PUT", body: value });
+  if (!answer.ok) throw new Error(`PUT ${key}: ${answer.status}`);
+}
+
+function keyUrl(cluster: TestCluster, key: string): string {
+  return `${cluster.consul.url}/v1/kv/service/${cluster.scope}/${key}`;
+}
