@@ -20,6 +20,9 @@ import { err, ok, type Result } from "../model/result.ts";
 
 // Source: flock(2).
 const LOCK_EX_NB = 2 | 4;
+const LOCK_SH_NB = 1 | 4;
+/** Somebody who only looks holds a shared lock for microseconds: tried again so often before it counts as held. */
+const LOOKERS_MAX = 1000;
 const libc = dlopen("libc.so.6", { flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 } });
 
 /**
@@ -69,7 +72,7 @@ export function acquireRunLock(path: string, worker: string | null = null): Resu
   } catch (error) {
     return err({ kind: "unusable", path, message: explain(path, error) });
   }
-  if (libc.symbols.flock(fd, LOCK_EX_NB) !== 0) {
+  if (!lockAlone(fd)) {
     closeSync(fd);
     return err({ kind: "held", holderPid: runLockHolder(path) ?? 0 });
   }
@@ -98,7 +101,7 @@ export function acquireRunLock(path: string, worker: string | null = null): Resu
   });
 }
 
-/** The process that holds the lock now; null where nobody does. Takes nothing. */
+/** The process that holds the lock now; null where nobody does. Looking takes the lock from nobody. */
 export function runLockHolder(path: string): number | null {
   return runLockOwner(path)?.pid ?? null;
 }
@@ -113,13 +116,23 @@ export function runLockOwner(path: string): { readonly pid: number; readonly wor
     return null;
   }
   try {
-    if (libc.symbols.flock(fd, LOCK_EX_NB) === 0) return null;
+    if (libc.symbols.flock(fd, LOCK_SH_NB) === 0) return null;
     const [first = "", worker = ""] = readFileSync(fd, "latin1").split("\n");
     const pid = Number(first.split(" ")[0]);
     return { pid: Number.isInteger(pid) ? pid : 0, worker: worker === "" ? null : worker };
   } finally {
     closeSync(fd);
   }
+}
+
+/** False where somebody else has it for itself; does not wait for that one. */
+function lockAlone(fd: number): boolean {
+  for (let attempt = 0; attempt < LOOKERS_MAX; attempt++) {
+    if (libc.symbols.flock(fd, LOCK_EX_NB) === 0) return true;
+    // Refused a shared lock as well: it is held. Otherwise somebody was only looking.
+    if (libc.symbols.flock(fd, LOCK_SH_NB) !== 0) return false;
+  }
+  return false;
 }
 
 function sameFile(fd: number, path: string): boolean {

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { acquireRunLock, runLockHolder, runLockPath, stateDir } from "../../../lib/runtime/run-lock.ts";
+import { acquireRunLock, runLockHolder, runLockOwner, runLockPath, stateDir } from "../../../lib/runtime/run-lock.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "run-lock-")));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,6 +40,24 @@ describe("acquireRunLock", () => {
     // Releasing twice must not give up what somebody else has got since.
     first.value.release();
     expect(runLockHolder(path)).toBe(process.pid);
+    second.value.release();
+  });
+
+  test("those who only look disturb neither each other nor a start", async () => {
+    const path = runLockPath(join(folder, "looked-at"));
+    const first = acquireRunLock(path, "leader-race");
+    if (!first.ok) throw new Error("not acquired");
+    expect(runLockOwner(path)).toEqual({ pid: process.pid, worker: "leader-race" });
+    first.value.release();
+    const looker = spawn("flock", ["--shared", path, "sleep", "0.002"], { stdio: "ignore" });
+    await new Promise((resolve) => looker.once("spawn", resolve));
+    const end = performance.now() + 300;
+    while (looker.exitCode === null && performance.now() < end) {
+      expect(runLockOwner(path)).toBeNull();
+      await Bun.sleep(1);
+    }
+    const second = acquireRunLock(path);
+    if (!second.ok) throw new Error("not acquired");
     second.value.release();
   });
 
