@@ -72,12 +72,16 @@ const NOT_WORTH_ASKING_MS = 300;
 /** May this node race for the free lock now? `ttl` is the one in force here; a mark carries its holder's own. */
 export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; readonly ttl: Ms; readonly self: string }): RaceVerdict {
   const { now, self } = options;
-  if (trace.name === self) return { kind: "go", why: "the lock was my own" };
   const mark = trace.mark;
   const markFits = mark !== null && (trace.session === null || mark.session === trace.session);
   const vanishedAt = trace.vanishedAt ?? now;
   // The mark stands still once the lock is gone: only one that was read since is surely the last that its holder wrote.
   const markIsLast = trace.markReadAt !== null && trace.markReadAt >= vanishedAt;
+  // Somebody has led whom we never saw, cut off as we were: his lease counts, whoever led before him.
+  const unseenUntil = mark !== null && !markFits && !mark.released && trace.markSeenAt !== null ? trace.markSeenAt + mark.ttl : 0;
+  if (markIsLast && now < unseenUntil)
+    return { kind: "wait", until: ms(unseenUntil), why: "the lease of a leader that was not seen may still run" };
+  if (trace.name === self) return { kind: "go", why: "the lock was my own" };
   if (markFits && markIsLast && mark.released) return { kind: "go", why: "the old leader released the lock" };
   if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
   const ttl = ms(Math.max(options.ttl, markFits ? mark.ttl : 0));

@@ -19,3 +19,11 @@ export function leaseEnd(options: { readonly confirmedAt: Ms; readonly ttl: Ms; 
 export function stopBudgetLimit(ttl: Ms): Ms {
   return ms(Math.min(2000, ttl / 4));
 }
+
+/** A fast stop gets this long before the guard would act; below it the stop is immediate. */
+const FAST_STOP_MS = 3_000;
+
+/** When a holder that cannot confirm its lock has to begin stopping: a fast stop's time and the guard's budget before the lease ends. */
+export function stopInstant(options: { readonly leaseEndsAt: Ms; readonly stopBudgetMs: Ms; readonly ttl: Ms }): Ms {
+  return ms(options.leaseEndsAt - options.stopBudgetMs - Math.min(FAST_STOP_MS, options.ttl / 6));
+}

@@ -2,7 +2,7 @@
 // session, re-attach to the guard, go on. A leader key of a living session is never deleted and made anew.
 
 import { leaseMargin } from "../core/lease.ts";
-import { describeStoreError } from "../model/errors.ts";
+import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { ms } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres } from "./observe.ts";
@@ -24,12 +24,13 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
   const session = await store.adoptSession(leader.session, { deadline: dcsDeadline(context) });
   if (!session.ok) {
     log.warning(`the former session cannot be continued: ${describeStoreError(session.error)}`);
-    return false;
+    return putOff(context, session.error);
   }
   const lock = await store.updateLeader({ deadline: dcsDeadline(context) });
   if (!lock.ok) {
     log.warning(`the former lock cannot be continued: ${describeStoreError(lock.error)}`);
-    return false;
+    if (lock.error.kind !== "condition-failed" && lock.error.kind !== "session-gone") store.abandonSession();
+    return putOff(context, lock.error);
   }
   state.hold(lock.value);
   state.adopted = true;
@@ -41,6 +42,12 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
   log.info(`continuing with the session and the lock of the former process (${leader.session})`);
   await attachGuard(context);
   return true;
+}
+
+/** A DCS that did not answer says nothing about the lock: the next cycle tries again. */
+function putOff(context: NodeContext, error: StoreError): false {
+  if (error.kind === "unavailable" || error.kind === "unknown-outcome") context.state.dcsFailed(describeStoreError(error));
+  return false;
 }
 
 /** Before the DCS answers: the lease on disk still counts, where it is this boot's and PostgreSQL is the one it was for. */

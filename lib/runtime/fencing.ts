@@ -40,6 +40,7 @@ export async function settleStopped(context: NodeContext): Promise<void> {
   state.local.control = null;
   state.local.promotedAt = null;
   state.local.syncNamesSince = null;
+  state.local.syncNamesSeen = null;
   // Also where nothing is armed here: a guard that a former process left behind would act on its old deadline.
   const disarmed = await watchdog.disarm();
   if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);

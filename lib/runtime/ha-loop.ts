@@ -12,7 +12,7 @@ import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
 import type { NodeContext } from "./node-context.ts";
-import { lookAgainAtPostgres, lookAtPostgres, observe } from "./observe.ts";
+import { lookAgainAtPostgres, lookAtPostgres, observe, stopBudget } from "./observe.ts";
 import {
   acquireLock,
   askOldLeader,
@@ -65,13 +65,15 @@ export class HaLoop {
     }
   }
 
-  /** Appointments that operators made bring the next look forward. */
+  /** Appointments that operators made bring the next look forward, and so does the end of a lease that is not renewed. */
   #nextLook(until: Ms): Ms {
     const { clock, state } = this.#context;
+    const held = state.local.lastRole === "primary" && !state.settings.dynamic.pause ? state.heldFacts() : null;
+    const leaseLook = held === null ? 0 : held.leaseEndsAt - stopBudget(this.#context, held);
     const appointments = [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null];
     const waits = appointments.filter((at): at is number => at !== null).map((at) => at - clock.wallNow());
     const soonest = Math.min(...waits.filter((wait) => wait > 0), Number.POSITIVE_INFINITY);
-    return ms(Math.min(until, clock.now() + soonest));
+    return ms(Math.min(until, clock.now() + soonest, leaseLook > clock.now() ? leaseLook : Number.POSITIVE_INFINITY));
   }
 
   /** A restart whose time has come is asked for; one whose conditions do not hold is dropped. */
@@ -142,6 +144,8 @@ export class HaLoop {
     if (needsMark(state.trace)) await refreshMark(context);
     if (state.leads() && store.session()?.id === state.held?.session) return;
     if (store.session() === null && (await adoptLock(context))) return;
+    // The adoption could not be tried: another session now would give the former lock away.
+    if (state.dcsFailure !== null) return;
     const session = store.session();
     if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;
     const options = { deadline: dcsDeadline(context) };

@@ -11,7 +11,7 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
-import type { Lsn, Ms, Timeline } from "../model/units.ts";
+import { type Lsn, type Ms, revision, type Timeline } from "../model/units.ts";
 import { Notice } from "./notice.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
@@ -46,6 +46,8 @@ export interface LocalMemory {
   slotsFor: string | null;
   historyPublished: Timeline | null;
   syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
+  /** The present synchronous_standby_names, and since when it was seen. */
+  syncNamesSeen: { readonly names: string; readonly at: Ms } | null;
   promotedAt: Ms | null;
   rewindFailed: boolean;
   syncNamesManaged: boolean;
@@ -66,6 +68,8 @@ export class NodeState {
   dcsLastSeenWall = 0;
   /** The lock as last confirmed; null where this node does not hold it. */
   held: HeldLock | null = null;
+  /** The lock as this process held it last, also where it is gone since. */
+  lastHeld: HeldLock | null = null;
   /** The lease cannot be trusted before the next renewal (the process or the machine was asleep). */
   leaseDoubtedAt: Ms | null = null;
   trace: LeaderTrace = NO_TRACE;
@@ -99,6 +103,7 @@ export class NodeState {
     slotsFor: null,
     historyPublished: null,
     syncNamesSince: null,
+    syncNamesSeen: null,
     promotedAt: null,
     rewindFailed: false,
     syncNamesManaged: false,
@@ -134,6 +139,14 @@ export class NodeState {
     return true;
   }
 
+  /** The store's revisions have gone back: what was seen before cannot be compared with what comes. */
+  startOver(): void {
+    this.cluster = null;
+    const zero = revision(0);
+    if (this.held !== null) this.held = { ...this.held, revision: zero };
+    if (this.lastHeld !== null) this.lastHeld = { ...this.lastHeld, revision: zero };
+  }
+
   /** The lock is held, and the view shows it as ours. */
   leads(): boolean {
     return this.held !== null && this.cluster?.leader?.session === this.held.session;
@@ -157,6 +170,7 @@ export class NodeState {
   /** A confirmation of our lock; the view shows it at once, although the snapshot may be older. */
   hold(lock: HeldLock): void {
     this.held = lock;
+    this.lastHeld = lock;
     this.leaseDoubtedAt = null;
     if (this.cluster !== null) {
       this.cluster = this.#withHeldLock(this.cluster);

@@ -2,12 +2,15 @@
 // Decides nothing.
 
 import { stopBudgetLimit } from "../core/lease.ts";
-import type { DcsFacts, LocalFacts, Observation } from "../core/observation.ts";
-import { ms } from "../model/units.ts";
+import type { DcsFacts, HeldFacts, LocalFacts, Observation } from "../core/observation.ts";
+import { type Ms, ms } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
 
 /** A status query that takes longer says that PostgreSQL does not answer. */
 const STATUS_DEADLINE_MS = 2000;
+
+/** How long after a change of synchronous_standby_names some backend may still go by the former one. */
+const RELOAD_SETTLES_MS = 200;
 
 /** Within a cycle, effects on the DCS alone leave PostgreSQL as it was a moment ago. */
 const REUSE_MS = 100;
@@ -77,22 +80,46 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
     local.promotedAt = null;
     local.slotsFor = null;
     local.syncNamesSince = null;
+    local.syncNamesSeen = null;
     local.notStreamingSince = status.replicationState === "streaming" ? null : (local.notStreamingSince ?? clock.now());
     return;
   }
   local.notStreamingSince = null;
-  if (local.syncNamesSince?.names !== status.synchronousStandbyNames && status.walLsn !== null) {
-    local.syncNamesSince = { names: status.synchronousStandbyNames, lsn: status.walLsn, at: clock.now() };
+  noteSyncNames(context, status);
+}
+
+/**
+ * A reload reaches one backend after the other: for a moment commits are still released by the standbys of before. What was
+ * committed until then is what a standby must have to be called synchronous, so the position is taken a little later.
+ */
+function noteSyncNames({ clock, state }: NodeContext, status: NonNullable<LocalFacts["status"]>): void {
+  const local = state.local;
+  const names = status.synchronousStandbyNames;
+  const own = String(state.settings.node.postgresql.parameters["synchronous_standby_names"] ?? "");
+  // Also what a former process of this node, a promotion or a start has set is ours to take away.
+  local.syncNamesManaged = names !== "" && (state.settings.dynamic.synchronousMode !== "off" || names !== own);
+  if (local.syncNamesSeen?.names !== names) {
+    local.syncNamesSeen = { names, at: clock.now() };
+    local.syncNamesSince = null;
   }
+  const settled = clock.now() - local.syncNamesSeen.at >= RELOAD_SETTLES_MS;
+  if (local.syncNamesSince === null && settled && status.walLsn !== null) {
+    local.syncNamesSince = { names, lsn: status.walLsn, at: clock.now() };
+  }
+}
+
+/** How long before the lease's end PostgreSQL must be on its way down. */
+export function stopBudget({ state, watchdog }: NodeContext, held: HeldFacts | null): Ms {
+  const actsAt = held === null ? null : watchdog.actsAt(held.leaseEndsAt);
+  return held === null || actsAt === null ? stopBudgetLimit(state.settings.dynamic.ttlMs) : ms(Math.max(0, held.leaseEndsAt - actsAt));
 }
 
 /** Packs the state. Pure but for the clock. */
 export function observe(context: NodeContext): Observation {
-  const { clock, state, store, watchdog } = context;
+  const { clock, state, store } = context;
   const { node, dynamic } = state.settings;
   const local = state.local;
   const held = state.heldFacts();
-  const actsAt = held === null ? null : watchdog.actsAt(held.leaseEndsAt);
   return {
     now: clock.now(),
     wallNow: clock.wallNow(),
@@ -101,7 +128,7 @@ export function observe(context: NodeContext): Observation {
       tags: node.tags,
       session: store.session()?.id ?? null,
       fencingMissing: state.fencingMissing,
-      stopBudgetMs: ms(held === null || actsAt === null ? stopBudgetLimit(dynamic.ttlMs) : Math.max(0, held.leaseEndsAt - actsAt)),
+      stopBudgetMs: stopBudget(context, held),
       usePgRewind: node.postgresql.usePgRewind,
       removeDataDirectoryOnRewindFailure: node.postgresql.removeDataDirectoryOnRewindFailure,
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,

@@ -1,24 +1,38 @@
 // Owns the effects on the DCS and the questions to peers. Each returns its outcome in words; none decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
+import { raceVerdict } from "../core/leader-trace.ts";
+import { stopInstant } from "../core/lease.ts";
 import type { Outcome, PeerAnswer, PeerStatus } from "../core/observation.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
 import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { type Lsn, type Ms, ms, type Revision } from "../model/units.ts";
+import { type Lsn, type Ms, ms, type Revision, revision } from "../model/units.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
+import { stopBudget } from "./observe.ts";
 
 /** One attempt at the DCS takes at most this long, and never longer than retry_timeout. */
 const DCS_ATTEMPT_MS = 5000;
+/** And at least this long, so that a slow DCS is not given up because the lease is short. */
+const DCS_ATTEMPT_MIN_MS = 500;
+/** A mark that was read this short a time ago is not read again before the lock is taken. */
+const MARK_FRESH_MS = 1000;
 /** A healthy peer answers in milliseconds; a silent one costs a race no more than this. */
 const PEER_DEADLINE_MS = 400;
 /** A peer that is asked for a switchover may be busier. */
 const SWITCHOVER_PEER_DEADLINE_MS = 2000;
 
+/** A running primary waits for the DCS no longer than until it has to begin stopping. */
 export function dcsDeadline(context: NodeContext): Ms {
-  return ms(context.clock.now() + Math.min(context.state.settings.dynamic.retryTimeoutMs, DCS_ATTEMPT_MS));
+  const { clock, state } = context;
+  const { retryTimeoutMs, ttlMs, pause } = state.settings.dynamic;
+  const deadline = clock.now() + Math.min(retryTimeoutMs, DCS_ATTEMPT_MS);
+  const held = state.heldFacts();
+  if (held === null || pause || state.local.lastRole !== "primary" || state.local.process.kind === "none") return ms(deadline);
+  const stopAt = stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: ttlMs });
+  return ms(Math.max(clock.now() + DCS_ATTEMPT_MIN_MS, Math.min(deadline, stopAt)));
 }
 
 function done(kind: Effect["kind"], message = ""): Outcome {
@@ -35,10 +49,15 @@ function failed(context: NodeContext, kind: Effect["kind"], error: StoreError): 
 
 /** Reads the whole cluster anew, consistently. */
 export async function refreshCluster(context: NodeContext): Promise<boolean> {
+  const before = context.state.cluster?.revision ?? revision(0);
   const answer = await context.store.getCluster({ deadline: dcsDeadline(context), consistency: "consistent" });
   if (!answer.ok) {
     context.state.dcsFailed(describeStoreError(answer.error));
     return false;
+  }
+  if (answer.value.revision < before) {
+    context.log.warning(`the DCS has gone back from revision ${before} to ${answer.value.revision}: it was restored or made anew`);
+    context.state.startOver();
   }
   context.state.applyCluster(answer.value);
   context.state.dcsSeen();
@@ -81,7 +100,8 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
 export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const { state, store, lease } = context;
   const wasHeld = state.held;
-  if (await heldInBetween(context)) return { kind: "acquire-lock", ok: false, message: "somebody else held the lock in between" };
+  const obstacle = isRacing(context) ? await whyNotRace(context) : await heldInBetween(context);
+  if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
   const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
@@ -99,14 +119,31 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   return done("acquire-lock");
 }
 
+/** A standby that wants to lead; otherwise a primary, or one in the making, that wants its lock back. */
+function isRacing({ state }: NodeContext): boolean {
+  return state.task === null && state.local.status?.inRecovery === true;
+}
+
+/** The last look before the lock is taken: somebody may have held it while this node was cut off. */
+async function whyNotRace(context: NodeContext): Promise<string | null> {
+  const { clock, state } = context;
+  const { node, dynamic } = state.settings;
+  const isFresh = (): boolean => state.trace.markReadAt !== null && clock.now() - state.trace.markReadAt < MARK_FRESH_MS;
+  if (!isFresh()) await refreshMark(context);
+  if (!isFresh()) return "the lease mark cannot be read";
+  const verdict = raceVerdict(state.trace, { now: clock.now(), ttl: dynamic.ttlMs, self: node.name });
+  return verdict.kind === "wait" ? verdict.why : null;
+}
+
 /** The lock vanished under a running primary: whoever had it meanwhile has left a mark of his own. */
-async function heldInBetween(context: NodeContext): Promise<boolean> {
-  const { state } = context;
-  if (state.local.status === null || state.local.status.inRecovery || state.held === null) return false;
-  const held = state.held.session;
+async function heldInBetween(context: NodeContext): Promise<string | null> {
+  const { state, lease, store } = context;
+  const held = state.lastHeld;
+  const own = held?.session ?? lease.former()?.session ?? null;
   await refreshMark(context);
   const mark = state.trace.mark;
-  return mark !== null && mark.session !== held && mark.revision > state.held.revision;
+  if (mark === null || mark.session === own || mark.session === store.session()?.id) return null;
+  return held !== null && mark.revision <= held.revision ? null : "somebody else held the lock in between";
 }
 
 /** Lets the lock go on purpose: nothing here writes any more, so candidates need not wait. */
@@ -116,7 +153,11 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
   if (held === null) return { kind: "release-lock", ok: false, message: "the lock is not held" };
   const status = optime === null ? undefined : { ...(state.cluster?.status ?? { slots: {}, retainSlots: [] }), optime };
   const answer = await store.deleteLeader({ deadline: dcsDeadline(context), lock: held, ...(status === undefined ? {} : { status }) });
-  if (!answer.ok) return failed(context, "release-lock", answer.error);
+  if (!answer.ok) {
+    if (answer.error.kind !== "condition-failed") return failed(context, "release-lock", answer.error);
+    // Gone already: an earlier release whose answer was lost, or somebody else's deed. What was held counts no more.
+    await refreshCluster(context);
+  }
   state.drop();
   lease.clear();
   if (watchdog.armed) {

@@ -177,7 +177,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   const { clock, postgres, state } = context;
   state.requests = { ...state.requests, restart: false };
   const primary = state.local.lastRole === "primary";
-  const names = state.local.syncNamesSince?.names ?? null;
+  const names = state.local.syncNamesSeen?.names ?? null;
   const target = state.local.upstream === "" ? null : currentTarget(context);
   const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
   if (!stopped.ok) return taskResult(stopped);

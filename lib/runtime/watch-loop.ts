@@ -56,6 +56,13 @@ export class WatchLoop {
       }
       const failedBefore = state.dcsFailure !== null;
       const taken = state.applyCluster(answer.value);
+      if (!taken && answer.value.revision < after) {
+        // Restored from a backup, or made anew: the loop finds out by a consistent read.
+        state.dcsFailed("its revisions have gone back");
+        waker.wake();
+        await clock.sleepUntil(ms(clock.now() + RETRY_MS), signal);
+        continue;
+      }
       if (taken) this.#onChange(answer.value);
       if (failedBefore || (taken && isImportant(before, state.cluster))) waker.wake();
       else if (answer.value.revision !== after) await clock.sleepUntil(ms(clock.now() + (this.#leads() ? COALESCE_MS : 0)), signal);

@@ -10,6 +10,7 @@ import {
   isPaused,
   isRunning,
   leaseIsValid,
+  leaseRemaining,
   lockIsForeign,
   lockIsFree,
   lockIsOurs,
@@ -32,7 +33,7 @@ export const holderRules: readonly Rule[] = [
   },
   {
     id: "primary-own-name-old-session",
-    when: (o) => runsAsPrimary(o) && ownNameUnderOldSession(o),
+    when: (o) => runsAsPrimary(o) && ownNameUnderOldSession(o) && (o.lock.held === null || leaseIsValid(o)),
     then: (o) => waitAtMost(o, 1000),
     why: () => "the lock is held by a former session of this node: waiting until it is adopted or ends",
   },
@@ -62,7 +63,7 @@ export const holderRules: readonly Rule[] = [
   },
   {
     id: "lease-over",
-    when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && (o.lock.held === null || o.lock.held.leaseEndsAt <= o.now),
+    when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && (o.lock.held === null || leaseRemaining(o) <= o.self.stopBudgetMs),
     then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
     why: () => "demoting self because the lease is over and was not renewed",
   },

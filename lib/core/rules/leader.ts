@@ -92,7 +92,7 @@ export const leaderRules: readonly Rule[] = [
   {
     id: "leader-sync-pending",
     when: (o) => leads(o) && awaitsConfirmation(o),
-    then: (o) => waitAtMost(o, 500),
+    then: (o) => waitAtMost(o, 250),
     why: () => "waiting for the new synchronous standby to catch up",
   },
   {

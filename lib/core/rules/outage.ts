@@ -2,11 +2,9 @@
 
 import { ms } from "../../model/units.ts";
 import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, runsAsPrimary } from "../facts.ts";
+import { stopInstant } from "../lease.ts";
 import type { Observation } from "../observation.ts";
 import { type Rule, wait, waitAtMost } from "../rule.ts";
-
-/** A fast stop gets this long before the guard would act; below it the stop is immediate. */
-const FAST_STOP_MS = 3_000;
 
 export const outageRules: readonly Rule[] = [
   {
@@ -60,5 +58,5 @@ export const outageRules: readonly Rule[] = [
 function stopAt(o: Observation): number {
   const held = o.lock.held;
   if (held === null) return o.now;
-  return held.leaseEndsAt - o.self.stopBudgetMs - Math.min(FAST_STOP_MS, o.config.ttlMs / 6);
+  return stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: o.self.stopBudgetMs, ttl: o.config.ttlMs });
 }

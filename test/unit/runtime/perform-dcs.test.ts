@@ -1,0 +1,186 @@
+// Goal: what the effects on the DCS do when the view is older than the truth. Method: the real cluster store over a memory
+// store, the state of a standby or a primary, and a clock that the test moves.
+
+import { expect, test } from "bun:test";
+import type { PeerStatus } from "../../../lib/core/observation.ts";
+import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
+import { MemoryCluster, MemoryStore } from "../../../lib/dcs/memory.ts";
+import { lsn, ms, timeline } from "../../../lib/model/units.ts";
+import { LocalPostgresql } from "../../../lib/postgres/local.ts";
+import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";
+import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
+import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { acquireLock, askOldLeader, dcsDeadline, refreshCluster, refreshMark, releaseLock } from "../../../lib/runtime/perform-dcs.ts";
+import { Waker } from "../../../lib/runtime/waker.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { loadTemplate } from "../../simulation/node-config.ts";
+import { CONFIG, primaryStatus, status } from "../core/observations.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
+
+const template = await loadTemplate();
+const RUNNING = { kind: "running", pid: 10, startTicks: 1, stopped: false } as const;
+
+class Bench {
+  readonly clock = new ManualClock();
+  data = new MemoryCluster({ clock: this.clock });
+  answer: PeerStatus | null = null;
+
+  store(name: string): ClusterStore {
+    const store = new MemoryStore({ cluster: this.data, clock: this.clock });
+    const { namespace, scope } = template;
+    return new ClusterStore({ store, clock: this.clock, log: recordingLog(), namespace, scope, group: null, name, ttl: CONFIG.ttlMs });
+  }
+
+  node(name: string, former: FormerLease | null = null): NodeContext {
+    const { clock } = this;
+    const log = { ...recordingLog(), heartbeat: () => undefined };
+    const node = { ...template, name };
+    const state = new NodeState(clock, { node, dynamic: CONFIG });
+    const postgres = new LocalPostgresql({ config: node.postgresql, name, scope: node.scope, clock, log });
+    return {
+      clock,
+      log,
+      store: this.store(name),
+      postgres,
+      peers: { ask: async () => this.answer },
+      watchdog: new NoWatchdog(),
+      lease: { former: () => former, save: () => undefined, clear: () => undefined },
+      state,
+      waker: new Waker(clock),
+    };
+  }
+
+  soon(): { readonly deadline: ReturnType<typeof ms> } {
+    return { deadline: ms(this.clock.now() + 1000) };
+  }
+}
+
+function asStandby({ state }: NodeContext): void {
+  Object.assign(state.local, { process: RUNNING, status: status(), lastRole: "replica" });
+}
+
+function asPrimary({ state }: NodeContext): void {
+  Object.assign(state.local, { process: RUNNING, status: primaryStatus(), lastRole: "primary" });
+}
+
+test("a former leader does not race while the lease of a leader that it never saw may still run", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+  await refreshCluster(a);
+  // Cut off from here on: its lock ends, b leads, and b's session is destroyed while b goes on under its lease.
+  await bench.clock.advance(31_000);
+  const b = bench.store("b");
+  expect((await b.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
+  bench.data.closeSession(b.session()?.id ?? "");
+  // Back again, it sees the lock free, and remembers itself as the last leader.
+  a.store.abandonSession();
+  await refreshCluster(a);
+  expect(a.state.trace.name).toBe("a");
+  expect(await acquireLock(a)).toMatchObject({ ok: false });
+  await bench.clock.advance(30_001);
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+});
+
+test("a primary takes a vanished lock again, unless somebody else has held it, also where it has lost sight of its own", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  await acquireLock(a);
+  asPrimary(a);
+  bench.data.closeSession(a.store.session()?.id ?? "");
+  a.state.held = null;
+  a.store.abandonSession();
+  await refreshCluster(a);
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+  bench.data.closeSession(a.store.session()?.id ?? "");
+  const b = bench.store("b");
+  await b.attemptToAcquireLeader(bench.soon());
+  bench.data.closeSession(b.session()?.id ?? "");
+  a.state.held = null;
+  a.store.abandonSession();
+  await refreshCluster(a);
+  expect(await acquireLock(a)).toMatchObject({ ok: false, message: "somebody else held the lock in between" });
+});
+
+test("a primary of which nobody knows whether it ever led takes no lock that another node's mark tells of", async () => {
+  const bench = new Bench();
+  const b = bench.store("b");
+  await b.attemptToAcquireLeader(bench.soon());
+  bench.data.closeSession(b.session()?.id ?? "");
+  const a = bench.node("a");
+  asPrimary(a);
+  await refreshCluster(a);
+  expect(await acquireLock(a)).toMatchObject({ ok: false });
+});
+
+test("a release whose answer was lost counts as done the second time, and nothing is held any more", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  await acquireLock(a);
+  const held = a.state.held;
+  expect(await releaseLock(a, null)).toMatchObject({ ok: true });
+  a.state.held = held;
+  expect(await releaseLock(a, null)).toMatchObject({ ok: true });
+  expect(a.state.held).toBeNull();
+});
+
+test("a store that was made anew is believed, although its revisions are lower", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asStandby(a);
+  for (let write = 0; write < 20; write += 1) await a.store.touchMember({ write }, bench.soon());
+  await refreshCluster(a);
+  await acquireLock(a);
+  const before = a.state.cluster?.revision ?? 0;
+  bench.data = new MemoryCluster({ clock: bench.clock });
+  const again = { ...a, store: bench.store("a") };
+  await refreshCluster(again);
+  expect(again.state.cluster?.revision).toBeLessThan(before);
+  expect(again.state.cluster?.leader).toBeNull();
+});
+
+test("an old leader that starts, stops or counts on a lease may write; a standby without one may not", async () => {
+  const bench = new Bench();
+  const c = bench.node("c");
+  await refreshCluster(c);
+  c.state.trace = { ...c.state.trace, name: "a", apiUrl: "http://a:8008/patroni" };
+  const standby = { role: "replica", state: "running", timeline: timeline(1), lsn: lsn(1), tags: {}, watchdogFailed: false, paused: false };
+  const cases: readonly [Partial<PeerStatus> | null, string][] = [
+    [{ role: "primary" }, "primary"],
+    [{ role: "primary", state: "starting" }, "primary"],
+    [{ role: "primary", state: "restarting" }, "primary"],
+    [{ role: "primary", state: "stopping" }, "primary"],
+    [{ role: "replica", state: "crashed", leaseHeld: true }, "primary"],
+    [{ leaseHeld: true }, "primary"],
+    [{}, "not-primary"],
+    [{ role: "primary", state: "stopped" }, "not-primary"],
+    [null, "silent"],
+  ];
+  for (const [fields, kind] of cases) {
+    bench.answer = fields === null ? null : { ...standby, leaseHeld: false, ...fields };
+    await askOldLeader(c);
+    expect(c.state.trace.answer?.kind).toBe(kind as "primary");
+  }
+});
+
+test("a running primary waits for the DCS no longer than until it has to begin stopping", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  await refreshMark(a);
+  await acquireLock(a);
+  asPrimary(a);
+  expect(dcsDeadline(a)).toBe(ms(bench.clock.now() + 5000));
+  await bench.clock.advance(22_000);
+  // 30 s less 600 ms of margin, 2 s of stop budget and 3 s for a fast stop.
+  expect(dcsDeadline(a)).toBe(ms(24_400));
+  await bench.clock.advance(5_000);
+  expect(dcsDeadline(a)).toBe(ms(bench.clock.now() + 500));
+});
