@@ -59,6 +59,8 @@ export class NodeState {
   readonly #clock: Clock;
   /** Told of each change that somebody may wait for: the cluster view, the lock, a finished task. */
   readonly changes: Notice;
+  /** Told of each snapshot taken, whoever read it, before anything is decided on it: settings must never be older than the view. */
+  onCluster: (cluster: Cluster) => void = () => {};
   settings: Settings;
   cluster: Cluster | null = null;
   /** The dynamic configuration as it could last be read, by this process or the one before it. */
@@ -135,6 +137,7 @@ export class NodeState {
     // Somebody else's: what we held is over, whatever our lease says. A former session of our own may be on its way to the new one.
     if (leader !== null && leader.session !== this.held?.session && leader.name !== this.settings.node.name) this.held = null;
     this.dcsSeen();
+    this.onCluster(this.cluster);
     this.changes.notify();
     return true;
   }

@@ -95,6 +95,7 @@ export class MatriarchNode {
       },
     });
     state.beforeLeaseIsJudged = () => this.#clockWatch.check();
+    state.onCluster = (cluster) => this.#takeConfig(cluster);
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {
       this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);

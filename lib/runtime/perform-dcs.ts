@@ -100,7 +100,8 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
 export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const { state, store, lease } = context;
   const wasHeld = state.held;
-  const obstacle = isRacing(context) ? await whyNotRace(context) : await heldInBetween(context);
+  const racing = isRacing(context);
+  const obstacle = racing ? await whyNotRace(context) : await heldInBetween(context);
   if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
   const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context) });
   if (!answer.ok) {
@@ -116,6 +117,8 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   });
   if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
   if (context.watchdog.armed) context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
+  // The sync key that allows a promotion is read after the lock was taken, when nobody else changes it any more.
+  if (racing) await refreshCluster(context);
   return done("acquire-lock");
 }
 
@@ -283,13 +286,17 @@ export async function askPeers(context: NodeContext, names: readonly string[]): 
   const cluster = state.cluster;
   if (cluster === null) return { kind: "ask-peers", ok: false, message: "the cluster is not known" };
   const askedAt = clock.now();
-  const patience = cluster.leader === null ? PEER_DEADLINE_MS : SWITCHOVER_PEER_DEADLINE_MS;
+  const racing = cluster.leader === null;
+  const patience = racing ? PEER_DEADLINE_MS : SWITCHOVER_PEER_DEADLINE_MS;
+  // Who races judges by the cluster as it is now: a watch that lags may hide that somebody led meanwhile.
+  const view = racing ? refreshCluster(context) : null;
   const questions = names.map(async (name): Promise<PeerAnswer> => {
     const apiUrl = findMember(cluster, name)?.apiUrl ?? null;
     const status = apiUrl === null ? null : await peers.ask(apiUrl, ms(askedAt + patience));
     return { name, status, askedAt };
   });
   state.peerAnswers = await Promise.all(questions);
+  await view;
   return done("ask-peers");
 }
 

@@ -83,8 +83,9 @@ export class Supervisor {
     };
     this.#sessionTtl = state.settings.dynamic.ttlMs;
     this.#service = new LocalNodeService(this.context, new FreshStatus(this.context), () => {});
-    this.#watch = new WatchLoop(this.context, (cluster) => this.#takeConfig(cluster));
+    this.#watch = new WatchLoop(this.context);
     this.#loop = new HaLoop(this.context, () => this.#afterCycle());
+    state.onCluster = (cluster) => this.#takeConfig(cluster);
     this.context.postgres.onPostmasterExit(() => this.#postmasterEnded());
     watchdog.onLost(() => this.context.waker.wake());
   }

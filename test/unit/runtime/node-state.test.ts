@@ -38,3 +38,12 @@ test("a snapshot from before the acquisition takes nothing away", async () => {
   state.applyCluster(cluster({ leader: { name: "a", session: "s-a", revision: revision(11) }, revision: revision(11) }));
   expect(state.leads()).toBe(true);
 });
+
+test("each snapshot that is taken is told, whoever read it; an older one is not", async () => {
+  const state = await holder();
+  const told: number[] = [];
+  state.onCluster = (view) => void told.push(view.revision);
+  state.applyCluster(cluster({ revision: revision(12) }));
+  state.applyCluster(cluster({ revision: revision(11) }));
+  expect(told).toEqual([12]);
+});
