@@ -6,7 +6,13 @@ import { StandardInput } from "../lib/cli/ctl/terminal.ts";
 import { realClock } from "../lib/runtime/clock.ts";
 
 const interrupted = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.once(name, () => {
+    interrupted.abort();
+    // A request under way is not waited for; whether it was applied shows `list`.
+    setTimeout(() => process.exit(130), 500).unref();
+  });
+}
 const input = new StandardInput(interrupted.signal);
 
 process.exitCode = await runCtl(process.argv.slice(2), {

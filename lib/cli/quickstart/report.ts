@@ -2,11 +2,11 @@
 // It only reads and builds text.
 
 import { isAlive } from "../../postgres/processes.ts";
-import { apiUrl, readCluster, readStatus } from "./cluster-view.ts";
+import { memberListing } from "../ctl/member-table.ts";
+import { apiUrl, type ClusterView, readCluster, readStatus } from "./cluster-view.ts";
 import type { QuickstartPaths } from "./folder.ts";
 import { connectionString, consulPaths, host, nodePaths, scope, ttlSeconds } from "./node-file.ts";
 import type { QuickstartState } from "./state.ts";
-import { drawTable } from "./table.ts";
 
 /** How the caller names this program, e.g. `scripts/quickstart`, and how it must be told the folder (empty: the default). */
 export interface Invocation {
@@ -18,7 +18,7 @@ export async function describeRun(paths: QuickstartPaths, state: QuickstartState
   const signal = AbortSignal.timeout(5_000);
   const [view, ...statuses] = await Promise.all([readCluster(state, signal), ...state.nodes.map((node) => readStatus(node, signal))]);
   const systemIdentifier = statuses.find((status) => status?.database_system_identifier !== undefined)?.database_system_identifier ?? null;
-  const table = view === null ? "No node answers." : drawTable(view, { scope, systemIdentifier });
+  const table = view === null ? "No node answers." : drawTable(view, systemIdentifier);
   const down = state.nodes.filter((node) => node.process === null || !isAlive(node.process)).map((node) => node.name);
   const command = (words: string) => `${invocation.program}${invocation.folderOption} ${words}`;
   const leader = state.nodes.find((node) => view?.members.some((member) => member.name === node.name && member.role === "leader"));
@@ -42,6 +42,13 @@ export async function describeRun(paths: QuickstartPaths, state: QuickstartState
       : `  ${command("logs node1")}`,
     `  ${command("status")}`,
   ].join("\n");
+}
+
+/** The same table as ctl's list; "" where the identifier is not known yet. */
+export function drawTable(view: ClusterView, systemIdentifier: string | null): string {
+  const members = [...view.members].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const listed = { scope, systemIdentifier: systemIdentifier ?? "", group: null, members, pause: view.pause };
+  return memberListing([listed], { format: "pretty", extended: false, names: "plain" }).trimEnd();
 }
 
 function quote(text: string): string {

@@ -8,9 +8,9 @@ import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { askScheduled, readScheduled } from "../appointment.ts";
 import type { CtlContext, ReadCluster } from "../context.ts";
 import { chooseMembers, confirmFor, ROLES, type RoleChoice } from "../member-choice.ts";
-import { askMember, failureLine, isPaused } from "../member-requests.ts";
+import { ANSWERS_WITHIN, askMember, failureLine, isPaused } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
-import { askPlain } from "../prompt.ts";
+import { askPlain, askYes } from "../prompt.ts";
 import { CtlRefusal } from "../refusal.ts";
 
 interface RestartFlags {
@@ -70,7 +70,10 @@ async function restart(
     ...(flags.timeout === undefined ? {} : { timeout: flags.timeout }),
   };
   let failed = 0;
-  for (const member of members) if (!(await restartMember(context, member, body))) failed++;
+  for (const member of members) {
+    const clear = at === null || (await replaceAppointment(context, member, flags));
+    if (!clear || !(await restartMember(context, member, body))) failed++;
+  }
   return failed === 0 ? EXIT.ok : EXIT.failed;
 }
 
@@ -85,6 +88,21 @@ async function askVersion(context: CtlContext, flags: RestartFlags): Promise<str
   const version = await askPlain(context.terminal, "Restart if the PostgreSQL version is less than provided (e.g. 9.5.2)  []");
   if (version !== "" && parsePostgresVersion(version) === null) throw new CtlRefusal(`Invalid PostgreSQL version: ${version}`);
   return version === "" ? null : version;
+}
+
+/** A member keeps one appointment: an older one is dropped first. False where the operator or the member will not. */
+async function replaceAppointment(context: CtlContext, member: MemberView, flags: RestartFlags): Promise<boolean> {
+  if (member.scheduled_restart === undefined) return true;
+  const question = `Another restart is already scheduled on member ${member.name}. Do you want to replace it?`;
+  if (!flags.force && !(await askYes(context.terminal, question))) return false;
+  const asked = await askMember(context, member, { method: "DELETE", path: "/restart", body: null, within: ANSWERS_WITHIN });
+  if (asked.ok && (asked.answer.status === 200 || asked.answer.status === 404)) return true;
+  context.terminal.complain(
+    asked.ok
+      ? failureLine("flush scheduled restart", member, asked.answer)
+      : `Failed: flush scheduled restart for member ${member.name}, no answer (${asked.reason})\n`,
+  );
+  return false;
 }
 
 async function restartMember(context: CtlContext, member: MemberView, body: Readonly<Record<string, unknown>>): Promise<boolean> {

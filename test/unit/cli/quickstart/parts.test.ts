@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { createFolders, defaultFolder, pathsOf } from "../../../../lib/cli/quickstart/folder.ts";
 import { choosePorts } from "../../../../lib/cli/quickstart/ports.ts";
 import { askToStop, bootId, identify, killRun, membersOf, type ProcessId } from "../../../../lib/cli/quickstart/processes.ts";
+import { drawTable } from "../../../../lib/cli/quickstart/report.ts";
 import { claimState, type QuickstartState, readState, writeState } from "../../../../lib/cli/quickstart/state.ts";
-import { drawTable } from "../../../../lib/cli/quickstart/table.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -165,9 +165,9 @@ test("the table looks as patronictl's", () => {
       { name: "node1", role: "leader", state: "running", host: "127.0.0.1", port: 19001, timeline: 1 },
     ],
   };
-  expect(drawTable(view, { scope: "demo", systemIdentifier: "7710744159307945845" })).toBe(
+  expect(drawTable(view, "7710744159307945845")).toBe(
     [
-      "+ Cluster: demo (7710744159307945845) -----------+----+-------------+-----+------------+-----+",
+      "+ Cluster: quickstart (7710744159307945845) -----+----+-------------+-----+------------+-----+",
       "| Member | Host            | Role    | State     | TL | Receive LSN | Lag | Replay LSN | Lag |",
       "+--------+-----------------+---------+-----------+----+-------------+-----+------------+-----+",
       "| node1  | 127.0.0.1:19001 | Leader  | running   |  1 |             |     |            |     |",
