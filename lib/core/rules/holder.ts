@@ -203,6 +203,12 @@ export const holderRules: readonly Rule[] = [
     why: (o) => `the lock is released: the promotion failed: ${o.lastTask?.message}`,
   },
   {
+    id: "promote-wait",
+    when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null,
+    then: (o) => wait(retryAt(o, "promote") ?? o.now),
+    why: (o) => `the promotion failed and is tried again: ${o.lastTask?.message}`,
+  },
+  {
     id: "promote",
     when: (o) => lockIsOurs(o) && runsAsStandby(o),
     then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),

@@ -173,6 +173,32 @@ describe("a replica beside a leader", () => {
   });
 });
 
+describe("what failed a moment ago", () => {
+  const failedTask = (kind: "clone" | "promote", failures: number) => ({
+    kind,
+    finishedAt: ms(99_999),
+    ok: false,
+    message: "no",
+    failures,
+    plan: null,
+  });
+
+  test("is not tried again at once: a reinitialization waits before its next copy", () => {
+    const stopped = local({ process: { kind: "none" }, status: null });
+    const requests = { shutdown: false, restart: false, reinitialize: { fromLeader: false } };
+    const o = observation({ local: stopped, requests, lastTask: failedTask("clone", 1) });
+    expect(decide(o)).toMatchObject({ rule: "clone-retry", effect: { kind: "wait", until: ms(100_999) } });
+  });
+
+  test("is not tried again at once: a promotion waits, with the lock and in the next race", () => {
+    const held = { lock: leading().lock, cluster: leading().dcs.cluster as NonNullable<Observation["dcs"]["cluster"]> };
+    expect(decide(observation({ ...held, lastTask: failedTask("promote", 1) })).rule).toBe("promote-wait");
+    expect(decide(observation({ cluster: unlocked, trace: released, lastTask: failedTask("promote", 3) })).rule).toBe(
+      "race-promotion-failed",
+    );
+  });
+});
+
 describe("without a leader", () => {
   test("an empty node claims the bootstrap, the second waits", () => {
     const none = local({ process: { kind: "none" }, status: null, dataDirectory: { kind: "absent" }, systemIdentifier: null });
