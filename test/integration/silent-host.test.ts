@@ -92,6 +92,29 @@ describe.skipIf(reason !== null)("silent hosts", () => {
       });
     }, 120_000);
   }
+
+  test.concurrent("a primary whose agent is restarted while its API answers nobody takes its lock again, and nobody races before", async () => {
+    await withHostCluster({ nodes: 2, agents: true }, async (hosts) => {
+      const { cluster } = hosts;
+      const leader = await cluster.untilHealthy();
+      const writer = await cluster.writer();
+      const lock = watchLock(cluster, leader);
+      const unsilence = hosts.silenceApi(leader);
+      const agent = hosts.agent(leader);
+      await agent.terminate();
+      await lock;
+      await Bun.sleep(2_000);
+      expect(await cluster.key("leader")).toBeNull();
+      await agent.restart();
+      const from = performance.now();
+      await until("the lock is held again", async () => (await cluster.key("leader"))?.value, { withinMs: 10_000, everyMs: 5 });
+      report("agent back, until the lock is held again", performance.now() - from);
+      unsilence();
+      expect(await cluster.untilHealthy()).toBe(leader);
+      expect(new Set(writer.acknowledged.map(({ node }) => node))).toEqual(new Set([leader.name]));
+      expect(await writer.lost(leader)).toEqual([]);
+    });
+  }, 120_000);
 });
 
 /** The node answers for itself that it streams: its member key may still be from before. */
