@@ -18,6 +18,7 @@ const ROLE_CHANGED_SQLSTATE = "SQLSTATE 55000";
 /**
  * Functions rather than views where the view would look at every backend: the cost must not grow with the number of
  * clients. What fails in the other role stands behind CASE, which evaluates only the branch it takes.
+ * A standby without a receiver: pg_control learns of a new timeline only at the next restartpoint, its WAL files show it.
  */
 export const STATUS_QUERY = `
 SELECT pg_backend_pid() AS backend_pid,
@@ -32,7 +33,8 @@ SELECT pg_backend_pid() AS backend_pid,
   CASE WHEN r.in_recovery THEN to_char(pg_last_xact_replay_timestamp(), '${TIME_FORMAT}') END AS replay_timestamp,
   CASE WHEN r.in_recovery THEN pg_is_wal_replay_paused() ELSE false END AS replay_paused,
   CASE WHEN NOT r.in_recovery THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int4
-    ELSE coalesce(nullif(w.received_tli, 0), (SELECT greatest(p.min_recovery_end_timeline, c.timeline_id)
+    ELSE coalesce(nullif(w.received_tli, 0), (SELECT greatest(p.min_recovery_end_timeline, c.timeline_id, (
+        SELECT max(('x' || left(f.name, 8))::bit(32)::int4) FROM pg_ls_waldir() f WHERE f.name ~ '^[0-9A-F]{24}$'))
       FROM pg_control_recovery() p, pg_control_checkpoint() c)) END AS timeline,
   w.status AS receiver_status, w.sender_host, w.sender_port, w.slot_name AS receiver_slot,
   (SELECT json_agg(json_build_object('pid', s.pid, 'usename', pg_get_userbyid(a.usesysid),

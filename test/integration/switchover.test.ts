@@ -10,6 +10,13 @@ import type { Writer } from "../harness/writer.ts";
 let cluster: TestCluster;
 let writer: Writer;
 let leader: ClusterNode;
+/** node4 never leads: nothing that happens here is a reason to restart it. */
+let bystanderStarted: string;
+
+async function started(name: string): Promise<string> {
+  const [row] = await cluster.sql<{ at: string }>(cluster.node(name), "select pg_postmaster_start_time()::text as at");
+  return row?.at ?? "";
+}
 
 beforeAll(async () => {
   cluster = await TestCluster.shared({
@@ -20,6 +27,7 @@ beforeAll(async () => {
   leader = await cluster.untilHealthy();
   if (leader.name === "node4") throw new Error("a node with nofailover won the first race");
   writer = await cluster.writer();
+  bystanderStarted = await started("node4");
 }, 60_000);
 afterAll(() => TestCluster.stopAll());
 
@@ -166,9 +174,10 @@ describe("a switchover", () => {
   );
 
   test(
-    "loses nothing that was acknowledged",
+    "loses nothing that was acknowledged, and does not restart a replica that only changes its source",
     () =>
       cluster.during(async () => {
+        expect(await started("node4")).toBe(bystanderStarted);
         const at = writer.acknowledged.length;
         await writer.afterNow(5_000);
         const rows = new Set((await cluster.sql<{ id: string }>(leader, "select id from witness")).map(({ id }) => id));

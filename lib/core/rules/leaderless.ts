@@ -26,6 +26,7 @@ export const leaderlessRules: readonly Rule[] = [
       lockIsFree(o) &&
       withoutData(o) &&
       clusterOf(o)?.initialize === null &&
+      !isNofailover(o.self.tags) &&
       !isPaused(o) &&
       retryAt(o, "bootstrap") === null &&
       didThisCycle(o, "claim-initialize") === null,
