@@ -217,6 +217,8 @@ export class MatriarchNode {
     state.settings = this.#settings.current;
     this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
     waker.wake();
+    // A pause that is over ends at once, not with the cycle: the renewal in between may take long.
+    this.#rearmLostWatchdog().catch((reason: unknown) => this.#log.error(`PostgreSQL is not fenced: ${String(reason)}`));
     // What it means for PostgreSQL (a pending restart) is published as soon as it is known.
     void this.#configurePostgres().then(() => waker.wake());
   }

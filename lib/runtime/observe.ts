@@ -60,9 +60,18 @@ async function lookOnce(context: NodeContext): Promise<void> {
   if (!answer.ok) {
     local.status = null;
     local.statusError = answer.error.message;
+    if (local.lastRole === null) await readRole(context, generation);
     return;
   }
   noteStatus(context, answer.value);
+}
+
+/** A server that was found running and does not answer may be a primary all the same: pg_control knows. */
+async function readRole({ postgres, state }: NodeContext, generation: number): Promise<void> {
+  const control = await postgres.controlData();
+  if (!control.ok || generation !== state.localGeneration) return;
+  if (control.value.state === "in production") state.local.lastRole = "primary";
+  else if (control.value.state === "in archive recovery") state.local.lastRole = "replica";
 }
 
 /** Folds one status answer into what is remembered of the server. */

@@ -183,6 +183,7 @@ export class Supervisor {
     const { state, waker } = this.context;
     state.settings = { node: this.#node.config, dynamic: dynamicConfig(cluster.config.data) };
     waker.wake();
+    void this.#rearmLostWatchdog();
   }
 
   async #changeTtl(): Promise<void> {
