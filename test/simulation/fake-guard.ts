@@ -15,6 +15,7 @@ export class Guard {
   readonly #machine: MachineClock;
   readonly #server: FakeServer;
   readonly #disabled: boolean;
+  readonly #lateMs: number;
   /** Boot time; null while disarmed. */
   #deadline: number | null = null;
   #timer: { run: (() => void) | null; readonly time: number } | null = null;
@@ -26,11 +27,13 @@ export class Guard {
     readonly machine: MachineClock;
     readonly server: FakeServer;
     readonly disabled: boolean;
+    readonly lateMs: number;
   }) {
     this.#queue = options.queue;
     this.#machine = options.machine;
     this.#server = options.server;
     this.#disabled = options.disabled;
+    this.#lateMs = options.lateMs;
   }
 
   get armed(): boolean {
@@ -43,9 +46,9 @@ export class Guard {
   }
 
   set(deadline: number, owner: () => void): void {
-    this.#deadline = deadline;
+    this.#deadline = deadline + this.#lateMs;
     this.#owner = owner;
-    const time = this.#machine.trueTime(deadline);
+    const time = this.#machine.trueTime(this.#deadline);
     if (this.#timer !== null && this.#timer.run !== null && this.#timer.time <= time) return;
     if (this.#timer !== null) this.#timer.run = null;
     this.#timer = this.#queue.at(time, () => this.look());
@@ -67,7 +70,7 @@ export class Guard {
     this.#timer = null;
     if (this.#deadline === null || this.#server.frozen) return;
     if (this.#machine.boot() < this.#deadline) {
-      this.set(this.#deadline, this.#owner ?? (() => {}));
+      this.set(this.#deadline - this.#lateMs, this.#owner ?? (() => {}));
       return;
     }
     this.#deadline = null;

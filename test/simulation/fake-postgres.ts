@@ -32,7 +32,6 @@ const KILL_AFTER_MS = 2000;
 /** What may be planted here (plants.ts). */
 export interface PostgresPlants {
   readonly followsWithoutRewind: boolean;
-  readonly slowImmediateStop: boolean;
 }
 
 export class FakePostgres implements Postgresql {
@@ -127,8 +126,7 @@ export class FakePostgres implements Postgresql {
         if (!gone.signal.aborted) await process.sleepUntil(options.deadline, gone.signal);
       }
       if (gone.signal.aborted) return DONE;
-      if (this.#plants.slowImmediateStop) await process.later(8000, () => null);
-      else server.stopImmediate();
+      server.stopImmediate();
       await process.sleepUntil(ms(process.now() + KILL_AFTER_MS), gone.signal);
       server.kill();
       return DONE;

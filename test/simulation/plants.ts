@@ -7,11 +7,12 @@ import type { Change, RequestOptions, Snapshot, Store } from "../../lib/dcs/stor
 import type { Clock } from "../../lib/model/clock.ts";
 import type { StoreError } from "../../lib/model/errors.ts";
 import { ok, type Result } from "../../lib/model/result.ts";
-import { type Revision, revision } from "../../lib/model/units.ts";
+import { ms, type Revision, revision } from "../../lib/model/units.ts";
 import type { PostgresPlants } from "./fake-postgres.ts";
 
 export interface Plants extends PostgresPlants {
   readonly guardDisabled: boolean;
+  readonly guardLateMs: number;
   readonly timelinesReused: boolean;
   readonly unknownRead: "as it is" | "as done";
   readonly markIgnored: boolean;
@@ -22,8 +23,8 @@ export interface Plants extends PostgresPlants {
 
 const NONE: Plants = {
   followsWithoutRewind: false,
-  slowImmediateStop: false,
   guardDisabled: false,
+  guardLateMs: 0,
   timelinesReused: false,
   unknownRead: "as it is",
   markIgnored: false,
@@ -56,16 +57,16 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   },
   "unknown-as-done": { what: "a request whose outcome is unknown counts as done", plants: { unknownRead: "as done" } },
   "sync-key-ignored": { what: "every member counts as a synchronous standby", plants: { everyoneSynchronous: true } },
-  "promote-without-sync-key": {
-    what: "a promotion does not take over the sync key",
-    without: ["promote-sync-key", "promote-sync-key-failed"],
+  "sync-key-kept": {
+    what: "the sync key stays as it was, through promotions and changes of standbys",
+    without: ["promote-sync-key", "promote-sync-key-failed", "leader-sync-key"],
   },
   "follow-without-rewind": { what: "diverged data is believed to be a prefix of the leader's", plants: { followsWithoutRewind: true } },
   "timeline-reused": {
     what: "two servers that are promoted apart from each other take the same timeline number",
     plants: { timelinesReused: true },
   },
-  "slow-stop": { what: "an immediate stop takes 8 seconds", plants: { slowImmediateStop: true } },
+  "guard-late": { what: "the guard acts 5 seconds after its deadline", plants: { guardLateMs: 5000 } },
   "foreign-lock-ignored": {
     what: "a primary does not stop when the lock is somebody else's",
     without: ["primary-foreign-lock", "primary-superseded", "primary-no-lock"],
@@ -98,17 +99,22 @@ export function plantStore(plants: Plants, store: Store, _self: string): Store {
       if (property === "transaction" && plants.unknownRead === "as done")
         return async (changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>> => {
           const answer = await target.transaction(changes, options);
-          return !answer.ok && answer.error.kind === "unknown-outcome" ? ok(changes.map(() => revision(0))) : answer;
+          return !answer.ok && isUnknown(answer.error) ? ok(changes.map(() => revision(0))) : answer;
         };
       if (property === "renewSession" && plants.unknownRead === "as done")
         return async (id: string, options: RequestOptions) => {
           const answer = await target.renewSession(id, options);
-          return !answer.ok && answer.error.kind === "unknown-outcome" ? ok({ id, promisedMs: 30_000, place: null }) : answer;
+          return !answer.ok && isUnknown(answer.error) ? ok({ id, promisedMs: ms(30_000), place: null }) : answer;
         };
       const value: unknown = Reflect.get(target, property);
       return typeof value === "function" ? value.bind(target) : value;
     },
   });
+}
+
+/** No answer in time, or no time left for one. */
+function isUnknown(error: StoreError): boolean {
+  return error.kind === "unknown-outcome" || error.kind === "unavailable";
 }
 
 const changedSnapshots = new WeakMap<Snapshot, Snapshot>();

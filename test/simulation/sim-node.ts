@@ -43,7 +43,13 @@ export class SimNode implements ApiPort {
       uptime: random.between(1e5, 1e8),
     });
     this.server = new FakeServer(config.name, world.servers);
-    this.guard = new Guard({ queue: world.queue, machine: this.machine, server: this.server, disabled: world.plants.guardDisabled });
+    this.guard = new Guard({
+      queue: world.queue,
+      machine: this.machine,
+      server: this.server,
+      disabled: world.plants.guardDisabled,
+      lateMs: world.plants.guardLateMs,
+    });
     world.servers.all.push(this.server);
     const { host, port } = config.postgresql.connectAddress;
     world.servers.byAddress.set(`${host}:${port}`, this.server);
