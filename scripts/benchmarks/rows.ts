@@ -9,7 +9,7 @@ interface RowText {
   readonly id: string;
   readonly title: string;
   readonly unit: string;
-  /** What issue-level targets ask for; "" where there is none. */
+  /** What the project wants to reach; "" where nothing is set. */
   readonly reach: string;
 }
 

@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { PRODUCT_VERSION } from "../../lib/model/product.ts";
+import { TestCluster } from "../../test/harness/cluster.ts";
 import { Consul } from "../../test/harness/consul.ts";
 import { type BenchArguments, readBenchArguments, USAGE } from "./arguments.ts";
 import { BenchCluster } from "./bench-cluster.ts";
@@ -29,6 +30,7 @@ export async function runBenchmarks(argv: readonly string[]): Promise<number> {
   const rows = ROWS.filter(({ id }) => options.rows.includes(id));
   const results: Samples = new Map();
   const stopReaping = reapOrphans();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => void interrupted());
   try {
     await measureOwnRows(rows, options, results);
     for (const system of systems) await measureSystem(system, rows, options, results);
@@ -38,6 +40,17 @@ export async function runBenchmarks(argv: readonly string[]): Promise<number> {
   console.log(table(rows, systems, results));
   if (options.json !== null) writeFileSync(options.json, JSON.stringify(asObject(results, systems), null, 2));
   return [...results.values()].some((found) => [...found.values()].some((samples) => typeof samples === "string")) ? 1 : 0;
+}
+
+/** The Consul that the present system's clusters use. */
+let consulInUse: Consul | null = null;
+
+/** Nothing that was started stays. */
+async function interrupted(): Promise<never> {
+  console.error("interrupted: everything is stopped");
+  await TestCluster.stopAll();
+  await consulInUse?.stop();
+  process.exit(130);
 }
 
 function systemsOf(options: BenchArguments): readonly System[] | null {
@@ -60,6 +73,7 @@ async function measureSystem(system: System, rows: readonly (Row | OwnRow)[], op
   if (own.length === 0) return;
   // Consul's own least TTL, as in production.
   const consul = await Consul.start({ sessionTtlMin: "10s" });
+  consulInUse = consul;
   let bench: BenchCluster | null = null;
   try {
     for (const row of own) {
@@ -74,6 +88,7 @@ async function measureSystem(system: System, rows: readonly (Row | OwnRow)[], op
   } finally {
     await bench?.stop();
     await consul.stop();
+    consulInUse = null;
   }
 }
 
