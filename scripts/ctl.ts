@@ -13,6 +13,11 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
     setTimeout(() => process.exit(130), 500).unref();
   });
 }
+// Whoever reads our output may stop (`| head`): then there is nobody to write for.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
 const input = new StandardInput(interrupted.signal);
 
 process.exitCode = await runCtl(process.argv.slice(2), {
@@ -20,7 +25,9 @@ process.exitCode = await runCtl(process.argv.slice(2), {
   env: process.env,
   outIsTerminal: process.stdout.isTTY === true,
   signal: interrupted.signal,
-  out: (text) => process.stdout.write(text),
+  out: (text) => {
+    process.stdout.write(text);
+  },
   complain: (text) => process.stderr.write(text),
   readLine: (echo) => input.readLine(echo),
   readAll: () => input.readAll(),

@@ -37,6 +37,8 @@ export interface Endpoint {
 }
 
 export const APPLICATION_NAME = "matriarch";
+/** Our own statements neither wait for a synchronous standby nor meet a function of somebody else's schema. */
+const OWN_SETTINGS = { synchronous_commit: "local", search_path: "pg_catalog" } as const;
 /** Beyond every deadline of ours: Bun's own limit must not come first, and 0 would mean the default. */
 const CONNECT_TIMEOUT_SECONDS = 600;
 /** SQLSTATE classes and codes that say "not now" rather than "your statement is wrong". */
@@ -45,14 +47,23 @@ const UNREACHABLE_SQLSTATES = /^(08|28|57P0[1-5]|53300|3D000)/;
 export class Connection {
   readonly #clock: Clock;
   readonly #endpoint: () => Promise<Endpoint | null>;
+  readonly #settings: Readonly<Record<string, string>>;
   #client: { readonly sql: SQL; readonly key: string } | null = null;
   /** The endpoint for which the server has said that it does no TLS although the mode would prefer it. */
   #plainFor: string | null = null;
 
-  /** `endpoint` is asked before each statement: it changes with the server's settings; null = nothing runs. */
-  constructor(options: { readonly clock: Clock; readonly endpoint: () => Promise<Endpoint | null> }) {
+  /**
+   * `endpoint` is asked before each statement: it changes with the server's settings; null = nothing runs. `settings` are
+   * those of the session: by default what our own statements need; {} for statements of somebody else.
+   */
+  constructor(options: {
+    readonly clock: Clock;
+    readonly endpoint: () => Promise<Endpoint | null>;
+    readonly settings?: Readonly<Record<string, string>>;
+  }) {
     this.#clock = options.clock;
     this.#endpoint = options.endpoint;
+    this.#settings = options.settings ?? OWN_SETTINGS;
   }
 
   /**
@@ -116,7 +127,7 @@ export class Connection {
     const key = endpointKey(endpoint);
     if (this.#client !== null && this.#client.key === key) return this.#client.sql;
     this.drop();
-    const sql = new SQL(clientOptions(endpoint, this.#plainFor === key));
+    const sql = new SQL(clientOptions(endpoint, this.#plainFor === key, this.#settings));
     this.#client = { sql, key };
     return sql;
   }
@@ -138,7 +149,7 @@ function reachableHost(listenAddress: string): string {
   return listenAddress === "::" ? "::1" : listenAddress;
 }
 
-function clientOptions(endpoint: Endpoint, plain: boolean): Bun.SQL.Options {
+function clientOptions(endpoint: Endpoint, plain: boolean, settings: Readonly<Record<string, string>>): Bun.SQL.Options {
   const { user, at } = endpoint;
   const tls = at.kind === "unix" || plain ? null : tlsOptions(user);
   const channelBinding = user.options["channel_binding"];
@@ -156,12 +167,7 @@ function clientOptions(endpoint: Endpoint, plain: boolean): Bun.SQL.Options {
     database: endpoint.database,
     max: 1,
     connectionTimeout: CONNECT_TIMEOUT_SECONDS,
-    connection: {
-      application_name: APPLICATION_NAME,
-      // Our own statements neither wait for a synchronous standby nor meet a function of somebody else's schema.
-      synchronous_commit: "local",
-      search_path: "pg_catalog",
-    },
+    connection: { application_name: APPLICATION_NAME, ...settings },
   };
 }
 

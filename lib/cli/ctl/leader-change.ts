@@ -47,6 +47,8 @@ export async function changeLeader(context: CtlContext, change: LeaderChange): P
     path: `/${change.action}`,
     body: requestBody(decided),
     within: ms(2 * loopWait(read) + ANSWER_GRACE),
+    // A failover is for a leader that is in trouble: a silent host must not be waited for.
+    first: change.action === "failover" ? decided.candidate : null,
   });
   if (asked.kind === "nobody") return writeRequest(context, read, decided, asked.reasons);
   const { status, text } = asked.answer;
@@ -127,7 +129,7 @@ async function writeRequest(context: CtlContext, read: ReadCluster, decided: Dec
   const { terminal } = context;
   const why = reasons.length === 0 ? "no member publishes an api_url" : reasons.join("; ");
   terminal.complain(
-    `${timestamp(terminal.clock.wallNow())} Could not ${decided.action} over a member's API (${why}), falling back to DCS\n`,
+    `${timestamp(terminal.clock.wallNow())} Could not ${decided.action} using the members' API (${why}), falling back to DCS\n`,
   );
   const value = { leader: decided.leader, member: decided.candidate, scheduled_at: decided.scheduledAt };
   const expected = read.cluster.failover?.revision ?? null;
@@ -135,6 +137,7 @@ async function writeRequest(context: CtlContext, read: ReadCluster, decided: Dec
   const from = decided.leader === null ? "" : ` from leader ${decided.leader}`;
   const to = decided.candidate === null ? "" : ` to ${decided.candidate}`;
   terminal.out(`${timestamp(terminal.clock.wallNow())} Initialized ${decided.action}${from}${to}\n`);
+  context.list([await context.readGroup(read.scope, read.group)]);
   return EXIT.ok;
 }
 

@@ -18,6 +18,8 @@ export interface MemberRequest {
   readonly path: string;
   readonly body: Readonly<Record<string, unknown>> | null;
   readonly within: Ms;
+  /** The member to ask first; default: the leader. */
+  readonly first?: string | null;
 }
 
 /**
@@ -28,11 +30,13 @@ export type MembersAnswer =
   | { readonly kind: "answered"; readonly by: MemberView; readonly answer: PeerAnswer }
   | { readonly kind: "nobody"; readonly reasons: readonly string[] };
 
-/** Asks the leader, or the next one where a member cannot be reached. Throws CtlRefusal where the outcome is not known. */
+/** Asks one member, and the next one where it cannot be reached. Throws CtlRefusal where the outcome is not known. */
 export async function askAnyMember(context: CtlContext, read: ReadCluster, request: MemberRequest): Promise<MembersAnswer> {
   const reasons: string[] = [];
   await refuseBadCertificates(context);
-  for (const member of leaderFirst(read.view.members)) {
+  const usual = leaderFirst(read.view.members);
+  const ordered = [...usual.filter(({ name }) => name === request.first), ...usual.filter(({ name }) => name !== request.first)];
+  for (const member of ordered) {
     if (member.api_url === undefined) continue;
     const { method, path, body, within } = request;
     const answer = await context.peers.send(method, member.api_url, path, body, context.within(within));

@@ -67,6 +67,7 @@ async function query(
     const { host, port } = findMember(await context.read(scope), flags);
     const connection = new Connection({
       clock: terminal.clock,
+      settings: {},
       endpoint: async () => ({
         at: { kind: "tcp", host },
         port,

@@ -6,6 +6,7 @@ import { EXIT } from "../../../runtime/exit-codes.ts";
 import type { PeerDocument } from "../../../runtime/peer-document.ts";
 import { ANSWERS_WITHIN } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
+import { CtlRefusal } from "../refusal.ts";
 
 export function addVersion({ command, run, program }: CommandHost): void {
   const self = command("version [cluster] [members...]", "print the version, with a cluster's name also those of its members");
@@ -17,6 +18,9 @@ export function addVersion({ command, run, program }: CommandHost): void {
     await run(own, async (context) => {
       const { out, complain } = context.terminal;
       const { view } = await context.read(context.scopeOf(cluster));
+      for (const name of members) {
+        if (!view.members.some((member) => member.name === name)) throw new CtlRefusal(`${name} is not a member of cluster ${cluster}`);
+      }
       const chosen = view.members.filter((member) => members.length === 0 || members.includes(member.name));
       out("\n");
       const deadline = context.within(ANSWERS_WITHIN);
