@@ -83,6 +83,8 @@ export class SimNode implements ApiPort {
   supervisorEnded(supervisor: Supervisor, why: string): void {
     this.trace(`the supervisor ended: ${why}`);
     if (this.supervisor !== supervisor) return;
+    this.noteLease();
+    this.unfenced();
     this.supervisor = null;
     // As a service manager does.
     this.startLater(this.world.random.between(1000, 8000));
