@@ -1,5 +1,7 @@
 // Owns the planned stop of a primary: PostgreSQL down with a shutdown checkpoint, the lock released as soon as that is safe.
 
+import { otherMembers, syncAllows } from "../core/candidates.ts";
+import { isNofailover, type Member } from "../model/member.ts";
 import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -76,11 +78,22 @@ class EarlyRelease {
 
   async #askStandbys(checkpoint: Lsn): Promise<void> {
     const { clock, peers, state } = this.#context;
-    const members = state.cluster?.members.filter((member) => member.name !== state.settings.node.name && member.apiUrl !== null) ?? [];
+    const members = successors(this.#context);
     const answers = await Promise.all(members.map((member) => peers.ask(member.apiUrl ?? "", ms(clock.now() + STANDBY_ANSWER_MS))));
     const received = answers.some((answer) => answer?.state === "running" && answer.lsn !== null && answer.lsn > checkpoint);
     if (this.#over || !received || state.held === null) return;
     this.#releasing = releaseLock(this.#context, checkpoint);
     await this.#releasing;
   }
+}
+
+/** Who may take the lock at once: the candidate where one is named, else whoever may lead. Another one's WAL says nothing about them. */
+function successors({ state }: NodeContext): readonly Member[] {
+  const { cluster, settings } = state;
+  if (cluster === null) return [];
+  const candidate = cluster.failover?.candidate ?? null;
+  return otherMembers(cluster, settings.node.name).filter(({ name, apiUrl, tags }) => {
+    if (apiUrl === null || (candidate !== null && name !== candidate)) return false;
+    return !isNofailover(tags) && syncAllows({ config: settings.dynamic, sync: cluster.sync, name });
+  });
 }
