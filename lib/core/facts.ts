@@ -82,11 +82,22 @@ export function retryAt(o: Observation, kind: EffectKind): Ms | null {
 
 /** A member as a source of WAL: host and port of its conn_url; null where it cannot be read. */
 export function targetOf(member: Member, slotName: string | null): FollowTarget | null {
+  let address = addresses.get(member);
+  if (address === undefined) {
+    address = addressOf(member);
+    addresses.set(member, address);
+  }
+  return address === null ? null : { name: member.name, host: address.host, port: address.port, slotName };
+}
+
+/** Members are immutable, and many rules ask for the same one's address. */
+const addresses = new WeakMap<Member, { readonly host: string; readonly port: number } | null>();
+
+function addressOf(member: Member): { readonly host: string; readonly port: number } | null {
   if (member.connUrl === null) return null;
   const match = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)(?::(\d+))?/.exec(member.connUrl);
   if (match === null) return null;
-  const host = (match[1] ?? "").replace(/^\[|\]$/g, "");
-  return { name: member.name, host, port: Number(match[2] ?? 5432), slotName };
+  return { host: (match[1] ?? "").replace(/^\[|\]$/g, ""), port: Number(match[2] ?? 5432) };
 }
 
 /** Where to get WAL from: the leader's member, with our slot there; null while it has not published its address. */
@@ -99,6 +110,7 @@ export function leaderTarget(o: Observation): FollowTarget | null {
 
 /** The physical slot of a member (contract §9): lower case, dash and dot → `_`, others → `u` + code point, at most 63. */
 export function memberSlotName(name: string): string {
+  if (/^[a-z0-9_]{1,63}$/.test(name)) return name;
   const converted = [...name.toLowerCase()].map((char) => {
     if (/[a-z0-9_]/.test(char)) return char;
     if (char === "-" || char === ".") return "_";
