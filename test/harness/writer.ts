@@ -68,15 +68,13 @@ export class Writer {
     }
   }
 
-  /** The longest time without an acknowledgement between two rows, from `since` on, in ms. */
+  /** The longest time without an acknowledgement, in ms, of those that end after `since`; it may begin before. */
   longestGap(since = 0): { readonly ms: number; readonly from: number } {
-    const times = this.acknowledged.map((row) => row.ackedAt).filter((at) => at >= since);
-    times.sort((left, right) => left - right);
+    const times = this.acknowledged.map((row) => row.ackedAt).sort((left, right) => left - right);
     let longest = { ms: 0, from: since };
     for (let index = 1; index < times.length; index++) {
-      const before = times[index - 1] as number;
-      const gap = (times[index] as number) - before;
-      if (gap > longest.ms) longest = { ms: gap, from: before };
+      const [before, at] = [times[index - 1] as number, times[index] as number];
+      if (at >= since && at - before > longest.ms) longest = { ms: at - before, from: before };
     }
     return longest;
   }

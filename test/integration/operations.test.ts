@@ -150,7 +150,9 @@ describe("PATCH /config", () => {
     () =>
       cluster.during(async () => {
         await cluster.patchConfig({ postgresql: { parameters: { max_connections: 60 } } });
-        await until("all members wait for a restart", async () => (expect(await pendingRestarts()).toEqual(cluster.nodes.map(({ name }) => name)), true), { withinMs: 15_000 });
+        await until("all members wait for a restart", async () => (await pendingRestarts()).length === cluster.nodes.length, {
+          withinMs: 15_000,
+        });
         const status = await replica.status();
         expect(status["pending_restart"]).toBe(true);
         expect(status["pending_restart_reason"]).toEqual({ max_connections: { old_value: "100", new_value: "60" } });
@@ -166,7 +168,9 @@ describe("PATCH /config", () => {
           },
           { withinMs: 20_000, everyMs: 500 },
         );
-        await until("one member waits for a restart", async () => (expect(await pendingRestarts()).toHaveLength(1), true), { withinMs: 15_000 });
+        await until("one member waits for a restart", async () => (await pendingRestarts()).length === 1, {
+          withinMs: 15_000,
+        });
         expect(await cluster.untilHealthy()).toBe(leader);
       }),
     60_000,
@@ -182,7 +186,7 @@ describe("restart", () => {
         const since = performance.now();
         expect(await post(leader, "/restart")).toEqual([200, "restarted successfully"]);
         await writer.afterNow(5_000);
-        console.log(`restart of the leader: write gap ${Math.round(writer.longestGap(since - 100).ms)} ms`);
+        console.log(`restart of the leader: write gap ${Math.round(writer.longestGap(since).ms)} ms`);
         expect(await started(leader)).not.toBe(before);
         expect((await cluster.key("leader"))?.session).toBe(session as string);
         expect(await cluster.untilHealthy()).toBe(leader);

@@ -131,7 +131,7 @@ describe.concurrent("the primary's supervisor", () => {
         expect(await ended).toBe(0);
         expect(old.processes()).toEqual([]);
         await writer.afterNow(5_000);
-        gaps.push(Math.round(writer.longestGap(from - 100).ms));
+        gaps.push(Math.round(writer.longestGap(from).ms));
         old.start();
         leader = await cluster.untilHealthy();
         expect(leader).not.toBe(old);

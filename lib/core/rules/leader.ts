@@ -180,7 +180,7 @@ function count(o: Observation, kind: Effect["kind"]): number {
 }
 
 function inGrace(o: Observation): boolean {
-  if (o.config.synchronousMode === "off" || o.config.synchronousModeStrict || o.local.promotedAt === null) return false;
+  if (o.config.synchronousMode === "off" || o.local.promotedAt === null) return false;
   const grace = Math.min(o.config.loopWaitMs, GRACE_LIMIT_MS);
   return o.now - o.local.promotedAt < grace && !(o.local.status?.replication.some((row) => row.state === "streaming") ?? false);
 }
