@@ -4,6 +4,7 @@
 import { leaseMargin } from "../core/lease.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { ms } from "../model/units.ts";
+import { apiUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres } from "./observe.ts";
 import { dcsDeadline } from "./perform-dcs.ts";
@@ -102,6 +103,7 @@ function servesThisCluster(context: NodeContext, identifier: string | null): boo
 async function someoneAnswers(context: NodeContext): Promise<boolean> {
   const { clock, peers, state } = context;
   const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
-  if (member === undefined || member.apiUrl === null || state.apiServing) return false;
+  // At our own address we would hear ourselves.
+  if (member === undefined || member.apiUrl === null || member.apiUrl === apiUrl(state)) return false;
   return (await peers.ask(member.apiUrl, ms(clock.now() + 1000))) !== null;
 }

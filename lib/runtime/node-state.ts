@@ -83,10 +83,10 @@ export class NodeState {
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   adopted = false;
+  /** The member key as last written, positions left out, and when. */
+  published: { readonly essence: string; readonly at: Ms } | null = null;
   /** Looks at the clocks, so that a stall is known before the lease is trusted. */
   beforeLeaseIsJudged: () => void = () => undefined;
-  /** Our own REST API listens: an answer at our own address is our own. */
-  apiServing = false;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;
   lastCycleAt: Ms;
   /** Revision of the `initialize` key that we claimed for our bootstrap. */

@@ -138,7 +138,6 @@ export class MatriarchNode {
     const api = await this.#options.workers.httpApi(this.service, this.#log);
     if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
     this.#api = api.value;
-    context.state.apiServing = api.value !== null || localApiRuns(context.state.settings.node.postgresql.dataDir);
     return null;
   }
 

@@ -5,10 +5,20 @@ import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { dcsDeadline } from "./perform-dcs.ts";
 
+/** Positions change all the time: alone they are published once a loop_wait, however often the loop is woken. */
+const POSITIONS: ReadonlySet<string> = new Set(["xlog_location", "receive_lsn", "replay_lsn"]);
+
 /** Publishes this member where something changed. The holder's positions go with its renewal. */
 export async function touchMember(context: NodeContext): Promise<void> {
-  const { state, store, log } = context;
-  if (state.dcsFailure !== null || store.session() === null || state.requests.shutdown) return;
-  const touched = await store.touchMember(memberRecord(context), { deadline: dcsDeadline(context) });
-  if (!touched.ok) log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
+  const { clock, state, store, log } = context;
+  const session = store.session();
+  if (state.dcsFailure !== null || session === null || state.requests.shutdown) return;
+  const record = memberRecord(context);
+  const essence = JSON.stringify([session.id, Object.entries(record).filter(([name]) => !POSITIONS.has(name))]);
+  const before = state.published;
+  const recent = before !== null && clock.now() - before.at < state.settings.dynamic.loopWaitMs * 0.9;
+  if (recent && before.essence === essence) return;
+  const touched = await store.touchMember(record, { deadline: dcsDeadline(context) });
+  if (touched.ok) state.published = { essence, at: clock.now() };
+  else log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
 }

@@ -33,6 +33,7 @@ export class Supervisor {
   readonly context: NodeContext;
   readonly store: MemoryStore;
   readonly #node: SimNode;
+  #apiServing = false;
   readonly #service: LocalNodeService;
   readonly #watch: WatchLoop;
   readonly #loop: HaLoop;
@@ -107,7 +108,7 @@ export class Supervisor {
     const { context } = this;
     const { state } = context;
     if ((await refreshCluster(context)) && state.cluster !== null) this.#takeConfig(state.cluster);
-    state.apiServing = true;
+    this.#apiServing = true;
     await lookAtPostgres(context);
     if (state.local.process.kind === "running") await context.postgres.adopt();
     await recallLease(context);
@@ -155,7 +156,7 @@ export class Supervisor {
 
   /** As GET /patroni answers it, read by a peer (lib/api/status-document.ts, lib/runtime/peer-document.ts). */
   async answer(): Promise<PeerStatus | null> {
-    if (!this.context.state.apiServing) return null;
+    if (!this.#apiServing) return null;
     const facts = await this.#service.facts();
     const status = facts.postgres;
     const role = status === null ? facts.role : status.inRecovery ? "replica" : "primary";

@@ -13,6 +13,8 @@ import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 const HAND_OVER_LIMIT_MS = 60_000;
 /** After a promotion: how long a switchover waits for the standbys to stream from here. */
 const CONNECTING_MS = 10_000;
+/** How often the leader looks at its standbys in synchronous mode: one query, no request to the DCS. */
+const SYNC_LOOK_MS = 1_000;
 /** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
 const GRACE_LIMIT_MS = 2_000;
 
@@ -98,7 +100,8 @@ export const leaderRules: readonly Rule[] = [
   {
     id: "leader",
     when: leads,
-    then: waitCycle,
+    // Commits wait for a standby that has died until another one is named: nothing else tells the loop of its death.
+    then: (o) => (o.config.synchronousMode === "off" ? waitCycle(o) : waitAtMost(o, SYNC_LOOK_MS)),
     why: (o) => `no action. I am (${o.self.name}), the leader with the lock`,
   },
 ];

@@ -22,6 +22,8 @@ import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 
 /** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
 const DIVERGED_AFTER_MS = 2_000;
+/** A plan to follow that has not led to streaming within this time is made anew: WAL may have come from elsewhere since. */
+const FOLLOW_AGAIN_MS = 15_000;
 
 export const memberRules: readonly Rule[] = [
   {
@@ -156,7 +158,7 @@ export const memberRules: readonly Rule[] = [
   },
   {
     id: "standby-diverged-plan",
-    when: (o) => notStreaming(o) && planFor(o) === null,
+    when: (o) => notStreaming(o) && (planFor(o) === null || followedInVain(o)),
     then: (o) => planEffect(o),
     why: (o) => `not streaming from '${o.dcs.cluster?.leader?.name}': has the local data diverged?`,
   },
@@ -208,6 +210,10 @@ function stoppedBesideLeader(o: Observation): boolean {
 function mustFollow(o: Observation): boolean {
   const target = leaderTarget(o);
   return lockIsForeign(o) && runsAsStandby(o) && target !== null && leaderIsServing(o) && o.local.upstream !== upstreamKey(target);
+}
+
+function followedInVain(o: Observation): boolean {
+  return planFor(o)?.kind === "follow" && o.lastTask !== null && o.now - o.lastTask.finishedAt >= FOLLOW_AGAIN_MS;
 }
 
 function notStreaming(o: Observation): boolean {
