@@ -190,7 +190,7 @@ export class LockKeeper {
     const applied = await this.#transact(
       [
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value),
+        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs, confirmedAt: lock.confirmedAt }, "released", mark.value),
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
       ],
@@ -227,10 +227,15 @@ export class LockKeeper {
     return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
   }
 
-  /** Its ttl is what the store promises for the session: no lease counted with this confirmation lasts longer. */
-  #markPut(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released", condition: Condition): Change {
+  /**
+   * Its ttl is what is left, at this moment, of what the store promises for the session: no lease counted with this confirmation
+   * lasts longer. A lock is taken under a session that may be seconds old: with the whole promise in the mark, candidates would
+   * wait for those seconds once more after the session has ended.
+   */
+  #markPut(session: Pick<OpenSession, "id" | "promisedMs" | "confirmedAt">, state: "held" | "released", condition: Condition): Change {
     this.#cycle++;
-    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
+    const left = ms(Math.max(0, Math.ceil(session.promisedMs - (this.#clock.now() - session.confirmedAt))));
+    const mark = { session: session.id, ttl: left, released: state === "released" };
     return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle), condition };
   }
 }

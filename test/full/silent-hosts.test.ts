@@ -31,7 +31,6 @@ describe.skipIf(reason !== null)("silent hosts, again and again", () => {
           console.log(
             `figure: silent host at loop_wait ${loopWait}: from the lock's end to the first write, ms: ${times.map(Math.round).join(" ")}`,
           );
-          expect(times.at(-1)).toBeLessThan(SILENT_HOST_MAX_MS);
           expect(times[Math.floor(times.length / 2)]).toBeLessThan(HOST_DEATH_MEDIAN_MAX_MS);
           expect(writer.overlaps()).toEqual([]);
         });
@@ -48,7 +47,9 @@ async function oneDeath(hosts: HostCluster, writer: Writer, how: "killed" | "iso
   hosts.cut(leader);
   if (how === "killed") await leader.killHost();
   const gone = await lock;
-  const taken = await writer.afterNowBy((name) => name !== leader.name, 5_000);
+  const taken = await writer.afterNowBy((name) => name !== leader.name, 10_000);
+  // At once, so that the logs that are printed are those of this round.
+  expect(taken.ackedAt - gone, `from the lock's end to the first write by ${taken.node}`).toBeLessThan(SILENT_HOST_MAX_MS);
   hosts.heal(leader);
   if (how === "killed") leader.start();
   const streams = async () => (await leader.status())["replication_state"] === "streaming";
