@@ -16,6 +16,8 @@ export interface Stage {
 }
 
 export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
+/** For how long faults happen in each simulated cluster: many short lives find more than few long ones. */
+const faultMinutesOf: Readonly<Record<Tier, number>> = { default: 20, full: 4 };
 
 /** Folders whose files share one process: they start nothing that could outlive them. */
 const quick = ["unit", "scenarios"];
@@ -45,7 +47,14 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   ];
   const seeds = seedsOf[tier];
   const simulate: Stage[] = existsSync(join(product, "scripts/simulate.ts"))
-    ? [{ name: `${seeds} simulated seeds`, kind: "one", command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds)], seeds }]
+    ? [
+        {
+          name: `${seeds} simulated seeds`,
+          kind: "one",
+          command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds), "--minutes", String(faultMinutesOf[tier])],
+          seeds,
+        },
+      ]
     : [];
   return [...checks, ...tests, ...simulate];
 }
