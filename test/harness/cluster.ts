@@ -181,6 +181,11 @@ export class TestCluster {
           if (row === undefined || row.timeline !== timeline || timeline === undefined) return false;
           return node === leader ? row.role === "leader" && row.state === "running" : row.role !== "leader" && row.state === "streaming";
         });
+        // The key of a host that died stands for as long as its session: each node has to say so itself.
+        const own = await Promise.all(
+          wanted.map((node) => node.health(node === leader ? "/primary" : "/replica?replication_state=streaming")),
+        );
+        if (own.some((status) => status !== 200)) throw new Error(`${last}; own answers ${own.join(", ")}`);
         if (!well) throw new Error(last);
         return leader;
       },
@@ -217,9 +222,15 @@ export class TestCluster {
 
   /** PATCH /config on the first node that answers. Throws where it is refused. */
   async patchConfig(body: Tree): Promise<void> {
-    const node = this.nodes.find(({ pid }) => pid !== null);
-    const answer = await node?.api("/config", { method: "PATCH", body });
-    if (answer?.status !== 200) throw new Error(`PATCH /config: ${answer?.status} ${answer?.text}`);
+    const answering = this.nodes.filter(({ pid }) => pid !== null);
+    for (const node of answering) {
+      // One that was only just started does not listen yet.
+      const answer = await node.api("/config", { method: "PATCH", body }).catch(() => null);
+      if (answer === null) continue;
+      if (answer.status !== 200) throw new Error(`PATCH /config: ${answer.status} ${answer.text}`);
+      return;
+    }
+    throw new Error("no node answers PATCH /config");
   }
 
   printLogs(reason: string): void {

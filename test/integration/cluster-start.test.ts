@@ -6,7 +6,7 @@ import { TestCluster } from "../harness/cluster.ts";
 
 afterAll(() => TestCluster.stopAll());
 
-describe("a start on empty directories", () => {
+describe.concurrent("a start on empty directories", () => {
   test.each([[["node1", "node2", "node3"]], [["node-1.x", "Node_2", "3rd node"]]])(
     "%p become one primary and two streaming replicas",
     async (names) => {
