@@ -40,12 +40,16 @@ const CLEAN_STATES: ReadonlySet<string> = new Set(["shut down", "shut down in re
 /** A standby's directory is never recovered in single-user mode: that would end its recovery on the old timeline. */
 const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
 
+/** States of pg_control in which only a primary leaves its directory. */
+const PRIMARY_STATES: ReadonlySet<string> = new Set(["in production", "shutting down", "shut down"]);
+
 /** Compares the local end of WAL with the upstream's history and chooses the cheapest way that is safe. */
 export function rewindPlan(question: RewindQuestion): RewindPlan {
   const { local } = question;
   const judged = divergence(local, question.upstream);
   if (!judged.diverged) return { kind: "follow", why: judged.why };
   if (!question.usePgRewind) return clone(question, judged.why, "use_pg_rewind is off");
+  if (local.timeline === question.upstream.timeline) return clone(question, judged.why, "pg_rewind sees no difference within one timeline");
   if (!local.walLogHints && !local.dataChecksums) return clone(question, judged.why, "neither data checksums nor wal_log_hints are on");
   const recoverFirst = !CLEAN_STATES.has(local.state) && !STANDBY_STATES.has(local.state);
   return { kind: "rewind", recoverFirst, why: judged.why };
@@ -63,7 +67,12 @@ interface Divergence {
 function divergence(local: LocalWal, upstream: UpstreamHistory): Divergence {
   const lineage = differentLineage(local, upstream);
   if (lineage !== null) return { diverged: true, why: lineage };
-  if (local.timeline === upstream.timeline) return { diverged: false, why: `both are on timeline ${local.timeline}` };
+  if (local.timeline === upstream.timeline) {
+    // Promoted apart from each other, two servers give their timelines the same number, and even the same beginning.
+    if (PRIMARY_STATES.has(local.state))
+      return { diverged: true, why: `this server and the upstream were both primary on timeline ${local.timeline}` };
+    return { diverged: false, why: `both are on timeline ${local.timeline}` };
+  }
   const end = upstream.switches.find((entry) => entry.timeline === local.timeline);
   if (end === undefined) {
     return {

@@ -4,9 +4,10 @@
 import type { Clock } from "../model/clock.ts";
 import type { Cluster, ClusterStatus } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
+import type { HistoryLine } from "../model/history.ts";
 import { ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
-import { encodeJson, encodeLeaseMark, encodeStatus } from "./encode.ts";
+import { encodeHistory, encodeJson, encodeLeaseMark, encodeStatus } from "./encode.ts";
 import type { ClusterKeys } from "./keys.ts";
 import type { MemberKeeper } from "./member-keeper.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
@@ -26,6 +27,8 @@ export interface HeldLock {
 export interface LockCompanions {
   readonly status?: ClusterStatus | null;
   readonly failsafe?: Readonly<Record<string, string>> | null;
+  /** How the timelines came about: published no later than the first position on the newest. */
+  readonly history?: readonly HistoryLine[] | null;
   /** This node's member record, as for touchMember. */
   readonly member?: Readonly<Record<string, unknown>> | null;
 }
@@ -210,8 +213,9 @@ export class LockKeeper {
     return applied;
   }
 
-  #companionChanges({ status, failsafe }: LockCompanions): readonly Change[] {
+  #companionChanges({ status, failsafe, history }: LockCompanions): readonly Change[] {
     const changes: Change[] = [];
+    if (history != null) changes.push({ kind: "put", key: this.#keys.history, value: encodeHistory(history) });
     if (status != null) changes.push({ kind: "put", key: this.#keys.status, value: encodeStatus(status) });
     if (failsafe != null) changes.push({ kind: "put", key: this.#keys.failsafe, value: encodeJson(failsafe) });
     return changes;

@@ -217,7 +217,20 @@ export class LocalPostgresql implements Postgresql {
   async setSynchronousStandbyNames(value: string, deadline: Ms): Promise<Result<null, PostgresError>> {
     const written = await this.#configuration.change({ synchronousStandbyNames: value }, deadline);
     if (!written.ok) return written;
-    return await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
+    const inForce = await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
+    if (inForce.ok && value !== "") await this.#releaseWaitingCommits(deadline);
+    return inForce;
+  }
+
+  /**
+   * A commit that waits already is released by the next answer of a standby that is named now; one that has everything
+   * answers only after wal_receiver_status_interval (10 s). A WAL record makes it answer at once; the WAL writer flushes it.
+   */
+  async #releaseWaitingCommits(deadline: Ms): Promise<void> {
+    const text =
+      "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_create_restore_point('synchronous_standby_names') END";
+    const done = await this.#connection.query(text, [], deadline);
+    if (!done.ok) this.#log.debug(`commits that wait already may wait for another 10 s: ${done.error.message}`);
   }
 
   async syncMemberSlots(options: {

@@ -8,7 +8,7 @@ import type { ClusterStatus } from "../model/cluster.ts";
 import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { type Lsn, type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { stopBudget } from "./observe.ts";
@@ -77,7 +77,9 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   const held = state.heldFacts();
   if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
-  const answer = await store.updateLeader({ deadline: limit, status: currentStatus(context), member: memberRecord(context) });
+  const history = await pendingHistory(context);
+  const companions = history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null };
+  const answer = await store.updateLeader({ deadline: limit, ...companions, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
       context.log.warning("failed to update leader lock: it is not ours any more");
@@ -88,6 +90,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
     return failed(context, "renew-lock", answer.error);
   }
   state.hold(answer.value);
+  if (history !== null && history !== "unreadable") state.local.historyPublished = history.timeline;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
   if (watchdog.armed) {
     const extended = watchdog.extend(leaseEndsAt);
@@ -171,6 +174,40 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
 }
 
 /** The `status` key where it is to change; null where it may stay. */
+/**
+ * The history of this primary's timeline, where it is not published yet. It goes with the first position on that timeline, in one
+ * transaction: a position alone would let a node with WAL of an abandoned timeline look near enough to lead.
+ */
+async function pendingHistory(
+  context: NodeContext,
+): Promise<{ readonly timeline: Timeline; readonly lines: readonly HistoryLine[] } | "unreadable" | null> {
+  const { clock, log, state, postgres } = context;
+  const status = state.local.status;
+  if (status === null || status.inRecovery || status.timeline === null || status.timeline === 1) return null;
+  const { timeline } = status;
+  if (state.local.historyPublished === timeline) return null;
+  const switches = await postgres.timelineSwitches(timeline);
+  if (!switches.ok) {
+    log.warning(`the history of timeline ${timeline} is not published: ${switches.error.message}`);
+    return "unreadable";
+  }
+  const known = state.cluster?.history ?? [];
+  const lines: HistoryLine[] = switches.value.map(({ timeline: old, switchpoint, reason }, index) => {
+    const published = known.find((line) => line.timeline === old && line.lsn === switchpoint);
+    if (published !== undefined) return published;
+    const newest = index === switches.value.length - 1 && state.local.promotedAt !== null;
+    const time = newest ? new Date(clock.wallNow()).toISOString().replace("Z", "+00:00") : null;
+    return { timeline: old, lsn: switchpoint, reason, time, newLeader: newest ? state.settings.node.name : null };
+  });
+  const limit = state.settings.dynamic.maxTimelinesHistory;
+  return { timeline, lines: limit > 0 ? lines.slice(-limit) : lines };
+}
+
+/** Publishes the timelines of a new primary, along with its lock and its position. */
+export async function writeHistory(context: NodeContext): Promise<Outcome> {
+  return { ...(await renewLock(context)), kind: "write-history" };
+}
+
 function currentStatus(context: NodeContext): ClusterStatus | null {
   const { state } = context;
   const status = state.local.status;
@@ -245,29 +282,6 @@ export async function writeConfig(context: NodeContext): Promise<Outcome> {
   const answer = await store.setConfigValue(data, null, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("write-config") : failed(context, "write-config", answer.error);
-}
-
-/** Publishes how the timelines of this primary came about; what others wrote of the older ones stays. */
-export async function writeHistory(context: NodeContext): Promise<Outcome> {
-  const { clock, state, store, postgres } = context;
-  const timeline = state.local.status?.timeline ?? null;
-  if (timeline === null) return { kind: "write-history", ok: false, message: "the timeline is not known" };
-  const switches = await postgres.timelineSwitches(timeline);
-  if (!switches.ok) return { kind: "write-history", ok: false, message: switches.error.message };
-  const known = state.cluster?.history ?? [];
-  const lines: HistoryLine[] = switches.value.map(({ timeline: old, switchpoint, reason }, index) => {
-    const published = known.find((line) => line.timeline === old && line.lsn === switchpoint);
-    if (published !== undefined) return published;
-    const newest = index === switches.value.length - 1 && state.local.promotedAt !== null;
-    const time = newest ? new Date(clock.wallNow()).toISOString().replace("Z", "+00:00") : null;
-    return { timeline: old, lsn: switchpoint, reason, time, newLeader: newest ? state.settings.node.name : null };
-  });
-  const limit = state.settings.dynamic.maxTimelinesHistory;
-  const kept = limit > 0 ? lines.slice(-limit) : lines;
-  const answer = await store.setHistoryValue(kept, { deadline: dcsDeadline(context) });
-  if (!answer.ok) return failed(context, "write-history", answer.error);
-  state.local.historyPublished = timeline;
-  return done("write-history");
 }
 
 /** Gives up member key and session. */

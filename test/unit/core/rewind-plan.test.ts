@@ -49,9 +49,18 @@ test("a timeline that the upstream never had is a divergence, also when it is th
 });
 
 test("two timelines of one number are told apart by where they began", () => {
-  const local = { timeline: timeline(2), lsn: lsn(60), switches: history([[1, 40]]) };
-  expect(rewindPlan(question(local, upstream(2, 500, [[1, 50]]))).kind).toBe("rewind");
+  const local = { timeline: timeline(2), lsn: lsn(60), switches: history([[1, 40]]), state: "shut down in recovery" };
+  // pg_rewind looks at the number alone and would see no difference.
+  expect(rewindPlan(question(local, upstream(2, 500, [[1, 50]]))).kind).toBe("clone");
   expect(rewindPlan(question({ ...local, switches: history([[1, 50]]) }, upstream(2, 500, [[1, 50]]))).kind).toBe("follow");
+});
+
+test("two primaries of one timeline have parted, even where it began at the same position", () => {
+  const local = { timeline: timeline(2), lsn: lsn(60), switches: history([[1, 50]]) };
+  const from = upstream(2, 500, [[1, 50]]);
+  for (const state of ["in production", "shut down"]) expect(rewindPlan(question({ ...local, state }, from)).kind).toBe("clone");
+  for (const state of ["shut down in recovery", "in archive recovery"])
+    expect(rewindPlan(question({ ...local, state }, from)).kind).toBe("follow");
 });
 
 test("where pg_rewind cannot or may not work only a clone helps, and the configuration allows it or not", () => {
@@ -101,13 +110,13 @@ test("the plan says follow exactly when every local byte was written by the same
         const upstreamEnd = Math.max(end, theirs.position) + ahead;
         const plan = rewindPlan(
           question(
-            { timeline: timeline(mine.current), lsn: lsn(end), switches: history(mine.switches) },
+            { timeline: timeline(mine.current), lsn: lsn(end), switches: history(mine.switches), state: "shut down in recovery" },
             upstream(theirs.current, upstreamEnd, theirs.switches),
           ),
         );
         let same = true;
         for (let position = 0; position < end && same; position += 1) same = writerOf(mine, position) === writerOf(theirs, position);
-        expect(plan.kind).toBe(same ? "follow" : "rewind");
+        expect(plan.kind).toBe(same ? "follow" : mine.current === theirs.current ? "clone" : "rewind");
       },
     ),
     { numRuns: 300 },
