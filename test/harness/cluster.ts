@@ -193,9 +193,12 @@ export class TestCluster {
     );
   }
 
-  /** A client that inserts every 10 ms; ended with the cluster. The table is made on the present leader. */
-  async writer(): Promise<Writer> {
-    const writer = await Writer.start(this.nodes, await this.untilLeader());
+  /**
+   * A client that inserts every 10 ms; ended with the cluster. The table is made on the present leader. `answerMaxMs`: how
+   * long it waits for one commit before it tries another.
+   */
+  async writer(options: { readonly answerMaxMs?: number } = {}): Promise<Writer> {
+    const writer = await Writer.start(this.nodes, await this.untilLeader(), options.answerMaxMs);
     this.#writers.push(writer);
     return writer;
   }

@@ -21,19 +21,25 @@ export interface AcknowledgedRow {
 }
 
 const EVERY_MS = 10;
-/** A server that accepts a connection and says nothing counts as away after this long. */
+/** A server that accepts a connection and says nothing counts as away after this long, where the test does not say otherwise. */
 const ANSWER_MAX_MS = 2_000;
+const CONNECT_MAX_SECONDS = 2;
 
 export class Writer {
   readonly acknowledged: AcknowledgedRow[] = [];
   readonly #loops: Promise<void>[] = [];
   readonly #stopping = new AbortController();
+  readonly #answerMaxMs: number;
   #next = 0;
 
+  private constructor(answerMaxMs: number) {
+    this.#answerMaxMs = answerMaxMs;
+  }
+
   /** Makes the table on `leader` and begins; resolves after the first acknowledged row. */
-  static async start(targets: readonly WriterTarget[], leader: WriterTarget): Promise<Writer> {
+  static async start(targets: readonly WriterTarget[], leader: WriterTarget, answerMaxMs = ANSWER_MAX_MS): Promise<Writer> {
     await withConnection(leader, (sql) => sql.unsafe("create table if not exists witness (id text primary key)"));
-    const writer = new Writer();
+    const writer = new Writer(answerMaxMs);
     const first = writer.afterNow(10_000);
     writer.#loops.push(...targets.map((target) => writer.#writeTo(target)));
     await first;
@@ -117,8 +123,8 @@ export class Writer {
       try {
         sql ??= connect(target);
         // A standby is asked what it is: a refused insert would fill its log.
-        if (asStandby) asStandby = await bounded(this.#inRecovery(sql));
-        if (!asStandby) await bounded(this.#insert(sql, target.name));
+        if (asStandby) asStandby = await bounded(this.#inRecovery(sql), this.#answerMaxMs);
+        if (!asStandby) await bounded(this.#insert(sql, target.name), this.#answerMaxMs);
       } catch {
         // Down, read-only, cut or hung: what it did not acknowledge does not count. A new connection is tried.
         asStandby = true;
@@ -166,13 +172,13 @@ export async function withConnection<T>(target: WriterTarget, use: (sql: SQL) =>
 }
 
 function connect(target: WriterTarget): SQL {
-  return new SQL(target.dsn, { max: 1, connectionTimeout: ANSWER_MAX_MS / 1000, onclose: () => {} });
+  return new SQL(target.dsn, { max: 1, connectionTimeout: CONNECT_MAX_SECONDS, onclose: () => {} });
 }
 
-async function bounded<T>(answer: Promise<T>): Promise<T> {
+async function bounded<T>(answer: Promise<T>, withinMs: number): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("no answer")), ANSWER_MAX_MS);
+    timer = setTimeout(() => reject(new Error("no answer")), withinMs);
   });
   try {
     return await Promise.race([answer, late]);

@@ -8,6 +8,10 @@ import { until } from "../harness/wait.ts";
 
 afterAll(() => TestCluster.stopAll());
 
+/** A client that never gives up on a commit: what hangs is seen. */
+const PATIENCE_MS = 60_000;
+/** A standby that died is missed within a second, and a busy machine. Far below wal_receiver_status_interval (10 s). */
+const STANDBY_LOST_MAX_MS = 5_000;
 const PLACEHOLDER = "__patroni_strict_sync_replica_placeholder__";
 
 /** Names that the server waits for, as it says itself. */
@@ -83,7 +87,7 @@ describe.concurrent("synchronous mode", () => {
   test("switched on while the cluster runs, one standby is waited for; when it dies another takes its place, and commits go on", async () => {
     await TestCluster.with({ dynamic: { loop_wait: 10 } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
-      const writer = await cluster.writer();
+      const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
       const watch = new KeyWatch(cluster);
       expect((await waitedFor(cluster, leader)).setting).toBe("");
       await cluster.patchConfig({ synchronous_mode: true });
@@ -109,6 +113,7 @@ describe.concurrent("synchronous mode", () => {
       await until("nobody is waited for", async () => (await waitedFor(cluster, leader)).setting === "", { withinMs: 10_000 });
       await writer.afterNow(5_000);
       console.log(`last synchronous standby died: write gap ${Math.round(writer.longestGap(diedAt).ms)} ms`);
+      expect(writer.longestGap(diedAt).ms).toBeLessThan(STANDBY_LOST_MAX_MS);
 
       other.start();
       await untilStandbys(cluster, (names) => names[0] === other.name, `${other.name} in the key again`);
@@ -125,7 +130,7 @@ describe.concurrent("synchronous mode", () => {
   test("with two synchronous standbys both are waited for; the switchover goes only to one of them", async () => {
     await TestCluster.with({ nodes: 4, dynamic: { loop_wait: 10, synchronous_mode: true, synchronous_node_count: 2 } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
-      const writer = await cluster.writer();
+      const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
       const watch = new KeyWatch(cluster);
       const two = await untilStandbys(cluster, (names) => names.length === 2, "two standbys in the key");
       expect(two).toEqual([...two].sort());
@@ -153,6 +158,7 @@ describe.concurrent("synchronous mode", () => {
       );
       await writer.afterNow(5_000);
       console.log(`switchover with two synchronous standbys: write gap ${Math.round(writer.longestGap(since).ms)} ms`);
+      expect(writer.longestGap(since).ms).toBeLessThan(STANDBY_LOST_MAX_MS);
       // An operator's failover may go beyond the key; it says so by its name.
       const named = cluster.others(next).find(({ name }) => name === third.name) ?? leader;
       expect(await post(next, "/failover", { candidate: named.name })).toEqual([200, `Successfully failed over to "${named.name}"`]);
@@ -172,7 +178,7 @@ describe.concurrent("synchronous mode", () => {
     await TestCluster.with({ dynamic: { loop_wait: 10, synchronous_mode: true, synchronous_mode_strict: true } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const [sync = ""] = await untilStandbys(cluster, (names) => names.length === 1, "one standby in the key");
-      const writer = await cluster.writer();
+      const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
       const other = cluster.others(leader, cluster.node(sync))[0] as ClusterNode;
       await other.killHost();
       await writer.afterNow(5_000);
