@@ -191,6 +191,7 @@ export class NodeState {
       this.cluster = { ...this.cluster, leader: null };
       this.trace = traceCluster(this.trace, this.cluster, this.#clock.now());
     }
+    this.changes.notify();
   }
 
   heldFacts(): HeldFacts | null {

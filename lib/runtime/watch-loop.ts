@@ -35,6 +35,7 @@ export class WatchLoop {
 
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#context.state.changes.notify();
     await this.#running;
   }
 
@@ -76,7 +77,7 @@ export class WatchLoop {
     let after: Revision = revision(0);
     while (!signal.aborted) {
       if (this.#leads()) {
-        await clock.sleepUntil(ms(clock.now() + 1000), signal);
+        await state.changes.next(ms(clock.now() + HOLDER_WAIT_MIN_MS));
         continue;
       }
       const answer = await store.watchLease(after, { deadline: this.#waitEnd(), signal });
