@@ -193,7 +193,7 @@ export class LockKeeper {
     const applied = await this.#transact(
       [
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs, confirmedAt: lock.confirmedAt }, "released", mark.value),
+        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value),
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
       ],
@@ -232,14 +232,12 @@ export class LockKeeper {
   }
 
   /**
-   * Its ttl is what is left, at this moment, of what the store promises for the session: no lease counted with this confirmation
-   * lasts longer. A lock is taken under a session that may be seconds old: with the whole promise in the mark, candidates would
-   * wait for those seconds once more after the session has ended.
+   * Its ttl is the whole of what the store promises for the session, also where a part of it is over: a request that is applied
+   * late, after the session was renewed, would otherwise tell candidates of a lease shorter than the one that is counted.
    */
-  #markPut(session: Pick<OpenSession, "id" | "promisedMs" | "confirmedAt">, state: "held" | "released", condition: Condition): Change {
+  #markPut(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released", condition: Condition): Change {
     this.#cycle++;
-    const left = ms(Math.max(0, Math.ceil(session.promisedMs - (this.#clock.now() - session.confirmedAt))));
-    const mark = { session: session.id, ttl: left, released: state === "released" };
+    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
     return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle), condition };
   }
 }

@@ -172,22 +172,3 @@ test("once the latest mark has been known for its ttl, or says released, nobody'
   );
   expect(over).toBeGreaterThan(100);
 }, 60_000);
-
-test("the mark of a lock that is taken under an older session ends with that session's promise, not a whole ttl later", async () => {
-  const clock = new ManualClock();
-  const cluster = new MemoryCluster({ clock });
-  const store = new MemoryStore({ cluster, clock });
-  const node = new ClusterStore({ store, clock, log: quiet, namespace: "s", scope: "c", group: null, name: "a", ttl: TTLS[1] });
-  const options = { deadline: ms(clock.now() + 60_000) };
-  const opened = await node.ensureSession(options);
-  await clock.advance(500);
-  const taken = await node.attemptToAcquireLeader(options);
-  const mark = await node.readLease(options);
-  if (!opened.ok || !taken.ok || !mark.ok || mark.value === null) throw new Error("the lock was not taken");
-  expect(taken.value.confirmedAt).toBe(opened.value.confirmedAt);
-  expect(mark.value.ttl).toBe(ms(opened.value.promisedMs - 500));
-  await clock.advance(500);
-  await node.updateLeader(options);
-  const renewed = await node.readLease(options);
-  expect(renewed.ok && renewed.value?.ttl).toBe(opened.value.promisedMs);
-});
