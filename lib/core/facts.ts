@@ -3,6 +3,7 @@
 import { type Cluster, findMember, leaderMember } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import type { FollowTarget } from "../model/postgres.ts";
+import { slotName } from "../model/slot-name.ts";
 import { type Ms, ms } from "../model/units.ts";
 import type { EffectKind } from "./decision.ts";
 import type { Observation, Outcome } from "./observation.ts";
@@ -105,18 +106,7 @@ export function leaderTarget(o: Observation): FollowTarget | null {
   const cluster = o.dcs.cluster;
   const member = cluster === null ? null : leaderMember(cluster);
   if (member === null || member.name === o.self.name) return null;
-  return targetOf(member, memberSlotName(o.self.name));
-}
-
-/** The physical slot of a member (contract §9): lower case, dash and dot → `_`, others → `u` + code point, at most 63. */
-export function memberSlotName(name: string): string {
-  if (/^[a-z0-9_]{1,63}$/.test(name)) return name;
-  const converted = [...name.toLowerCase()].map((char) => {
-    if (/[a-z0-9_]/.test(char)) return char;
-    if (char === "-" || char === ".") return "_";
-    return `u${String(char.codePointAt(0)).padStart(4, "0")}`;
-  });
-  return converted.join("").slice(0, 63);
+  return targetOf(member, slotName(o.self.name));
 }
 
 export function upstreamKey(target: FollowTarget | null): string {

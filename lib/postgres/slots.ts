@@ -1,22 +1,10 @@
-// Owns the names of member slots (contract §9) and the statements that make and drop them on the local server.
+// Owns the statements that make and drop them on the local server.
 
 import type { PostgresError } from "../model/errors.ts";
 import { ok, type Result } from "../model/result.ts";
+import { slotName } from "../model/slot-name.ts";
 import type { RunSql } from "./context.ts";
 import { literal } from "./sql-literal.ts";
-
-/** PostgreSQL's limit for names, in bytes (NAMEDATALEN - 1). */
-const SLOT_NAME_LENGTH_MAX = 63;
-
-/** Slot of a member: lower case, dash and dot become `_`, any other character outside [a-z0-9_] becomes `u` and its code point, cut to 63. */
-export function slotName(memberName: string): string {
-  const mapped = Array.from(memberName.toLowerCase(), (character) => {
-    if (/^[a-z0-9_]$/.test(character)) return character;
-    if (character === "-" || character === ".") return "_";
-    return `u${(character.codePointAt(0) ?? 0).toString(10).padStart(4, "0")}`;
-  });
-  return mapped.join("").slice(0, SLOT_NAME_LENGTH_MAX);
-}
 
 /** Members whose names give one slot name: groups of two and more, each sorted. */
 export function slotCollisions(memberNames: readonly string[]): readonly { readonly slot: string; readonly members: readonly string[] }[] {

@@ -2,9 +2,10 @@
 // The loop renews the lock meanwhile. None of them decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
-import { memberSlotName, upstreamKey } from "../core/facts.ts";
+import { upstreamKey } from "../core/facts.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { FollowTarget } from "../model/postgres.ts";
+import { slotName } from "../model/slot-name.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
 import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
@@ -203,7 +204,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
 function currentTarget(context: NodeContext): FollowTarget | null {
   const [host, port] = splitAddress(context.state.local.upstream);
   if (host === null) return null;
-  return { name: null, host, port, slotName: memberSlotName(context.state.settings.node.name) };
+  return { name: null, host, port, slotName: slotName(context.state.settings.node.name) };
 }
 
 function splitAddress(text: string): readonly [string | null, number] {

@@ -1,10 +1,11 @@
 // Rules for the leader at work: PostgreSQL runs as primary under a valid lock. Pure.
 
 import type { FailoverRequest } from "../../model/failover-request.ts";
+import { slotName } from "../../model/slot-name.ts";
 import { ms } from "../../model/units.ts";
 import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
-import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, memberSlotName, runsAsPrimary } from "../facts.ts";
+import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, runsAsPrimary } from "../facts.ts";
 import type { Observation, PeerAnswer } from "../observation.ts";
 import { type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
@@ -237,7 +238,7 @@ export function wantedSlots(o: Observation): readonly string[] {
   const cluster = clusterOf(o);
   if (cluster === null) return [];
   return otherMembers(cluster, o.self.name)
-    .map((member) => memberSlotName(member.name))
+    .map((member) => slotName(member.name))
     .sort();
 }
 

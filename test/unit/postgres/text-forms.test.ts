@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { slotName } from "../../../lib/model/slot-name.ts";
 import { lsn } from "../../../lib/model/units.ts";
 import { connectionUrl, connInfo, primaryConninfo, programConninfo } from "../../../lib/postgres/conninfo.ts";
 import type { PostgresContext } from "../../../lib/postgres/context.ts";
@@ -12,7 +13,7 @@ import { userStatements } from "../../../lib/postgres/initdb.ts";
 import { longOptions, methodCommand } from "../../../lib/postgres/method-command.ts";
 import { pgpassContent } from "../../../lib/postgres/pgpass.ts";
 import { shellWords } from "../../../lib/postgres/shell-words.ts";
-import { slotCollisions, slotName } from "../../../lib/postgres/slots.ts";
+import { slotCollisions } from "../../../lib/postgres/slots.ts";
 import { literal } from "../../../lib/postgres/sql-literal.ts";
 import { parseTimelineHistory } from "../../../lib/postgres/timeline-history.ts";
 import { serverConfig } from "../../harness/local-server.ts";
