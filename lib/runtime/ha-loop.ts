@@ -10,6 +10,7 @@ import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
+import { slotCollisions } from "../postgres/slots.ts";
 import { adoptLock } from "./adoption.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAgainAtPostgres, lookAtPostgres, observe, stopBudget } from "./observe.ts";
@@ -47,6 +48,7 @@ export class HaLoop {
   readonly #slots: SlotMemory;
   #lastRule = "";
   #lastWhy = "";
+  #toldCollisions = "";
   #toldAt: Ms = ms(0);
 
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
@@ -284,8 +286,20 @@ export class HaLoop {
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
   }
 
+  /** Two members with one slot would read each other's WAL away: told once for each set of names. */
+  #reportCollisions(): void {
+    const { state, log } = this.#context;
+    const found = slotCollisions(state.cluster?.members.map(({ name }) => name) ?? []);
+    const text = found
+      .map(({ slot, members }) => `members ${members.join(" and ")} share the replication slot ${slot}: rename one of them`)
+      .join("; ");
+    if (text !== "" && text !== this.#toldCollisions) log.error(text);
+    this.#toldCollisions = text;
+  }
+
   async #syncSlots(names: readonly string[]): Promise<Outcome> {
     const { state, postgres, log } = this.#context;
+    this.#reportCollisions();
     const keep = this.#slots.kept(names, state.local.status?.slots ?? [], state.settings.dynamic.memberSlotsTtlMs);
     const made = await postgres.syncMemberSlots({ wanted: names, keep });
     state.localChanged();

@@ -193,9 +193,16 @@ function justPromoted(o: Observation): boolean {
   return o.local.promotedAt !== null && o.now - o.local.promotedAt < CONNECTING_MS;
 }
 
+/** Asked by several rules of one decision: thought out once for each observation. */
+const syncSteps = new WeakMap<Observation, SyncStep>();
+
 function nextSyncStep(o: Observation): SyncStep {
+  const known = syncSteps.get(o);
+  if (known !== undefined) return known;
   const input = syncInput(o);
-  return input === null ? { kind: "done" } : syncStep(input);
+  const step: SyncStep = input === null ? { kind: "done" } : syncStep(input);
+  syncSteps.set(o, step);
+  return step;
 }
 
 function syncInput(o: Observation): SyncInput | null {
