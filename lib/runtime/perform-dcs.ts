@@ -173,7 +173,6 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
   return done("release-lock");
 }
 
-/** The `status` key where it is to change; null where it may stay. */
 /**
  * The history of this primary's timeline, where it is not published yet. It goes with the first position on that timeline, in one
  * transaction: a position alone would let a node with WAL of an abandoned timeline look near enough to lead.
@@ -208,6 +207,7 @@ export async function writeHistory(context: NodeContext): Promise<Outcome> {
   return { ...(await renewLock(context)), kind: "write-history" };
 }
 
+/** The `status` key where it is to change; null where it may stay. */
 function currentStatus(context: NodeContext): ClusterStatus | null {
   const { state } = context;
   const status = state.local.status;
