@@ -39,11 +39,27 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     return started.error.code;
   }
   const node = started.value;
-  process.on("SIGTERM", () => node.stop());
-  process.on("SIGINT", () => node.stop());
+  const tell = await systemd(env);
+  const stop = (): void => {
+    tell("STOPPING=1");
+    node.stop();
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
   process.on("SIGHUP", () => node.reload());
+  tell("READY=1");
   const end = await node.run();
   return end.code;
+}
+
+/** How to tell systemd of our state; without systemd nothing is loaded and nothing is sent. */
+async function systemd(env: Readonly<Record<string, string | undefined>>): Promise<(line: string) => void> {
+  const socket = env["NOTIFY_SOCKET"];
+  if (socket === undefined) return () => undefined;
+  const { notifySystemd } = await import("../lib/runtime/systemd-notify.ts");
+  return (line) => {
+    notifySystemd([line], socket);
+  };
 }
 
 if (import.meta.main) process.exit(await main(process.argv.slice(2), process.env));
