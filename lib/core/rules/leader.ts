@@ -21,12 +21,6 @@ const GRACE_LIMIT_MS = 2_000;
 
 export const leaderRules: readonly Rule[] = [
   {
-    id: "leader-no-answer",
-    when: (o) => leads(o) && o.local.status === null,
-    then: (o) => waitAtMost(o, 1000),
-    why: () => "PostgreSQL does not answer",
-  },
-  {
     id: "failover-stale",
     when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
