@@ -1,7 +1,7 @@
 // Owns the order of a test run, its time limit, its last line and its clean-up. What the stages are is in suite/stages.ts.
 
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -9,7 +9,7 @@ import { killRun, type RunMark } from "../lib/cli/quickstart/processes.ts";
 import { writeEvidence } from "./suite/evidence.ts";
 import { readableTree } from "./suite/readable-tree.ts";
 import { runStage, type StageResult } from "./suite/run-stage.ts";
-import { stagesOf, type Tier } from "./suite/stages.ts";
+import { type Stage, stagesOf, type Tier } from "./suite/stages.ts";
 
 const usage = `usage: scripts/test [--full] [--only PATTERN]
 
@@ -51,23 +51,25 @@ async function main(options: Options): Promise<number> {
   const temporary = realpathSync(mkdtempSync(join(tmpdir(), "matriarch-test.")));
   // Like /tmp itself: what runs as the server user makes its temporary files here too.
   chmodSync(temporary, 0o1777);
-  const mark: RunMark = { environment: `TEST_RUN_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
+  // Every stage inherits it, so that at the end all of them are found.
+  const runId = randomBytes(8).toString("hex");
+  process.env["TEST_RUN_ID"] = runId;
+  const mark: RunMark = { environment: `TEST_RUN_ID=${runId}`, folder: temporary };
   const begunAt = new Date();
   const begin = performance.now();
   const results: StageResult[] = [];
   try {
     const tree = readableTree(product, temporary);
-    for (const stage of stagesOf(product, options)) {
-      const withinMs = begin + tierWithinMs[options.tier] - performance.now();
-      if (interrupted.signal.aborted) break;
-      if (withinMs <= 0) {
-        results.push({ stage, passed: 0, failed: 1, skipped: 0, seconds: 0, lastLine: "", remark: "not begun: the tier's time is up" });
-        continue;
+    const stages = stagesOf(product, options);
+    const run = { tree, product, temporary, signal: interrupted.signal, end: begin + tierWithinMs[options.tier] };
+    for (const stage of stages.filter(({ shares }) => !shares)) results.push(...(await runOne(stage, { ...run, lane: null })));
+    const waiting = stages.filter(({ shares }) => shares);
+    const lanes = LANE_PORTS.map(async (ports) => {
+      for (let stage = waiting.shift(); stage !== undefined; stage = waiting.shift()) {
+        results.push(...(await runOne(stage, { ...run, lane: ports })));
       }
-      console.log(`\n── ${stage.name}`);
-      const where = stage.kind === "tests" ? tree : product;
-      results.push(await runStage(stage, { product: where, temporary, mark, signal: interrupted.signal, withinMs }));
-    }
+    });
+    await Promise.all(lanes);
   } finally {
     await killRun([], mark);
     rmSync(temporary, { recursive: true, force: true });
@@ -86,6 +88,47 @@ async function main(options: Options): Promise<number> {
   if (passed + failed === 0) console.error(`no test matches ${options.only}`);
   console.log(`${passed} passed, ${failed} failed`);
   return failed > 0 || passed === 0 ? 1 : 0;
+}
+
+/** Two stages at a time: what starts servers mostly waits for leases to end. Each lane has server ports of its own. */
+const LANE_PORTS = ["16000-17999", "18000-19999"] as const;
+let stagesBegun = 0;
+
+/** Runs one stage in a folder and under a mark of its own; nothing where the run was interrupted. */
+async function runOne(
+  stage: Stage,
+  run: {
+    readonly tree: string;
+    readonly product: string;
+    readonly temporary: string;
+    readonly signal: AbortSignal;
+    /** When the tier's time is up, as performance.now() tells it. */
+    readonly end: number;
+    /** Ports of the lane; null where the stage runs alone and its output is passed on as it comes. */
+    readonly lane: string | null;
+  },
+): Promise<readonly StageResult[]> {
+  if (run.signal.aborted) return [];
+  const withinMs = run.end - performance.now();
+  if (withinMs <= 0) {
+    return [{ stage, passed: 0, failed: 1, skipped: 0, seconds: 0, lastLine: "", remark: "not begun: the tier's time is up" }];
+  }
+  stagesBegun += 1;
+  const temporary = join(run.temporary, String(stagesBegun));
+  mkdirSync(temporary);
+  chmodSync(temporary, 0o1777);
+  const mark: RunMark = { environment: `TEST_STAGE_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
+  const kept: (readonly [Buffer, "stdout" | "stderr"])[] = [];
+  const print = (data: Buffer, to: "stdout" | "stderr"): void => {
+    if (run.lane === null) process[to].write(data);
+    else kept.push([data, to]);
+  };
+  if (run.lane === null) console.log(`\n── ${stage.name}`);
+  const where = stage.kind === "tests" ? run.tree : run.product;
+  const result = await runStage(stage, { product: where, temporary, mark, signal: run.signal, withinMs, ports: run.lane, print });
+  if (run.lane !== null) console.log(`\n── ${stage.name}`);
+  for (const [data, to] of kept) process[to].write(data);
+  return [result];
 }
 
 function summarize(results: readonly StageResult[], seconds: number): void {

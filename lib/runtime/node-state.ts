@@ -83,6 +83,8 @@ export class NodeState {
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   adopted = false;
+  /** Peers that did not answer the last time they were asked. */
+  silentPeers: ReadonlySet<string> = new Set();
   /** The member key as last written, positions left out, and when. */
   published: { readonly essence: string; readonly at: Ms } | null = null;
   /** Looks at the clocks, so that a stall is known before the lease is trusted. */

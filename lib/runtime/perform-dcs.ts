@@ -21,6 +21,8 @@ const DCS_ATTEMPT_MIN_MS = 500;
 const MARK_FRESH_MS = 1000;
 /** A healthy peer answers in milliseconds; a silent one costs a race no more than this. */
 const PEER_DEADLINE_MS = 400;
+/** One that did not answer the last time gets this long to do so the next. */
+const SILENT_PEER_DEADLINE_MS = 100;
 /** A peer that is asked for a switchover may be busier. */
 const SWITCHOVER_PEER_DEADLINE_MS = 2000;
 
@@ -306,10 +308,13 @@ export async function askPeers(context: NodeContext, names: readonly string[]): 
   const view = racing ? refreshCluster(context) : null;
   const questions = names.map(async (name): Promise<PeerAnswer> => {
     const apiUrl = findMember(cluster, name)?.apiUrl ?? null;
-    const status = apiUrl === null ? null : await peers.ask(apiUrl, ms(askedAt + patience));
+    // Who was silent a moment ago is not waited for in full again.
+    const limit = racing && state.silentPeers.has(name) ? SILENT_PEER_DEADLINE_MS : patience;
+    const status = apiUrl === null ? null : await peers.ask(apiUrl, ms(askedAt + limit));
     return { name, status, askedAt };
   });
   state.peerAnswers = await Promise.all(questions);
+  state.silentPeers = new Set(state.peerAnswers.filter(({ status }) => status === null).map(({ name }) => name));
   await view;
   return done("ask-peers");
 }

@@ -26,6 +26,10 @@ export interface StageRun {
   readonly mark: RunMark;
   readonly signal: AbortSignal;
   readonly withinMs: number;
+  /** What the tests may take for their servers, FROM-TO; null = their own default. */
+  readonly ports: string | null;
+  /** Takes the stage's output, as it comes. */
+  readonly print: (data: Buffer, to: "stdout" | "stderr") => void;
 }
 
 /** More than the closing lines take. */
@@ -69,16 +73,21 @@ async function runProgram(stage: Stage, run: StageRun, report: string): Promise<
     cwd: run.product,
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, TMPDIR: run.temporary, [markName]: markValue },
+    env: {
+      ...process.env,
+      TMPDIR: run.temporary,
+      [markName]: markValue,
+      ...(run.ports === null ? {} : { MATRIARCH_TEST_PORTS: run.ports }),
+    },
   });
   let lastLine = "";
   child.stdout?.on("data", (data: Buffer) => {
-    process.stdout.write(data);
+    run.print(data, "stdout");
     lastLine = data.toString().trimEnd().split("\n").at(-1) ?? lastLine;
   });
   let words = "";
   child.stderr?.on("data", (data: Buffer) => {
-    process.stderr.write(data);
+    run.print(data, "stderr");
     words = (words + data.toString()).slice(-wordsKept);
   });
   const late = AbortSignal.timeout(run.withinMs);

@@ -13,6 +13,8 @@ export interface Stage {
   readonly command: readonly [string, ...string[]];
   /** Seeds that the stage simulates; 0 for other stages. */
   readonly seeds: number;
+  /** It may run beside another one: it mostly waits, and what it starts is its own. */
+  readonly shares: boolean;
 }
 
 export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
@@ -36,14 +38,14 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   const tests = [
     ...quick.flatMap((folder) => {
       const files = matching(folder);
-      return files.length === 0 ? [] : [testStage(`test/${folder}`, files, testTimeoutMs.quick)];
+      return files.length === 0 ? [] : [testStage(`test/${folder}`, files, testTimeoutMs.quick, false)];
     }),
-    ...alone[tier].flatMap((folder) => matching(folder).map((file) => testStage(file, [file], testTimeoutMs.alone))),
+    ...alone[tier].flatMap((folder) => matching(folder).map((file) => testStage(file, [file], testTimeoutMs.alone, true))),
   ];
   if (only !== null) return tests;
   const checks: Stage[] = [
-    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0 },
-    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0 },
+    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, shares: false },
+    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0, shares: false },
   ];
   const seeds = seedsOf[tier];
   const simulate: Stage[] = existsSync(join(product, "scripts/simulate.ts"))
@@ -53,14 +55,22 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           kind: "one",
           command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds), "--minutes", String(faultMinutesOf[tier])],
           seeds,
+          shares: true,
         },
       ]
     : [];
-  return [...checks, ...tests, ...simulate];
+  // The long ones first, so that the lanes end together.
+  return [...checks, ...simulate, ...tests];
 }
 
-function testStage(name: string, files: readonly string[], timeoutMs: number): Stage {
-  return { name, kind: "tests", command: ["bun", "test", "--timeout", String(timeoutMs), ...files.map((file) => `./${file}`)], seeds: 0 };
+function testStage(name: string, files: readonly string[], timeoutMs: number, shares: boolean): Stage {
+  return {
+    name,
+    kind: "tests",
+    command: ["bun", "test", "--timeout", String(timeoutMs), ...files.map((file) => `./${file}`)],
+    seeds: 0,
+    shares,
+  };
 }
 
 function testFiles(product: string, folder: string): readonly string[] {

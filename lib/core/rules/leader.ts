@@ -1,13 +1,13 @@
 // Rules for the leader at work: PostgreSQL runs as primary under a valid lock. Pure.
 
 import type { FailoverRequest } from "../../model/failover-request.ts";
-import { slotName } from "../../model/slot-name.ts";
 import { ms } from "../../model/units.ts";
 import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, runsAsPrimary } from "../facts.ts";
 import type { Observation, PeerAnswer } from "../observation.ts";
 import { type Rule, waitAtMost, waitCycle } from "../rule.ts";
+import { membersChanged, wantedSlots } from "../slots-plan.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
@@ -64,7 +64,7 @@ export const leaderRules: readonly Rule[] = [
   },
   {
     id: "leader-slots",
-    when: (o) => leads(o) && leaseIsValid(o) && o.local.slotsFor !== wantedSlots(o).join(",") && didThisCycle(o, "sync-slots") === null,
+    when: (o) => leads(o) && leaseIsValid(o) && membersChanged(o) && didThisCycle(o, "sync-slots") === null,
     then: (o) => ({ kind: "sync-slots", names: wantedSlots(o) }),
     why: () => "the members' replication slots are brought up to date",
   },
@@ -232,15 +232,6 @@ function syncEffect(o: Observation, step: SyncStep): Effect {
 
 function syncWhy(step: SyncStep): string {
   return step.kind === "done" ? "" : `synchronous mode: ${step.why}`;
-}
-
-/** Slots for every other member, so that a replica that comes back finds its WAL. */
-export function wantedSlots(o: Observation): readonly string[] {
-  const cluster = clusterOf(o);
-  if (cluster === null) return [];
-  return otherMembers(cluster, o.self.name)
-    .map((member) => slotName(member.name))
-    .sort();
 }
 
 function needsHistory(o: Observation): boolean {

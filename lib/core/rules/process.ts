@@ -15,6 +15,7 @@ import {
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { type Rule, waitAtMost } from "../rule.ts";
+import { membersChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
 
 /** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
@@ -165,8 +166,14 @@ export function mustRenew(o: Observation): boolean {
   // Confirmed in this cycle, and in doubt since: the process was asleep for a moment. A demotion would be out of proportion.
   if (renewed !== null) return renewed.ok && held !== null && held.leaseEndsAt <= o.now;
   if (held === null || held.leaseEndsAt <= o.now) return true;
-  return isUnpublished(o) || o.now - held.confirmedAt >= o.config.loopWaitMs * 0.9;
+  const age = o.now - held.confirmedAt;
+  // Who has just joined knows of the lease mark only that it is there: a new one tells him when this lease began.
+  if (o.local.slotsFor !== null && membersChanged(o) && age >= NEWCOMER_AGE_MS) return true;
+  return isUnpublished(o) || age >= o.config.loopWaitMs * 0.9;
 }
+
+/** A confirmation as young as this serves a newcomer as well. */
+const NEWCOMER_AGE_MS = 200;
 
 function isAbortable(o: Observation): boolean {
   const kind = o.task?.kind;

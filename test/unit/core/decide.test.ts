@@ -65,6 +65,12 @@ describe("the leader", () => {
     expect(decide(o).effect).toEqual({ kind: "renew-lock" });
   });
 
+  test("renews its lock for a member that has just joined, so that it knows when the lease began", () => {
+    expect(decide(leading({ local: local({ status: primaryStatus(), lastRole: "primary", slotsFor: "a" }) })).effect).toEqual({
+      kind: "renew-lock",
+    });
+  });
+
   test("stops at once when the lock is somebody else's", () => {
     const o = leading({ cluster: cluster() });
     expect(decide(o).effect).toEqual({ kind: "stop", mode: "immediate", within: ms(0) });

@@ -38,13 +38,22 @@ describe("counts", () => {
   });
 });
 
+test("two stages run beside each other only where they start servers of their own", () => {
+  const sharing = stagesOf(product, { tier: "full", only: null }).filter((stage) => stage.shares);
+  expect(sharing.length).toBeGreaterThan(10);
+  for (const stage of sharing) expect(stage.seeds > 0 || /^test\/(conformance|simulation|integration|full)\//.test(stage.name)).toBe(true);
+});
+
 describe("a stage", () => {
   const run = async (code: string, withinMs = 10_000) => {
     const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
-    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0 };
+    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, shares: false };
     const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
     try {
-      return await runStage(stage, { product, temporary, mark, signal: new AbortController().signal, withinMs });
+      const print = (data: Buffer, to: "stdout" | "stderr"): void => {
+        process[to].write(data);
+      };
+      return await runStage(stage, { product, temporary, mark, signal: new AbortController().signal, withinMs, ports: null, print });
     } finally {
       rmSync(temporary, { recursive: true, force: true });
     }
