@@ -62,11 +62,15 @@ export class LocalNodeService implements NodeService {
     };
   }
 
-  /** By the own lease at this instant; paused with the DCS away, PostgreSQL's actual role answers (contract §4). */
+  /**
+   * By the own lease at this instant. Paused with the DCS away, PostgreSQL's actual role answers (contract §4), and after its
+   * return for as long as the lock, which has run out meanwhile, is nobody's.
+   */
   #holdsLock(runsAsPrimary: boolean): boolean {
     const { state } = this.#context;
     if (state.leaseValid()) return true;
-    return state.settings.dynamic.pause && state.dcsFailure !== null && runsAsPrimary;
+    if (!state.settings.dynamic.pause || !runsAsPrimary) return false;
+    return state.dcsFailure !== null || state.cluster?.leader === null;
   }
 
   async readCluster(): Promise<Result<Cluster, StoreError>> {
