@@ -64,13 +64,14 @@ export class LocalNodeService implements NodeService {
 
   /**
    * By the own lease at this instant. Paused with the DCS away, PostgreSQL's actual role answers (contract §4), and after its
-   * return for as long as the lock, which has run out meanwhile, is nobody's.
+   * return for as long as the lock, whose lease has run out meanwhile, is nobody else's.
    */
   #holdsLock(runsAsPrimary: boolean): boolean {
     const { state } = this.#context;
     if (state.leaseValid()) return true;
     if (!state.settings.dynamic.pause || !runsAsPrimary) return false;
-    return state.dcsFailure !== null || state.cluster?.leader === null;
+    const leader = state.cluster?.leader ?? null;
+    return state.dcsFailure !== null || leader === null || leader.name === state.settings.node.name;
   }
 
   async readCluster(): Promise<Result<Cluster, StoreError>> {
