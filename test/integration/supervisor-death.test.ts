@@ -3,12 +3,7 @@
 // Method: SIGSTOP, SIGKILL and SIGTERM of the supervisor alone. Judged by Consul's own word about the lock, by /proc, and by
 // a client that tries to write to every node every 10 ms.
 
-import { afterAll, /** The idle guard is told to end as the supervisor ends, and needs a moment of its own. */
-function nothingIsLeft(node: ClusterNode): Promise<unknown> {
-  return until(`nothing of ${node.name} is left`, () => node.processes().length === 0, { withinMs: 3_000 });
-}
-
-describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 
 import { readFileSync } from "node:fs";
 import { TestCluster } from "../harness/cluster.ts";
@@ -68,6 +63,11 @@ async function judgeSilence(options: {
   expect(last).toBeLessThan(lockEnd);
   expect(goneAt).toBeLessThan(lockEnd);
   expect(next.ackedAt - lockEnd).toBeLessThan(2_000);
+}
+
+/** The idle guard is told to end as the supervisor ends, and needs a moment of its own. */
+function nothingIsLeft(node: ClusterNode): Promise<unknown> {
+  return until(`nothing of ${node.name} is left`, () => node.processes().length === 0, { withinMs: 3_000 });
 }
 
 describe.concurrent("the primary's supervisor", () => {
