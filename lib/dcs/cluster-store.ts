@@ -183,10 +183,11 @@ export class ClusterStore {
   /**
    * `createNew`: takes the right to bootstrap, condition-failed where the key exists; its text "" belongs to our session, so that
    * a bootstrapper that dies leaves nothing behind. Otherwise sets the identifier for good, no session's any more: over our own ""
-   * alone where we created it, else whatever is there. Errors as put.
+   * alone where we created it, else whatever is there; with `lock`, over whatever is there as long as the leader key is ours (the
+   * claim moves with our session, so its revision may not be the one that we wrote). Errors as put.
    */
-  async initialize(options: RequestOptions & { readonly systemIdentifier: string; readonly createNew: boolean }): Answer<Revision> {
-    const { deadline, systemIdentifier, createNew } = options;
+  async initialize(options: WriteOptions & { readonly systemIdentifier: string; readonly createNew: boolean }): Answer<Revision> {
+    const { deadline, systemIdentifier, createNew, lock } = options;
     const key = this.keys.initialize;
     if (createNew && systemIdentifier === "") {
       const session = await this.#sessions.ensure({ deadline });
@@ -195,8 +196,9 @@ export class ClusterStore {
       if (claimed.ok) this.#initializing = claimed.value;
       return claimed;
     }
-    const condition: Condition = createNew ? { kind: "absent" } : conditionOf(this.#initializing);
+    const condition: Condition = createNew ? { kind: "absent" } : lock === undefined ? conditionOf(this.#initializing) : { kind: "none" };
     const changes: readonly Change[] = [
+      ...(lock === undefined ? [] : [{ kind: "check-owner" as const, key: this.keys.leader, session: lock.session }]),
       ...(createNew ? [] : [{ kind: "delete" as const, key, condition }]),
       { kind: "put", key, value: systemIdentifier, condition: createNew ? condition : { kind: "none" } },
     ];

@@ -268,11 +268,9 @@ export async function cancelInitialize(context: NodeContext): Promise<Outcome> {
 export async function writeInitialize(context: NodeContext): Promise<Outcome> {
   const identifier = context.state.local.systemIdentifier;
   if (identifier === null) return { kind: "write-initialize", ok: false, message: "the system identifier is not known" };
-  const answer = await context.store.initialize({
-    systemIdentifier: identifier,
-    createNew: context.state.cluster?.initialize === null,
-    deadline: dcsDeadline(context),
-  });
+  const lock = context.state.held;
+  if (lock === null) return { kind: "write-initialize", ok: false, message: "the lock is not held" };
+  const answer = await context.store.initialize({ systemIdentifier: identifier, createNew: false, lock, deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("write-initialize") : failed(context, "write-initialize", answer.error);
 }
