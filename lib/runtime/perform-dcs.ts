@@ -9,6 +9,7 @@ import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
+import { armWatchdog } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { stopBudget } from "./observe.ts";
@@ -97,6 +98,9 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   if (watchdog.armed) {
     const extended = watchdog.extend(leaseEndsAt);
     if (!extended.ok) context.log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);
+  } else if (state.task === null && state.local.lastRole === "primary" && state.local.process.kind === "running") {
+    // A lease that begins again, after a pause or an outage, is fenced from its first moment: the rest of the cycle may take long.
+    await armWatchdog(context);
   }
   lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
   return done("renew-lock");

@@ -25,6 +25,13 @@ const EVERY_MS = 10;
 const ANSWER_MAX_MS = 2_000;
 const CONNECT_MAX_SECONDS = 2;
 
+/** A connection to a host that has fallen silent may never say that it is closed: the witness does not wait for it. */
+const CLOSE_MAX_MS = 500;
+
+async function closed(sql: SQL): Promise<void> {
+  await Promise.race([sql.close({ timeout: 0 }).catch(() => {}), Bun.sleep(CLOSE_MAX_MS)]);
+}
+
 export class Writer {
   readonly acknowledged: AcknowledgedRow[] = [];
   readonly #loops: Promise<void>[] = [];
@@ -128,12 +135,12 @@ export class Writer {
       } catch {
         // Down, read-only, cut or hung: what it did not acknowledge does not count. A new connection is tried.
         asStandby = true;
-        await sql?.close({ timeout: 0 }).catch(() => {});
+        if (sql !== null) await closed(sql);
         sql = null;
       }
       await Bun.sleep(Math.max(1, EVERY_MS - (performance.now() - begin)));
     }
-    await sql?.close({ timeout: 0 }).catch(() => {});
+    if (sql !== null) await closed(sql);
   }
 
   async #inRecovery(sql: SQL): Promise<boolean> {
