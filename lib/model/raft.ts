@@ -1,0 +1,39 @@
+// Owns the numbers and names of the Raft: terms, log indexes, member identities. Imports nothing; knows no clock.
+
+declare const brand: unique symbol;
+type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** A Raft term; 0 before the first election. */
+export type Term = Branded<number, "Term">;
+/** Position in the replicated log; the first entry has 1, 0 means "before anything". */
+export type LogIndex = Branded<number, "LogIndex">;
+/** Random 128-bit identity of one data directory, 32 hexadecimal digits; never reused. */
+export type MemberId = Branded<string, "MemberId">;
+/** Random 128-bit identity of a Raft cluster, 32 hexadecimal digits. */
+export type RaftClusterId = Branded<string, "RaftClusterId">;
+
+export function term(value: number): Term {
+  return value as Term;
+}
+
+export function logIndex(value: number): LogIndex {
+  return value as LogIndex;
+}
+
+const IDENTITY = /^[0-9a-f]{32}$/;
+
+/** Null unless 32 lower-case hexadecimal digits. */
+export function memberId(text: string): MemberId | null {
+  return IDENTITY.test(text) ? (text as MemberId) : null;
+}
+
+/** Null unless 32 lower-case hexadecimal digits. */
+export function raftClusterId(text: string): RaftClusterId | null {
+  return IDENTITY.test(text) ? (text as RaftClusterId) : null;
+}
+
+/** One member as the configuration knows it: the identity counts, the address is an attribute (`host:port`). */
+export interface RaftMember {
+  readonly id: MemberId;
+  readonly address: string;
+}
