@@ -1,11 +1,12 @@
 // Owns who is the healthiest node: may this one take the lock, and which replica may a leader hand over to. Pure.
 
-import type { Cluster } from "../model/cluster.ts";
+import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
+import type { HistoryLine } from "../model/history.ts";
 import { isNofailover, type Member } from "../model/member.ts";
 import type { ReplicationConnection } from "../model/postgres.ts";
 import { isSyncStandby, type SyncState } from "../model/sync-state.ts";
-import type { Lsn, Timeline } from "../model/units.ts";
+import { type Lsn, lsn, type Timeline, timeline } from "../model/units.ts";
 import type { PeerAnswer } from "./observation.ts";
 
 /** `why` is null where the node may go ahead. */
@@ -27,25 +28,41 @@ export function syncAllows(options: { readonly config: DynamicConfig; readonly s
   return sync.leader === name || isSyncStandby(sync, name);
 }
 
+/** The timelines that the cluster has gone through, as far as they are published. */
+export interface Lineage {
+  readonly history: readonly HistoryLine[];
+  readonly newest: Timeline;
+}
+
+/** From the published history, and from the lease mark where its holder says more. */
+export function lineageOf(cluster: Cluster, mark: LeaseMark | null): Lineage {
+  const ended = cluster.history.at(-1)?.timeline ?? 0;
+  return { history: cluster.history, newest: timeline(Math.max(ended + 1, mark?.timeline ?? 1)) };
+}
+
 /**
  * Is the position too far behind the last one that the leader published? WAL that a node wrote or received after the cluster had
  * left its timeline is nobody else's, and does not count.
  */
 export function lagsTooMuch(options: {
   readonly config: DynamicConfig;
-  readonly cluster: Cluster;
+  readonly optime: Lsn | null;
+  readonly lineage: Lineage;
   readonly timeline: Timeline | null;
   readonly lsn: Lsn;
 }): boolean {
-  const { config, cluster, timeline, lsn } = options;
-  const optime = cluster.status.optime;
-  return optime !== null && Number(optime - sharedPosition(cluster, timeline, lsn)) > config.maximumLagOnFailoverBytes;
+  const { config, optime, lineage } = options;
+  return optime !== null && Number(optime - sharedPosition(lineage, options.timeline, options.lsn)) > config.maximumLagOnFailoverBytes;
 }
 
-/** Up to where the WAL is part of the cluster's published history. */
-export function sharedPosition(cluster: Cluster, timeline: Timeline | null, lsn: Lsn): Lsn {
-  const ended = cluster.history.find((line) => line.timeline === timeline);
-  return ended !== undefined && ended.lsn < lsn ? ended.lsn : lsn;
+/**
+ * Up to where the WAL is part of the cluster's published history. An older timeline than the newest that the history does not
+ * name is a branch that the cluster never went along: where it left is not known, so nothing of it counts.
+ */
+export function sharedPosition(lineage: Lineage, own: Timeline | null, position: Lsn): Lsn {
+  const ended = lineage.history.find((line) => line.timeline === own);
+  if (ended !== undefined) return ended.lsn < position ? ended.lsn : position;
+  return own !== null && own < lineage.newest ? lsn(0) : position;
 }
 
 export interface Contender {
@@ -62,17 +79,17 @@ export interface Contender {
 export function healthiest(options: {
   readonly self: Contender;
   readonly answers: readonly PeerAnswer[];
-  readonly cluster: Cluster;
+  readonly lineage: Lineage;
   readonly eligible: (name: string) => boolean;
 }): Fitness {
-  const { cluster, self } = options;
-  const own = sharedPosition(cluster, self.timeline, self.lsn);
+  const { lineage, self } = options;
+  const own = sharedPosition(lineage, self.timeline, self.lsn);
   for (const { name, status } of options.answers) {
     if (status === null || name === self.name) continue;
     if (status.role === "primary" && status.state === "running") return unfit(`${name} is running as primary`);
     if (status.state !== "running" || status.lsn === null) continue;
     if (isNofailover(status.tags) || status.watchdogFailed || !options.eligible(name)) continue;
-    const theirs = sharedPosition(cluster, status.timeline, status.lsn);
+    const theirs = sharedPosition(lineage, status.timeline, status.lsn);
     if (status.timeline !== null && self.timeline !== null && status.timeline > self.timeline && theirs >= own) {
       return unfit(`${name} is on a newer timeline`);
     }

@@ -2,7 +2,7 @@
 
 import type { Tags } from "../model/member.ts";
 import { isNofailover } from "../model/member.ts";
-import { lagsTooMuch, otherMembers, syncAllows } from "./candidates.ts";
+import { lagsTooMuch, lineageOf, otherMembers, syncAllows } from "./candidates.ts";
 import type { Observation, PeerStatus } from "./observation.ts";
 
 /** A start as primary that fails once may succeed a moment later; one that fails this often is a reason to let go. */
@@ -41,5 +41,7 @@ function canTakeOver(o: Observation, name: string, status: PeerStatus): boolean 
   if (cluster === null || status.state !== "running" || status.watchdogFailed || isNofailover(status.tags satisfies Tags)) return false;
   if (!syncAllows({ config: o.config, sync: cluster.sync, name })) return false;
   const decidedByKey = o.config.synchronousMode !== "off" && cluster.sync.leader !== null;
-  return decidedByKey || status.lsn === null || !lagsTooMuch({ config: o.config, cluster, timeline: status.timeline, lsn: status.lsn });
+  if (decidedByKey || status.lsn === null) return true;
+  const lineage = lineageOf(cluster, o.trace.mark);
+  return !lagsTooMuch({ config: o.config, optime: cluster.status.optime, lineage, timeline: status.timeline, lsn: status.lsn });
 }

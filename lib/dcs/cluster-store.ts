@@ -310,7 +310,9 @@ export class ClusterStore {
 
   #markIn(snapshot: Snapshot): LeaseMark | null {
     const entry = snapshot.entries.find(({ key }) => key === this.keys.leaseMark);
-    return entry === undefined ? null : decodeLeaseMark(entry);
+    const mark = entry === undefined ? null : decodeLeaseMark(entry);
+    this.#lock.observeMark(mark);
+    return mark;
   }
 
   #read(snapshot: Snapshot): Cluster {

@@ -128,7 +128,13 @@ const historyLineSchema = v.pipe(
   v.minLength(3),
   v.transform((line) => line.slice(0, 5)),
 );
-const leaseMarkSchema = v.object({ session: v.string(), ttl: v.pipe(v.number(), v.finite(), v.minValue(0)), released: v.boolean() });
+/** `timeline` came later than the rest; one that cannot be read says nothing. */
+const leaseMarkSchema = v.object({
+  session: v.string(),
+  ttl: v.pipe(v.number(), v.finite(), v.minValue(0)),
+  released: v.boolean(),
+  timeline: optional(timelineSchema),
+});
 const failsafeSchema = v.pipe(anyObject, v.record(v.string(), v.string()));
 
 /** Null where the value is not a JSON object: such a member is as good as absent. */

@@ -101,6 +101,7 @@ export function encodeHistory(lines: readonly HistoryLine[]): string {
 }
 
 /** `cycle` differs at each writing: the same text twice would not move the key's revision in every store. */
-export function encodeLeaseMark(mark: Pick<LeaseMark, "session" | "ttl" | "released">, cycle: number): string {
-  return encodeJson({ session: mark.session, ttl: mark.ttl, released: mark.released, cycle });
+export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number): string {
+  const { session, ttl, released, timeline } = mark;
+  return encodeJson({ session, ttl, released, ...(timeline === null ? {} : { timeline }), cycle });
 }

@@ -2,11 +2,11 @@
 // transaction. Retries nothing but the one second try of an acquisition whose session turned out to be gone.
 
 import type { Clock } from "../model/clock.ts";
-import type { Cluster, ClusterStatus } from "../model/cluster.ts";
+import type { Cluster, ClusterStatus, LeaseMark } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { ok, type Result } from "../model/result.ts";
-import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
 import { encodeHistory, encodeJson, encodeLeaseMark, encodeStatus } from "./encode.ts";
 import type { ClusterKeys } from "./keys.ts";
 import type { MemberKeeper } from "./member-keeper.ts";
@@ -29,6 +29,8 @@ export interface LockCompanions {
   readonly failsafe?: Readonly<Record<string, string>> | null;
   /** How the timelines came about: published no later than the first position on the newest. */
   readonly history?: readonly HistoryLine[] | null;
+  /** This primary's timeline, where its history is published before or along with this; else the mark keeps what it said. */
+  readonly timeline?: Timeline | null;
   /** This node's member record, as for touchMember. */
   readonly member?: Readonly<Record<string, unknown>> | null;
 }
@@ -55,6 +57,8 @@ export class LockKeeper {
   #marked = false;
   /** Of the mark as we wrote it last; null where it is not certain. */
   #markRevision: Revision | null = null;
+  /** The newest published timeline, as the last mark that was read or written said. */
+  #timeline: Timeline | null = null;
   /** No lease that was given out, by this run or the one whose session it adopted, lasts longer. */
   #leaseLimit: Ms = ms(0);
   /** Our leader key as last seen or written. */
@@ -86,6 +90,11 @@ export class LockKeeper {
     }
   }
 
+  /** Takes note of the mark: the next holder's first one says what the last one said, until it has published a timeline of its own. */
+  observeMark(mark: LeaseMark | null): void {
+    if (mark !== null) this.#timeline = mark.timeline;
+  }
+
   /** Errors: condition-failed where another session holds the lock; session-gone, unavailable, unknown-outcome, rejected. */
   async acquire(options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
     const fresh = this.#sessions.current === null;
@@ -107,13 +116,14 @@ export class LockKeeper {
     const member = companions.member == null ? null : this.#member.plan(companions.member, session);
     const changes: Change[] = [
       { kind: "check-owner", key: this.#keys.leader, session: session.id },
-      ...this.#markChanges(session),
+      ...this.#markChanges(session, companions.timeline ?? this.#timeline),
       ...this.#companionChanges(companions),
       ...(member?.changes ?? []),
     ];
     const applied = await this.#transact(changes, options);
     if (applied.ok) {
       member?.done(applied.value.at(-1) ?? revision(0));
+      this.#timeline = companions.timeline ?? this.#timeline;
       return ok(this.held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
     }
     if (applied.error.kind === "session-gone") this.#sessions.forget(session.id);
@@ -146,7 +156,7 @@ export class LockKeeper {
     return [
       { kind: "delete", key: this.#keys.leader, condition: { kind: "revision", revision: leader.revision } },
       { kind: "put", key: this.#keys.leader, value: this.#name, session: to.id },
-      this.#markPut(to, "held", mark),
+      this.#markPut(to, "held", mark, this.#timeline),
     ];
   }
 
@@ -179,7 +189,7 @@ export class LockKeeper {
   async #take(session: OpenSession, options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
     const changes: readonly Change[] = [
       { kind: "put", key: this.#keys.leader, value: this.#name, session: session.id },
-      ...this.#markChanges(session),
+      ...this.#markChanges(session, this.#timeline),
     ];
     const applied = await this.#transact(changes, options);
     if (!applied.ok) return applied;
@@ -193,7 +203,7 @@ export class LockKeeper {
     const applied = await this.#transact(
       [
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value),
+        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value, this.#timeline),
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
       ],
@@ -226,8 +236,8 @@ export class LockKeeper {
    * still says that the lease has ended. `cycle` differs at each writing of this run; the first one also replaces the key, as an
    * earlier run of this node may have written that very text under the session that we adopted.
    */
-  #markChanges(session: OpenSession): readonly Change[] {
-    const put = this.#markPut(session, "held", { kind: "none" });
+  #markChanges(session: OpenSession, timeline: Timeline | null): readonly Change[] {
+    const put = this.#markPut(session, "held", { kind: "none" }, timeline);
     return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
   }
 
@@ -235,9 +245,14 @@ export class LockKeeper {
    * Its ttl is the whole of what the store promises for the session, also where a part of it is over: a request that is applied
    * late, after the session was renewed, would otherwise tell candidates of a lease shorter than the one that is counted.
    */
-  #markPut(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released", condition: Condition): Change {
+  #markPut(
+    session: Pick<OpenSession, "id" | "promisedMs">,
+    state: "held" | "released",
+    condition: Condition,
+    timeline: Timeline | null,
+  ): Change {
     this.#cycle++;
-    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released" };
+    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released", timeline };
     return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle), condition };
   }
 }

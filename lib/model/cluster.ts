@@ -4,7 +4,7 @@ import type { FailoverRequest } from "./failover-request.ts";
 import type { HistoryLine } from "./history.ts";
 import type { Member } from "./member.ts";
 import type { SyncState } from "./sync-state.ts";
-import type { Lsn, Ms, Revision } from "./units.ts";
+import type { Lsn, Ms, Revision, Timeline } from "./units.ts";
 
 /** The leader key: judged by session and revision, never by name alone (safety.md). */
 export interface LeaderLock {
@@ -31,6 +31,8 @@ export interface LeaseMark {
   readonly ttl: Ms;
   /** The holder let the lock go on purpose and writes no more. */
   readonly released: boolean;
+  /** The newest timeline of the cluster whose history is published; null where the holder does not say. */
+  readonly timeline: Timeline | null;
   readonly revision: Revision;
 }
 

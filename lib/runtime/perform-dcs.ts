@@ -81,7 +81,8 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
   const history = await pendingHistory(context);
-  const companions = history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null };
+  const companions =
+    history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };
   const answer = await store.updateLeader({ deadline: limit, ...companions, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
@@ -206,6 +207,12 @@ async function pendingHistory(
   });
   const limit = state.settings.dynamic.maxTimelinesHistory;
   return { timeline, lines: limit > 0 ? lines.slice(-limit) : lines };
+}
+
+/** Null on a standby: which timeline it will take is not known yet. */
+function primaryTimeline({ state }: NodeContext): Timeline | null {
+  const { status } = state.local;
+  return status === null || status.inRecovery ? null : status.timeline;
 }
 
 /** Publishes the timelines of a new primary, along with its lock and its position. */

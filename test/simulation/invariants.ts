@@ -3,7 +3,7 @@
 
 import type { FakeServer } from "./fake-server.ts";
 import { acknowledges } from "./servers.ts";
-import { commonEnd, containsWal, missingWal, type WalEnd } from "./wal.ts";
+import { type Branch, commonEnd, containsWal, missingWal, type WalEnd } from "./wal.ts";
 import type { World } from "./world.ts";
 
 export class Invariants {
@@ -11,7 +11,8 @@ export class Invariants {
   /** Newest commit that was acknowledged after waiting for a standby, and newest of all. */
   #synchronous: WalEnd | null = null;
   #newest: WalEnd | null = null;
-  #highestTimeline = 0;
+  /** Of the server that became primary last. */
+  #leading: Branch | null = null;
   /** For the figures: how much acknowledged WAL automatic failovers lost where they may. */
   lostBytes = 0;
   promotions = 0;
@@ -38,7 +39,9 @@ export class Invariants {
     }
   }
 
+  /** What a paused primary, which nothing fences, acknowledges after another was promoted is promised to nobody. */
   acknowledged(server: FakeServer, lsn: number, synchronous: boolean): void {
+    if (server.branch !== this.#leading && this.#world.isUnfenced(server.name)) return;
     const end: WalEnd = { branch: server.wal.branch, lsn };
     this.#newest = end;
     if (synchronous) this.#synchronous = end;
@@ -48,6 +51,7 @@ export class Invariants {
   becamePrimary(server: FakeServer, how: "promoted" | "started"): void {
     const world = this.#world;
     const { wal } = server;
+    this.#leading = wal.branch;
     world.trace(
       server.name,
       `${how === "promoted" ? "is promoted to" : "starts as primary on"} timeline ${wal.branch.timeline} at ${wal.lsn}`,
@@ -56,7 +60,6 @@ export class Invariants {
       this.promotions += 1;
       if (wal.branch.parent !== null && wal.branch.timeline <= wal.branch.parent.timeline)
         world.violation(`${server.name}'s timeline did not grow`);
-      this.#highestTimeline = Math.max(this.#highestTimeline, wal.branch.timeline);
     }
     const excused = world.operatorChose(server.name) || world.anyoneUnfenced();
     if (this.#synchronous !== null && !containsWal(wal, this.#synchronous)) {

@@ -129,6 +129,11 @@ export class Supervisor {
     });
   }
 
+  /** It was told to end and has not ended yet. */
+  get terminating(): boolean {
+    return this.context.state.requests.shutdown;
+  }
+
   /** SIGKILL: requests that were sent are still applied. */
   kill(): void {
     this.process.kill();

@@ -171,6 +171,10 @@ export class World {
     return this.nodes.find((node) => node.name === name) ?? null;
   }
 
+  isUnfenced(name: string): boolean {
+    return this.nodes.find((node) => node.name === name)?.unfenced() === true;
+  }
+
   anyoneUnfenced(): boolean {
     return this.nodes.some((node) => node.unfenced());
   }
@@ -190,6 +194,7 @@ export class World {
     if (!acknowledges(leader.server)) return `${leader.name} holds the lock and does not acknowledge writes`;
     for (const node of this.nodes) {
       if (node.supervisor === null) return `${node.name} has no supervisor`;
+      if (node.supervisor.terminating) return `${node.name} is shutting down`;
       if (node === leader) continue;
       if (node.server.writable) return `${node.name} is a second primary`;
       if (node.server.link === null || node.server.link.stalled || node.server.link.from !== leader.server)

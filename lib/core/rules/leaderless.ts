@@ -2,7 +2,7 @@
 
 import { isNofailover } from "../../model/member.ts";
 import { lsn, ms } from "../../model/units.ts";
-import { failoverPriority, healthiest, lagsTooMuch, otherMembers, syncAllows } from "../candidates.ts";
+import { failoverPriority, healthiest, lagsTooMuch, lineageOf, otherMembers, syncAllows } from "../candidates.ts";
 import {
   clusterOf,
   didThisCycle,
@@ -250,7 +250,13 @@ function tooFarBehind(o: Observation): boolean {
   const position = ownLsn(o);
   if (cluster === null || position === null) return true;
   if (o.config.synchronousMode !== "off" && cluster.sync.leader !== null) return false;
-  return lagsTooMuch({ config: o.config, cluster, timeline: o.local.status?.timeline ?? null, lsn: lsn(position) });
+  return lagsTooMuch({
+    config: o.config,
+    optime: cluster.status.optime,
+    lineage: lineageOf(cluster, o.trace.mark),
+    timeline: o.local.status?.timeline ?? null,
+    lsn: lsn(position),
+  });
 }
 
 function peerNames(o: Observation): readonly string[] {
@@ -275,7 +281,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
   return healthiest({
     self: { name: o.self.name, lsn: lsn(position), timeline: o.local.status?.timeline ?? null, priority: failoverPriority(o.self.tags) },
     answers: o.peers.answers,
-    cluster,
+    lineage: lineageOf(cluster, o.trace.mark),
     eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
   });
 }

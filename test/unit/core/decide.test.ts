@@ -3,32 +3,23 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decide, RULES } from "../../../lib/core/decide.ts";
-import type { Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
-import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, connection, leading, local, member, observation, planned, primaryStatus, status } from "./observations.ts";
-
-function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
-  const facts: PeerStatus = {
-    role: "replica",
-    state: "running",
-    timeline: timeline(1),
-    lsn: lsn(1000),
-    tags: {},
-    watchdogFailed: false,
-    paused: false,
-    leaseHeld: false,
-  };
-  return { name, status: { ...facts, ...fields }, askedAt: ms(99_999) };
-}
-
-const unlocked = cluster({ leader: null, members: [member("b"), member("c")] });
-const released = {
-  ...observation().trace,
-  vanishedAt: ms(99_990),
-  mark: { session: "s-a", ttl: ms(30_000), released: true, revision: revision(9) },
-  markSeenAt: ms(99_980),
-  markReadAt: ms(99_990),
-};
+import type { Observation } from "../../../lib/core/observation.ts";
+import { lsn, ms, revision } from "../../../lib/model/units.ts";
+import {
+  answer,
+  CONFIG,
+  cluster,
+  connection,
+  leading,
+  local,
+  mark,
+  observation,
+  planned,
+  primaryStatus,
+  released,
+  status,
+  unlocked,
+} from "./observations.ts";
 
 describe("the table", () => {
   test("every id is used once", () => {
@@ -221,11 +212,10 @@ describe("without a leader", () => {
   });
 
   test("a silent old leader whose mark moved less than ttl ago holds the race up", () => {
-    const mark = { session: "s-a", ttl: ms(30_000), released: false, revision: revision(9) };
     const trace = {
       ...observation().trace,
       vanishedAt: ms(99_990),
-      mark,
+      mark: mark({ released: false }),
       markSeenAt: ms(90_000),
       markReadAt: ms(99_990),
       answer: { kind: "silent" as const, at: ms(99_995) },

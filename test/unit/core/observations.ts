@@ -1,8 +1,8 @@
 // Builds observations for tests: a healthy replica beside a leader, and what deviates from it.
 
 import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
-import type { FinishedTask, LocalFacts, Observation } from "../../../lib/core/observation.ts";
-import type { Cluster } from "../../../lib/model/cluster.ts";
+import type { FinishedTask, LocalFacts, Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
+import type { Cluster, LeaseMark } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { Member } from "../../../lib/model/member.ts";
 import type { PostgresStatus, ReplicationConnection } from "../../../lib/model/postgres.ts";
@@ -160,6 +160,32 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
     done: [],
     ...rest,
   };
+}
+
+/** Leader a's lease mark: released on purpose. */
+export function mark(fields: Partial<LeaseMark> = {}): LeaseMark {
+  return { session: "s-a", ttl: ms(30_000), released: true, timeline: null, revision: revision(9), ...fields };
+}
+
+/** Nobody leads, and a's member key went with its session. */
+export const unlocked = cluster({ leader: null, members: [member("b"), member("c")] });
+
+/** What b remembers of a, which gave the lock up a moment ago. */
+export const released = { ...observation().trace, vanishedAt: ms(99_990), mark: mark(), markSeenAt: ms(99_980), markReadAt: ms(99_990) };
+
+/** A healthy replica's answer to this cycle's round. */
+export function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
+  const facts: PeerStatus = {
+    role: "replica",
+    state: "running",
+    timeline: timeline(1),
+    lsn: lsn(1000),
+    tags: {},
+    watchdogFailed: false,
+    paused: false,
+    leaseHeld: false,
+  };
+  return { name, status: { ...facts, ...fields }, askedAt: ms(99_999) };
 }
 
 /** Node b as the leader at work. */

@@ -2,21 +2,13 @@
 
 import { expect, test } from "bun:test";
 import { decide, RULES } from "../../../lib/core/decide.ts";
-import type { FinishedTask, Observation, PeerAnswer } from "../../../lib/core/observation.ts";
-import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, leading, local, member, observation, primaryStatus } from "./observations.ts";
+import type { FinishedTask, Observation } from "../../../lib/core/observation.ts";
+import { ms, revision } from "../../../lib/model/units.ts";
+import { answer, CONFIG, cluster, leading, local, observation, primaryStatus, released, unlocked } from "./observations.ts";
 
 const holding = {
   cluster: cluster({ leader: { name: "b", session: "s-b", revision: revision(4) } }),
   lock: leading().lock,
-};
-const unlocked = cluster({ leader: null, members: [member("b"), member("c")] });
-const released = {
-  ...observation().trace,
-  vanishedAt: ms(99_990),
-  mark: { session: "s-a", ttl: ms(30_000), released: true, revision: revision(9) },
-  markSeenAt: ms(99_995),
-  markReadAt: ms(99_995),
 };
 const down = local({ process: { kind: "none" }, status: null });
 const empty = local({ process: { kind: "none" }, status: null, dataDirectory: { kind: "empty" } });
@@ -48,20 +40,7 @@ function running(kind: "promote" | "start"): Observation["task"] {
   return { kind, startedAt: ms(90_000), aborting: false };
 }
 
-const alivePrimary: PeerAnswer = {
-  name: "c",
-  askedAt: ms(99_999),
-  status: {
-    role: "primary",
-    state: "running",
-    timeline: timeline(1),
-    lsn: lsn(1000),
-    tags: {},
-    watchdogFailed: false,
-    paused: false,
-    leaseHeld: false,
-  },
-};
+const alivePrimary = answer("c", { role: "primary" });
 const asked = [{ kind: "ask-peers" as const, ok: true, message: "" }];
 const toUs = { revision: revision(9), leader: null, candidate: "b", scheduledAt: null, scheduledAtText: null };
 

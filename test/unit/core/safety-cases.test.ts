@@ -2,30 +2,28 @@
 
 import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
-import type { Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
-import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, connection, leading, local, member, observation, planned, primaryStatus } from "./observations.ts";
-
-function answer(name: string, fields: Partial<PeerStatus> = {}): PeerAnswer {
-  const facts: PeerStatus = {
-    role: "replica",
-    state: "running",
-    timeline: timeline(1),
-    lsn: lsn(1000),
-    tags: {},
-    watchdogFailed: false,
-    paused: false,
-    leaseHeld: false,
-  };
-  return { name, status: { ...facts, ...fields }, askedAt: ms(99_999) };
-}
+import type { Observation } from "../../../lib/core/observation.ts";
+import { lsn, ms, revision } from "../../../lib/model/units.ts";
+import {
+  answer,
+  CONFIG,
+  cluster,
+  connection,
+  leading,
+  local,
+  mark,
+  member,
+  observation,
+  planned,
+  primaryStatus,
+  unlocked,
+} from "./observations.ts";
 
 const control = { state: "in production" } as NonNullable<Observation["local"]["control"]>;
 const mine = cluster({
   leader: { name: "b", session: "s-b", revision: revision(4) },
   members: [member("a"), member("b", { role: "primary" }), member("c")],
 });
-const unlocked = cluster({ leader: null, members: [member("b"), member("c")] });
 const confirmed = { session: "s-b", revision: revision(4), confirmedAt: ms(99_900), leaseEndsAt: ms(129_300) };
 const runningOut = { session: "s-b", revision: revision(4), confirmedAt: ms(71_000), leaseEndsAt: ms(100_500) };
 
@@ -155,7 +153,7 @@ describe("a failover request", () => {
   test("whose candidate answers but does not take the lock does not leave the cluster without a leader", () => {
     const trace = {
       ...observation().trace,
-      mark: { session: "s-a", ttl: ms(30_000), released: true, revision: revision(9) },
+      mark: mark(),
       markSeenAt: ms(70_000),
       markReadAt: ms(99_000),
     };

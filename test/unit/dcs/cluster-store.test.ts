@@ -4,8 +4,9 @@
 import { describe, expect, test } from "bun:test";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
 import { type GateVerdict, MemoryCluster, MemoryStore, type StoreOperation } from "../../../lib/dcs/memory.ts";
+import type { RequestOptions } from "../../../lib/dcs/store.ts";
 import type { Log } from "../../../lib/model/log.ts";
-import { lsn, ms } from "../../../lib/model/units.ts";
+import { lsn, ms, timeline } from "../../../lib/model/units.ts";
 import { ManualClock } from "./manual-clock.ts";
 
 const TTL = ms(30_000);
@@ -202,6 +203,42 @@ describe("sessions that end", () => {
     await twin.touchMember(RECORD, within());
     expect((await a.updateLeader({ ...within(), member: RECORD })).ok).toBe(true);
     expect(cluster.get("service/demo/members/a")?.session).toBe(a.session()?.id as never);
+  });
+});
+
+describe("the timeline in the lease mark", () => {
+  async function shown(reader: ClusterStore, options: RequestOptions): Promise<number | null> {
+    const mark = await reader.readLease(options);
+    if (!mark.ok || mark.value === null) throw new Error("there is no mark");
+    return mark.value.timeline;
+  }
+
+  test("is the holder's once it has published it, and stays through a release, the next holder's first mark and a new session", async () => {
+    const { node, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    const lock = await a.attemptToAcquireLeader(within());
+    if (!lock.ok) throw new Error("the store is there");
+    expect(await shown(b, within())).toBeNull();
+    await a.updateLeader({ ...within(), timeline: timeline(3) });
+    await a.updateLeader(within());
+    expect(await shown(b, within())).toBe(3);
+    expect((await a.deleteLeader({ ...within(), lock: lock.value })).ok).toBe(true);
+    expect(await shown(b, within())).toBe(3);
+    expect((await b.attemptToAcquireLeader(within())).ok).toBe(true);
+    expect(await shown(a, within())).toBe(3);
+    expect((await b.reloadConfig({ ...within(), ttl: ms(60_000) })).ok).toBe(true);
+    expect(await shown(a, within())).toBe(3);
+  });
+
+  test("is not taken for published where the update that says so is not applied", async () => {
+    const { node, plan, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    await a.attemptToAcquireLeader(within());
+    await a.updateLeader({ ...within(), timeline: timeline(1) });
+    plan.push({ kind: "pass" }, { kind: "refuse" });
+    expect((await a.updateLeader({ ...within(), timeline: timeline(2) })).ok).toBe(false);
+    await a.updateLeader(within());
+    expect(await shown(b, within())).toBe(1);
   });
 });
 

@@ -104,8 +104,17 @@ describe("as Patroni writes it", () => {
     });
     expect(encodeFailover({ member: "b", leader: "a" })).toBe('{"leader":"a","member":"b"}');
     expect(encodeFailover(null)).toBe("{}");
-    const mark = { session: "s", ttl: ms(30_000), released: true };
+    const mark = { session: "s", ttl: ms(30_000), released: true, timeline: timeline(3) };
     expect(decodeLeaseMark(entry(encodeLeaseMark(mark, 9)))).toEqual({ ...mark, revision: revision(7) });
+    const silent = { ...mark, timeline: null };
+    expect(encodeLeaseMark(silent, 9)).not.toContain("timeline");
+    expect(decodeLeaseMark(entry(encodeLeaseMark(silent, 9)))).toEqual({ ...silent, revision: revision(7) });
+  });
+
+  test("a lease mark from before it named a timeline, or whose timeline cannot be read, is one all the same", () => {
+    const old = { session: "s", ttl: 30_000, released: false };
+    for (const timeline of [undefined, null, "x", 0, -1, 1.5, 2 ** 32, {}])
+      expect(decodeLeaseMark(entry(JSON.stringify({ ...old, timeline, cycle: 3 })))).toMatchObject({ session: "s", timeline: null });
   });
 });
 
