@@ -6,7 +6,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { controlledParameters, isControlled, isNeverSettable } from "./controlled.ts";
 import { readDsn } from "./dsn.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
-import { FIXME, type Machine, sampleTree, writeConfig } from "./sample.ts";
+import { FIXME, type Machine, sampleStore, sampleTree, writeConfig } from "./sample.ts";
 import { CONNECTION_OPTIONS } from "./schema-postgresql.ts";
 import { mergeTrees, type Tree, treeAt } from "./tree.ts";
 import { isWildcard } from "./value.ts";
@@ -51,9 +51,8 @@ export async function generateConfig(dsn: string | null, machine: Machine, env: 
   const facts = await askServer(options.value);
   if (!facts.ok) return facts;
   const { tree } = readEnvironment(env);
-  const store: Tree = "consul" in tree || "raft" in tree ? {} : { consul: { host: "127.0.0.1:8500" } };
   const found = describeServer(facts.value, options.value, machine, tree);
-  return ok(writeConfig(mergeTrees({ ...found, ...store }, tree)));
+  return ok(writeConfig(mergeTrees({ ...found, ...sampleStore(machine, tree) }, tree)));
 }
 
 async function askServer(options: ReadonlyMap<string, string>): Promise<Result<ServerFacts, string>> {

@@ -34,7 +34,7 @@ export interface LoadOptions {
   /** A file or a directory; null = PATRONI_CONFIGURATION, or else the other variables alone. */
   readonly path: string | null;
   readonly env: Environment;
-  /** What must be there: all that a node needs (the default), or only the way to the store. */
+  /** What must be there: all that a node needs (the default), or less. */
   readonly purpose?: Purpose;
 }
 
@@ -62,7 +62,7 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
   if (faults.length > 0) return err(distinct(faults));
 
   const merged = mergePostgresql({}, treeAt(raw, "postgresql"));
-  const node = chooseStore(checked.value);
+  const node = chooseStore(checked.value, options.purpose ?? "node");
   const config = buildNode(node, raw, buildPostgresql(merged, { pgpass: pgpassFallback(node, options.env) }));
   const secrets = files.value.worldReadable.filter((file) => holdsSecret(file.tree)).map((file) => worldReadableWarning(file.name));
   return ok({
@@ -135,8 +135,9 @@ function checkBootstrapDcs(
   return { faults: faults.map(under), warnings: others.map(under) };
 }
 
-/** Consul wins where both stores are configured (the rules have warned). */
-function chooseStore(tree: NodeTree): NodeTree {
+/** Consul wins where both stores are configured (the rules have warned); a witness is a member of the Raft whatever else is there. */
+function chooseStore(tree: NodeTree, purpose: Purpose): NodeTree {
+  if (purpose === "witness") return { ...tree, consul: null };
   return tree.consul !== null && tree.raft !== null ? { ...tree, raft: null } : tree;
 }
 

@@ -92,6 +92,6 @@ export function foreignStores(tree: Tree): readonly ConfigFault[] {
   return FOREIGN_STORES.filter((section) => Object.hasOwn(tree, section) && tree[section] !== null).map((section) => ({
     path: section,
     message:
-      "this store is not supported; write consul: {host: 127.0.0.1:8500} or raft: {self_addr: 10.0.0.1:5010, partner_addrs: [10.0.0.2:5010]}",
+      "this store is not supported; write raft: {self_addr: 10.0.0.1:5010, partner_addrs: ['10.0.0.2:5010'], data_dir: /var/lib/matriarch/raft} or consul: {host: 127.0.0.1:8500}",
   }));
 }

@@ -48,9 +48,7 @@ const FIXED: readonly FixedOption[] = [
   { path: ["citus"], option: "citus" },
   { path: ["postgresql", "dataDir"], option: "postgresql.data_dir" },
   { path: ["postgresql", "configDir"], option: "postgresql.config_dir" },
-  { path: ["raft", "selfAddr"], option: "raft.self_addr" },
-  { path: ["raft", "bindAddr"], option: "raft.bind_addr" },
-  { path: ["raft", "dataDir"], option: "raft.data_dir" },
+  { path: ["raft"], option: "raft" },
 ];
 
 const PGPASS = ["postgresql", "pgpass"] as const;

@@ -3,12 +3,13 @@
 
 import type { ConfigFault } from "../model/errors.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
-import type { NodeTree, RaftTree } from "./schema-node.ts";
+import { RAFT_LINE, raftFaults, raftWarnings } from "./rules-raft.ts";
+import type { NodeTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
-import { isLoopback, isWildcard, readHostPort } from "./value.ts";
+import { isWildcard, readHostPort } from "./value.ts";
 
-/** A node needs everything; tools and a Raft witness only need the way to the store. */
-export type Purpose = "node" | "store";
+/** A node needs everything; tools only need the way to the store; a witness needs what makes it a member of the Raft. */
+export type Purpose = "node" | "store" | "witness";
 
 export interface RuleFindings {
   readonly faults: readonly ConfigFault[];
@@ -16,15 +17,15 @@ export interface RuleFindings {
 }
 
 export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFindings {
-  const faults: ConfigFault[] = [...storeFaults(tree, raw)];
+  const faults: ConfigFault[] = [...storeFaults(tree, raw, purpose)];
   const warnings: ConfigFault[] = [];
   if (tree.scope === null && purpose === "node") faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
   if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
   faults.push(...tlsFaults(tree));
-  if (tree.consul !== null && tree.raft !== null) {
+  if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {
     warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });
-  }
+  } else if (tree.raft !== null) warnings.push(...raftWarnings(tree.raft));
   warnings.push(...tagConflicts(treeAt(raw, "tags") as Tags), ...placeholders(raw));
   return { faults, warnings };
 }
@@ -65,7 +66,11 @@ function unreachable(
   return [{ path, message: `missing, and listen names no single address; ${line}` }];
 }
 
-function storeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
+function storeFaults(tree: NodeTree, raw: Tree, purpose: Purpose): readonly ConfigFault[] {
+  if (purpose === "witness") {
+    if (tree.raft !== null) return raftFaults(tree.raft, { data: null, purpose });
+    return [{ path: "raft", message: `missing; ${RAFT_LINE}` }];
+  }
   if (tree.consul !== null) {
     const { host, port } = tree.consul;
     const wrong = host !== null && readHostPort(host, port ?? 8500) === undefined;
@@ -73,27 +78,9 @@ function storeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
       ? [{ path: "consul.host", message: `${JSON.stringify(host?.slice(0, 60))} is not an address; write host: 127.0.0.1:8500` }]
       : [];
   }
-  if (tree.raft !== null) return raftFaults(tree.raft);
+  if (tree.raft !== null) return raftFaults(tree.raft, { data: tree.postgresql.data_dir, purpose });
   if (Object.keys(raw).some((key) => ["consul", "raft", "etcd", "etcd3", "zookeeper", "exhibitor", "kubernetes"].includes(key))) return [];
-  return [{ path: "consul", message: "no store is configured; write consul: {host: 127.0.0.1:8500}, or a raft section" }];
-}
-
-function raftFaults(raft: RaftTree): readonly ConfigFault[] {
-  const faults: ConfigFault[] = [];
-  if (raft.self_addr === null && raft.partner_addrs.length === 0) {
-    faults.push({ path: "raft.self_addr", message: "missing, and partner_addrs too; write self_addr: 10.0.0.1:5010" });
-  }
-  const addresses = [raft.self_addr, raft.bind_addr, ...raft.partner_addrs].filter((address) => address !== null);
-  const open = addresses.find(({ host }) => !isLoopback(host));
-  const tls = raft.cafile !== null && raft.certfile !== null;
-  if (open !== undefined && raft.password === null && !tls && !raft.insecure) {
-    const message = `${open.host} is not a loopback address, and traffic would not be protected; write password: SECRET, or cafile, certfile and keyfile, or insecure: true`;
-    faults.push({ path: "raft.password", message });
-  }
-  if (raft.min_timeout > raft.max_timeout) {
-    faults.push({ path: "raft.max_timeout", message: `shorter than min_timeout; write max_timeout: ${(2 * raft.min_timeout) / 1000}` });
-  }
-  return faults;
+  return [{ path: "raft", message: `no store is configured; ${RAFT_LINE}; or consul: {host: 127.0.0.1:8500}` }];
 }
 
 function tlsFaults(tree: NodeTree): readonly ConfigFault[] {
@@ -154,6 +141,7 @@ function placeholders(tree: Tree, prefix: readonly string[] = []): readonly Conf
   return Object.entries(tree).flatMap(([key, value]) => {
     const path = [...prefix, key];
     if (isTree(value)) return placeholders(value, path);
-    return value === PLACEHOLDER ? [{ path: path.join("."), message: `still says ${PLACEHOLDER}; write its value` }] : [];
+    const left = Array.isArray(value) ? value.some((item) => String(item).startsWith(PLACEHOLDER)) : value === PLACEHOLDER;
+    return left ? [{ path: path.join("."), message: `still says ${PLACEHOLDER}; write its value` }] : [];
   });
 }

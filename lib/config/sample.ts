@@ -16,17 +16,28 @@ export interface Machine {
 /** The text of a file that loads (with warnings for each `#FIXME`). */
 export function sampleConfig(machine: Machine, env: Environment): string {
   const { tree } = readEnvironment(env);
-  const store: Tree = "consul" in tree || "raft" in tree ? {} : { consul: { host: "127.0.0.1:8500" } };
-  return writeConfig(mergeTrees(mergeTrees(sampleTree(machine), store), tree));
+  return writeConfig(mergeTrees(mergeTrees(sampleTree(machine), sampleStore(machine, tree)), tree));
 }
+
+/** The section of the store, where the environment names none: a member of the built-in Raft. */
+export function sampleStore(machine: Machine, environment: Tree): Tree {
+  if ("consul" in environment || "raft" in environment) return {};
+  const member = { self_addr: `${machine.address}:${RAFT_PORT}`, partner_addrs: [`${FIXME}:${RAFT_PORT}`] };
+  return { raft: { ...member, data_dir: "/var/lib/matriarch/raft", password: FIXME } };
+}
+
+/** The port of the examples in the documentation. */
+const RAFT_PORT = 5010;
 
 export function writeConfig(tree: Tree): string {
   return writeYaml(tree)
+    .replace(/^raft:$/m, `${RAFT_COMMENT}raft:`)
     .replace(/^bootstrap:$/m, `${BOOTSTRAP_COMMENT}bootstrap:`)
     .replace(/^ {2}dcs:$/m, `${DCS_COMMENT}  dcs:`);
 }
 
 const BOOTSTRAP_COMMENT = "# Used once, when the cluster is created; later changes here do nothing.\n";
+const RAFT_COMMENT = "# The built-in store. partner_addrs names the self_addr of every other member; the password is the same on all.\n";
 const DCS_COMMENT = `  # The first dynamic configuration: it goes into the store, and is the same for all nodes.
   # Change it later with \`ctl edit-config\`.
 `;

@@ -25,7 +25,7 @@ export function openStore(source: StoreSource, options: OpenStoreOptions): Store
   if (typeof source === "string") return openUrl(source, options);
   if (source.consul !== null) return openConsul(source.consul, options);
   if (source.raft !== null) throw new StoreChoiceError("raft: this store is not there yet; write a consul section");
-  throw new StoreChoiceError("consul: no store is configured; write a consul section with its host");
+  throw new StoreChoiceError("raft: no store is configured; write a raft section, or consul with its host");
 }
 
 /**

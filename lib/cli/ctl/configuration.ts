@@ -114,7 +114,7 @@ function withFlags(config: CtlConfig, options: GlobalOptions): CtlConfig {
 }
 
 function isOnlyMissingStore(faults: readonly ConfigFault[]): boolean {
-  return faults.every((fault) => fault.path === "consul" && fault.message.startsWith("no store"));
+  return faults.every((fault) => fault.path === "raft" && fault.message.startsWith("no store"));
 }
 
 function faultText(faults: readonly ConfigFault[]): string {

@@ -131,6 +131,8 @@ describe("--generate-sample-config", () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     const loaded = await loadNodeConfig({ path, env: {} });
     expect(loaded).toMatchObject({ ok: true, value: { config: { scope: "mine", postgresql: { superuser: { password: "123" } } } } });
+    const left = loaded.ok ? loaded.value.warnings.map((warning) => warning.path) : [];
+    expect(left).toEqual(expect.arrayContaining(["raft.partner_addrs", "raft.password"]));
   });
 
   test("an existing file is left as it is", () => {

@@ -157,12 +157,14 @@ describe("stores", () => {
       await faultsOf(BASE, { [`PATRONI_${store.toUpperCase()}_HOSTS`]: "a" }),
     ]) {
       expect(faults.length).toBe(1);
-      expect(faults[0]).toMatch(new RegExp(`^${store}: .*write consul:`));
+      expect(faults[0]).toMatch(new RegExp(`^${store}: .*write raft: .* or consul:`));
     }
   });
 
   test("no store at all is a fault, also for tools that need nothing else", async () => {
-    expect(await faultsOf(withoutValue(BASE, ["consul"]))).toEqual([expect.stringMatching(/^consul: no store/)]);
+    expect(await faultsOf(withoutValue(BASE, ["consul"]))).toEqual([
+      expect.stringMatching(/^raft: no store is configured; write raft: .*or consul:/),
+    ]);
     const result = await loadNodeConfig({ path: writeConfigFile("scope: x\n"), env: {}, purpose: "store" });
     expect(result.ok).toBe(false);
     expect(await loadNodeConfig({ path: writeConfigFile("consul: {host: localhost}\n"), env: {}, purpose: "store" })).toMatchObject({
@@ -174,14 +176,75 @@ describe("stores", () => {
   const raft = (section: Tree): Tree => ({ ...withoutValue(BASE, ["consul"]), raft: section });
 
   test("raft off loopback needs a password, TLS, or insecure: true", async () => {
-    const open = { self_addr: "10.0.0.1:5010", partner_addrs: ["10.0.0.2:5010"] };
+    const open = { self_addr: "10.0.0.1:5010", partner_addrs: ["10.0.0.2:5010"], data_dir: "/r" };
     expect(await faultsOf(raft(open))).toEqual([expect.stringMatching(/^raft\.password: .*insecure: true/)]);
-    expect(await faultsOf(raft({ self_addr: "127.0.0.1:5010", partner_addrs: ["10.0.0.2:5010"] }))).toHaveLength(1);
+    expect(await faultsOf(raft({ ...open, self_addr: "127.0.0.1:5010" }))).toHaveLength(1);
     expect(await faultsOf(raft({ ...open, password: "x" }))).toEqual([]);
     expect(await faultsOf(raft({ ...open, insecure: true }))).toEqual([]);
     expect(await faultsOf(raft({ ...open, cafile: "/a", certfile: "/b" }))).toEqual([]);
-    expect(await faultsOf(raft({ self_addr: "127.0.0.1:5010", partner_addrs: ["localhost:5011"] }))).toEqual([]);
+    expect(await faultsOf(raft({ self_addr: "127.0.0.1:5010", partner_addrs: ["localhost:5011"], data_dir: "/r" }))).toEqual([]);
     expect(await faultsOf(raft({}))).toEqual([expect.stringMatching(/^raft\.self_addr: missing/)]);
+  });
+
+  test("a member needs a folder, and not one inside PostgreSQL's data directory; a client needs none", async () => {
+    const member = { self_addr: "127.0.0.1:5010" };
+    expect(await faultsOf(raft(member))).toEqual([expect.stringMatching(/^raft\.data_dir: missing beside self_addr; write data_dir:/)]);
+    expect(await faultsOf(raft({ ...member, data_dir: "/r" }))).toEqual([]);
+    for (const inside of ["/var/lib/postgresql/data", "/var/lib/postgresql/data/", "/var/lib/postgresql/x/../data/raft"]) {
+      expect(await faultsOf(raft({ ...member, data_dir: inside }))).toEqual([
+        expect.stringMatching(/^raft\.data_dir: .*inside PostgreSQL/),
+      ]);
+    }
+    expect(await faultsOf(raft({ ...member, data_dir: "/var/lib/postgresql/data-raft" }))).toEqual([]);
+    expect(await faultsOf(raft({ partner_addrs: ["127.0.0.1:5010"] }))).toEqual([]);
+  });
+
+  test.each([
+    [
+      { self_addr: "0.0.0.0:5010", password: "x" },
+      /^raft\.self_addr: "0\.0\.0\.0" is no address to connect to.*bind_addr: 0\.0\.0\.0:5010/,
+    ],
+    [{ partner_addrs: ["[::]:5010"], password: "x" }, /^raft\.partner_addrs: "::" is no address/],
+    [
+      { partner_addrs: Array.from({ length: 9 }, (_, index) => `127.0.0.1:${index + 1}`) },
+      /^raft\.partner_addrs: 10 members.*at most 8 others/,
+    ],
+    [{ certfile: "/c" }, /^raft\.cafile: missing beside certfile/],
+    [{ cafile: "/a" }, /^raft\.certfile: missing beside cafile/],
+    [{ min_timeout: 0.3, append_entries_period: 0.2 }, /^raft\.append_entries_period: more than half.*write append_entries_period: 0\.06/],
+    [{ min_timeout: 2, max_timeout: 1 }, /^raft\.max_timeout: shorter than min_timeout; write max_timeout: 4/],
+  ])("raft: %j is one fault with its remedy", async (section, fault) => {
+    expect(await faultsOf(raft({ self_addr: "127.0.0.1:5010", data_dir: "/r", ...section }))).toEqual([expect.stringMatching(fault)]);
+  });
+
+  test("a witness needs nothing but the raft section, which wins over consul; a tool needs no folder", async () => {
+    const member = "raft: {self_addr: '127.0.0.1:5010', data_dir: /r}\nconsul: {host: localhost}\n";
+    const witness = await loadNodeConfig({ path: writeConfigFile(member), env: {}, purpose: "witness" });
+    expect(witness).toMatchObject({ ok: true, value: { config: { consul: null, raft: { dataDir: "/r" } }, warnings: [] } });
+    const variables = {
+      PATRONI_RAFT_SELF_ADDR: "127.0.0.1:1",
+      PATRONI_RAFT_PARTNER_ADDRS: "'127.0.0.1:2','127.0.0.1:3'",
+      PATRONI_RAFT_DATA_DIR: "/r",
+    };
+    expect(await loadNodeConfig({ path: null, env: variables, purpose: "witness" })).toMatchObject({ ok: true });
+    const client = writeConfigFile("raft: {partner_addrs: ['127.0.0.1:5010']}\n");
+    expect(await loadNodeConfig({ path: client, env: {}, purpose: "witness" })).toMatchObject({
+      ok: false,
+      error: [{ path: "raft.self_addr" }],
+    });
+    expect(await loadNodeConfig({ path: writeConfigFile("scope: x\n"), env: {}, purpose: "witness" })).toMatchObject({
+      ok: false,
+      error: [{ path: "raft" }],
+    });
+    const tool = writeConfigFile("raft: {self_addr: '127.0.0.1:5010'}\n");
+    expect(await loadNodeConfig({ path: tool, env: {}, purpose: "store" })).toMatchObject({ ok: true });
+  });
+
+  test("what a raft section holds in vain is a warning", async () => {
+    const loaded = await mustLoad(
+      raft({ partner_addrs: ["127.0.0.1:1"], bind_addr: "127.0.0.1:2", cafile: "/a", certfile: "/c", password: "x" }),
+    );
+    expect(loaded.warnings.map((fault) => fault.path)).toEqual(["raft.password", "raft.bind_addr"]);
   });
 
   test("where both stores are configured Consul is used, and a warning says so", async () => {

@@ -257,7 +257,10 @@ const COVERED_TOGETHER = new Set([
 
 /** What an option needs beside itself to make a valid configuration. */
 function beside(option: string): Tree {
-  if (option.startsWith("raft.")) return { consul: null, raft: { self_addr: "127.0.0.1:9" } };
+  if (option === "raft.certfile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", cafile: "/a" } };
+  if (option === "raft.cafile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c" } };
+  if (option === "raft.keyfile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c", cafile: "/a" } };
+  if (option.startsWith("raft.")) return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r" } };
   if (option === "consul.port" || option === "consul.scheme") return { consul: {} };
   if (option === "restapi.verify_client") return { restapi: { certfile: "/c", cafile: "/a" } };
   if (option === "restapi.keyfile") return { restapi: { certfile: "/c" } };

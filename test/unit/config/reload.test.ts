@@ -58,9 +58,22 @@ test.each([
 });
 
 test("the store cannot be exchanged", async () => {
-  const difference = diffConfig(before, (await mustLoad({ ...BASE, consul: null, raft: { self_addr: "127.0.0.1:1" } } as Tree)).config);
+  const difference = diffConfig(
+    before,
+    (await mustLoad({ ...BASE, consul: null, raft: { self_addr: "127.0.0.1:1", data_dir: "/r" } } as Tree)).config,
+  );
   expect(difference.faults.map((fault) => fault.path)).toEqual(["consul"]);
   expect(difference.accepted).toEqual(before);
+});
+
+test("nothing of the raft section changes while the node runs: a fault, and the old section stays", async () => {
+  const member = (section: Tree): Tree => ({ ...BASE, consul: null, raft: { self_addr: "127.0.0.1:1", data_dir: "/r", ...section } });
+  const was = (await mustLoad(member({}))).config;
+  for (const section of [{ password: "x" }, { partner_addrs: ["127.0.0.1:2"] }, { max_timeout: 3 }, { data_dir: "/s" }]) {
+    const difference = diffConfig(was, (await mustLoad(member(section))).config);
+    expect(difference.faults.map((fault) => fault.path)).toEqual(["raft"]);
+    expect(difference.accepted).toEqual(was);
+  }
 });
 
 test("a broken file leaves the old configuration in force and says what is broken; a good one is taken", async () => {
