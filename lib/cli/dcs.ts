@@ -2,15 +2,16 @@
 
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../config/load.ts";
-import { redactUrl } from "../dcs/consul/url.ts";
 import { openStore, StoreChoiceError, type StoreSource } from "../dcs/open-store.ts";
+import { redactUrl } from "../dcs/redact-url.ts";
 import type { Condition, Entry, Session, Snapshot, Store } from "../dcs/store.ts";
 import type { Clock } from "../model/clock.ts";
-import { describeStoreError, type StoreError } from "../model/errors.ts";
+import { type ConfigFault, describeStoreError, type StoreError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, revision, seconds } from "../model/units.ts";
 import { EXIT, type ExitCode } from "../runtime/exit-codes.ts";
+import { isRaftUrl, loadRaftUrl } from "./raft-url.ts";
 
 /** What a run may use of its process. */
 export interface DcsTerminal {
@@ -71,7 +72,7 @@ function buildProgram(terminal: DcsTerminal, run: Runner): Command {
   const program = new Command("dcs")
     .description("Read and write single keys of the store that holds the cluster's state.")
     .option("-c, --config <file>", "take the store from this node's configuration")
-    .option("-d, --dcs <url>", "take the store from a URL, e.g. consul://127.0.0.1:8500 (default: $DCS_URL)")
+    .option("-d, --dcs <url>", "take the store from a URL, e.g. raft://127.0.0.1:5010 or consul://127.0.0.1:8500 (default: $DCS_URL)")
     .option("--json", "print JSON instead of bare values")
     .option("--timeout <seconds>", "deadline of each request", positive, 10)
     .exitOverride()
@@ -141,15 +142,22 @@ async function findSource(options: GlobalOptions, terminal: DcsTerminal): Promis
     return err(EXIT.usage);
   }
   if (options.config !== undefined) {
-    const loaded = await loadNodeConfig({ path: options.config, env: terminal.env });
-    if (loaded.ok) return ok(loaded.value.config);
-    for (const fault of loaded.error) terminal.complain(`${fault.path}: ${fault.message}\n`);
-    return err(EXIT.failed);
+    const loaded = await loadNodeConfig({ path: options.config, env: terminal.env, purpose: "store" });
+    return loaded.ok ? ok(loaded.value.config) : refused(terminal, loaded.error, EXIT.failed);
   }
-  const url = options.dcs ?? terminal.env["DCS_URL"];
-  if (url !== undefined && url !== "") return ok(url);
-  terminal.complain("error: no store named; use -c node.yml or -d consul://host:port\n");
-  return err(EXIT.usage);
+  const url = options.dcs ?? (terminal.env["DCS_URL"] || null);
+  if (url === null) {
+    terminal.complain("error: no store named; use -c node.yml, -d raft://host:port or -d consul://host:port\n");
+    return err(EXIT.usage);
+  }
+  if (!isRaftUrl(url)) return ok(url);
+  const raft = await loadRaftUrl(url, terminal.env);
+  return raft.ok ? ok({ consul: null, raft: raft.value }) : refused(terminal, raft.error, EXIT.usage);
+}
+
+function refused(terminal: DcsTerminal, faults: readonly ConfigFault[], status: ExitCode): Result<never, ExitCode> {
+  for (const fault of faults) terminal.complain(`${fault.path}: ${fault.message}\n`);
+  return err(status);
 }
 
 async function get(run: Run, key: string): Promise<ExitCode> {

@@ -1,6 +1,7 @@
 // Owns the typed node configuration from a checked tree: renames to the model's names and fills in what one option takes
 // from another. Pure. `postgresql` is in build-postgresql.ts.
 
+import { formatHostPort, isWildcard } from "../model/host-port.ts";
 import type {
   BasicAuth,
   BootstrapConfig,
@@ -17,7 +18,7 @@ import type {
 } from "../model/node-config.ts";
 import type { ConsulTree, LogTree, NodeTree, RaftTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
-import { formatHostPort, isWildcard, readHostPort } from "./value.ts";
+import { readHostPort } from "./value.ts";
 
 /** `raw` is the tree that `tree` was read from: sections whose names the file chooses are taken from there. */
 export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfig): NodeConfig {

@@ -2,6 +2,7 @@
 // environment), and turned into typed values. Pure; wrong values were taken out before.
 
 import type { ConfigFault } from "../model/errors.ts";
+import { isWildcard } from "../model/host-port.ts";
 import type { MethodOptions, ParameterValue, PostgresqlConfig, PostgresUser } from "../model/node-config.ts";
 import { checkTree } from "./check.ts";
 import { controlledParameters, userParameters } from "./controlled.ts";
@@ -14,7 +15,6 @@ import {
   ROLES_WITH_OPTIONS,
 } from "./schema-postgresql.ts";
 import { entriesOf, isTree, mergeTrees, type Tree, treeAt, withoutNulls } from "./tree.ts";
-import { isWildcard } from "./value.ts";
 
 /** Sections whose keys are merged one by one; every other option is taken whole from the strongest source. */
 const MERGED_BY_KEY: readonly string[] = ["parameters", ...ROLES_WITH_OPTIONS.map((role) => `parameters_${role}`)];

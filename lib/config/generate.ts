@@ -2,6 +2,7 @@
 // of a node's file. Changes nothing in that server.
 
 import { existsSync } from "node:fs";
+import { isWildcard } from "../model/host-port.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { controlledParameters, isControlled, isNeverSettable } from "./controlled.ts";
 import { readDsn } from "./dsn.ts";
@@ -9,7 +10,6 @@ import { type Environment, readEnvironment } from "./environment.ts";
 import { FIXME, type Machine, sampleStore, sampleTree, writeConfig } from "./sample.ts";
 import { CONNECTION_OPTIONS } from "./schema-postgresql.ts";
 import { mergeTrees, type Tree, treeAt } from "./tree.ts";
-import { isWildcard } from "./value.ts";
 
 const CONNECT_TIMEOUT_SECONDS = 10;
 

@@ -3,9 +3,9 @@
 
 import { resolve, sep } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
+import { formatHostPort, isLoopback, isWildcard } from "../model/host-port.ts";
 import type { Purpose } from "./rules.ts";
 import type { RaftTree } from "./schema-node.ts";
-import { formatHostPort, isLoopback, isWildcard } from "./value.ts";
 
 /** What to write where the section is missing. */
 export const RAFT_LINE =

@@ -2,11 +2,12 @@
 // option to blame, or a warning. Judges single values nowhere; touches no file.
 
 import type { ConfigFault } from "../model/errors.ts";
+import { isWildcard } from "../model/host-port.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
 import { RAFT_LINE, raftFaults, raftWarnings } from "./rules-raft.ts";
 import type { NodeTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
-import { isWildcard, readHostPort } from "./value.ts";
+import { readHostPort } from "./value.ts";
 
 /** A node needs everything; tools only need the way to the store; a witness needs what makes it a member of the Raft. */
 export type Purpose = "node" | "store" | "witness";

@@ -5,9 +5,9 @@ import { access, constants, readdir, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
+import { isLoopback } from "../model/host-port.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { systemMessage } from "./files.ts";
-import { isLoopback } from "./value.ts";
 
 export interface Surroundings {
   readonly faults: readonly ConfigFault[];

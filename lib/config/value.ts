@@ -1,6 +1,7 @@
 // Owns how single values are read: booleans, numbers, durations, sizes, addresses, lists. Each reader answers
 // undefined for what it cannot accept, and never throws.
 
+import { parseHostPort } from "../model/host-port.ts";
 import type { HostPort, ParameterValue } from "../model/node-config.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { entriesOf, isTree, type Tree } from "./tree.ts";
@@ -65,15 +66,10 @@ function readWithUnit(value: unknown, units: Readonly<Record<string, number>>, f
   return unit === undefined ? undefined : Number(match[1]) * (units[unit] ?? 1);
 }
 
-/** `host:port`, `[v6]:port` or `v6:port` (the last colon counts); with `portFallback` the port may be missing. */
+/** As `parseHostPort`, of a value that may be no text. */
 export function readHostPort(value: unknown, portFallback?: number): HostPort | undefined {
-  const text = readText(value)?.trim();
-  if (text === undefined || text === "") return undefined;
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
-  if (bracketed !== null) return hostPort(bracketed[1] ?? "", bracketed[2], portFallback);
-  const colon = text.lastIndexOf(":");
-  if (colon < 0) return hostPort(text, undefined, portFallback);
-  return hostPort(text.slice(0, colon), text.slice(colon + 1), undefined);
+  const text = readText(value);
+  return text === undefined ? undefined : parseHostPort(text, portFallback);
 }
 
 /** An address whose port is that of `listen` where it names none. */
@@ -106,26 +102,6 @@ export function readListen(value: unknown, portFallback?: number): ListenAddress
   if (last === undefined) return undefined;
   const hosts = [...parts.slice(0, -1).map((host) => host.replace(/^\[(.+)\]$/, "$1")), last.host];
   return hosts.every((host) => host !== "" && !/\s/.test(host)) ? { hosts, port: last.port } : undefined;
-}
-
-function hostPort(host: string, port: string | undefined, portFallback: number | undefined): HostPort | undefined {
-  if (host === "" || /[\s/@,]/.test(host)) return undefined;
-  const number = port === undefined ? portFallback : /^\d{1,5}$/.test(port) ? Number(port) : undefined;
-  return number === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number };
-}
-
-/** Writes host and port as they stand in configuration and URLs: IPv6 in brackets. */
-export function formatHostPort(address: HostPort): string {
-  return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
-}
-
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
-
-/** A host that means "every address", so that nobody can connect to it by that name. */
-export function isWildcard(host: string): boolean {
-  return ["*", "0.0.0.0", "::", ""].includes(host);
 }
 
 /** A list of words; one text is split at commas. */

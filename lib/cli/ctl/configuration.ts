@@ -6,17 +6,19 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { loadNodeConfig } from "../../config/load.ts";
 import { parseConsulUrl } from "../../dcs/consul/url.ts";
+import { clientConfig, parseRaftUrl } from "../../dcs/raft/url.ts";
 import type { ConfigFault } from "../../model/errors.ts";
-import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
+import type { ConsulConfig, NodeConfig, RaftConfig } from "../../model/node-config.ts";
 import { defaultFolder, pathsOf } from "../quickstart/folder.ts";
 import { host as quickstartHost, scope as quickstartScope } from "../quickstart/node-file.ts";
 import { readState } from "../quickstart/state.ts";
+import { raftVariables } from "../raft-url.ts";
 import { CtlRefusal, usageRefusal } from "./refusal.ts";
 
 export interface GlobalOptions {
   /** A node's file, or one made for patronictl. */
   readonly configFile?: string | undefined;
-  /** `consul://host:port/namespace`; each part may be missing. */
+  /** `consul://host:port/namespace`, or `raft://host:port,host:port/namespace`; each part may be missing. */
   readonly dcsUrl?: string | undefined;
   readonly insecure?: true | undefined;
   readonly group?: number | undefined;
@@ -38,10 +40,10 @@ const STORE_VARIABLE = "MATRIARCH_CONSUL_HOST";
 export async function findConfiguration(options: GlobalOptions, env: Environment): Promise<CtlConfig> {
   const url = options.dcsUrl ?? (env["DCS_URL"] || null);
   const path = configurationFile(options, env);
-  const loaded = await loadNodeConfig({ path, env, purpose: "store" });
+  const loaded = await loadNodeConfig({ path, env: { ...env, ...raftVariables(url) }, purpose: "store" });
   if (loaded.ok) {
     const { config } = loaded.value;
-    return withFlags(url === null ? config : withUrl(config, config.consul, url), options);
+    return withFlags(url === null ? config : withUrl(config, url), options);
   }
   if (!isOnlyMissingStore(loaded.error)) throw new CtlRefusal(faultText(loaded.error));
   const found = url === null ? await quickstartConfiguration(env) : await configurationWithUrl(path, env, url);
@@ -49,13 +51,13 @@ export async function findConfiguration(options: GlobalOptions, env: Environment
   throw new CtlRefusal(path === null ? NOTHING_CONFIGURED : faultText(loaded.error));
 }
 
-const NOTHING_CONFIGURED = "no cluster is configured, and no quickstart of yours runs here; use -c node.yml, or -d consul://host:port";
+const NOTHING_CONFIGURED = "no cluster is configured, and no quickstart of yours runs here; use -c node.yml, or -d raft://host:port";
 
 /** A file (or an environment) without a store of its own. */
 async function configurationWithUrl(path: string | null, env: Environment, url: string): Promise<CtlConfig> {
   const loaded = await loadNodeConfig({ path, env: { ...env, [STORE_VARIABLE]: "127.0.0.1" }, purpose: "store" });
   if (!loaded.ok) throw new CtlRefusal(faultText(loaded.error));
-  return withUrl(loaded.value.config, null, url);
+  return withUrl({ ...loaded.value.config, consul: null }, url);
 }
 
 /** Null: there is none, and none was named. */
@@ -67,11 +69,27 @@ function configurationFile(options: GlobalOptions, env: Environment): string | n
 }
 
 /** Only the URL's own parts count; what it does not name stays as configured. */
-function withUrl(config: NodeConfig, base: ConsulConfig | null, text: string): CtlConfig {
+function withUrl(config: NodeConfig, text: string): CtlConfig {
   const match = /^([a-z0-9]+):\/\/([^/?#]*)(\/[^?#]*)?(\?.*)?$/i.exec(text);
-  if (match === null) throw usageRefusal("-d: not a URL; write consul://host:port");
+  if (match === null) throw usageRefusal("-d: not a URL; write raft://host:port or consul://host:port");
   const [, scheme = "", address = "", place = "", query = ""] = match;
-  if (scheme.toLowerCase() === "raft") throw new CtlRefusal("raft: this store is not there yet; write consul://host:port");
+  const namespace = place.replace(/^\/+|\/+$/g, "");
+  const placed = namespace === "" ? config : { ...config, namespace };
+  if (scheme.toLowerCase() === "raft") return { ...placed, consul: null, raft: raftOf(config, `raft://${address}${query}`) };
+  return { ...placed, raft: null, consul: consulOf(config.consul, { scheme, address, query }) };
+}
+
+/** The URL's members; how to talk to them as configured, where it does not say. */
+function raftOf(config: NodeConfig, url: string): RaftConfig {
+  const parsed = parseRaftUrl(url);
+  if (!parsed.ok) throw usageRefusal(`-d: ${parsed.error.path}: ${parsed.error.message}`);
+  return clientConfig(parsed.value, config.raft);
+}
+
+function consulOf(
+  base: ConsulConfig | null,
+  { scheme, address, query }: { readonly scheme: string; readonly address: string; readonly query: string },
+): ConsulConfig {
   const known = base === null ? null : new URL(base.url);
   const host = address === "" ? (known?.host ?? "127.0.0.1:8500") : address;
   const port = /:\d+$/.test(host) || known === null || known.port === "" ? "" : `:${known.port}`;
@@ -80,21 +98,17 @@ function withUrl(config: NodeConfig, base: ConsulConfig | null, text: string): C
   const given = parsed.value;
   const asked = new URLSearchParams(query);
   const tls = known !== null && scheme.toLowerCase() === "consul" && !asked.has("scheme") ? known.protocol : null;
-  const consul: ConsulConfig =
-    base === null
-      ? given
-      : {
-          ...base,
-          url: tls === null ? given.url : given.url.replace(/^https?:/, tls),
-          token: given.token ?? base.token,
-          verify: asked.has("verify") ? given.verify : base.verify,
-          cacert: given.cacert ?? base.cacert,
-          cert: given.cert ?? base.cert,
-          key: given.key ?? base.key,
-          dc: given.dc ?? base.dc,
-        };
-  const namespace = place.replace(/^\/+|\/+$/g, "");
-  return { ...config, consul, raft: null, ...(namespace === "" ? {} : { namespace }) };
+  if (base === null) return given;
+  return {
+    ...base,
+    url: tls === null ? given.url : given.url.replace(/^https?:/, tls),
+    token: given.token ?? base.token,
+    verify: asked.has("verify") ? given.verify : base.verify,
+    cacert: given.cacert ?? base.cacert,
+    cert: given.cert ?? base.cert,
+    key: given.key ?? base.key,
+    dc: given.dc ?? base.dc,
+  };
 }
 
 /** What a quickstart of this user runs, from its state file; null where none runs. */

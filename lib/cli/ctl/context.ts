@@ -3,8 +3,8 @@
 
 import { type ClusterView, clusterView, type MemberView } from "../../core/cluster-view.ts";
 import { ClusterStore } from "../../dcs/cluster-store.ts";
-import { redactUrl } from "../../dcs/consul/url.ts";
 import { openStore, StoreChoiceError } from "../../dcs/open-store.ts";
+import { redactUrl } from "../../dcs/redact-url.ts";
 import type { Store } from "../../dcs/store.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../../model/errors.ts";

@@ -48,11 +48,6 @@ export function parseConsulUrl(text: string): Result<ConsulConfig, ConfigFault> 
   });
 }
 
-/** A URL of that kind, fit for a log: the token is covered. */
-export function redactUrl(text: string): string {
-  return text.replaceAll(/([?&]token=)[^&#]*/gi, "$1***").replaceAll(/\/\/[^/@]*@/g, "//***@");
-}
-
 /** An `http://host` means what it says everywhere else. */
 function defaultPort(protocol: string): string {
   return protocol === "https:" ? "443" : protocol === "http:" ? "80" : DEFAULT_PORT;

@@ -3,7 +3,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
-  formatHostPort,
   readBoolean,
   readBytes,
   readDuration,
@@ -15,6 +14,7 @@ import {
   readText,
   readTextList,
 } from "../../../lib/config/value.ts";
+import { formatHostPort } from "../../../lib/model/host-port.ts";
 
 describe("durations", () => {
   const UNITS = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 } as const;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { parseConsulUrl, redactUrl } from "../../../lib/dcs/consul/url.ts";
+import { parseConsulUrl } from "../../../lib/dcs/consul/url.ts";
 import { openStore, reconfigureStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
+import { redactUrl } from "../../../lib/dcs/redact-url.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 

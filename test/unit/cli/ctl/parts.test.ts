@@ -155,8 +155,31 @@ describe("the configuration", () => {
     }
   });
 
+  test("-d raft:// takes the members from the URL, and the password from the file, the environment or the URL", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "ctl-test-"));
+    try {
+      const file = join(folder, "node.yml");
+      writeFileSync(file, "scope: demo\nraft: {self_addr: '10.0.0.9:1', partner_addrs: ['10.0.0.8:1'], data_dir: /r, password: p}\n");
+      const fromFile = await findConfiguration({ configFile: file, dcsUrl: "raft://10.0.0.1:5010,10.0.0.2/other" }, {});
+      expect([fromFile.consul, fromFile.namespace, fromFile.raft?.selfAddr, fromFile.raft?.password]).toEqual([null, "other", null, "p"]);
+      expect(fromFile.raft?.partnerAddrs).toEqual([
+        { host: "10.0.0.1", port: 5010 },
+        { host: "10.0.0.2", port: 5010 },
+      ]);
+      const fromEnv = await findConfiguration({ dcsUrl: "raft://10.0.0.1:5010" }, { PATRONI_RAFT_PASSWORD: "e", PATRONI_SCOPE: "s" });
+      expect([fromEnv.scope, fromEnv.raft?.password]).toEqual(["s", "e"]);
+      const fromUrl = await findConfiguration({ dcsUrl: "raft://10.0.0.1:5010/ns?password=u" }, { PATRONI_RAFT_PASSWORD: "e" });
+      expect([fromUrl.namespace, fromUrl.raft?.password]).toEqual(["ns", "u"]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test("a store that we do not have, and a URL that is none, are refused", async () => {
-    await expect(findConfiguration({ dcsUrl: "raft://x:1" }, {})).rejects.toThrow("not there yet");
+    await expect(findConfiguration({ dcsUrl: "raft://" }, {})).rejects.toThrow("-d: url: a host is missing or wrong; write raft://");
+    await expect(findConfiguration({ dcsUrl: "raft://10.0.0.1:1" }, {})).rejects.toThrow(
+      "raft.password: 10.0.0.1 is not a loopback address",
+    );
     await expect(findConfiguration({ dcsUrl: "etcd://x:1" }, {})).rejects.toThrow("consul://host:port");
     await expect(findConfiguration({ dcsUrl: "nonsense" }, {})).rejects.toThrow("not a URL");
   });
@@ -191,7 +214,7 @@ describe("the command line", () => {
   test("without any configuration it says how to name a cluster", async () => {
     const terminal = scriptedTerminal();
     expect(await runCtl(["list"], terminal)).toBe(1);
-    expect(terminal.said.complaints).toContain("use -c node.yml, or -d consul://host:port");
+    expect(terminal.said.complaints).toContain("use -c node.yml, or -d raft://host:port");
   });
 
   test("a store that is away is told at once, with status 1", async () => {
