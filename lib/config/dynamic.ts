@@ -1,7 +1,7 @@
 // Owns reading the `config` key (contract §6): a wrong value costs only itself and becomes its default, floors depend on the
-// store, and the timeouts keep their rule. Pure. Never refuses a configuration: a node must run with whatever is in the DCS.
+// store and on who else is in the cluster, and the timeouts keep their rule. Pure. Never refuses a configuration: a node must run with whatever is in the DCS.
 
-import type { DynamicConfig, StandbyClusterConfig } from "../model/dynamic-config.ts";
+import type { DynamicConfig, DynamicLimits, StandbyClusterConfig } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { checkTree } from "./check.ts";
@@ -9,16 +9,6 @@ import { ignoredFault } from "./obsolete.ts";
 import { DYNAMIC_SCHEMA, type DynamicTree, OLD_NAMES } from "./schema-dynamic.ts";
 import { unknownPaths } from "./schema-walk.ts";
 import { entriesOf, isTree, type Tree, withoutValue } from "./tree.ts";
-
-/** The shortest times that the store can hold. */
-export interface DynamicLimits {
-  readonly ttlFloorMs: Ms;
-  readonly loopWaitFloorMs: Ms;
-  readonly retryTimeoutFloorMs: Ms;
-}
-
-/** Over Consul, where a session's TTL is at least 10 s and the key lives for twice as long. */
-export const CONSUL_LIMITS: DynamicLimits = { ttlFloorMs: ms(20_000), loopWaitFloorMs: ms(1000), retryTimeoutFloorMs: ms(3000) };
 
 export interface AcceptedDynamic {
   /** What is left of the key after wrong values were taken out and old names replaced. */

@@ -1,11 +1,11 @@
 // Owns the effective configuration: what the node's file says and what the `config` key says, together. Pure and cheap: it is
 // called each time that the key changes. Nothing in the DCS can make it fail; what is wrong there is reported.
 
-import type { DynamicConfig } from "../model/dynamic-config.ts";
+import { type DynamicConfig, type DynamicLimits, PATRONI_LIMITS } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { buildPostgresql, mergePostgresql } from "./build-postgresql.ts";
-import { acceptDynamic, CONSUL_LIMITS, type DynamicLimits } from "./dynamic.ts";
+import { acceptDynamic } from "./dynamic.ts";
 import type { LoadedConfig } from "./load.ts";
 import { withoutIgnored } from "./obsolete.ts";
 import { DYNAMIC_SCHEMA } from "./schema-dynamic.ts";
@@ -23,11 +23,11 @@ export interface EffectiveConfig {
   readonly tree: Tree;
 }
 
-/** `dynamicJson` is the parsed `config` key; null where there is none. `limits` depend on the store. */
+/** `dynamicJson` is the parsed `config` key; null where there is none. `limits` depend on the store and the members. */
 export function effectiveConfig(
   loaded: LoadedConfig,
   dynamicJson: Readonly<Record<string, unknown>> | null,
-  limits: DynamicLimits = CONSUL_LIMITS,
+  limits: DynamicLimits = PATRONI_LIMITS,
 ): EffectiveConfig {
   const accepted = acceptDynamic(dynamicJson ?? {}, limits);
   const local = treeAt(loaded.raw, "postgresql");

@@ -1,14 +1,15 @@
 // Owns loading a node's configuration: file or directory, environment, checks, typed values, and where each value comes from.
 // Reads nothing but those files; what the DCS says is added in effective.ts. A fault never shows a secret.
 
+import { type DynamicLimits, PATRONI_LIMITS, RAFT_LIMITS } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { ms } from "../model/units.ts";
+import { seconds } from "../model/units.ts";
 import { buildNode } from "./build-node.ts";
 import { buildPostgresql, mergePostgresql } from "./build-postgresql.ts";
 import { checkTree } from "./check.ts";
-import { acceptDynamic, CONSUL_LIMITS, type DynamicLimits } from "./dynamic.ts";
+import { acceptDynamic } from "./dynamic.ts";
 import { type Environment, PREFIXES, readEnvironment } from "./environment.ts";
 import { type ReadFiles, readFiles } from "./files.ts";
 import { holdsSecret } from "./mask.ts";
@@ -57,7 +58,7 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
     return err(distinct([...faults, ...faultsOfTheRest(raw, checked.wrong, options.purpose ?? "node")]));
   }
   const rules = applyRules(checked.value, raw, options.purpose ?? "node");
-  const dcs = checkBootstrapDcs(treeAt(raw, "bootstrap", "dcs"), checked.value.consul === null ? RAFT_LIMITS : CONSUL_LIMITS);
+  const dcs = checkBootstrapDcs(treeAt(raw, "bootstrap", "dcs"), checked.value.consul === null ? RAFT_LIMITS : LOWEST_LIMITS);
   faults.push(...rules.faults, ...dcs.faults);
   if (faults.length > 0) return err(distinct(faults));
 
@@ -73,12 +74,12 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
   });
 }
 
-/** Raft's floors (design: ttl 3, loop_wait 1, retry_timeout 1). */
-export const RAFT_LIMITS: DynamicLimits = { ttlFloorMs: ms(3000), loopWaitFloorMs: ms(1000), retryTimeoutFloorMs: ms(1000) };
+/** No store holds less. What the one at hand holds is known once it has answered, and what is below is reported then. */
+const LOWEST_LIMITS: DynamicLimits = { ttlFloorMs: seconds(2), loopWaitFloorMs: seconds(1), retryTimeoutFloorMs: seconds(1) };
 
-/** The floors of the store that the node uses. */
+/** The floors until the store has said what it can keep. */
 export function limitsOf(config: NodeConfig): DynamicLimits {
-  return config.consul === null && config.raft !== null ? RAFT_LIMITS : CONSUL_LIMITS;
+  return config.consul === null && config.raft !== null ? RAFT_LIMITS : PATRONI_LIMITS;
 }
 
 async function readText(options: LoadOptions): Promise<Result<ReadFiles, readonly ConfigFault[]>> {
@@ -112,7 +113,7 @@ function faultsOfTheRest(
   const rules = checked.ok ? applyRules(checked.value, rest, purpose).faults : [];
   const dcs = blamed.some((path) => path === "bootstrap" || path === "bootstrap.dcs")
     ? []
-    : checkBootstrapDcs(treeAt(raw, "bootstrap", "dcs"), CONSUL_LIMITS).faults;
+    : checkBootstrapDcs(treeAt(raw, "bootstrap", "dcs"), LOWEST_LIMITS).faults;
   return [...rules.filter(({ path }) => !blamed.some((other) => path === other || path.startsWith(`${other}.`))), ...dcs];
 }
 

@@ -3,6 +3,7 @@
 
 import type { Clock } from "../model/clock.ts";
 import type { Cluster, ClusterStatus, LeaseMark } from "../model/cluster.ts";
+import type { DynamicLimits } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Log } from "../model/log.ts";
@@ -101,6 +102,11 @@ export class ClusterStore {
   async readLease(options: RequestOptions): Answer<LeaseMark | null> {
     const read = await this.#store.snapshot(this.keys.leaseMark, { deadline: options.deadline, consistency: "consistent" });
     return read.ok ? ok(this.#markIn(read.value)) : read;
+  }
+
+  /** The shortest times that the store can keep. Errors: unavailable, rejected. */
+  limits(options: RequestOptions): Answer<DynamicLimits> {
+    return this.#store.limits(options);
   }
 
   session(): OpenSession | null {

@@ -106,6 +106,7 @@ const memberFields = {
   checkpoint_after_promote: optional(v.boolean()),
   scheduled_restart: optional(anyObject),
   pause: optional(v.boolean()),
+  product: optional(v.object({ name: v.string(), version: v.string() })),
 };
 const memberSchema = v.looseObject(memberFields);
 const failoverSchema = v.object({
@@ -163,6 +164,7 @@ export function decodeMember(name: string, entry: Entry): Decoded<Member | null>
     checkpointAfterPromote: fields.checkpoint_after_promote,
     scheduledRestart: fields.scheduled_restart,
     pause: fields.pause === true,
+    product: fields.product,
     extra: unknownFields(fields, entry.value),
   };
   return { value: member, faults: [] };

@@ -37,6 +37,10 @@ export class MemorySessions {
     this.#onEnd = onEnd;
   }
 
+  get minTtl(): Ms {
+    return this.#options.minTtl ?? ms(1);
+  }
+
   has(id: string): boolean {
     return this.#open.has(id);
   }
@@ -46,7 +50,7 @@ export class MemorySessions {
   }
 
   open(name: string, wanted: Ms): Session {
-    const ttl = ms(Math.max(wanted, this.#options.minTtl ?? 1));
+    const ttl = ms(Math.max(wanted, this.minTtl));
     this.#count++;
     const session: Session = { id: `session-${this.#count}`, promisedMs: this.#options.promisedMs?.(ttl) ?? ttl, place: null };
     const expiresAt = this.#expiryOf(ttl, session.promisedMs);

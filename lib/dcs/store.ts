@@ -1,6 +1,7 @@
 // THE interface to a DCS: small, the same for memory, Consul and Raft. What a leader or a member is, is not known here
 // (cluster-store.ts). No method retries; each takes an absolute deadline on the boot-time clock (lib/runtime/clock.ts).
 
+import type { DynamicLimits } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { Result } from "../model/result.ts";
 import type { Ms, Revision } from "../model/units.ts";
@@ -100,6 +101,9 @@ export interface Store {
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>>;
+
+  /** The shortest times that this store can keep, for the dynamic configuration's floors. Errors: unavailable, rejected. */
+  limits(options: RequestOptions): Promise<Result<DynamicLimits, StoreError>>;
 
   /** Releases connections and timers. Sessions are left to their TTL. */
   close(): Promise<void>;

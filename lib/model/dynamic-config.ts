@@ -1,6 +1,6 @@
 // Owns the shape and defaults of the dynamic configuration (contract §6). The schema that reads it is in lib/config.
 
-import type { Ms } from "./units.ts";
+import { type Ms, seconds } from "./units.ts";
 
 export type SynchronousMode = "off" | "on" | "quorum";
 
@@ -36,3 +36,16 @@ export interface DynamicConfig {
   readonly slots: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly ignoreSlots: readonly Readonly<Record<string, unknown>>[];
 }
+
+/** The shortest times that the dynamic configuration may set: what the store can keep, and what other members make of it. */
+export interface DynamicLimits {
+  readonly ttlFloorMs: Ms;
+  readonly loopWaitFloorMs: Ms;
+  readonly retryTimeoutFloorMs: Ms;
+}
+
+/** What a Patroni makes of shorter values, and so everybody beside one; also where the store has not yet said what it can keep. */
+export const PATRONI_LIMITS: DynamicLimits = { ttlFloorMs: seconds(20), loopWaitFloorMs: seconds(1), retryTimeoutFloorMs: seconds(3) };
+
+/** The built-in Raft's. */
+export const RAFT_LIMITS: DynamicLimits = { ttlFloorMs: seconds(3), loopWaitFloorMs: seconds(1), retryTimeoutFloorMs: seconds(1) };

@@ -64,6 +64,8 @@ export interface Member {
   readonly checkpointAfterPromote: boolean | null;
   readonly scheduledRestart: Readonly<Record<string, unknown>> | null;
   readonly pause: boolean;
+  /** What wrote the key; null on a Patroni, which does not say. */
+  readonly product: { readonly name: string; readonly version: string } | null;
   /** Fields that we do not know, kept as they were. */
   readonly extra: Readonly<Record<string, unknown>>;
 }

@@ -1,6 +1,6 @@
 // Owns the list of parts that a node is made of: each opened once, in one place. Starts nothing and decides nothing.
 
-import type { LoadedConfig } from "../config/load.ts";
+import { type LoadedConfig, limitsOf } from "../config/load.ts";
 import { ClusterStore } from "../dcs/cluster-store.ts";
 import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
@@ -17,6 +17,7 @@ import { PeerClient } from "./peer-client.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
 import { ServiceRegistration } from "./service-registration.ts";
 import { LiveSettings } from "./settings.ts";
+import { TimeLimits } from "./time-limits.ts";
 import { Waker } from "./waker.ts";
 
 /** Why a node does not start: its exit status and one line. */
@@ -29,6 +30,7 @@ export interface NodeFailure {
 export interface Parts {
   readonly context: NodeContext;
   readonly settings: LiveSettings;
+  readonly limits: TimeLimits;
   readonly store: Store;
   readonly runLock: RunLock;
   readonly log: NodeLog;
@@ -95,5 +97,6 @@ export function compose(options: { readonly loaded: LoadedConfig; readonly worke
     waker: new Waker(clock),
   };
   const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
-  return ok({ context, settings, store, runLock: runLock.value, log, registration });
+  const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
+  return ok({ context, settings, limits, store, runLock: runLock.value, log, registration });
 }

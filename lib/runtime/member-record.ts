@@ -1,6 +1,6 @@
 // Owns what this node publishes about itself in its member key (contract §2). Reads the state, changes nothing.
 
-import { COMPATIBLE_PATRONI_VERSION } from "../model/product.ts";
+import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
 
@@ -28,6 +28,7 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
   if (state.scheduledRestart !== null)
     record["scheduled_restart"] = { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters };
   if (state.settings.dynamic.pause) record["pause"] = true;
+  record["product"] = { name: PRODUCT_NAME, version: PRODUCT_VERSION };
   return record;
 }
 

@@ -26,6 +26,7 @@ import { takenAddress } from "./port-check.ts";
 import type { RunLock } from "./run-lock.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
 import type { LiveSettings } from "./settings.ts";
+import type { TimeLimits } from "./time-limits.ts";
 
 /** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
 export interface ApiPort {
@@ -62,6 +63,7 @@ export class MatriarchNode {
   readonly #options: NodeOptions;
   readonly #settings: LiveSettings;
   readonly #store: Store;
+  readonly #limits: TimeLimits;
   readonly #runLock: RunLock;
   readonly #log: NodeLog;
   /** SIGTERM. */
@@ -79,6 +81,7 @@ export class MatriarchNode {
     this.#options = options;
     this.#settings = parts.settings;
     this.#store = parts.store;
+    this.#limits = parts.limits;
     this.#runLock = parts.runLock;
     this.#log = parts.log;
     this.context = parts.context;
@@ -132,6 +135,7 @@ export class MatriarchNode {
     if (await refreshCluster(context)) {
       if (await this.#nameIsTaken())
         return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
+      await this.#limits.ask();
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
       await this.#changeTtl();
     }
@@ -211,7 +215,12 @@ export class MatriarchNode {
   }
 
   #takeConfig(cluster: Cluster): void {
-    if (!this.#settings.applyCluster(cluster)) return;
+    this.#limits.note(cluster);
+    const changed = this.#settings.applyCluster(cluster);
+    if (this.#settings.applyLimits(this.#limits.current) || changed) this.#settingsChanged();
+  }
+
+  #settingsChanged(): void {
     const { state, waker } = this.context;
     state.settings = this.#settings.current;
     this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
@@ -246,6 +255,8 @@ export class MatriarchNode {
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
     if (state.local.dataDirectory.kind === "valid") await this.#settings.saveDynamic();
+    if (state.dcsFailure === null) await this.#limits.ask();
+    if (state.cluster !== null) this.#takeConfig(state.cluster);
     await this.#changeTtl();
     await this.#rearmLostWatchdog();
     this.#registration?.note(state);

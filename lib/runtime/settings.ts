@@ -5,9 +5,10 @@ import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type EffectiveConfig, effectiveConfig } from "../config/effective.ts";
-import type { LoadedConfig } from "../config/load.ts";
+import { type LoadedConfig, limitsOf } from "../config/load.ts";
 import { isTree } from "../config/tree.ts";
 import type { Cluster } from "../model/cluster.ts";
+import type { DynamicLimits } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
 import type { Revision } from "../model/units.ts";
@@ -19,6 +20,7 @@ export class LiveSettings {
   #dynamic: Readonly<Record<string, unknown>> | null = null;
   #saved: Readonly<Record<string, unknown>> | null = null;
   #revision: Revision | null = null;
+  #limits: DynamicLimits;
   #effective: EffectiveConfig;
   #reported = "";
 
@@ -26,7 +28,8 @@ export class LiveSettings {
     this.#loaded = loaded;
     this.#log = log;
     this.#dynamic = savedDynamic(loaded.config.postgresql.dataDir);
-    this.#effective = effectiveConfig(loaded, this.#dynamicOrFirst());
+    this.#limits = limitsOf(loaded.config);
+    this.#effective = effectiveConfig(loaded, this.#dynamicOrFirst(), this.#limits);
   }
 
   /** As last seen in the DCS, by this process or the one before it; null where none was seen. */
@@ -47,6 +50,19 @@ export class LiveSettings {
     if (cluster.config === null || cluster.config.revision === this.#revision) return false;
     this.#revision = cluster.config.revision;
     this.#dynamic = cluster.config.data;
+    this.#compute();
+    return true;
+  }
+
+  /** Takes the floors as they are now. Value: whether that changed anything. */
+  applyLimits(limits: DynamicLimits): boolean {
+    const before = this.#limits;
+    const same =
+      before.ttlFloorMs === limits.ttlFloorMs &&
+      before.loopWaitFloorMs === limits.loopWaitFloorMs &&
+      before.retryTimeoutFloorMs === limits.retryTimeoutFloorMs;
+    if (same) return false;
+    this.#limits = limits;
     this.#compute();
     return true;
   }
@@ -75,7 +91,7 @@ export class LiveSettings {
   }
 
   #compute(): void {
-    this.#effective = effectiveConfig(this.#loaded, this.#dynamicOrFirst());
+    this.#effective = effectiveConfig(this.#loaded, this.#dynamicOrFirst(), this.#limits);
     this.#report(this.#effective.faults);
   }
 

@@ -1,6 +1,7 @@
 // Goal: the memory store keeps every promise of lib/dcs/store.ts. Method: the suite shared by all stores, in real time.
 
-import { MemoryCluster, MemoryStore } from "../../lib/dcs/memory.ts";
+import { MemoryCluster } from "../../lib/dcs/memory.ts";
+import { MemoryStore } from "../../lib/dcs/memory-store.ts";
 import { seconds } from "../../lib/model/units.ts";
 import { clusterStoreSuite } from "./cluster-store-suite.ts";
 import { steadyClock } from "./steady-clock.ts";

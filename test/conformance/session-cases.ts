@@ -11,6 +11,7 @@ const LOCK_DELAY_MAX_MS = 1_000;
 export function sessionCases(context: SuiteContext): void {
   ownershipCases(context);
   lifeCases(context);
+  limitCases(context);
   expiryCases(context);
 }
 
@@ -116,6 +117,32 @@ function lifeCases(context: SuiteContext): void {
       expectError(await a.renewSession(UNKNOWN_SESSION, context.within()), "session-gone");
       expect(value(await a.sessionInfo(UNKNOWN_SESSION, context.within()))).toBeNull();
       value(await b.closeSession(session.id, context.within()));
+    },
+    CASE_TIMEOUT_MS,
+  );
+}
+
+function limitCases(context: SuiteContext): void {
+  test(
+    "the shortest ttl that the store names is granted as it is, and floors are no less than a second",
+    async () => {
+      const store = context.client();
+      const limits = value(await store.limits(context.within()));
+      expect(limits.loopWaitFloorMs).toBeGreaterThanOrEqual(1_000);
+      expect(limits.retryTimeoutFloorMs).toBeGreaterThanOrEqual(1_000);
+      const session = await context.openSession(store, limits.ttlFloorMs);
+      expect(session.promisedMs).toBeLessThanOrEqual(limits.ttlFloorMs);
+      value(await store.closeSession(session.id, context.within()));
+    },
+    CASE_TIMEOUT_MS,
+  );
+
+  test(
+    "a client that is closed does not say what the store can keep",
+    async () => {
+      const store = context.client();
+      await store.close();
+      expectError(await store.limits(context.within()), "unavailable");
     },
     CASE_TIMEOUT_MS,
   );

@@ -2,8 +2,9 @@
 // peers. Lost packets are silence; only a living machine without the process refuses.
 
 import type { PeerStatus } from "../../lib/core/observation.ts";
-import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory.ts";
+import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
+import type { DynamicLimits } from "../../lib/model/dynamic-config.ts";
 import type { StoreError } from "../../lib/model/errors.ts";
 import type { Result } from "../../lib/model/result.ts";
 import type { Ms, Revision } from "../../lib/model/units.ts";
@@ -111,6 +112,10 @@ export class StoreClient implements Store {
 
   closeSession(id: string, options: RequestOptions): Promise<Result<null, StoreError>> {
     return this.#send(() => this.#store.closeSession(id, options));
+  }
+
+  limits(options: RequestOptions): Promise<Result<DynamicLimits, StoreError>> {
+    return this.#send(() => this.#store.limits(options));
   }
 
   watch(

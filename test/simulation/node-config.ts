@@ -1,8 +1,8 @@
 // Owns the configuration of simulated nodes: one real configuration, loaded once, with each node's names and addresses.
 
-import { acceptDynamic, CONSUL_LIMITS } from "../../lib/config/dynamic.ts";
+import { acceptDynamic } from "../../lib/config/dynamic.ts";
 import { loadNodeConfig } from "../../lib/config/load.ts";
-import type { DynamicConfig } from "../../lib/model/dynamic-config.ts";
+import { type DynamicConfig, PATRONI_LIMITS } from "../../lib/model/dynamic-config.ts";
 import type { Tags } from "../../lib/model/member.ts";
 import type { NodeConfig } from "../../lib/model/node-config.ts";
 
@@ -63,7 +63,7 @@ export function dynamicConfig(tree: Readonly<Record<string, unknown>>): DynamicC
   const known = accepted.get(text);
   if (known !== undefined) return known;
   if (accepted.size >= ACCEPTED_MAX) accepted.clear();
-  const { config } = acceptDynamic(tree, CONSUL_LIMITS);
+  const { config } = acceptDynamic(tree, PATRONI_LIMITS);
   accepted.set(text, config);
   return config;
 }

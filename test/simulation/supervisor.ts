@@ -4,7 +4,7 @@
 import { leaseMargin } from "../../lib/core/lease.ts";
 import type { PeerStatus } from "../../lib/core/observation.ts";
 import { ClusterStore } from "../../lib/dcs/cluster-store.ts";
-import { MemoryStore } from "../../lib/dcs/memory.ts";
+import { MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Cluster } from "../../lib/model/cluster.ts";
 import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
 import { recallLease } from "../../lib/runtime/adoption.ts";

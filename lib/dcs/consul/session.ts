@@ -1,9 +1,10 @@
 // Owns sessions in Consul: what is asked for, what was granted and what that promises (docs/adr/0001). Sends through http.ts.
 
+import { type DynamicLimits, PATRONI_LIMITS } from "../../model/dynamic-config.ts";
 import type { StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import { err, ok, type Result } from "../../model/result.ts";
-import { type Ms, ms } from "../../model/units.ts";
+import { type Ms, ms, seconds } from "../../model/units.ts";
 import type { RequestOptions, Session } from "../store.ts";
 import {
   AgentSelf,
@@ -20,6 +21,10 @@ import type { ConsulHttp, HttpAnswer, NoAnswer } from "./http.ts";
 
 /** Consul deletes a session no earlier than this many times its TTL after the last renewal (docs/adr/0001). */
 export const TTL_FACTOR = 2;
+/** Consul's own `session_ttl_min`, in force where the agent's configuration says 0. */
+const TTL_MIN_DEFAULT_MS = 10_000;
+/** Below it loop_wait and two tries of a request find no room, whatever Consul would grant. */
+const TTL_FLOOR_MS = 2_000;
 /** Consul takes no longer TTL. */
 const TTL_MAX_MS = 86_400_000;
 /** Zero would be read as "the default of 15 s". */
@@ -90,6 +95,19 @@ export class ConsulSessions {
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
     if (answer.value.status === 200 || saysSessionGone(answer.value.text)) return ok(null);
     return err(statusError(answer.value, "write"));
+  }
+
+  /** Asks our agent for its configuration, which servers and clients are expected to share. Errors: unavailable, rejected. */
+  async limits(options: RequestOptions): Promise<Result<DynamicLimits, StoreError>> {
+    const answer = await this.#http.request({ method: "GET", path: "/v1/agent/self", deadline: options.deadline });
+    if (!answer.ok) return err(noAnswerError(answer.error, "read"));
+    if (answer.value.status !== 200) return err(statusError(answer.value, "read"));
+    const text = parseJson(AgentSelf, answer.value.text)?.DebugConfig.SessionTTLMin;
+    const configured = text === undefined ? null : parseDuration(text);
+    if (configured === null) return err(unreadable("the agent described itself", "read"));
+    const shortest = TTL_FACTOR * Math.max(configured === 0 ? TTL_MIN_DEFAULT_MS : configured, this.#ttlMinMs);
+    if (shortest >= PATRONI_LIMITS.ttlFloorMs) return ok(PATRONI_LIMITS);
+    return ok({ ttlFloorMs: ms(Math.max(shortest, TTL_FLOOR_MS)), loopWaitFloorMs: seconds(1), retryTimeoutFloorMs: seconds(1) });
   }
 
   async #create(

@@ -2,6 +2,7 @@
 // Retries nothing and knows no cluster. Source: Consul's HTTP API documentation, checked against Consul 1.8.7.
 
 import type { Clock } from "../../model/clock.ts";
+import type { DynamicLimits } from "../../model/dynamic-config.ts";
 import type { StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import type { ConsulConfig } from "../../model/node-config.ts";
@@ -117,6 +118,10 @@ export class ConsulStore implements Store {
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
     return this.#watch.wait(prefix, after, options);
+  }
+
+  limits(options: RequestOptions): Promise<Result<DynamicLimits, StoreError>> {
+    return this.#sessions.limits(options);
   }
 
   async close(): Promise<void> {

@@ -79,6 +79,7 @@ export function member(name: string, changes: Partial<Member> = {}): Member {
     checkpointAfterPromote: null,
     scheduledRestart: null,
     pause: false,
+    product: { name: "Matriarch", version: "0.1.0" },
     extra: {},
     ...changes,
   };

@@ -4,8 +4,8 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { effectiveConfig } from "../../../lib/config/effective.ts";
-import { RAFT_LIMITS } from "../../../lib/config/load.ts";
 import { mergeTrees, type Tree } from "../../../lib/config/tree.ts";
+import { RAFT_LIMITS } from "../../../lib/model/dynamic-config.ts";
 import { BASE, mustLoad, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);

@@ -53,6 +53,7 @@ export function member(name: string, fields: Partial<Member> = {}): Member {
     checkpointAfterPromote: null,
     scheduledRestart: null,
     pause: false,
+    product: { name: "Matriarch", version: "0.1.0" },
     extra: {},
     ...fields,
   };

@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
-import { type GateVerdict, MemoryCluster, MemoryStore, type StoreOperation } from "../../../lib/dcs/memory.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { type GateVerdict, MemoryStore, type StoreOperation } from "../../../lib/dcs/memory-store.ts";
 import type { RequestOptions } from "../../../lib/dcs/store.ts";
 import type { Log } from "../../../lib/model/log.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";

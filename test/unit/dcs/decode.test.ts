@@ -65,6 +65,7 @@ describe("as Patroni writes it", () => {
       checkpointAfterPromote: null,
       scheduledRestart: null,
       pause: false,
+      product: null,
       extra: {},
     });
     expect(decodeMember("node3", entry(REPLICA)).value).toMatchObject({

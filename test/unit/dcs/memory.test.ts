@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type GateVerdict, MemoryCluster, MemoryStore } from "../../../lib/dcs/memory.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { Change } from "../../../lib/dcs/store.ts";
 import type { StoreError } from "../../../lib/model/errors.ts";
 import type { Result } from "../../../lib/model/result.ts";

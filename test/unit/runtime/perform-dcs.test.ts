@@ -4,7 +4,8 @@
 import { expect, test } from "bun:test";
 import type { PeerStatus } from "../../../lib/core/observation.ts";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
-import { MemoryCluster, MemoryStore } from "../../../lib/dcs/memory.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadNodeConfig } from "../../../lib/config/load.ts";
 import type { Cluster } from "../../../lib/model/cluster.ts";
+import { PATRONI_LIMITS, RAFT_LIMITS } from "../../../lib/model/dynamic-config.ts";
 import { revision } from "../../../lib/model/units.ts";
 import { LiveSettings } from "../../../lib/runtime/settings.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -45,6 +46,23 @@ test("a restarted node knows the dynamic configuration before the DCS answers, a
   const second = new LiveSettings(loaded, recordingLog());
   expect(second.current.dynamic).toMatchObject({ loopWaitMs: 5000, pause: true });
   expect(second.dynamic).toEqual({ loop_wait: 5, pause: true });
+});
+
+test("the floors of the times follow what the store and the members allow, and a value below them is told once", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "settings-"));
+  folders.push(folder);
+  const log = recordingLog();
+  const settings = new LiveSettings(await nodeIn(folder), log);
+  settings.applyCluster(withConfig({ ttl: 5, loop_wait: 1, retry_timeout: 1 }));
+  expect(settings.current.dynamic).toMatchObject({ ttlMs: 20_000, retryTimeoutMs: 3000 });
+  const told = (): number => log.lines.filter((line) => line.includes("ttl: 5 is below the minimum; 20 is used")).length;
+  expect(told()).toBe(1);
+  expect(settings.applyLimits(RAFT_LIMITS)).toBe(true);
+  expect(settings.current.dynamic).toMatchObject({ ttlMs: 5000, loopWaitMs: 1000, retryTimeoutMs: 1000 });
+  expect(settings.applyLimits({ ...RAFT_LIMITS })).toBe(false);
+  expect(settings.applyLimits(PATRONI_LIMITS)).toBe(true);
+  expect(settings.current.dynamic).toMatchObject({ ttlMs: 20_000 });
+  expect(told()).toBe(2);
 });
 
 test("a saved configuration that cannot be read counts as none", async () => {

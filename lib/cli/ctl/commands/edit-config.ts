@@ -2,9 +2,11 @@
 // if nobody else wrote meanwhile. The values are taken as they are: what a node makes of them is said as a warning.
 
 import type { Command } from "commander";
-import { acceptDynamic, CONSUL_LIMITS } from "../../../config/dynamic.ts";
+import { acceptDynamic } from "../../../config/dynamic.ts";
 import { parseYaml, parseYamlTree } from "../../../config/yaml-text.ts";
 import { type ConfigObject, mergeConfig } from "../../../core/config-patch.ts";
+import { limitsBeside, tracePatroni } from "../../../core/time-limits.ts";
+import { type DynamicLimits, PATRONI_LIMITS } from "../../../model/dynamic-config.ts";
 import type { ConfigFault } from "../../../model/errors.ts";
 import type { Result } from "../../../model/result.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
@@ -54,7 +56,8 @@ async function editConfig(context: CtlContext, read: ReadCluster, flags: EditFla
     return EXIT.ok;
   }
   if (flags.quiet !== true) terminal.out(terminal.outIsTerminal ? colourDiff(unifiedDiff(before, after)) : unifiedDiff(before, after));
-  for (const fault of acceptDynamic(changed, CONSUL_LIMITS).faults) terminal.complain(`Warning: ${fault.path}: ${fault.message}\n`);
+  for (const fault of acceptDynamic(changed, await limitsHere(context, read)).faults)
+    terminal.complain(`Warning: ${fault.path}: ${fault.message}\n`);
   if (flags.force !== true && !(await mayWrite(context, flags))) return EXIT.failed;
   const written = await read.store.setConfigValue(changed, current.revision, context.storeDeadline());
   if (!written.ok && written.error.kind === "condition-failed") {
@@ -63,6 +66,13 @@ async function editConfig(context: CtlContext, read: ReadCluster, flags: EditFla
   orRefuse(written);
   terminal.out("Configuration changed\n");
   return EXIT.ok;
+}
+
+/** As the nodes find them; where the store does not say, the strictest. */
+async function limitsHere(context: CtlContext, { store, cluster }: ReadCluster): Promise<DynamicLimits> {
+  const answer = await store.limits(context.storeDeadline());
+  const patroni = tracePatroni(null, cluster.members, { self: "", now: context.terminal.clock.now() });
+  return limitsBeside(answer.ok ? answer.value : PATRONI_LIMITS, patroni);
 }
 
 async function mayWrite(context: CtlContext, flags: EditFlags): Promise<boolean> {
