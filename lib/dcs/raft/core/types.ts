@@ -71,6 +71,8 @@ export type Message =
       /** At most APPEND_ENTRIES_MAX entries and about APPEND_BYTES_MAX bytes; empty = heartbeat. */
       readonly entries: readonly LogEntry[];
       readonly commit: LogIndex;
+      /** To a member whose log was found corrupt: once it equals ours up to here, durably, it counts again. Null to all others. */
+      readonly repairThrough: LogIndex | null;
       /** Counts the leader's heartbeat rounds; the answer repeats it (reads and check-quorum count on it). */
       readonly round: number;
     }
@@ -80,7 +82,7 @@ export type Message =
       /**
        * `matched`: everything up to `index` equals the leader's log AND is durable here.
        * `mismatch`: no entry (previousIndex, previousTerm); the leader should try at `index` or before.
-       * `damaged`: the log here is not to be trusted; send a snapshot.
+       * `damaged`: as matched, but this log was found corrupt and is being made whole: it must not be counted.
        */
       readonly outcome: "matched" | "mismatch" | "damaged";
       readonly index: LogIndex;
@@ -208,6 +210,8 @@ export interface Output {
   readonly configuration: { readonly configuration: Configuration; readonly index: LogIndex } | null;
   /** When role, term or leader changed. */
   readonly role: RoleState | null;
+  /** `whole`: a damaged log has been made whole, durably: storage may take its mark of damage away. */
+  readonly repaired: "whole" | null;
   /** The next `tick` is wanted at this instant. */
   readonly timerAt: number;
 }

@@ -1,0 +1,120 @@
+// Owns configurations: their encoding in the log, who belongs to one, and what a majority of one is (joint consensus:
+// a majority of both sets). Pure. Source: Ongaro, section 4.3.
+
+import { type MemberId, memberId, type RaftMember } from "../../../model/raft.ts";
+import type { Configuration, Learner } from "./types.ts";
+
+/** Raft design: 1 to 9 members. */
+export const VOTERS_MAX = 9;
+/** Learners on their way in, and those that stay (readers). */
+export const LEARNERS_MAX = 9;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** The first configuration of a cluster, in force from index 0. */
+export function foundingConfiguration(members: readonly RaftMember[]): Configuration {
+  return { voters: members.map(({ id, address }) => ({ id, address })), outgoing: null, learners: [] };
+}
+
+export function encodeConfiguration(configuration: Configuration): Uint8Array {
+  return encoder.encode(JSON.stringify(configuration));
+}
+
+/** Throws Error where the bytes are no configuration: the log is checked by its sums, so this is a broken invariant. */
+export function decodeConfiguration(bytes: Uint8Array): Configuration {
+  const parsed: unknown = JSON.parse(decoder.decode(bytes));
+  const configuration = readConfiguration(parsed);
+  if (configuration === null) throw new Error("an entry of the log is no configuration");
+  return configuration;
+}
+
+/** Null unless the value has the shape of a configuration, within the bounds. */
+export function readConfiguration(value: unknown): Configuration | null {
+  if (!isRecord(value)) return null;
+  const voters = readMembers(value["voters"], VOTERS_MAX);
+  const outgoing = value["outgoing"] === null ? null : readMembers(value["outgoing"], VOTERS_MAX);
+  const learners = readLearners(value["learners"]);
+  if (voters === null || voters.length === 0 || learners === null) return null;
+  if (outgoing === null && value["outgoing"] !== null) return null;
+  return { voters, outgoing, learners };
+}
+
+/** Whose majority counts: one set, or both while a change is under way. */
+export function quorumSets(configuration: Configuration): readonly (readonly RaftMember[])[] {
+  return configuration.outgoing === null ? [configuration.voters] : [configuration.voters, configuration.outgoing];
+}
+
+/** Counts for elections and commits, in either set. */
+export function isVoter(configuration: Configuration, id: MemberId): boolean {
+  return contains(configuration.voters, id) || (configuration.outgoing !== null && contains(configuration.outgoing, id));
+}
+
+/** Every member that receives the log, each once, in a fixed order. */
+export function everyMember(configuration: Configuration): readonly RaftMember[] {
+  const all: RaftMember[] = [...configuration.voters];
+  for (const member of [...(configuration.outgoing ?? []), ...configuration.learners]) if (!contains(all, member.id)) all.push(member);
+  return all;
+}
+
+export function findMember(configuration: Configuration, id: MemberId): RaftMember | null {
+  return everyMember(configuration).find((member) => member.id === id) ?? null;
+}
+
+/** Whether the members that pass the test are a majority of each set. */
+export function isQuorum(configuration: Configuration, test: (id: MemberId) => boolean): boolean {
+  return quorumSets(configuration).every((set) => {
+    let passing = 0;
+    for (const { id } of set) if (test(id)) passing++;
+    return passing * 2 > set.length;
+  });
+}
+
+/** The greatest value that a majority of each set has reached. */
+export function quorumValue(configuration: Configuration, reachedBy: (id: MemberId) => number): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (const set of quorumSets(configuration)) {
+    const values = set.map(({ id }) => reachedBy(id)).sort((a, b) => b - a);
+    least = Math.min(least, values[values.length >> 1] as number);
+  }
+  return least;
+}
+
+export function contains(members: readonly RaftMember[], id: MemberId): boolean {
+  for (const member of members) if (member.id === id) return true;
+  return false;
+}
+
+function readMembers(value: unknown, most: number): readonly RaftMember[] | null {
+  if (!Array.isArray(value) || value.length > most) return null;
+  const members: RaftMember[] = [];
+  for (const item of value) {
+    const member = readMember(item);
+    if (member === null || contains(members, member.id)) return null;
+    members.push(member);
+  }
+  return members;
+}
+
+function readLearners(value: unknown): readonly Learner[] | null {
+  if (!Array.isArray(value) || value.length > LEARNERS_MAX) return null;
+  const learners: Learner[] = [];
+  for (const item of value) {
+    const member = readMember(item);
+    const replaces: unknown = isRecord(item) ? item["replaces"] : undefined;
+    const replaced = typeof replaces === "string" ? memberId(replaces) : null;
+    if (member === null || (replaces !== null && replaced === null)) return null;
+    learners.push({ ...member, replaces: replaced });
+  }
+  return learners;
+}
+
+function readMember(value: unknown): RaftMember | null {
+  if (!isRecord(value) || typeof value["id"] !== "string" || typeof value["address"] !== "string") return null;
+  const id = memberId(value["id"]);
+  return id === null ? null : { id, address: value["address"] };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,117 @@
+// Owns changes of the membership: learners first, joint consensus for voters, one change in flight. Pure.
+// Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
+
+import type { MemberId, RaftMember } from "../../../model/raft.ts";
+import { contains, encodeConfiguration, findMember, isVoter, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { appendEntry, inContact, notLeader, onTransfer, trackMembers } from "./leading.ts";
+import { becomeFollower, type CoreState, type Leading } from "./state.ts";
+import type { Configuration, Learner, MembershipChange, Refusal } from "./types.ts";
+
+/** A learner this near to the end of the log is made a voter: the rest is a few round trips. */
+const CAUGHT_UP_ENTRIES = 64;
+
+export function onChangeMembers(core: CoreState, id: number, change: MembershipChange): void {
+  const { leading } = core;
+  const refusal = leading === null ? notLeader(core) : whyNotNow(core, leading);
+  if (leading === null || refusal !== null) {
+    core.refused.push({ id, refusal: refusal ?? notLeader(core) });
+    return;
+  }
+  const wanted = change.kind === "add" ? withLearner(core, leading, change.member, change.replaces) : withoutMember(core, change.id);
+  if ("kind" in wanted) {
+    core.refused.push({ id, refusal: wanted });
+    return;
+  }
+  core.accepted.push({ id, index: putInForce(core, leading, wanted), term: core.term });
+}
+
+/** Once in a step: takes the change that is under way a step further. */
+export function continueChange(core: CoreState, leading: Leading): void {
+  if (whyNotNow(core, leading) !== null) {
+    if (core.configuration.outgoing === null || core.configurationIndex > core.commit || core.commit < leading.firstIndex) return;
+    // The joint configuration is committed: the new one alone takes over.
+    putInForce(core, leading, { ...core.configuration, outgoing: null });
+    return;
+  }
+  if (!isVoter(core.configuration, core.id)) {
+    leave(core, leading);
+    return;
+  }
+  const learner = core.configuration.learners.find((candidate) => mayVote(core, leading, candidate));
+  if (learner !== undefined) putInForce(core, leading, promoted(core.configuration, learner));
+}
+
+function putInForce(core: CoreState, leading: Leading, configuration: Configuration) {
+  const index = appendEntry(core, "configuration", encodeConfiguration(configuration));
+  core.configurations.push({ index, configuration });
+  trackMembers(core, leading);
+  return index;
+}
+
+function whyNotNow(core: CoreState, leading: Leading): Refusal | null {
+  if (core.commit < leading.firstIndex) return { kind: "busy", reason: "the leader has just been elected" };
+  if (leading.transfer !== null) return { kind: "busy", reason: "leadership is being handed over" };
+  if (core.configuration.outgoing !== null || core.configurationIndex > core.commit) {
+    return { kind: "busy", reason: "another change of the membership is under way" };
+  }
+  return null;
+}
+
+function withLearner(core: CoreState, leading: Leading, member: RaftMember, replaces: MemberId | null): Configuration | Refusal {
+  const { configuration } = core;
+  if (findMember(configuration, member.id) !== null) return { kind: "invalid", reason: `${member.id} is a member already` };
+  const replaced = configuration.voters.find(({ id, address }) => (replaces === null ? address === member.address : id === replaces));
+  if (replaces !== null && replaced === undefined) return { kind: "invalid", reason: `${replaces}, to be replaced, is no voter` };
+  if (configuration.voters.some(({ id, address }) => address === member.address && id !== replaced?.id)) {
+    return { kind: "invalid", reason: `${member.address} is the address of another voter` };
+  }
+  if (replaced !== undefined && isLive(core, leading, replaced.id)) {
+    return { kind: "invalid", reason: `the voter ${replaced.id} at ${replaced.address} is alive; remove it first` };
+  }
+  if (replaced === undefined && configuration.voters.length >= VOTERS_MAX) {
+    return { kind: "invalid", reason: `there are ${VOTERS_MAX} voters already` };
+  }
+  // A learner of an earlier attempt at the same address gave way to this one: its folder is gone.
+  const learners = configuration.learners.filter(({ address }) => address !== member.address);
+  if (learners.length >= LEARNERS_MAX) return { kind: "invalid", reason: `there are ${LEARNERS_MAX} learners already` };
+  const learner: Learner = { id: member.id, address: member.address, replaces: replaced?.id ?? null };
+  return { ...configuration, learners: [...learners, learner] };
+}
+
+function withoutMember(core: CoreState, id: MemberId): Configuration | Refusal {
+  const { configuration } = core;
+  if (findMember(configuration, id) === null) return { kind: "invalid", reason: `${id} is not a member` };
+  const learners = configuration.learners.filter((learner) => learner.id !== id);
+  if (!contains(configuration.voters, id)) return { ...configuration, learners };
+  const voters = configuration.voters.filter((voter) => voter.id !== id);
+  if (voters.length === 0) return { kind: "invalid", reason: "the last voter cannot be removed" };
+  return { voters, outgoing: configuration.voters, learners };
+}
+
+/** Joint: the old voters, and the new ones with the learner (in the place of whom it replaces). */
+function promoted(configuration: Configuration, learner: Learner): Configuration {
+  const staying = configuration.voters.filter(({ id }) => id !== learner.replaces);
+  return {
+    voters: [...staying, { id: learner.id, address: learner.address }],
+    outgoing: configuration.voters,
+    learners: configuration.learners.filter(({ id }) => id !== learner.id),
+  };
+}
+
+function mayVote(core: CoreState, leading: Leading, learner: Learner): boolean {
+  const progress = leading.progress.get(learner.id);
+  if (progress === undefined || progress.trust === "doubted" || !inContact(core, leading, learner.id)) return false;
+  if (progress.match === 0 || progress.match + CAUGHT_UP_ENTRIES < core.log.lastIndex) return false;
+  // Whom it should replace has come back: two members must not answer for one address.
+  return learner.replaces === null || !isLive(core, leading, learner.replaces);
+}
+
+function isLive(core: CoreState, leading: Leading, id: MemberId): boolean {
+  return id === core.id || inContact(core, leading, id);
+}
+
+/** The committed configuration is without this leader: another one takes over. */
+function leave(core: CoreState, leading: Leading): void {
+  onTransfer(core, leading, null);
+  if (leading.transfer === null) becomeFollower(core, core.term, null);
+}

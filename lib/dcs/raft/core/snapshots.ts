@@ -1,0 +1,126 @@
+// Owns snapshots on their way: chunks to a member that needs what the log no longer holds, and chunks that arrive here.
+// The bytes are the driver's business. Source: Ongaro, section 5.1 to 5.3.
+
+import { type LogIndex, logIndex, type MemberId } from "../../../model/raft.ts";
+import { noteMatch } from "./progress.ts";
+import type { CoreState, Leading, Progress } from "./state.ts";
+import type { Message, SnapshotMeta } from "./types.ts";
+
+export const CHUNK_BYTES_MAX = 64 * 1024;
+/** Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot. */
+const TRAILING_ENTRIES = 1024;
+
+type SnapshotChunk = Extract<Message, { readonly kind: "snapshot-chunk" }>;
+type SnapshotAnswer = Extract<Message, { readonly kind: "snapshot-answer" }>;
+
+/** One chunk at a time; one that stays unanswered for an election timeout is sent again, of the newest snapshot. */
+export function sendSnapshot(core: CoreState, leading: Leading, progress: Progress): void {
+  const { sending } = progress;
+  if (sending === null) throw new Error("a member gets a snapshot that is not named");
+  if (sending.state === "sent") {
+    if (core.now - sending.sentAt < core.timings.electionMinMs) return;
+    if (sending.meta.index !== core.snapshot.index) {
+      progress.sending = { meta: core.snapshot, size: core.snapshotSize, offset: 0, sentAt: core.now, state: "free" };
+      sendSnapshot(core, leading, progress);
+      return;
+    }
+  }
+  sending.state = "sent";
+  sending.sentAt = core.now;
+  progress.sentRound = leading.round;
+  const { meta, size, offset } = sending;
+  const length = Math.min(CHUNK_BYTES_MAX, size - offset);
+  core.chunksToSend.push({ to: progress.id, term: core.term, meta, size, offset, length, round: leading.round });
+}
+
+export function onSnapshotAnswer(core: CoreState, leading: Leading, from: MemberId, answer: SnapshotAnswer): void {
+  const progress = leading.progress.get(from);
+  if (progress === undefined) return;
+  progress.contactAt = core.now;
+  const { sending } = progress;
+  if (progress.mode !== "snapshot" || sending === null || sending.meta.index !== answer.index) return;
+  if (answer.outcome === "installed") {
+    noteMatch(progress, answer.index);
+    return;
+  }
+  if (answer.offset > sending.size) return;
+  // At the end of the last chunk the member installs; the next word is its own, or the repetition above.
+  sending.state = answer.offset === sending.size ? "sent" : "free";
+  sending.offset = Math.min(answer.offset, sending.size);
+  sending.sentAt = core.now;
+}
+
+/** From the leader of our term, whose contact has been noted. */
+export function onSnapshotChunk(core: CoreState, from: MemberId, chunk: SnapshotChunk): void {
+  const { meta } = chunk;
+  if (core.health === "whole" && meta.index <= core.log.durable && meta.index <= core.commit) {
+    answerChunk(core, from, chunk, "installed", chunk.size);
+    return;
+  }
+  const { receiving } = core;
+  if (receiving?.state === "installing") return;
+  const continues = receiving !== null && receiving.from === from && isSame(receiving.meta, meta);
+  const expected = continues ? receiving.offset : 0;
+  if (chunk.offset !== expected) {
+    answerChunk(core, from, chunk, "receiving", expected);
+    return;
+  }
+  const offset = expected + chunk.data.length;
+  core.receiving = { meta, from, offset, state: offset >= chunk.size ? "installing" : "receiving" };
+  core.received.push({ meta, size: chunk.size, offset: chunk.offset, data: chunk.data });
+  answerChunk(core, from, chunk, "receiving", offset);
+}
+
+/** The state machine holds the snapshot, durably: the log goes on behind it. */
+export function onSnapshotInstalled(core: CoreState, meta: SnapshotMeta, size: number): void {
+  core.receiving = null;
+  if (meta.index > core.snapshot.index) {
+    core.snapshot = meta;
+    core.snapshotSize = size;
+  }
+  if (meta.index <= core.applied) return;
+  const { log } = core;
+  if (log.termAt(meta.index) === meta.term) {
+    log.compact(meta.index);
+    log.madeDurable(meta.index);
+    core.configurations = core.configurations.filter(({ index }) => index > meta.index);
+  } else {
+    log.reset(meta.index, meta.term, meta.time);
+    core.outbox.write({ kind: "reset", index: meta.index, term: meta.term });
+    for (const batch of core.pending) batch.lastIndex = logIndex(Math.min(batch.lastIndex, meta.index));
+    core.configurations = [];
+  }
+  core.configurations.unshift({ index: meta.configurationIndex, configuration: meta.configuration });
+  core.applied = meta.index;
+  core.commit = logIndex(Math.max(core.commit, meta.index));
+  core.matched = logIndex(Math.max(core.matched, meta.index));
+  core.answerOwed = core.leader !== null;
+}
+
+export function onSnapshotRefused(core: CoreState, meta: SnapshotMeta): void {
+  if (core.receiving !== null && isSame(core.receiving.meta, meta)) core.receiving = null;
+}
+
+/** An own snapshot is durable: entries well behind it may go. */
+export function onSnapshotSaved(core: CoreState, meta: SnapshotMeta, size: number): void {
+  if (meta.index > core.applied) throw new Error(`a snapshot of ${meta.index} before it was applied`);
+  if (meta.index <= core.snapshot.index) return;
+  core.snapshot = meta;
+  core.snapshotSize = size;
+  const through = Math.min(meta.index, core.log.lastIndex) - TRAILING_ENTRIES;
+  if (through > core.log.baseIndex) compact(core, logIndex(through));
+}
+
+function compact(core: CoreState, through: LogIndex): void {
+  core.log.compact(through);
+  // The last configuration at or before the base stays.
+  while (core.configurations.length > 1 && (core.configurations[1]?.index ?? 0) <= through) core.configurations.shift();
+}
+
+function answerChunk(core: CoreState, to: MemberId, chunk: SnapshotChunk, outcome: SnapshotAnswer["outcome"], offset: number): void {
+  core.send(to, { kind: "snapshot-answer", term: core.term, index: chunk.meta.index, outcome, offset, round: chunk.round });
+}
+
+function isSame(a: SnapshotMeta, b: SnapshotMeta): boolean {
+  return a.index === b.index && a.term === b.term;
+}

@@ -1,0 +1,237 @@
+// Owns the state that the rules of the core share, and the two changes that all of them use: term with vote, and role.
+// Decides nothing by itself.
+
+import { type LogIndex, logIndex, type MemberId, type Term } from "../../../model/raft.ts";
+import { decodeConfiguration, findMember, isVoter } from "./configuration.ts";
+import { RaftLog } from "./log.ts";
+import { Outbox } from "./outbox.ts";
+import type {
+  ChunkToSend,
+  Configuration,
+  LogEntry,
+  Message,
+  Output,
+  RaftStart,
+  RaftTimings,
+  ReceivedChunk,
+  Refusal,
+  Role,
+  RoleState,
+  SnapshotMeta,
+} from "./types.ts";
+
+/** What a leader knows of one other member. */
+export interface Progress {
+  readonly id: MemberId;
+  /** Durable there and equal to our log. */
+  match: number;
+  /** The next entry to send. */
+  next: number;
+  /** `probe`: one message at a time until both agree. `replicate`: a window in flight. `snapshot`: it needs what we no longer hold. */
+  mode: "probe" | "replicate" | "snapshot";
+  /** `doubted`: its log was found corrupt; its answers move `next`, and count for nothing. */
+  trust: "counted" | "doubted";
+  /**
+   * Set when its log was found corrupt: what it acknowledged in an earlier round is void, and everything that it can have
+   * acknowledged to us or to leaders before us stands at or before `through`.
+   */
+  fence: { readonly round: number; readonly through: LogIndex } | null;
+  probe: "free" | "sent";
+  /** When it last answered in this term. */
+  contactAt: number;
+  answeredRound: number;
+  sentRound: number;
+  sentCommit: number;
+  sending: { readonly meta: SnapshotMeta; readonly size: number; offset: number; sentAt: number; state: "free" | "sent" } | null;
+}
+
+export interface PendingRead {
+  readonly id: number;
+  readonly index: LogIndex;
+  /** A majority that answered this round or a later one confirms it. */
+  readonly round: number;
+}
+
+/** What only a leader has; made anew in each term. */
+export interface Leading {
+  readonly progress: Map<MemberId, Progress>;
+  /** Index of this term's no-op: an index from here on may be committed by counting. */
+  readonly firstIndex: LogIndex;
+  /** Cluster time when the term began, and our own clock then. */
+  readonly timeBase: number;
+  readonly timeSince: number;
+  round: number;
+  heartbeatAt: number;
+  reads: PendingRead[];
+  /** Reads that came before the first commit of this term. */
+  earlyReads: number[];
+  transfer: { readonly to: MemberId; readonly deadline: number; sent: boolean } | null;
+}
+
+/** A snapshot that is arriving from the leader. */
+export interface Receiving {
+  readonly meta: SnapshotMeta;
+  readonly from: MemberId;
+  offset: number;
+  state: "receiving" | "installing";
+}
+
+export interface ConfigurationAt {
+  readonly index: LogIndex;
+  readonly configuration: Configuration;
+}
+
+export class CoreState {
+  readonly id: MemberId;
+  readonly timings: RaftTimings;
+  readonly random: () => number;
+  readonly outbox = new Outbox();
+  readonly log: RaftLog;
+
+  now: number;
+  term: Term;
+  votedFor: MemberId | null;
+  role: Role = "follower";
+  leader: MemberId | null = null;
+  commit: LogIndex;
+  applied: LogIndex;
+  /** The newest last; the first is in force at or before the log's base. */
+  configurations: ConfigurationAt[];
+  snapshot: SnapshotMeta;
+  snapshotSize: number;
+  /** `damaged`: no vote, no acknowledgement, no campaign. */
+  health: "whole" | "damaged";
+  disk: "room" | "full" = "room";
+
+  electionAt: number;
+  /** When the leader was last heard; minus infinity where its process is known to be gone. */
+  leaderContactAt = Number.NEGATIVE_INFINITY;
+  /** What the voters answered in this candidacy. */
+  votes = new Map<MemberId, "granted" | "refused">();
+  leading: Leading | null = null;
+  receiving: Receiving | null = null;
+  /** Up to here the log is known to equal the current leader's. */
+  matched: LogIndex;
+  /** The newest round of the current leader; the answer that is owed once entries are durable repeats it. */
+  leaderRound = 0;
+  answerOwed = false;
+  /** From the current leader: where a damaged log is whole again. */
+  repairThrough: LogIndex | null = null;
+  /** Batches on their way to the disk: what they make durable, and since when. */
+  pending: { readonly sequence: number; lastIndex: LogIndex; readonly since: number }[] = [];
+
+  accepted: { readonly id: number; readonly index: LogIndex; readonly term: Term }[] = [];
+  refused: { readonly id: number; readonly refusal: Refusal }[] = [];
+  readsReady: { readonly id: number; readonly index: LogIndex }[] = [];
+  chunksToSend: ChunkToSend[] = [];
+  received: ReceivedChunk[] = [];
+  repaired: "whole" | null = null;
+
+  constructor(start: RaftStart) {
+    this.id = start.id;
+    this.timings = start.timings;
+    this.random = start.random;
+    this.now = start.now;
+    this.term = start.hardState.term;
+    this.votedFor = start.hardState.votedFor;
+    this.log = new RaftLog(start.snapshot, start.entries);
+    this.commit = start.snapshot.index;
+    this.applied = start.snapshot.index;
+    this.matched = logIndex(0);
+    this.snapshot = start.snapshot;
+    this.snapshotSize = start.snapshotSize;
+    this.health = start.log;
+    this.configurations = [{ index: start.snapshot.configurationIndex, configuration: start.snapshot.configuration }];
+    this.electionAt = start.now;
+    for (const entry of start.entries) if (entry.kind === "configuration") this.adoptConfiguration(entry);
+  }
+
+  get configuration(): Configuration {
+    return (this.configurations.at(-1) as ConfigurationAt).configuration;
+  }
+
+  get configurationIndex(): LogIndex {
+    return (this.configurations.at(-1) as ConfigurationAt).index;
+  }
+
+  get roleState(): RoleState {
+    return { role: this.role, term: this.term, leader: this.leader };
+  }
+
+  /** A configuration counts from the moment it stands in the log. */
+  adoptConfiguration(entry: LogEntry): void {
+    this.configurations.push({ index: entry.index, configuration: decodeConfiguration(entry.payload) });
+  }
+
+  /** What has gathered since the last step; an output never shares a list that later steps fill. */
+  takeGathered(): Pick<Output, "accepted" | "refused" | "readsReady" | "chunksToSend" | "received" | "repaired"> {
+    const { accepted, refused, readsReady, chunksToSend, received, repaired } = this;
+    const none = accepted.length + refused.length + readsReady.length + chunksToSend.length + received.length === 0;
+    if (none && repaired === null) return NOTHING_GATHERED;
+    this.accepted = [];
+    this.refused = [];
+    this.readsReady = [];
+    this.chunksToSend = [];
+    this.received = [];
+    this.repaired = null;
+    return { accepted, refused, readsReady, chunksToSend, received, repaired };
+  }
+
+  send(to: MemberId, message: Message, promised: "term" | "log" = "term"): void {
+    this.outbox.send(to, message, promised, this.term);
+  }
+}
+
+/** Whether the member may stand for election at all. */
+export function mayCampaign(core: CoreState): boolean {
+  return core.health === "whole" && core.disk === "room" && core.receiving?.state !== "installing" && isVoter(core.configuration, core.id);
+}
+
+/** A new term or a vote: written before anything that speaks for it may leave. */
+export function setHardState(core: CoreState, term: Term, votedFor: MemberId | null): void {
+  if (term < core.term) throw new Error(`the term went back from ${core.term} to ${term}`);
+  if (term === core.term && core.votedFor !== null && votedFor !== core.votedFor) {
+    throw new Error(`a second vote in term ${term}`);
+  }
+  if (term === core.term && votedFor === core.votedFor) return;
+  core.term = term;
+  core.votedFor = votedFor;
+  core.outbox.write({ kind: "hard-state", state: { term, votedFor } });
+}
+
+/** Enters the term if it is newer, gives up whatever role there was, and waits for a leader (or follows the given one). */
+export function becomeFollower(core: CoreState, term: Term, leader: MemberId | null): void {
+  if (term > core.term) setHardState(core, term, null);
+  if (core.leading !== null) endLeading(core, leader);
+  if (core.role !== "follower" || core.leader !== leader) resetElection(core);
+  core.role = "follower";
+  if (core.leader !== leader || leader === null) {
+    core.matched = logIndex(0);
+    core.leaderRound = 0;
+    core.answerOwed = false;
+    core.repairThrough = null;
+    core.leaderContactAt = Number.NEGATIVE_INFINITY;
+    if (core.receiving?.state === "receiving") core.receiving = null;
+  }
+  core.leader = leader;
+  core.votes.clear();
+}
+
+/** The next election begins after a random time from now. */
+export function resetElection(core: CoreState): void {
+  const { electionMinMs, electionMaxMs } = core.timings;
+  core.electionAt = core.now + electionMinMs + core.random() * (electionMaxMs - electionMinMs);
+}
+
+/** Reads that were promised a majority will not get one from us any more. */
+function endLeading(core: CoreState, leader: MemberId | null): void {
+  const { leading } = core;
+  if (leading === null) return;
+  core.leading = null;
+  const known = leader === null ? null : findMember(core.configuration, leader);
+  for (const id of [...leading.earlyReads, ...leading.reads.map((read) => read.id)]) {
+    core.refused.push({ id, refusal: { kind: "not-leader", leader: known } });
+  }
+}
+
+const NOTHING_GATHERED = { accepted: [], refused: [], readsReady: [], chunksToSend: [], received: [], repaired: null } as const;

@@ -1,0 +1,241 @@
+// The core's rules one by one, in an orderly world. Disorder is the simulator's: test/raft/simulation.
+
+import { describe, expect, test } from "bun:test";
+import { logIndex, term } from "../../../../../lib/model/raft.ts";
+import { bytes, CoreWorld, founding, idOf, memberOf } from "./core-world.ts";
+
+describe("elections", () => {
+  test("of three members exactly one leads, and all follow it", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    for (const member of world.members.values()) expect(member.raft.role.leader).toBe(leader);
+  });
+
+  test("a single member leads at once", () => {
+    const world = new CoreWorld(1);
+    world.run(1);
+    expect(world.leader()).toBe(idOf(1));
+  });
+
+  test("a leader that hears no majority steps down, and the others elect another", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const old = world.leader();
+    world.cut.add(old);
+    world.run(2500);
+    expect(world.members.get(old)?.raft.role.role).not.toBe("leader");
+    expect(world.leader()).not.toBe(old);
+  });
+
+  test("a member that was cut off and comes back disturbs nobody's term", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const away = [...world.members.keys()].find((id) => id !== leader) as typeof leader;
+    const before = world.members.get(leader)?.raft.role.term;
+    world.cut.add(away);
+    world.run(10_000);
+    world.cut.delete(away);
+    world.run(2000);
+    expect(world.leader()).toBe(leader);
+    expect(world.members.get(away)?.raft.role.term).toBe(before as never);
+  });
+
+  test("no vote request leaves before the own vote is durable", () => {
+    const world = new CoreWorld(1);
+    const member = world.add(2, founding(3));
+    world.now += 5000;
+    const first = member.raft.step(world.now, [{ kind: "tick" }]);
+    expect(first.messages.map(({ message }) => message.kind)).toEqual(["vote-request", "vote-request"]);
+    const granted = { kind: "vote-answer", purpose: "pre", term: term(1), verdict: "granted" } as const;
+    const campaigning = member.raft.step(world.now, [{ kind: "message", from: idOf(1), message: granted }]);
+    expect(campaigning.messages).toEqual([]);
+    const durable = member.raft.step(world.now, [{ kind: "written", sequence: campaigning.writes?.sequence as number }]);
+    expect(durable.messages.map(({ message }) => message)).toMatchObject([{ purpose: "election" }, { purpose: "election" }]);
+  });
+
+  test("when the leader's process is known to be gone, the next one leads within two heartbeats and a vote", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const old = world.leader();
+    world.cut.add(old);
+    for (const id of world.members.keys()) if (id !== old) world.step(id, { kind: "peer-lost", peer: old });
+    world.run(201);
+    expect(world.leader()).not.toBe(old);
+  });
+});
+
+describe("replication", () => {
+  test("what the leader accepts is committed everywhere in its order, with a cluster time that never goes back", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    for (const text of ["a", "b", "c"]) {
+      const output = world.step(world.leader(), { kind: "propose", id: 1, payload: bytes(text) });
+      expect(output.accepted).toHaveLength(1);
+      world.run(50);
+    }
+    for (const number of [1, 2, 3]) {
+      expect(world.payloads(number)).toEqual(["a", "b", "c"]);
+      const times = world.member(number).committed.map((entry) => entry.time);
+      expect(times).toEqual(times.toSorted((a, b) => a - b));
+    }
+  });
+
+  test("a follower that lost messages gets them again", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const away = [1, 2, 3].find((number) => idOf(number) !== leader) as number;
+    world.cut.add(idOf(away));
+    for (const text of ["a", "b"]) world.step(leader, { kind: "propose", id: 1, payload: bytes(text) });
+    world.settle();
+    world.cut.delete(idOf(away));
+    world.run(500);
+    expect(world.payloads(away)).toEqual(["a", "b"]);
+  });
+
+  test("a proposal to a follower is refused with the leader's name", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const follower = [...world.members.keys()].find((id) => id !== world.leader()) as ReturnType<typeof idOf>;
+    const output = world.step(follower, { kind: "propose", id: 7, payload: bytes("x") });
+    expect(output.refused).toMatchObject([{ id: 7, refusal: { kind: "not-leader", leader: { id: world.leader() } } }]);
+  });
+
+  test("uncommitted entries of an old leader give way, also where terms differ behind equal ones", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const old = world.leader();
+    world.cut.add(old);
+    for (let count = 0; count < 5; count++) world.step(old, { kind: "propose", id: count, payload: bytes(`lost ${count}`) });
+    world.settle();
+    world.run(2500);
+    world.step(world.leader(), { kind: "propose", id: 1, payload: bytes("kept") });
+    world.settle();
+    world.cut.delete(old);
+    world.run(1500);
+    for (const number of [1, 2, 3]) expect(world.payloads(number)).toEqual(["kept"]);
+  });
+});
+
+describe("reads", () => {
+  test("a read is confirmed by a majority and by nothing less", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const asked = world.step(leader, { kind: "read", id: 1 });
+    expect(asked.readsReady).toEqual([]);
+    world.settle();
+    expect(world.members.get(leader)?.outputs.flatMap((output) => output.readsReady)).toMatchObject([{ id: 1 }]);
+    for (const id of world.members.keys()) if (id !== leader) world.cut.add(id);
+    world.step(leader, { kind: "read", id: 2 });
+    world.run(2000);
+    const outputs = world.members.get(leader)?.outputs ?? [];
+    expect(outputs.flatMap((output) => output.readsReady).map(({ id }) => id)).toEqual([1]);
+    expect(outputs.flatMap((output) => output.refused)).toMatchObject([{ id: 2, refusal: { kind: "not-leader" } }]);
+  });
+});
+
+describe("membership", () => {
+  test("a newcomer learns first and votes once it has caught up; a removed leader hands over", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    for (let count = 0; count < 200; count++) world.step(world.leader(), { kind: "propose", id: count, payload: bytes(`${count}`) });
+    world.settle();
+    world.add(4, { ...founding(3), configuration: founding(3).configuration });
+    const added = world.step(world.leader(), {
+      kind: "change-members",
+      id: 1,
+      change: { kind: "add", member: memberOf(4), replaces: null },
+    });
+    expect(added.accepted).toHaveLength(1);
+    world.run(1000);
+    const configuration = world.member(1).raft.status().configuration;
+    expect(configuration.voters.map(({ id }) => id)).toEqual([1, 2, 3, 4].map(idOf));
+    expect(configuration).toMatchObject({ outgoing: null, learners: [] });
+    expect(world.payloads(4)).toHaveLength(200);
+
+    const old = world.leader();
+    world.step(old, { kind: "change-members", id: 2, change: { kind: "remove", id: old } });
+    world.run(3000);
+    expect(world.leader()).not.toBe(old);
+    const after = world.members.get(world.leader())?.raft.status().configuration;
+    expect(after?.voters.map(({ id }) => id)).not.toContain(old);
+    expect(after?.outgoing).toBeNull();
+  });
+
+  test("a newcomer at a voter's address replaces it when that voter is gone, and is refused while it lives", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const dead = [1, 2, 3].find((number) => idOf(number) !== leader) as number;
+    const newcomer = { id: idOf(9), address: memberOf(dead).address };
+    const change = { kind: "add", member: newcomer, replaces: null } as const;
+    const refused = world.step(leader, { kind: "change-members", id: 1, change });
+    expect(refused.refused).toMatchObject([{ refusal: { kind: "invalid" } }]);
+    world.cut.add(idOf(dead));
+    world.run(1500);
+    world.add(9, founding(3));
+    expect(world.step(leader, { kind: "change-members", id: 2, change }).accepted).toHaveLength(1);
+    world.run(1500);
+    const configuration = world.members.get(leader)?.raft.status().configuration;
+    expect(configuration?.voters.map(({ id }) => id).toSorted()).toEqual([1, 2, 3, 9].filter((n) => n !== dead).map(idOf));
+  });
+});
+
+describe("snapshots and damage", () => {
+  test("a member that needs what the log no longer holds gets the snapshot in chunks, then entries", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const away = [1, 2, 3].find((number) => idOf(number) !== leader) as number;
+    world.cut.add(idOf(away));
+    for (let count = 0; count < 3000; count++) world.step(leader, { kind: "propose", id: count, payload: bytes(`${count}`) });
+    world.settle();
+    const raft = world.members.get(leader)?.raft;
+    const meta = raft?.snapshotMeta(logIndex(2500));
+    if (meta === undefined) throw new Error("the leader is there");
+    const size = 100_000;
+    world.step(leader, { kind: "snapshot-saved", meta, size });
+    world.cut.delete(idOf(away));
+    let received = 0;
+    for (let round = 0; round < 200 && received < size; round++) {
+      world.run(100);
+      for (const chunk of world.members.get(leader)?.outputs.flatMap((output) => output.chunksToSend) ?? []) {
+        if (chunk.offset !== received) continue;
+        const { to, length, ...head } = chunk;
+        world.step(to, { kind: "message", from: leader, message: { kind: "snapshot-chunk", ...head, data: new Uint8Array(length) } });
+        received += length;
+        world.settle();
+      }
+    }
+    expect(received).toBe(size);
+    world.step(idOf(away), { kind: "snapshot-installed", meta, size });
+    world.run(1000);
+    const applied = world.member(away).committed.map((entry) => entry.index);
+    expect(applied.filter((index) => index > 2000)).toEqual(
+      Array.from({ length: (raft?.status().commit ?? 0) - 2500 }, (_, index) => logIndex(2501 + index)),
+    );
+  });
+
+  test("a damaged log gives no vote and counts for nothing until the leader has made it whole", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    for (const text of ["a", "b", "c"]) world.step(leader, { kind: "propose", id: 1, payload: bytes(text) });
+    world.settle();
+    const [damaged, other] = [1, 2, 3].filter((number) => idOf(number) !== leader) as [number, number];
+    const kept = world.member(damaged).committed.slice(0, 2);
+    const hardState = { term: world.member(damaged).raft.role.term, votedFor: null };
+    world.add(damaged, founding(3), { entries: kept, log: "damaged", hardState });
+    const request = { kind: "vote-request", purpose: "transfer", term: term(50), lastIndex: logIndex(99), lastTerm: term(49) } as const;
+    expect(world.step(idOf(damaged), { kind: "message", from: idOf(other), message: request }).messages).toEqual([]);
+    world.cut.add(idOf(other));
+    world.step(leader, { kind: "propose", id: 2, payload: bytes("d") });
+    world.run(300);
+    expect(world.member(damaged).outputs.some((output) => output.repaired === "whole")).toBe(true);
+    expect(world.member(damaged).raft.status().health).toBe("whole");
+    expect(world.payloads(damaged)).toEqual(["a", "b", "c", "d"]);
+  });
+});
