@@ -23,17 +23,23 @@ export type Command =
   | { readonly kind: "close-session"; readonly id: string }
   /** Proposed by the leader: applies only if the session was not renewed since and cluster time has reached its deadline. */
   | { readonly kind: "expire-session"; readonly id: string; readonly renewal: number }
-  /** Registers a client, so that its requests are applied once. */
+  /**
+   * Registers a client, so that its requests are applied once. `id` is a random name of the proposer's; what envelopes
+   * carry as `client` is the id of the ANSWER, which no other entry of the log can ever answer: a request that was
+   * delivered twice must not bring a forgotten registration back to life.
+   */
   | { readonly kind: "open-client"; readonly id: string };
 
 /**
- * A command as it stands in the log. `client` null: not a client's (the leader's own expiry, open-client). The answer to
- * (client, sequence) is kept until the client says, by a higher `acknowledged`, that it has seen it.
+ * A command as it stands in the log. The answer to (client, sequence) is kept until the client says, by a higher
+ * `acknowledged`, that it will not ask for it again.
  */
 export interface Envelope {
+  /** Null for open-client and expire-session, and for them alone: anything else without a registration is `rejected`. */
   readonly client: string | null;
+  /** From 1 on, each number for one command; 0 where `client` is null. Requests in flight may arrive in any order. */
   readonly sequence: number;
-  /** Every answer up to this sequence has arrived at the client. */
+  /** No answer up to this sequence will be asked for again; less than `sequence`. Never goes back. */
   readonly acknowledged: number;
   readonly command: Command;
 }
@@ -41,9 +47,15 @@ export interface Envelope {
 export type CommandValue =
   | { readonly kind: "revisions"; readonly revisions: readonly Revision[] }
   | { readonly kind: "session"; readonly session: Session }
+  /** Answers open-client: what envelopes carry as `client` from now on. */
+  | { readonly kind: "client"; readonly id: string }
   | { readonly kind: "done" };
 
-/** `unknown-client`: the client's registration is not there (any more); the command was NOT applied by this entry. */
+/**
+ * `unknown-client`: the client's registration is not there (any more), or its answer to this sequence was acknowledged
+ * already; the command was NOT applied by this entry. An attempt BEFORE this one may have been: only who has sent the
+ * command once may take it for "not applied"; register anew then.
+ */
 export type CommandError = StoreError | { readonly kind: "unknown-client" };
 
 export type CommandAnswer = Result<CommandValue, CommandError>;
