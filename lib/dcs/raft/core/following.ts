@@ -84,7 +84,8 @@ function truncateFrom(core: CoreState, index: number): void {
   while (core.configurations.length > 1 && (core.configurations.at(-1)?.index ?? 0) >= index) core.configurations.pop();
 }
 
-function answerMatched(core: CoreState): void {
+/** What equals the leader's log and is durable. */
+export function answerMatched(core: CoreState): void {
   if (core.leader === null) return;
   const index = logIndex(Math.min(core.matched, core.log.durable));
   const outcome = core.health === "whole" ? "matched" : "damaged";
@@ -93,8 +94,9 @@ function answerMatched(core: CoreState): void {
 
 function answerMismatch(core: CoreState, to: MemberId, append: Append): void {
   if (core.health === "damaged") {
-    // Nothing is known to be equal yet: the leader begins anew.
-    core.send(to, { kind: "append-answer", term: core.term, outcome: "damaged", index: logIndex(0), round: append.round });
+    // Known to be equal is only what the own snapshot covers, as that was committed: the leader begins behind it.
+    const index = logIndex(Math.min(core.snapshot.index, core.log.durable));
+    core.send(to, { kind: "append-answer", term: core.term, outcome: "damaged", index, round: append.round });
     return;
   }
   const { log } = core;

@@ -2,6 +2,7 @@
 // The bytes are the driver's business. Source: Ongaro, section 5.1 to 5.3.
 
 import { type LogIndex, logIndex, type MemberId } from "../../../model/raft.ts";
+import { answerMatched } from "./following.ts";
 import { noteMatch } from "./progress.ts";
 import type { CoreState, Leading, Progress } from "./state.ts";
 import type { Message, SnapshotMeta } from "./types.ts";
@@ -78,7 +79,13 @@ export function onSnapshotInstalled(core: CoreState, meta: SnapshotMeta, size: n
     core.snapshot = meta;
     core.snapshotSize = size;
   }
-  if (meta.index <= core.applied) return;
+  // What a leader's snapshot covers was committed: up to there this log equals that leader's.
+  core.matched = logIndex(Math.max(core.matched, Math.min(meta.index, core.log.lastIndex)));
+  if (meta.index > core.applied) goOnBehind(core, meta);
+  answerMatched(core);
+}
+
+function goOnBehind(core: CoreState, meta: SnapshotMeta): void {
   const { log } = core;
   if (log.termAt(meta.index) === meta.term) {
     log.compact(meta.index);
@@ -94,7 +101,6 @@ export function onSnapshotInstalled(core: CoreState, meta: SnapshotMeta, size: n
   core.applied = meta.index;
   core.commit = logIndex(Math.max(core.commit, meta.index));
   core.matched = logIndex(Math.max(core.matched, meta.index));
-  core.answerOwed = core.leader !== null;
 }
 
 export function onSnapshotRefused(core: CoreState, meta: SnapshotMeta): void {

@@ -1,0 +1,80 @@
+// The log in memory, compared with a plain list of all entries that ever were.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { RaftLog } from "../../../../../lib/dcs/raft/core/log.ts";
+import type { LogEntry } from "../../../../../lib/dcs/raft/core/types.ts";
+import { logIndex, term } from "../../../../../lib/model/raft.ts";
+
+const BASE = { index: logIndex(0), term: term(0), time: 0 };
+
+function entry(index: number, size: number): LogEntry {
+  return { index: logIndex(index), term: term(1 + (index >> 2)), kind: "command", time: index * 10, payload: new Uint8Array(size) };
+}
+
+test("after any appends, truncations and compactions the log holds what a plain list holds", () => {
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("append" as const), size: fc.nat(50) }),
+    fc.record({ kind: fc.constant("truncate" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
+    fc.record({ kind: fc.constant("compact" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const log = new RaftLog(BASE, []);
+      let all: LogEntry[] = [];
+      let base = 0;
+      for (const action of steps) {
+        if (action.kind === "append") {
+          const next = entry(all.length + 1, action.size);
+          all.push(next);
+          log.append(next);
+        } else if (all.length > base) {
+          const index = base + 1 + Math.floor(action.at * (all.length - base - 1));
+          if (action.kind === "truncate") {
+            all = all.slice(0, index - 1);
+            log.truncateFrom(index);
+          } else {
+            base = index;
+            log.compact(index);
+          }
+        }
+      }
+      expect([log.baseIndex, log.lastIndex, log.heldEntries]).toEqual([logIndex(base), logIndex(all.length), all.length - base]);
+      for (let index = base; index <= all.length + 1; index++) {
+        expect(log.termAt(index)).toBe(index === 0 ? term(0) : (all[index - 1]?.term ?? null));
+        expect(log.bytesBetween(base, Math.min(index, all.length))).toBe(
+          all.slice(base, index).reduce((sum, { payload }) => sum + payload.length, 0),
+        );
+      }
+      expect(log.slice(base + 1, { entriesMax: 1000, bytesMax: 1e9 })).toEqual(all.slice(base));
+    }),
+  );
+});
+
+test("a slice keeps both bounds, and gives at least one entry where there is one", () => {
+  const log = new RaftLog(
+    BASE,
+    [1, 2, 3, 4].map((index) => entry(index, 100)),
+  );
+  expect(log.slice(2, { entriesMax: 2, bytesMax: 1e9 }).map(({ index }) => index)).toEqual([2, 3].map(logIndex));
+  expect(log.slice(2, { entriesMax: 9, bytesMax: 250 }).map(({ index }) => index)).toEqual([2, 3].map(logIndex));
+  expect(log.slice(2, { entriesMax: 9, bytesMax: 1 }).map(({ index }) => index)).toEqual([2].map(logIndex));
+  expect(log.slice(5, { entriesMax: 9, bytesMax: 1 })).toEqual([]);
+});
+
+test("what is truncated is no longer durable, and nothing is durable beyond the end", () => {
+  const log = new RaftLog(
+    BASE,
+    [1, 2, 3].map((index) => entry(index, 1)),
+  );
+  expect(log.durable).toBe(logIndex(3));
+  log.truncateFrom(2);
+  expect(log.durable).toBe(logIndex(1));
+  log.append(entry(2, 1));
+  log.madeDurable(9);
+  expect(log.durable).toBe(logIndex(2));
+});
+
+test("an entry that leaves a gap is refused", () => {
+  expect(() => new RaftLog(BASE, [entry(2, 1)])).toThrow("does not follow");
+});
