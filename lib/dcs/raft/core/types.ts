@@ -145,7 +145,12 @@ export type LogWrite =
   /** Truncates what is at or behind the first entry's index, then appends. Indexes are consecutive. */
   | { readonly kind: "append"; readonly entries: readonly LogEntry[] }
   /** After an installed snapshot that the log does not reach: the log is empty and continues after the index. */
-  | { readonly kind: "reset"; readonly index: LogIndex; readonly term: Term };
+  | { readonly kind: "reset"; readonly index: LogIndex; readonly term: Term }
+  /**
+   * A `damaged` log has been made whole: to be written once, behind what made it so. Until it is durable a restart finds the
+   * log damaged again, which is safe; without it the log would stay damaged for ever.
+   */
+  | { readonly kind: "whole" };
 
 export interface WriteBatch {
   /** Grows by one with each batch. */
