@@ -15,8 +15,14 @@ export const RULES: readonly Rule[] = [...processRules, ...outageRules, ...holde
 
 /** Throws Error where no rule matches: a hole in the table. */
 export function decide(o: Observation): Decision {
+  let section: Rule["section"];
+  let open = true;
   for (const rule of RULES) {
-    if (rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
+    if (rule.section !== section) {
+      section = rule.section;
+      open = section === undefined || section(o);
+    }
+    if (open && rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
   }
   throw new Error(
     `no rule matches: lock ${o.dcs.cluster?.leader?.name ?? "free"}, PostgreSQL ${o.local.process.kind}, ${o.local.dataDirectory.kind}`,

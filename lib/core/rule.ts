@@ -12,6 +12,13 @@ export interface Rule {
   readonly then: (o: Observation) => Effect;
   /** For people: one sentence. */
   readonly why: (o: Observation) => string;
+  /** What every neighbour's `when` implies too, by inSection: where it does not hold, none of them is asked. */
+  readonly section?: (o: Observation) => boolean;
+}
+
+/** Rules that stand together and can only apply where `section` holds: a decision asks for it once instead of in each of them. */
+export function inSection(section: (o: Observation) => boolean, rules: readonly Rule[]): readonly Rule[] {
+  return rules.map((rule) => ({ ...rule, section }));
 }
 
 export function wait(until: Ms): Effect {

@@ -25,6 +25,14 @@ function quoteName(name: string): string {
 
 /** Reads what formatSyncNames wrote, and the quorum and FIRST forms too; `*` stays a name. */
 export function parseSyncNames(text: string): readonly string[] {
+  // The setting is read at each look and seldom changes.
+  if (lastParsed.text !== text) lastParsed = { text, names: parseNames(text) };
+  return lastParsed.names;
+}
+
+let lastParsed: { readonly text: string; readonly names: readonly string[] } = { text: "", names: [] };
+
+function parseNames(text: string): readonly string[] {
   const inner = /^\s*(?:(?:FIRST|ANY)?\s*\d+\s*)?\((.*)\)\s*$/is.exec(text)?.[1] ?? text;
   const names: string[] = [];
   for (const match of inner.matchAll(/"((?:[^"]|"")*)"|([^\s,]+)/g)) {

@@ -10,15 +10,15 @@ import {
   decodeFailover,
   decodeFailsafe,
   decodeHistory,
-  decodeMember,
   decodeOptime,
   decodeStatus,
   decodeSync,
 } from "./decode.ts";
-import { type ClusterKeys, groupKeys, placeOf } from "./keys.ts";
+import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
+import { readMember } from "./read-member.ts";
 import type { Entry, Snapshot } from "./store.ts";
 
-/** Values remembered; beyond it all are forgotten and read anew. */
+/** Values and places of keys remembered; beyond it all are forgotten and read anew. */
 const REMEMBERED_MAX = 4096;
 
 type MutableCluster = { -readonly [K in keyof Cluster]: Cluster[K] };
@@ -30,6 +30,7 @@ const GROUPS_MAX = 256;
 export class ClusterDecoder {
   readonly #keys: ClusterKeys;
   readonly #remembered = new Map<string, { readonly entry: Entry; readonly decoded: Decoded<unknown> }>();
+  readonly #places = new Map<string, KeyPlace | null>();
   readonly #groups = new Map<string, ClusterDecoder>();
   #last: { readonly snapshot: Snapshot; readonly cluster: Cluster } | null = null;
 
@@ -58,10 +59,10 @@ export class ClusterDecoder {
       return decoded.value;
     };
     for (const entry of snapshot.entries) {
-      const place = placeOf(this.#keys, entry.key);
+      const place = this.#placeOf(entry.key);
       if (place === null) continue;
       if (place.kind === "member") {
-        const member = read(entry, (it) => decodeMember(place.name, it));
+        const member = read(entry, (it) => readMember(place.name, it));
         if (member !== null) members.push(member);
       } else if (place.kind === "group") {
         groups.set(place.group, [...(groups.get(place.group) ?? []), entry]);
@@ -72,7 +73,8 @@ export class ClusterDecoder {
       } else if (place.name === "optime/leader") optime = read(entry, decodeOptime);
       else this.#plain(cluster, place.name, entry, read);
     }
-    members.sort((a, b) => (a.name < b.name ? -1 : 1));
+    if (members.some((member, index) => index > 0 && member.name < (members[index - 1] as Member).name))
+      members.sort((a, b) => (a.name < b.name ? -1 : 1));
     cluster.members = members;
     cluster.status = status ?? optime ?? EMPTY_STATUS;
     if (groups.size > 0) cluster.groups = this.#readGroups(groups, snapshot, faults);
@@ -121,6 +123,15 @@ export class ClusterDecoder {
       clusters.push([group, cluster]);
     }
     return Object.fromEntries(clusters);
+  }
+
+  #placeOf(key: string): KeyPlace | null {
+    const known = this.#places.get(key);
+    if (known !== undefined) return known;
+    if (this.#places.size >= REMEMBERED_MAX) this.#places.clear();
+    const place = placeOf(this.#keys, key);
+    this.#places.set(key, place);
+    return place;
   }
 
   #read<T>(entry: Entry, decode: (entry: Entry) => Decoded<T>): Decoded<T> {

@@ -50,16 +50,25 @@ export function encodeJson(value: unknown): string {
 /** A member's record; fields that are null or undefined are left out. */
 export function encodeMember(fields: Readonly<Record<string, unknown>>): string {
   let pairs = "";
-  const add = (name: string, value: unknown): void => {
-    if (value === null || value === undefined) return;
-    if (pairs !== "") pairs += ",";
-    // Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint.
-    pairs += `${JSON.stringify(name)}:${typeof value === "bigint" ? value.toString() : encodeJson(value)}`;
-  };
-  for (const name of MEMBER_FIELDS) add(name, fields[name]);
-  for (const name of Object.keys(fields)) if (!KNOWN_FIELDS.has(name)) add(name, fields[name]);
-  return `{${pairs}}`;
+  for (const name of MEMBER_FIELDS) {
+    const value = fields[name];
+    if (value !== null && value !== undefined) pairs += `,"${name}":${encodeField(value)}`;
+  }
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (!KNOWN_FIELDS.has(name) && value !== null && value !== undefined) pairs += `,${JSON.stringify(name)}:${encodeField(value)}`;
+  }
+  return `{${pairs.slice(1)}}`;
 }
+
+/** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
+function encodeField(value: unknown): string {
+  if (typeof value === "bigint") return value.toString();
+  return typeof value === "string" && PLAIN_TEXT.test(value) ? `"${value}"` : encodeJson(value);
+}
+
+/** Printable ASCII without quote and backslash: JSON writes it as it is. */
+const PLAIN_TEXT = /^[ !#-[\]-~]*$/;
 
 const KNOWN_FIELDS: ReadonlySet<string> = new Set(MEMBER_FIELDS);
 

@@ -72,10 +72,13 @@ export class HaLoop {
     const { clock, state } = this.#context;
     const held = state.local.lastRole === "primary" && !state.settings.dynamic.pause ? state.heldFacts() : null;
     const leaseLook = held === null ? 0 : held.leaseEndsAt - stopBudget(this.#context, held);
-    const appointments = [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null];
-    const waits = appointments.filter((at): at is number => at !== null).map((at) => at - clock.wallNow());
-    const soonest = Math.min(...waits.filter((wait) => wait > 0), Number.POSITIVE_INFINITY);
-    return ms(Math.min(until, clock.now() + soonest, leaseLook > clock.now() ? leaseLook : Number.POSITIVE_INFINITY));
+    const now = clock.now();
+    let next = leaseLook > now ? Math.min(until, leaseLook) : until;
+    for (const at of [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null]) {
+      const wait = at === null ? 0 : at - clock.wallNow();
+      if (wait > 0) next = Math.min(next, now + wait);
+    }
+    return ms(next);
   }
 
   /** A restart whose time has come is asked for; one whose conditions do not hold is dropped. */

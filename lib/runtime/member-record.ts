@@ -1,5 +1,7 @@
 // Owns what this node publishes about itself in its member key (contract §2). Reads the state, changes nothing.
 
+import type { Tags } from "../model/member.ts";
+import type { NodeConfig } from "../model/node-config.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
@@ -8,16 +10,16 @@ import type { NodeState } from "./node-state.ts";
 export function memberRecord(context: NodeContext): Readonly<Record<string, unknown>> {
   const { state, postgres } = context;
   const { node } = state.settings;
+  const { connUrl, url, tags, hasTags } = fixedOf(node);
   const record: Record<string, unknown> = {
-    conn_url: `postgres://${hostText(node.postgresql.connectAddress.host)}:${node.postgresql.connectAddress.port}/postgres`,
-    api_url: apiUrl(state),
+    conn_url: connUrl,
+    api_url: url,
     state: state.postgresState(),
     role: state.postgresRole(),
     version: COMPATIBLE_PATRONI_VERSION,
   };
   if (node.postgresql.proxyAddress !== null) record["proxy_url"] = `postgres://${node.postgresql.proxyAddress}/postgres`;
-  const tags = publishedTags(state);
-  if (Object.keys(tags).length > 0) record["tags"] = tags;
+  if (hasTags) record["tags"] = tags;
   const pending = postgres.pendingRestart();
   if (Object.keys(pending).length > 0) {
     record["pending_restart"] = true;
@@ -48,22 +50,52 @@ function addPositions(record: Record<string, unknown>, state: NodeState): void {
   if (status.timeline !== null) record["timeline"] = status.timeline;
 }
 
+/** What the node's own configuration alone decides. */
+interface Fixed {
+  readonly connUrl: string;
+  readonly url: string;
+  readonly tags: Readonly<Record<string, unknown>>;
+  readonly hasTags: boolean;
+}
+
+/** A configuration is immutable; a reload brings another one. */
+const fixed = new WeakMap<NodeConfig, Fixed>();
+
+function fixedOf(node: NodeConfig): Fixed {
+  const known = fixed.get(node);
+  if (known !== undefined) return known;
+  const { connectAddress } = node.postgresql;
+  const scheme = node.restapi.certfile === null ? "http" : "https";
+  const api = node.restapi.connectAddress;
+  const tags = keptTags(node.tags);
+  const made: Fixed = {
+    connUrl: `postgres://${hostText(connectAddress.host)}:${connectAddress.port}/postgres`,
+    url: `${scheme}://${hostText(api.host)}:${api.port}/patroni`,
+    tags,
+    hasTags: Object.keys(tags).length > 0,
+  };
+  fixed.set(node, made);
+  return made;
+}
+
 /** The known tags that are false are left out; the order of the file is kept. */
 export function publishedTags(state: NodeState): Readonly<Record<string, unknown>> {
-  const known = new Set(["nofailover", "noloadbalance", "clonefrom", "nosync", "nostream"]);
-  const tags = state.settings.node.tags;
+  return fixedOf(state.settings.node).tags;
+}
+
+const MAY_BE_LEFT_OUT: ReadonlySet<string> = new Set(["nofailover", "noloadbalance", "clonefrom", "nosync", "nostream"]);
+
+function keptTags(tags: Tags): Readonly<Record<string, unknown>> {
   const kept = Object.entries(tags).filter(([name, value]) => {
     if (value === null) return false;
-    if (!known.has(name) || value !== false) return true;
+    if (!MAY_BE_LEFT_OUT.has(name) || value !== false) return true;
     return (name === "nofailover" && tags["failover_priority"] !== undefined) || (name === "nosync" && tags["sync_priority"] !== undefined);
   });
   return Object.fromEntries(kept);
 }
 
 export function apiUrl(state: NodeState): string {
-  const { restapi } = state.settings.node;
-  const scheme = restapi.certfile === null ? "http" : "https";
-  return `${scheme}://${hostText(restapi.connectAddress.host)}:${restapi.connectAddress.port}/patroni`;
+  return fixedOf(state.settings.node).url;
 }
 
 function hostText(host: string): string {

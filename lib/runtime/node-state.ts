@@ -85,8 +85,8 @@ export class NodeState {
   adopted = false;
   /** Peers that did not answer the last time they were asked. */
   silentPeers: ReadonlySet<string> = new Set();
-  /** The member key as last written, positions left out, and when. */
-  published: { readonly essence: string; readonly at: Ms } | null = null;
+  /** The member key as last written, under which session, and when. */
+  published: { readonly record: Readonly<Record<string, unknown>>; readonly session: string; readonly at: Ms } | null = null;
   /** Looks at the clocks, so that a stall is known before the lease is trusted. */
   beforeLeaseIsJudged: () => void = () => undefined;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;

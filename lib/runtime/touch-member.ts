@@ -14,11 +14,21 @@ export async function touchMember(context: NodeContext): Promise<void> {
   const session = store.session();
   if (state.dcsFailure !== null || session === null || state.requests.shutdown) return;
   const record = memberRecord(context);
-  const essence = JSON.stringify([session.id, Object.entries(record).filter(([name]) => !POSITIONS.has(name))]);
   const before = state.published;
   const recent = before !== null && clock.now() - before.at < state.settings.dynamic.loopWaitMs * 0.9;
-  if (recent && before.essence === essence) return;
+  if (recent && before.session === session.id && sameButPositions(before.record, record)) return;
   const touched = await store.touchMember(record, { deadline: dcsDeadline(context) });
-  if (touched.ok) state.published = { essence, at: clock.now() };
+  if (touched.ok) state.published = { record, session: session.id, at: clock.now() };
   else log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
+}
+
+function sameButPositions(before: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): boolean {
+  for (const name of Object.keys(now)) if (!POSITIONS.has(name) && !sameValue(before[name], now[name])) return false;
+  for (const name of Object.keys(before)) if (!POSITIONS.has(name) && now[name] === undefined) return false;
+  return true;
+}
+
+/** Fields other than positions are JSON: words, numbers, and objects of them. */
+function sameValue(a: unknown, b: unknown): boolean {
+  return a === b || (typeof a === "object" && typeof b === "object" && JSON.stringify(a) === JSON.stringify(b));
 }

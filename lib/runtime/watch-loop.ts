@@ -66,7 +66,8 @@ export class WatchLoop {
       }
       if (taken) this.#onChange(answer.value);
       if (failedBefore || (taken && isImportant(before, state.cluster))) waker.wake();
-      else if (answer.value.revision !== after) await clock.sleepUntil(ms(clock.now() + (this.#leads() ? COALESCE_MS : 0)), signal);
+      // A node that may have to take over asks at once: the next change may be the end of the lock.
+      else if (answer.value.revision !== after && this.#leads()) await clock.sleepUntil(ms(clock.now() + COALESCE_MS), signal);
     }
   }
 

@@ -19,42 +19,44 @@ import {
   runsAsStandby,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
-import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { formatSyncNames, namesBeforePromotion } from "../sync-standbys.ts";
 import { otherNames, overdueSinceCrash, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
 
 export const holderRules: readonly Rule[] = [
-  {
-    id: "primary-foreign-lock",
-    when: (o) => runsAsPrimary(o) && lockIsForeign(o) && !isPaused(o) && !ownNameUnderOldSession(o),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: (o) => `demoting self because the lock belongs to ${o.dcs.cluster?.leader?.name}`,
-  },
-  {
-    id: "primary-own-name-old-session",
-    when: (o) => runsAsPrimary(o) && ownNameUnderOldSession(o) && (o.lock.held === null || leaseIsValid(o)),
-    then: (o) => waitAtMost(o, 1000),
-    why: () => "the lock is held by a former session of this node: waiting until it is adopted or ends",
-  },
-  {
-    id: "primary-superseded",
-    when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o) && timelineHasEnded(o),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: () => "demoting self because the cluster has gone on to a newer timeline",
-  },
-  {
-    id: "primary-lock-vanished",
-    when: (o) => runsAsPrimary(o) && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
-    then: () => ({ kind: "acquire-lock" }),
-    why: () => "the lock is gone while PostgreSQL runs as primary: it is taken again at once",
-  },
-  {
-    id: "primary-no-lock",
-    when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: () => "demoting self because the lock could not be taken again",
-  },
+  ...inSection(runsAsPrimary, [
+    {
+      id: "primary-foreign-lock",
+      when: (o) => runsAsPrimary(o) && lockIsForeign(o) && !isPaused(o) && !ownNameUnderOldSession(o),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: (o) => `demoting self because the lock belongs to ${o.dcs.cluster?.leader?.name}`,
+    },
+    {
+      id: "primary-own-name-old-session",
+      when: (o) => runsAsPrimary(o) && ownNameUnderOldSession(o) && (o.lock.held === null || leaseIsValid(o)),
+      then: (o) => waitAtMost(o, 1000),
+      why: () => "the lock is held by a former session of this node: waiting until it is adopted or ends",
+    },
+    {
+      id: "primary-superseded",
+      when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o) && timelineHasEnded(o),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: () => "demoting self because the cluster has gone on to a newer timeline",
+    },
+    {
+      id: "primary-lock-vanished",
+      when: (o) => runsAsPrimary(o) && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
+      then: () => ({ kind: "acquire-lock" }),
+      why: () => "the lock is gone while PostgreSQL runs as primary: it is taken again at once",
+    },
+    {
+      id: "primary-no-lock",
+      when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: () => "demoting self because the lock could not be taken again",
+    },
+  ]),
   {
     id: "renew-lock",
     when: mustRenew,
@@ -109,112 +111,130 @@ export const holderRules: readonly Rule[] = [
     then: waitCycle,
     why: () => "PostgreSQL is not running, paused: nothing is changed",
   },
-  {
-    id: "holder-start-retry",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
-    then: (o) => wait(retryAt(o, "start") ?? o.now),
-    why: (o) => `PostgreSQL did not start: ${o.lastTask?.message}`,
-  },
-  {
-    id: "holder-read-control",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
-    then: () => ({ kind: "read-control" }),
-    why: () => "was the stopped server a primary or a standby?",
-  },
-  {
-    id: "holder-restart-crashed",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o),
-    then: startAsItWas,
-    why: () => "starting primary after failure",
-  },
-  {
-    id: "holder-crashed-ask",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && mayHandOver(o) && didThisCycle(o, "ask-peers") === null,
-    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
-    why: () => "PostgreSQL crashed: is there a replica to take over?",
-  },
-  {
-    id: "holder-crashed-release",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
-    then: () => ({ kind: "release-lock" }),
-    why: () => "PostgreSQL crashed and primary_start_timeout is over: the lock is released",
-  },
-  {
-    id: "holder-crashed-alone",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && didThisCycle(o, "release-lock") === null,
-    then: (o) => {
-      const retry = retryAt(o, "start");
-      return retry === null ? startAsItWas(o) : wait(retry);
+  ...inSection(holdsStopped, [
+    {
+      id: "holder-start-retry",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
+      then: (o) => wait(retryAt(o, "start") ?? o.now),
+      why: (o) => `PostgreSQL did not start: ${o.lastTask?.message}`,
     },
-    why: () => "PostgreSQL crashed and nobody else can take over: it is started again",
-  },
-  {
-    id: "holder-without-data",
-    when: (o) => lockIsOurs(o) && !isRunning(o) && didThisCycle(o, "release-lock") === null,
-    then: () => ({ kind: "release-lock" }),
-    why: () => "the lock is released: there is no data to serve here",
-  },
-  {
-    id: "holder-overdue-ask",
-    when: (o) => isOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
-    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
-    why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
-  },
-  {
-    id: "holder-overdue",
-    when: (o) => isOverdue(o) && someoneCanTakeOver(o),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over: it is stopped",
-  },
-  {
-    id: "holder-starting",
-    when: (o) => lockIsOurs(o) && isRunning(o) && o.local.status === null,
-    then: (o) => waitAtMost(o, 1000),
-    why: () => "PostgreSQL does not answer yet",
-  },
-  {
-    id: "promote-fencing-missing",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && o.self.fencingMissing,
-    then: () => ({ kind: "release-lock" }),
-    why: () => "the watchdog is required and cannot be armed: not promoted",
-  },
-  {
-    id: "promote-not-allowed",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && !mayPromote(o) && didThisCycle(o, "release-lock") === null,
-    then: () => ({ kind: "release-lock" }),
-    why: () => "the lock is released: the sync key does not allow this node to be promoted",
-  },
-  {
-    id: "promote-sync-key",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o) && didThisCycle(o, "write-sync") === null,
-    then: (o) => ({ kind: "write-sync", leader: o.self.name, standbys: keptStandbys(o) }),
-    why: () => "before the promotion the sync key is taken over",
-  },
-  {
-    id: "promote-sync-key-failed",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o),
-    then: () => ({ kind: "release-lock" }),
-    why: () => "the lock is released: the sync key could not be taken over",
-  },
-  {
-    id: "promote-retry",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null && (o.lastTask?.failures ?? 0) > 2,
-    then: () => ({ kind: "release-lock" }),
-    why: (o) => `the lock is released: the promotion failed: ${o.lastTask?.message}`,
-  },
-  {
-    id: "promote-wait",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null,
-    then: (o) => wait(retryAt(o, "promote") ?? o.now),
-    why: (o) => `the promotion failed and is tried again: ${o.lastTask?.message}`,
-  },
-  {
-    id: "promote",
-    when: (o) => lockIsOurs(o) && runsAsStandby(o),
-    then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),
-    why: () => "promoted self to leader by acquiring session lock",
-  },
+    {
+      id: "holder-read-control",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
+      then: () => ({ kind: "read-control" }),
+      why: () => "was the stopped server a primary or a standby?",
+    },
+    {
+      id: "holder-restart-crashed",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o),
+      then: startAsItWas,
+      why: () => "starting primary after failure",
+    },
+    {
+      id: "holder-crashed-ask",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && mayHandOver(o) && didThisCycle(o, "ask-peers") === null,
+      then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+      why: () => "PostgreSQL crashed: is there a replica to take over?",
+    },
+    {
+      id: "holder-crashed-release",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "PostgreSQL crashed and primary_start_timeout is over: the lock is released",
+    },
+    {
+      id: "holder-crashed-alone",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && didThisCycle(o, "release-lock") === null,
+      then: (o) => {
+        const retry = retryAt(o, "start");
+        return retry === null ? startAsItWas(o) : wait(retry);
+      },
+      why: () => "PostgreSQL crashed and nobody else can take over: it is started again",
+    },
+    {
+      id: "holder-without-data",
+      when: (o) => lockIsOurs(o) && !isRunning(o) && didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "the lock is released: there is no data to serve here",
+    },
+  ]),
+  ...inSection(holdsUnanswered, [
+    {
+      id: "holder-overdue-ask",
+      when: (o) => isOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+      then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+      why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
+    },
+    {
+      id: "holder-overdue",
+      when: (o) => isOverdue(o) && someoneCanTakeOver(o),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over: it is stopped",
+    },
+    {
+      id: "holder-starting",
+      when: (o) => lockIsOurs(o) && isRunning(o) && o.local.status === null,
+      then: (o) => waitAtMost(o, 1000),
+      why: () => "PostgreSQL does not answer yet",
+    },
+  ]),
+  ...inSection(holdsAsStandby, [
+    {
+      id: "promote-fencing-missing",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && o.self.fencingMissing,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "the watchdog is required and cannot be armed: not promoted",
+    },
+    {
+      id: "promote-not-allowed",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && !mayPromote(o) && didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "the lock is released: the sync key does not allow this node to be promoted",
+    },
+    {
+      id: "promote-sync-key",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o) && didThisCycle(o, "write-sync") === null,
+      then: (o) => ({ kind: "write-sync", leader: o.self.name, standbys: keptStandbys(o) }),
+      why: () => "before the promotion the sync key is taken over",
+    },
+    {
+      id: "promote-sync-key-failed",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o),
+      then: () => ({ kind: "release-lock" }),
+      why: () => "the lock is released: the sync key could not be taken over",
+    },
+    {
+      id: "promote-retry",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null && (o.lastTask?.failures ?? 0) > 2,
+      then: () => ({ kind: "release-lock" }),
+      why: (o) => `the lock is released: the promotion failed: ${o.lastTask?.message}`,
+    },
+    {
+      id: "promote-wait",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null,
+      then: (o) => wait(retryAt(o, "promote") ?? o.now),
+      why: (o) => `the promotion failed and is tried again: ${o.lastTask?.message}`,
+    },
+    {
+      id: "promote",
+      when: (o) => lockIsOurs(o) && runsAsStandby(o),
+      then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),
+      why: () => "promoted self to leader by acquiring session lock",
+    },
+  ]),
 ];
+
+function holdsStopped(o: Observation): boolean {
+  return lockIsOurs(o) && !isRunning(o);
+}
+
+function holdsUnanswered(o: Observation): boolean {
+  return lockIsOurs(o) && isRunning(o) && o.local.status === null;
+}
+
+function holdsAsStandby(o: Observation): boolean {
+  return lockIsOurs(o) && runsAsStandby(o);
+}
 
 /**
  * A primary comes back as a primary. A standby is started as one and then promoted: without a new timeline its WAL would

@@ -6,7 +6,7 @@ import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, runsAsPrimary } from "../facts.ts";
 import type { Observation, PeerAnswer } from "../observation.ts";
-import { type Rule, waitAtMost, waitCycle } from "../rule.ts";
+import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { membersChanged, wantedSlots } from "../slots-plan.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 
@@ -19,7 +19,7 @@ const SYNC_LOOK_MS = 1_000;
 /** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
 const GRACE_LIMIT_MS = 2_000;
 
-export const leaderRules: readonly Rule[] = [
+export const leaderRules: readonly Rule[] = inSection(leads, [
   {
     id: "failover-stale",
     when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
@@ -99,7 +99,7 @@ export const leaderRules: readonly Rule[] = [
     then: (o) => (o.config.synchronousMode === "off" ? waitCycle(o) : waitAtMost(o, SYNC_LOOK_MS)),
     why: (o) => `no action. I am (${o.self.name}), the leader with the lock`,
   },
-];
+]);
 
 function leads(o: Observation): boolean {
   return lockIsOurs(o) && runsAsPrimary(o);

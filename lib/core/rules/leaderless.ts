@@ -17,9 +17,9 @@ import {
 } from "../facts.ts";
 import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
-import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 
-export const leaderlessRules: readonly Rule[] = [
+export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
     id: "bootstrap-claim",
     when: (o) =>
@@ -189,7 +189,7 @@ export const leaderlessRules: readonly Rule[] = [
     then: (o) => waitAtMost(o, 500),
     why: (o) => (runsAsPrimary(o) ? "running as primary without a lock" : "the lock was not acquired"),
   },
-];
+]);
 
 function withoutData(o: Observation): boolean {
   return !hasData(o) && !isRunning(o);

@@ -18,14 +18,14 @@ import {
   upstreamKey,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
-import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 
 /** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
 const DIVERGED_AFTER_MS = 2_000;
 /** A plan to follow that has not led to streaming within this time is made anew: WAL may have come from elsewhere since. */
 const FOLLOW_AGAIN_MS = 15_000;
 
-export const memberRules: readonly Rule[] = [
+export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   {
     id: "paused-as-it-is",
     when: (o) => isPaused(o) && lockIsForeign(o) && (!isRunning(o) || runsAsPrimary(o)) && !bringsUp(o),
@@ -180,7 +180,7 @@ export const memberRules: readonly Rule[] = [
     then: waitCycle,
     why: heartbeat,
   },
-];
+]);
 
 /** Down in pause on our own account (a switchover, an operator's reinitialize), and therefore to be brought up again; a stop by hand is left alone. */
 function bringsUp(o: Observation): boolean {

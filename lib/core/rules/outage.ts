@@ -4,9 +4,9 @@ import { ms } from "../../model/units.ts";
 import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, runsAsPrimary } from "../facts.ts";
 import { stopInstant } from "../lease.ts";
 import type { Observation } from "../observation.ts";
-import { type Rule, wait, waitAtMost } from "../rule.ts";
+import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
 
-export const outageRules: readonly Rule[] = [
+export const outageRules: readonly Rule[] = inSection(isAway, [
   {
     id: "outage-paused",
     when: (o) => o.dcs.kind === "unreachable" && isPaused(o),
@@ -52,7 +52,11 @@ export const outageRules: readonly Rule[] = [
     then: (o) => waitAtMost(o, 1000),
     why: () => "DCS is not accessible",
   },
-];
+]);
+
+function isAway(o: Observation): boolean {
+  return o.dcs.kind === "unreachable";
+}
 
 /** When the holder has to begin stopping: the guard's budget and a fast stop's time before the lease ends. */
 function stopAt(o: Observation): number {

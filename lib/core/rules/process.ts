@@ -14,7 +14,7 @@ import {
   runsAsPrimary,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
-import { type Rule, waitAtMost } from "../rule.ts";
+import { inSection, type Rule, waitAtMost } from "../rule.ts";
 import { membersChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
 
@@ -41,101 +41,113 @@ export const processRules: readonly Rule[] = [
     then: (o) => ({ kind: "exit", code: 1, message: identifierText(o) }),
     why: identifierText,
   },
-  {
-    id: "shutdown-abort-task",
-    when: (o) => o.requests.shutdown && o.task !== null && !o.task.aborting && isAbortable(o),
-    then: () => ({ kind: "abort-task" }),
-    why: (o) => `shutting down: ${o.task?.kind} is given up`,
-  },
-  {
-    id: "shutdown-wait",
-    when: (o) => o.requests.shutdown && o.task !== null,
-    then: (o) => (mustRenew(o) ? { kind: "renew-lock" } : waitAtMost(o, 1000)),
-    why: (o) => `shutting down: waiting for ${o.task?.kind}`,
-  },
-  {
-    id: "shutdown-paused",
-    when: (o) => o.requests.shutdown && isPaused(o),
-    then: () => ({ kind: "exit", code: 0, message: "paused: PostgreSQL is left running" }),
-    why: () => "shutting down in pause: PostgreSQL is left running",
-  },
-  {
-    id: "shutdown-hand-over",
-    when: (o) => o.requests.shutdown && runsAsPrimary(o) && lockIsOurs(o) && o.dcs.kind === "reachable",
-    then: () => ({ kind: "hand-over", within: ms(STOP_LIMIT_MS) }),
-    why: () => "shutting down: PostgreSQL is stopped and the lock handed over",
-  },
-  {
-    id: "shutdown-stop",
-    when: (o) => o.requests.shutdown && isRunning(o),
-    then: (o) => ({
-      kind: "stop",
-      mode: "fast",
-      within: ms(runsAsPrimary(o) && o.lock.held !== null ? Math.max(0, leaseRemaining(o)) : STOP_LIMIT_MS),
-    }),
-    why: () => "shutting down: PostgreSQL is stopped",
-  },
-  {
-    id: "shutdown-release",
-    when: (o) => o.requests.shutdown && lockIsOurs(o) && o.dcs.kind === "reachable" && didThisCycle(o, "release-lock") === null,
-    then: () => ({ kind: "release-lock" }),
-    why: () => "shutting down: the lock is released",
-  },
-  {
-    id: "shutdown-leave",
-    when: (o) => o.requests.shutdown && o.dcs.kind === "reachable" && didThisCycle(o, "leave") === null,
-    then: () => ({ kind: "leave" }),
-    why: () => "shutting down: the member key and session are given up",
-  },
-  {
-    id: "shutdown-exit",
-    when: (o) => o.requests.shutdown,
-    then: () => ({ kind: "exit", code: 0, message: "stopped" }),
-    why: () => "shutting down: done",
-  },
-  {
-    id: "task-lost-lock",
-    when: (o) => makesPrimary(o) && lockIsForeign(o),
-    then: () => ({ kind: "abort-task" }),
-    why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
-  },
-  {
-    id: "task-renew",
-    when: (o) => o.task !== null && mustRenew(o),
-    then: () => ({ kind: "renew-lock" }),
-    why: (o) => `${o.task?.kind} is running, the lock is kept`,
-  },
-  {
-    id: "task-lock-vanished",
-    when: (o) => makesPrimary(o) && o.dcs.kind === "reachable" && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
-    then: () => ({ kind: "acquire-lock" }),
-    why: (o) => `the lock is gone during ${o.task?.kind}: it is taken again at once`,
-  },
-  {
-    id: "task-lease-over",
-    when: (o) => makesPrimary(o) && leaseRemaining(o) <= o.self.stopBudgetMs,
-    then: () => ({ kind: "abort-task" }),
-    why: (o) => `the lease is over: ${o.task?.kind} is given up`,
-  },
-  {
-    id: "task-overdue-ask",
-    when: (o) => startIsOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
-    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
-    why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
-  },
-  {
-    id: "task-overdue",
-    when: (o) => startIsOverdue(o) && someoneCanTakeOver(o),
-    then: () => ({ kind: "abort-task" }),
-    why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over",
-  },
-  {
-    id: "task-wait",
-    when: (o) => o.task !== null,
-    then: (o) => waitAtMost(o, 1000),
-    why: (o) => `${o.task?.kind} is running`,
-  },
+  ...inSection(isShuttingDown, [
+    {
+      id: "shutdown-abort-task",
+      when: (o) => o.requests.shutdown && o.task !== null && !o.task.aborting && isAbortable(o),
+      then: () => ({ kind: "abort-task" }),
+      why: (o) => `shutting down: ${o.task?.kind} is given up`,
+    },
+    {
+      id: "shutdown-wait",
+      when: (o) => o.requests.shutdown && o.task !== null,
+      then: (o) => (mustRenew(o) ? { kind: "renew-lock" } : waitAtMost(o, 1000)),
+      why: (o) => `shutting down: waiting for ${o.task?.kind}`,
+    },
+    {
+      id: "shutdown-paused",
+      when: (o) => o.requests.shutdown && isPaused(o),
+      then: () => ({ kind: "exit", code: 0, message: "paused: PostgreSQL is left running" }),
+      why: () => "shutting down in pause: PostgreSQL is left running",
+    },
+    {
+      id: "shutdown-hand-over",
+      when: (o) => o.requests.shutdown && runsAsPrimary(o) && lockIsOurs(o) && o.dcs.kind === "reachable",
+      then: () => ({ kind: "hand-over", within: ms(STOP_LIMIT_MS) }),
+      why: () => "shutting down: PostgreSQL is stopped and the lock handed over",
+    },
+    {
+      id: "shutdown-stop",
+      when: (o) => o.requests.shutdown && isRunning(o),
+      then: (o) => ({
+        kind: "stop",
+        mode: "fast",
+        within: ms(runsAsPrimary(o) && o.lock.held !== null ? Math.max(0, leaseRemaining(o)) : STOP_LIMIT_MS),
+      }),
+      why: () => "shutting down: PostgreSQL is stopped",
+    },
+    {
+      id: "shutdown-release",
+      when: (o) => o.requests.shutdown && lockIsOurs(o) && o.dcs.kind === "reachable" && didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "shutting down: the lock is released",
+    },
+    {
+      id: "shutdown-leave",
+      when: (o) => o.requests.shutdown && o.dcs.kind === "reachable" && didThisCycle(o, "leave") === null,
+      then: () => ({ kind: "leave" }),
+      why: () => "shutting down: the member key and session are given up",
+    },
+    {
+      id: "shutdown-exit",
+      when: (o) => o.requests.shutdown,
+      then: () => ({ kind: "exit", code: 0, message: "stopped" }),
+      why: () => "shutting down: done",
+    },
+  ]),
+  ...inSection(hasTask, [
+    {
+      id: "task-lost-lock",
+      when: (o) => makesPrimary(o) && lockIsForeign(o),
+      then: () => ({ kind: "abort-task" }),
+      why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
+    },
+    {
+      id: "task-renew",
+      when: (o) => o.task !== null && mustRenew(o),
+      then: () => ({ kind: "renew-lock" }),
+      why: (o) => `${o.task?.kind} is running, the lock is kept`,
+    },
+    {
+      id: "task-lock-vanished",
+      when: (o) => makesPrimary(o) && o.dcs.kind === "reachable" && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
+      then: () => ({ kind: "acquire-lock" }),
+      why: (o) => `the lock is gone during ${o.task?.kind}: it is taken again at once`,
+    },
+    {
+      id: "task-lease-over",
+      when: (o) => makesPrimary(o) && leaseRemaining(o) <= o.self.stopBudgetMs,
+      then: () => ({ kind: "abort-task" }),
+      why: (o) => `the lease is over: ${o.task?.kind} is given up`,
+    },
+    {
+      id: "task-overdue-ask",
+      when: (o) => startIsOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+      then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+      why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
+    },
+    {
+      id: "task-overdue",
+      when: (o) => startIsOverdue(o) && someoneCanTakeOver(o),
+      then: () => ({ kind: "abort-task" }),
+      why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over",
+    },
+    {
+      id: "task-wait",
+      when: (o) => o.task !== null,
+      then: (o) => waitAtMost(o, 1000),
+      why: (o) => `${o.task?.kind} is running`,
+    },
+  ]),
 ];
+
+function isShuttingDown(o: Observation): boolean {
+  return o.requests.shutdown;
+}
+
+function hasTask(o: Observation): boolean {
+  return o.task !== null;
+}
 
 /**
  * Nobody knows our position yet; or what is published is ahead of us, from a leader whose last WAL was given up: measured by that,

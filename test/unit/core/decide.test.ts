@@ -33,6 +33,16 @@ describe("the table", () => {
     );
   });
 
+  test("a section is closed only where none of its rules applies: the decision is that of the plain table", () => {
+    fc.assert(
+      fc.property(observations(), (o) => {
+        expect(decide(o).rule).toBe(RULES.find((rule) => rule.when(o))?.id ?? "");
+        for (const rule of RULES) if (rule.section?.(o) === false) expect(rule.when(o)).toBe(false);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
   test("no random observation promotes without the lock and a valid lease", () => {
     fc.assert(
       fc.property(observations(), (o) => {

@@ -1,0 +1,120 @@
+// Owns the quick way to read a member's value, the one that changes all the time. What looks in any way unusual is left to the
+// schema (decode.ts), and a test holds both to the same result. Asks no store.
+
+import type { Member, Tags } from "../model/member.ts";
+import { type Lsn, lsn, type Timeline, timeline } from "../model/units.ts";
+import { type Decoded, decodeMember } from "./decode.ts";
+import type { Entry } from "./store.ts";
+
+/** As decodeMember: null where the value is not a JSON object. */
+export function readMember(name: string, entry: Entry): Decoded<Member | null> {
+  const member = plainMember(name, entry);
+  return member === null ? decodeMember(name, entry) : { value: member, faults: NO_FAULTS };
+}
+
+const NO_FAULTS: readonly string[] = [];
+const NO_TAGS: Tags = Object.freeze({});
+const NO_FIELDS: Readonly<Record<string, unknown>> = Object.freeze({});
+
+/** A number of so many digits may not be exact as JSON.parse reads it. */
+const LONG_NUMBER = /\d{16}/;
+
+/** Null where a field is unknown, of another type than usual, or needs more than a look. */
+function plainMember(name: string, entry: Entry): Member | null {
+  if (LONG_NUMBER.test(entry.value)) return null;
+  const fields = objectIn(entry.value);
+  if (fields === null) return null;
+  const found: { -readonly [K in keyof Member]: Member[K] } = {
+    name,
+    revision: entry.revision,
+    session: entry.session,
+    connUrl: null,
+    apiUrl: null,
+    state: "unknown",
+    role: "uninitialized",
+    version: null,
+    xlogLocation: null,
+    receiveLsn: null,
+    replayLsn: null,
+    replicationState: null,
+    timeline: null,
+    tags: NO_TAGS,
+    proxyUrl: null,
+    pendingRestart: false,
+    pendingRestartReason: null,
+    checkpointAfterPromote: null,
+    scheduledRestart: null,
+    pause: false,
+    extra: NO_FIELDS,
+  };
+  for (const field of Object.keys(fields)) if (!take(found, field, fields[field])) return null;
+  return found;
+}
+
+/** False where the field is not plain. */
+function take(found: { -readonly [K in keyof Member]: Member[K] }, field: string, value: unknown): boolean {
+  switch (field) {
+    case "conn_url":
+      if (typeof value !== "string") return false;
+      found.connUrl = value;
+      return true;
+    case "api_url":
+      if (typeof value !== "string") return false;
+      found.apiUrl = value;
+      return true;
+    case "state":
+      if (typeof value !== "string") return false;
+      found.state = value;
+      return true;
+    case "role":
+      if (typeof value !== "string") return false;
+      found.role = value;
+      return true;
+    case "version":
+      if (typeof value !== "string") return false;
+      found.version = value;
+      return true;
+    case "replication_state":
+      if (typeof value !== "string") return false;
+      found.replicationState = value;
+      return true;
+    case "xlog_location":
+      found.xlogLocation = position(value);
+      return found.xlogLocation !== null;
+    case "receive_lsn":
+      found.receiveLsn = position(value);
+      return found.receiveLsn !== null;
+    case "replay_lsn":
+      found.replayLsn = position(value);
+      return found.replayLsn !== null;
+    case "timeline":
+      found.timeline = timelineOf(value);
+      return found.timeline !== null;
+    case "pause":
+      if (typeof value !== "boolean") return false;
+      found.pause = value;
+      return true;
+    default: // Tags, a pending restart, somebody else's field: seldom enough for the schema.
+      return false;
+  }
+}
+
+function position(value: unknown): Lsn | null {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? lsn(value) : null;
+}
+
+const TIMELINE_MAX = 0xffff_ffff;
+
+function timelineOf(value: unknown): Timeline | null {
+  return typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= TIMELINE_MAX ? timeline(value) : null;
+}
+
+function objectIn(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

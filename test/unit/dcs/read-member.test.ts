@@ -1,0 +1,77 @@
+// Goal: the quick way to read a member gives what the schema gives. Method: records as members write them, and random ones.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { decodeMember } from "../../../lib/dcs/decode.ts";
+import { readMember } from "../../../lib/dcs/read-member.ts";
+import type { Entry } from "../../../lib/dcs/store.ts";
+import { revision } from "../../../lib/model/units.ts";
+
+function entry(value: string): Entry {
+  return { key: "service/demo/members/a", value, revision: revision(7), session: "s-a" };
+}
+
+function expectTheSame(text: string): void {
+  expect(readMember("a", entry(text))).toEqual(decodeMember("a", entry(text)));
+}
+
+const NAMES = [
+  "conn_url",
+  "api_url",
+  "proxy_url",
+  "state",
+  "role",
+  "version",
+  "xlog_location",
+  "receive_lsn",
+  "replay_lsn",
+  "replication_state",
+  "timeline",
+  "tags",
+  "pending_restart",
+  "pending_restart_reason",
+  "checkpoint_after_promote",
+  "scheduled_restart",
+  "pause",
+  "somebody_elses",
+  "__proto__",
+] as const;
+
+/** Mostly what is usual, sometimes a neighbour of it, sometimes anything. */
+const values = fc.oneof(
+  fc.string(),
+  fc.constantFrom("running", "primary", "67109536", " 7 ", "", "9007199254740993"),
+  fc.maxSafeInteger(),
+  fc.constantFrom(0, -0, 1, -1, 1.5, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e21),
+  fc.boolean(),
+  fc.constant(null),
+  fc.jsonValue(),
+);
+
+test("records as members write them", () => {
+  expectTheSame(
+    '{"conn_url":"postgres://10.0.0.1:5432/postgres","api_url":"http://10.0.0.1:8008/patroni","state":"running","role":"replica","version":"4.1.5","xlog_location":67109536,"replay_lsn":67109536,"receive_lsn":67109536,"replication_state":"streaming","timeline":2}',
+  );
+  expectTheSame(
+    '{"state":"running","role":"primary","tags":{"clonefrom":true},"pending_restart":true,"xlog_location":67109536,"pause":true}',
+  );
+  expectTheSame('{"xlog_location":9007199254740993,"timeline":4294967296}');
+  expectTheSame('{"state":"running","state":"stopped"}');
+  for (const text of ["", "{", "[]", "null", "7", '"text"', "{}"]) expectTheSame(text);
+});
+
+test("random records, field by field", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.constantFrom(...NAMES), values), { maxLength: 12 }), (pairs) => {
+      expectTheSame(`{${pairs.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`);
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test("any JSON at all", () => {
+  fc.assert(
+    fc.property(fc.json(), (text) => expectTheSame(text)),
+    { numRuns: 500 },
+  );
+});
