@@ -123,11 +123,26 @@ export class StoreClient implements Store {
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
-    return this.#send(() => this.#store.watch(prefix, after, options));
+    return this.#ask(() => this.#store.watch(prefix, after, options));
   }
 
   close(): Promise<void> {
     return this.#store.close();
+  }
+
+  /**
+   * A question that changes nothing and may wait for its answer: it stands at the store at once, and the answer is late by both
+   * ways. Who asks cannot tell the difference, and an event less is to be run.
+   */
+  #ask<T>(request: () => Promise<T>): Promise<T> {
+    const { queue } = this.#process;
+    const arrives = queue.now + this.#latency * this.#random.next();
+    const back = this.#latency * this.#random.next();
+    return new Promise((resolve) => {
+      void request().then((result) => {
+        queue.at(Math.max(queue.now, arrives) + back, () => this.#process.deliver(() => resolve(result)));
+      });
+    });
   }
 
   #send<T>(request: () => Promise<T>): Promise<T> {
