@@ -4,8 +4,8 @@ import type { FollowTarget } from "../model/postgres.ts";
 import type { Ms } from "../model/units.ts";
 
 export type Effect =
-  /** End of the cycle; look again at the instant, or when an event wakes the loop. */
-  | { readonly kind: "wait"; readonly until: Ms }
+  /** End of the cycle; look again at the instant, or when an event wakes the loop: with `watch`, also a change among the standbys. */
+  | { readonly kind: "wait"; readonly until: Ms; readonly watch?: "standbys" }
   /** The process ends; PostgreSQL is left as it is. */
   | { readonly kind: "exit"; readonly code: number; readonly message: string }
   // The DCS

@@ -120,15 +120,15 @@ export class MemoryStore implements Store {
     return this.#request("limits", "", options.deadline, () => ok(this.#cluster.limits()));
   }
 
-  async watch(
+  /** The gate sees a watch as a request of its own; once let through, it waits here. */
+  watch(
     prefix: string,
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
-    // The gate sees a watch as a request of its own; once let through, it waits here.
-    const admitted = await this.#request<null>("watch", prefix, options.deadline, () => DONE, options.signal);
-    if (!admitted.ok) return admitted;
-    return this.#wait(prefix, after, options);
+    const admitted = this.#judge<null>("watch", prefix, options.deadline, () => DONE, options.signal);
+    if (!(admitted instanceof Promise)) return admitted.ok ? this.#wait(prefix, after, options) : Promise.resolve(admitted);
+    return admitted.then((result) => (result.ok ? this.#wait(prefix, after, options) : result));
   }
 
   async close(): Promise<void> {
@@ -168,23 +168,29 @@ export class MemoryStore implements Store {
     });
   }
 
-  #request<T>(
+  #request<T>(operation: StoreOperation, key: string, deadline: Ms, run: () => Result<T, StoreError>): Promise<Result<T, StoreError>> {
+    const answer = this.#judge(operation, key, deadline, run);
+    return answer instanceof Promise ? answer : Promise.resolve(answer);
+  }
+
+  /** A promise only where the answer takes time. */
+  #judge<T>(
     operation: StoreOperation,
     key: string,
     deadline: Ms,
     run: () => Result<T, StoreError>,
     signal?: AbortSignal,
-  ): Promise<Result<T, StoreError>> {
-    if (this.#closed) return Promise.resolve(CLOSED);
-    if (signal?.aborted === true) return Promise.resolve(ENDED);
-    if (this.#clock.now() >= deadline) return Promise.resolve(TOO_LATE);
+  ): Result<T, StoreError> | Promise<Result<T, StoreError>> {
+    if (this.#closed) return CLOSED;
+    if (signal?.aborted === true) return ENDED;
+    if (this.#clock.now() >= deadline) return TOO_LATE;
     if (this.#link === "silent") return this.#silence(operation, deadline, signal);
     const verdict = this.gate === null ? PASS : this.gate(operation, key);
     switch (verdict.kind) {
       case "pass":
-        return Promise.resolve(run());
+        return run();
       case "refuse":
-        return Promise.resolve(REFUSED);
+        return REFUSED;
       case "silence":
         return this.#silence(operation, deadline, signal);
       case "lose-answer":

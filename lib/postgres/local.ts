@@ -29,6 +29,7 @@ import { removeDataDirectory } from "./remove-data-directory.ts";
 import { crashRecover, rewindTo } from "./rewind.ts";
 import { ServerConfiguration } from "./server-configuration.ts";
 import { syncMemberSlots } from "./slots.ts";
+import { watchStandbys } from "./standby-watch.ts";
 import { readStatus } from "./status.ts";
 import { stopServer } from "./stop.ts";
 import { readUpstreamHistory } from "./upstream.ts";
@@ -91,6 +92,10 @@ export class LocalPostgresql implements Postgresql {
 
   async status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
     return await readStatus(this.#statusConnection, this.#clock, deadline);
+  }
+
+  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void {
+    return watchStandbys({ clock: this.#clock, status: (deadline) => this.status(deadline), seen, onChange });
   }
 
   onPostmasterExit(listener: () => void): () => void {

@@ -21,6 +21,12 @@ export interface Postgresql {
   /** One status query on the kept connection (opened where needed, over the unix socket if so configured). Errors: unreachable (starting up counts), timeout. */
   status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>>;
 
+  /**
+   * Calls `onChange` once, within about a second, when the standbys of this primary are not as they were `seen` (who streams, for whom
+   * commits wait; positions do not count) or when it does not answer any more. Returns the way to end it.
+   */
+  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void;
+
   /** Called once per exit of the postmaster, within milliseconds, also for one that was adopted. Returns the way to unsubscribe. */
   onPostmasterExit(listener: () => void): () => void;
 

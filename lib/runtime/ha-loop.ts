@@ -13,7 +13,7 @@ import { type Ms, ms } from "../model/units.ts";
 import { slotCollisions } from "../postgres/slots.ts";
 import { adoptLock } from "./adoption.ts";
 import type { NodeContext } from "./node-context.ts";
-import { lookAgainAtPostgres, lookAtPostgres, observe, stopBudget } from "./observe.ts";
+import { lookAtPostgres, lookStands, observe, stopBudget } from "./observe.ts";
 import {
   acquireLock,
   askOldLeader,
@@ -63,8 +63,16 @@ export class HaLoop {
     for (;;) {
       const result = await this.cycle();
       if (result.kind === "exit") return { code: result.code, message: result.message };
+      const endWatch = result.watch === "standbys" ? this.#watchStandbys() : null;
       await this.#context.waker.sleepUntil(this.#nextLook(result.until));
+      endWatch?.();
     }
+  }
+
+  #watchStandbys(): (() => void) | null {
+    const { postgres, state, waker } = this.#context;
+    const seen = state.local.status;
+    return seen === null ? null : postgres.watchStandbys(seen, () => waker.wake());
   }
 
   /** Appointments that operators made bring the next look forward, and so does the end of a lease that is not renewed. */
@@ -115,7 +123,7 @@ export class HaLoop {
     }
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
-      await (step === 0 ? lookAtPostgres(this.#context) : lookAgainAtPostgres(this.#context));
+      if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
       const decision = decide(observe(this.#context));
       this.#note(decision);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {

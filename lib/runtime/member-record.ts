@@ -6,6 +6,8 @@ import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../mo
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
 
+const PRODUCT = { name: PRODUCT_NAME, version: PRODUCT_VERSION };
+
 /** The member JSON as an object, fields in the order Patroni writes them. */
 export function memberRecord(context: NodeContext): Readonly<Record<string, unknown>> {
   const { state, postgres } = context;
@@ -30,7 +32,7 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
   if (state.scheduledRestart !== null)
     record["scheduled_restart"] = { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters };
   if (state.settings.dynamic.pause) record["pause"] = true;
-  record["product"] = { name: PRODUCT_NAME, version: PRODUCT_VERSION };
+  record["product"] = PRODUCT;
   return record;
 }
 

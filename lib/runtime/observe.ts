@@ -15,11 +15,9 @@ const RELOAD_SETTLES_MS = 200;
 /** Within a cycle, effects on the DCS alone leave PostgreSQL as it was a moment ago. */
 const REUSE_MS = 100;
 
-/** As lookAtPostgres, but content with a look of a moment ago where nothing was done to PostgreSQL since. */
-export async function lookAgainAtPostgres(context: NodeContext): Promise<void> {
-  const { clock, state } = context;
-  if (state.lookedAt !== null && clock.now() - state.lookedAt < REUSE_MS) return;
-  await lookAtPostgres(context);
+/** A look of a moment ago stands where nothing was done to PostgreSQL since. */
+export function lookStands({ clock, state }: NodeContext): boolean {
+  return state.lookedAt !== null && clock.now() - state.lookedAt < REUSE_MS;
 }
 
 /** More changes than this during one look do not happen: a task begins or ends, the postmaster dies. */

@@ -1,6 +1,7 @@
 // Owns the simulated network: which machine reaches which, how long a message takes, the way of a supervisor to the DCS and to its
 // peers. Lost packets are silence; only a living machine without the process refuses.
 
+import { peek } from "bun";
 import type { PeerStatus } from "../../lib/core/observation.ts";
 import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
@@ -139,7 +140,7 @@ export class StoreClient implements Store {
     const arrives = queue.now + this.#latency * this.#random.next();
     const back = this.#latency * this.#random.next();
     return new Promise((resolve) => {
-      void request().then((result) => {
+      whenSettled(request(), (result) => {
         queue.at(Math.max(queue.now, arrives) + back, () => this.#process.deliver(() => resolve(result)));
       });
     });
@@ -151,12 +152,19 @@ export class StoreClient implements Store {
     const back = this.#latency * this.#random.next();
     return new Promise((resolve) => {
       queue.after(there, () => {
-        void request().then((result) => {
+        whenSettled(request(), (result) => {
           queue.after(back, () => this.#process.deliver(() => resolve(result)));
         });
       });
     });
   }
+}
+
+/** At once where the store has answered at once, as it nearly always does. */
+function whenSettled<T>(promise: Promise<T>, use: (value: T) => void): void {
+  const value = peek(promise);
+  if (value instanceof Promise) void value.then(use);
+  else use(value);
 }
 
 /** What a machine answers at its REST port. */

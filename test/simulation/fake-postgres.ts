@@ -16,6 +16,7 @@ import { err, ok, type Result } from "../../lib/model/result.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
 import type { Postgresql, StartOptions } from "../../lib/postgres/postgresql.ts";
 import type { FakeServer } from "./fake-server.ts";
+import { watchFakeStandbys } from "./fake-standby-watch.ts";
 import { synchronousLinks } from "./servers.ts";
 import type { SimProcess } from "./virtual-clock.ts";
 import { streamingError, switchesOf, type WalEnd } from "./wal.ts";
@@ -27,6 +28,7 @@ const NONE: PostmasterProcess = { kind: "none" };
 const NOT_RUNNING = err<PostgresError>({ kind: "unreachable", message: "PostgreSQL is not running" });
 const STARTING = err<PostgresError>({ kind: "unreachable", message: "the database system is starting up" });
 const STOPPING = err<PostgresError>({ kind: "unreachable", message: "the database system is shutting down" });
+const NO_ANSWER = err<PostgresError>({ kind: "timeout", message: "no answer by the deadline" });
 const KILL_AFTER_MS = 2000;
 
 /** What may be planted here (plants.ts). */
@@ -69,18 +71,22 @@ export class FakePostgres implements Postgresql {
     return this.#process.later(server.world.random.between(5, 30), () => (server.branch === null ? absent : ok(controlOf(server))));
   }
 
-  async status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
+  status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
     const server = this.#server;
     const { postmaster } = server;
-    if (postmaster === null) return NOT_RUNNING;
-    if (server.hung) {
-      await this.#process.sleepUntil(deadline);
-      return err({ kind: "timeout", message: "no answer by the deadline" });
-    }
-    if (postmaster.phase === "starting") return STARTING;
-    if (postmaster.phase === "stopping") return STOPPING;
+    if (postmaster === null) return Promise.resolve(NOT_RUNNING);
+    if (server.hung) return this.#process.sleepUntil(deadline).then(() => NO_ANSWER);
+    if (postmaster.phase === "starting") return Promise.resolve(STARTING);
+    if (postmaster.phase === "stopping") return Promise.resolve(STOPPING);
     server.world.settle();
-    return ok(statusOf(server, this.#process.now()));
+    return Promise.resolve(ok(statusOf(server, this.#process.now())));
+  }
+
+  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void {
+    const server = this.#server;
+    const process = this.#process;
+    const present = (): PostgresStatus | null => (server.up && !server.hung ? statusOf(server, process.now()) : null);
+    return watchFakeStandbys({ server, process, seen, present, onChange });
   }
 
   onPostmasterExit(listener: () => void): () => void {

@@ -55,6 +55,7 @@ export class FakeServer {
   #pids = 1000;
   #frozenBacklog: (() => void)[] = [];
   readonly #exitListeners = new Set<() => void>();
+  readonly #standbyListeners = new Set<() => void>();
   #upListeners: ((up: boolean) => void)[] = [];
 
   constructor(name: string, world: Servers) {
@@ -91,6 +92,22 @@ export class FakeServer {
   onExit(listener: () => void): () => void {
     this.#exitListeners.add(listener);
     return () => this.#exitListeners.delete(listener);
+  }
+
+  /** Told of what a status query would show otherwise than before: its standbys, or that there is no answer. */
+  onStandbys(listener: () => void): () => void {
+    this.#standbyListeners.add(listener);
+    return () => this.#standbyListeners.delete(listener);
+  }
+
+  standbysChanged(): void {
+    for (const listener of this.#standbyListeners) listener();
+  }
+
+  /** Answers nobody from now on, and writes nothing. */
+  hang(): void {
+    this.hung = true;
+    this.standbysChanged();
   }
 
   /** Told once: the server accepts connections, or the start failed. */
@@ -186,6 +203,7 @@ export class FakeServer {
 
   setSyncNames(text: string): void {
     this.sync = syncSetting(text);
+    this.standbysChanged();
     this.world.hooks.changed();
   }
 
@@ -196,6 +214,7 @@ export class FakeServer {
     const wasUp = postmaster.phase === "up";
     postmaster.phase = "stopping";
     this.writesUntil = this.world.queue.now;
+    this.standbysChanged();
     this.world.hooks.changed();
     this.later(this.world.random.between(10, 150), () => {
       if (this.inRecovery) {
@@ -223,6 +242,7 @@ export class FakeServer {
     const now = this.world.queue.now;
     if (postmaster.phase !== "stopping") this.writesUntil = now + this.world.random.between(0, 20);
     postmaster.phase = "stopping";
+    this.standbysChanged();
     this.later(this.world.random.between(20, 60), () => this.#ended());
   }
 
@@ -234,6 +254,7 @@ export class FakeServer {
   /** The machine lost its power: nobody is told. */
   vanish(): void {
     this.#exitListeners.clear();
+    this.#standbyListeners.clear();
     this.#upListeners = [];
     if (this.postmaster !== null) this.#ended();
   }
@@ -260,6 +281,7 @@ export class FakeServer {
     this.making = false;
     this.world.disconnect(this);
     this.world.serverGone(this);
+    this.standbysChanged();
     for (const listener of this.#upListeners.splice(0)) listener(false);
     for (const listener of [...this.#exitListeners]) listener();
     this.world.hooks.changed();

@@ -133,7 +133,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     const { server } = node;
     const { postmaster } = server;
     if (postmaster === null || server.frozen) return null;
-    server.hung = true;
+    server.hang();
     timer.for(aWhile(world, random), () => {
       if (server.postmaster === postmaster) server.hung = false;
       world.servers.lookAtLinks();

@@ -150,6 +150,7 @@ export class Servers {
     };
     standby.link = link;
     upstream.senders.push(link);
+    upstream.standbysChanged();
     this.links.push(link);
     this.hooks.trace(standby, `streams from ${upstream.name} at ${standby.lsn}`);
     this.#push(link, this.queue.now, upstream.lsn);
@@ -174,6 +175,7 @@ export class Servers {
     if (link.timeout !== null) link.timeout.run = null;
     if (link.to.link === link) link.to.link = null;
     remove(link.from.senders, link);
+    link.from.standbysChanged();
     remove(this.links, link);
     const { to } = link;
     if (to.up && to.inRecovery) {

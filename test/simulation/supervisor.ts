@@ -200,9 +200,11 @@ export class Supervisor {
     if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
   }
 
-  async #afterCycle(): Promise<void> {
-    await this.#changeTtl();
-    await this.#rearmLostWatchdog();
+  #afterCycle(): Promise<void> {
+    const { dynamic } = this.context.state.settings;
+    // Most cycles end without anything to do here.
+    if (this.#sessionTtl === dynamic.ttlMs && !dynamic.pause && this.context.state.held === null) return NOTHING;
+    return this.#changeTtl().then(() => this.#rearmLostWatchdog());
   }
 
   async #rearmLostWatchdog(): Promise<void> {
@@ -230,6 +232,8 @@ export class Supervisor {
     waker.wake();
   }
 }
+
+const NOTHING = Promise.resolve();
 
 class FileLeaseKeeper implements LeaseKeeper {
   readonly #node: SimNode;

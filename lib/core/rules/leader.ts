@@ -4,7 +4,7 @@ import type { FailoverRequest } from "../../model/failover-request.ts";
 import { ms } from "../../model/units.ts";
 import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
-import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, runsAsPrimary } from "../facts.ts";
+import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
 import type { Observation, PeerAnswer } from "../observation.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { membersChanged, wantedSlots } from "../slots-plan.ts";
@@ -14,7 +14,7 @@ import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 const HAND_OVER_LIMIT_MS = 60_000;
 /** After a promotion: how long a switchover waits for the standbys to stream from here. */
 const CONNECTING_MS = 10_000;
-/** How often the leader looks at its standbys in synchronous mode: one query, no request to the DCS. */
+/** How often the leader looks at its standbys where their lag decides who is synchronous: one query, no request to the DCS. */
 const SYNC_LOOK_MS = 1_000;
 /** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
 const GRACE_LIMIT_MS = 2_000;
@@ -95,8 +95,13 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   {
     id: "leader",
     when: leads,
-    // Commits wait for a standby that has died until another one is named: nothing else tells the loop of its death.
-    then: (o) => (o.config.synchronousMode === "off" ? waitCycle(o) : waitAtMost(o, SYNC_LOOK_MS)),
+    then: (o) => {
+      if (o.config.synchronousMode === "off") return waitCycle(o);
+      // How far a standby lags changes all the time: only a look can tell.
+      if (o.config.maximumLagOnSyncnodeBytes >= 0) return waitAtMost(o, SYNC_LOOK_MS);
+      // Commits wait for a standby that has died until another one is named.
+      return { kind: "wait", until: nextCycle(o), watch: "standbys" };
+    },
     why: (o) => `no action. I am (${o.self.name}), the leader with the lock`,
   },
 ]);
