@@ -37,7 +37,7 @@ export function watchFakeStandbys(options: {
     before ??= standbysOf(seen);
     if (status !== null && standbysOf(status) === before) return;
     // A server that hangs is given up after a while; any other says at once how it is.
-    if (server.hung) look = queue.after(STANDBY_ANSWER_MS, () => process.deliver(finish));
+    if (server.hung) look = queue.at(machine.trueTime(process.now() + STANDBY_ANSWER_MS), () => process.deliver(finish));
     else finish();
   };
   const somethingHappened = (): void => {

@@ -61,6 +61,16 @@ describe("the leader", () => {
     expect(decide(leading()).rule).toBe("leader");
   });
 
+  test("in synchronous mode hears of its standbys; it looks each second only where their lag decides", () => {
+    const sync = { revision: revision(3), leader: "b", standbys: [], quorum: 0 };
+    const view = leading().dcs.cluster;
+    if (view === null) throw new Error("the leader knows its cluster");
+    const at = (config: Partial<typeof CONFIG>): ReturnType<typeof decide> =>
+      decide(leading({ config: { ...CONFIG, synchronousMode: "on", ...config }, cluster: { ...view, sync } }));
+    expect(at({})).toMatchObject({ rule: "leader", effect: { kind: "wait", until: ms(110_000), watch: "standbys" } });
+    expect(at({ maximumLagOnSyncnodeBytes: 1000 }).effect).toEqual({ kind: "wait", until: ms(101_000) });
+  });
+
   test("renews its lock when a loop_wait has gone by", () => {
     const o = leading({ lock: { held: { session: "s-b", revision: revision(4), confirmedAt: ms(90_500), leaseEndsAt: ms(120_000) } } });
     expect(decide(o).effect).toEqual({ kind: "renew-lock" });
