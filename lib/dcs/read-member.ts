@@ -45,6 +45,7 @@ function plainMember(name: string, entry: Entry): Member | null {
     checkpointAfterPromote: null,
     scheduledRestart: null,
     pause: false,
+    product: null,
     extra: NO_FIELDS,
   };
   for (const field of Object.keys(fields)) if (!take(found, field, fields[field])) return null;
@@ -94,6 +95,9 @@ function take(found: { -readonly [K in keyof Member]: Member[K] }, field: string
       if (typeof value !== "boolean") return false;
       found.pause = value;
       return true;
+    case "product":
+      found.product = productOf(value);
+      return found.product !== null;
     default: // Tags, a pending restart, somebody else's field: seldom enough for the schema.
       return false;
   }
@@ -101,6 +105,12 @@ function take(found: { -readonly [K in keyof Member]: Member[K] }, field: string
 
 function position(value: unknown): Lsn | null {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? lsn(value) : null;
+}
+
+function productOf(value: unknown): Member["product"] {
+  if (typeof value !== "object" || value === null) return null;
+  const { name, version } = value as Readonly<Record<string, unknown>>;
+  return typeof name === "string" && typeof version === "string" ? { name, version } : null;
 }
 
 const TIMELINE_MAX = 0xffff_ffff;

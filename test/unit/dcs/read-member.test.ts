@@ -33,6 +33,7 @@ const NAMES = [
   "checkpoint_after_promote",
   "scheduled_restart",
   "pause",
+  "product",
   "somebody_elses",
   "__proto__",
 ] as const;
@@ -45,6 +46,8 @@ const values = fc.oneof(
   fc.constantFrom(0, -0, 1, -1, 1.5, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e21),
   fc.boolean(),
   fc.constant(null),
+  fc.record({ name: fc.oneof(fc.string(), fc.integer()), version: fc.string() }),
+  fc.constantFrom({ name: "Matriarch", version: "1", more: 1 }, ["name", "version"]),
   fc.jsonValue(),
 );
 
