@@ -8,6 +8,7 @@ import { needsMark } from "../core/leader-trace.ts";
 import type { Outcome } from "../core/observation.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { describeStoreError } from "../model/errors.ts";
+import type { PostgresStatus } from "../model/postgres.ts";
 import { assertNever } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { slotCollisions } from "../postgres/slots.ts";
@@ -50,6 +51,7 @@ export class HaLoop {
   #lastWhy = "";
   #toldCollisions = "";
   #toldAt: Ms = ms(0);
+  #decidedOn: PostgresStatus | null = null;
 
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
@@ -69,10 +71,10 @@ export class HaLoop {
     }
   }
 
+  /** Beginning with the status that was decided on: a request over REST may have brought another one since. */
   #watchStandbys(): (() => void) | null {
-    const { postgres, state, waker } = this.#context;
-    const seen = state.local.status;
-    return seen === null ? null : postgres.watchStandbys(seen, () => waker.wake());
+    const { postgres, waker } = this.#context;
+    return this.#decidedOn === null ? null : postgres.watchStandbys(this.#decidedOn, () => waker.wake());
   }
 
   /** Appointments that operators made bring the next look forward, and so does the end of a lease that is not renewed. */
@@ -124,7 +126,9 @@ export class HaLoop {
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
-      const decision = decide(observe(this.#context));
+      const observation = observe(this.#context);
+      const decision = decide(observation);
+      this.#decidedOn = observation.local.status;
       this.#note(decision);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
         if (decision.effect.kind === "wait") await this.#finish();
