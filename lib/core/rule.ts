@@ -16,9 +16,12 @@ export interface Rule {
   readonly section?: (o: Observation) => boolean;
 }
 
-/** Rules that stand together and can only apply where `section` holds: a decision asks for it once instead of in each of them. */
+/**
+ * Rules that stand together and can only apply where `section` holds: a decision asks for it once instead of in each of them. A rule that
+ * has a section already keeps it, as the narrower one.
+ */
 export function inSection(section: (o: Observation) => boolean, rules: readonly Rule[]): readonly Rule[] {
-  return rules.map((rule) => ({ ...rule, section }));
+  return rules.map((rule) => (rule.section === undefined ? { ...rule, section } : rule));
 }
 
 export function wait(until: Ms): Effect {

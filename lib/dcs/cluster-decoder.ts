@@ -4,18 +4,9 @@
 import { type Cluster, type ClusterStatus, EMPTY_STATUS, type LeaderLock } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import { NO_SYNC } from "../model/sync-state.ts";
-import {
-  type Decoded,
-  decodeConfig,
-  decodeFailover,
-  decodeFailsafe,
-  decodeHistory,
-  decodeOptime,
-  decodeStatus,
-  decodeSync,
-} from "./decode.ts";
+import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime, decodeSync } from "./decode.ts";
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
-import { readMember } from "./read-member.ts";
+import { readMember, readStatus } from "./quick-read.ts";
 import type { Entry, Snapshot } from "./store.ts";
 
 /** Values and places of keys remembered; beyond it all are forgotten and read anew. */
@@ -67,7 +58,7 @@ export class ClusterDecoder {
       } else if (place.kind === "group") {
         groups.set(place.group, [...(groups.get(place.group) ?? []), entry]);
       } else if (place.name === "status") {
-        const decoded = this.#read(entry, decodeStatus);
+        const decoded = this.#read(entry, readStatus);
         faults.push(...decoded.faults);
         if (decoded.faults.length === 0) status = decoded.value;
       } else if (place.name === "optime/leader") optime = read(entry, decodeOptime);

@@ -11,11 +11,12 @@ import { err, ok, type Result } from "../model/result.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, type Ms, type Revision, revision } from "../model/units.ts";
 import { ClusterDecoder } from "./cluster-decoder.ts";
-import { decodeLeaseMark, decodeStatus } from "./decode.ts";
+import { decodeStatus } from "./decode.ts";
 import { encodeFailover, encodeHistory, encodeJson, encodeStatus, encodeSync, type FailoverValue } from "./encode.ts";
 import { type ClusterKeys, clusterKeys, memberKey } from "./keys.ts";
 import { type HeldLock, type LockCompanions, LockKeeper } from "./lock-keeper.ts";
 import { MemberKeeper } from "./member-keeper.ts";
+import { readLeaseMark } from "./quick-read.ts";
 import { type OpenSession, SessionKeeper } from "./session-keeper.ts";
 import { moveSession } from "./session-move.ts";
 import type { Change, Condition, RequestOptions, Snapshot, Store } from "./store.ts";
@@ -316,7 +317,7 @@ export class ClusterStore {
 
   #markIn(snapshot: Snapshot): LeaseMark | null {
     const entry = snapshot.entries.find(({ key }) => key === this.keys.leaseMark);
-    const mark = entry === undefined ? null : decodeLeaseMark(entry);
+    const mark = entry === undefined ? null : readLeaseMark(entry);
     this.#lock.observeMark(mark);
     return mark;
   }

@@ -64,11 +64,32 @@ export function encodeMember(fields: Readonly<Record<string, unknown>>): string 
 /** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
 function encodeField(value: unknown): string {
   if (typeof value === "bigint") return value.toString();
-  return typeof value === "string" && PLAIN_TEXT.test(value) ? `"${value}"` : encodeJson(value);
+  if (typeof value === "string") return quoted(value);
+  return typeof value === "object" && value !== null && Object.isFrozen(value) ? frozenText(value) : encodeJson(value);
 }
 
-/** Printable ASCII without quote and backslash: JSON writes it as it is. */
-const PLAIN_TEXT = /^[ !#-[\]-~]*$/;
+/** Texts and frozen objects that a member writes again and again, as JSON. Frozen: flat, made once, and never another. */
+const texts = new Map<string, string>();
+const frozen = new WeakMap<object, string>();
+/** Bound of the memory above: a member has a handful of words. */
+const TEXTS_MAX = 256;
+
+function quoted(text: string): string {
+  const known = texts.get(text);
+  if (known !== undefined) return known;
+  if (texts.size >= TEXTS_MAX) texts.clear();
+  const made = JSON.stringify(text);
+  texts.set(text, made);
+  return made;
+}
+
+function frozenText(value: object): string {
+  const known = frozen.get(value);
+  if (known !== undefined) return known;
+  const made = encodeJson(value);
+  frozen.set(value, made);
+  return made;
+}
 
 const KNOWN_FIELDS: ReadonlySet<string> = new Set(MEMBER_FIELDS);
 

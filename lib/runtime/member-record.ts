@@ -6,7 +6,7 @@ import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../mo
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
 
-const PRODUCT = { name: PRODUCT_NAME, version: PRODUCT_VERSION };
+const PRODUCT = Object.freeze({ name: PRODUCT_NAME, version: PRODUCT_VERSION });
 
 /** The member JSON as an object, fields in the order Patroni writes them. */
 export function memberRecord(context: NodeContext): Readonly<Record<string, unknown>> {
@@ -69,7 +69,7 @@ function fixedOf(node: NodeConfig): Fixed {
   const { connectAddress } = node.postgresql;
   const scheme = node.restapi.certfile === null ? "http" : "https";
   const api = node.restapi.connectAddress;
-  const tags = keptTags(node.tags);
+  const tags = Object.freeze(keptTags(node.tags));
   const made: Fixed = {
     connUrl: `postgres://${hostText(connectAddress.host)}:${connectAddress.port}/postgres`,
     url: `${scheme}://${hostText(api.host)}:${api.port}/patroni`,

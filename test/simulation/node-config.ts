@@ -59,6 +59,19 @@ const ACCEPTED_MAX = 500;
 
 /** The dynamic configuration as the product reads it. */
 export function dynamicConfig(tree: Readonly<Record<string, unknown>>): DynamicConfig {
+  let config = ofTree.get(tree);
+  if (config === undefined) {
+    config = read(tree);
+    ofTree.set(tree, config);
+  }
+  return config;
+}
+
+/** Trees are immutable, and asked for at every turn. */
+const ofTree = new WeakMap<Readonly<Record<string, unknown>>, DynamicConfig>();
+
+/** Equal texts are one configuration: whatever is remembered with it is remembered once. */
+function read(tree: Readonly<Record<string, unknown>>): DynamicConfig {
   const text = JSON.stringify(tree);
   const known = accepted.get(text);
   if (known !== undefined) return known;

@@ -63,54 +63,56 @@ export const holderRules: readonly Rule[] = [
     then: () => ({ kind: "renew-lock" }),
     why: () => "the lock is renewed",
   },
-  {
-    id: "lease-over",
-    when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && (o.lock.held === null || leaseRemaining(o) <= o.self.stopBudgetMs),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: () => "demoting self because the lease is over and was not renewed",
-  },
-  {
-    id: "holder-no-lease",
-    when: (o) => lockIsOurs(o) && !leaseIsValid(o) && !(isPaused(o) && runsAsPrimary(o)),
-    then: (o) => waitAtMost(o, 300),
-    why: () => "the lock is ours, but it was not confirmed in time: nothing is promoted or started before it is",
-  },
-  {
-    id: "holder-initialize",
-    when: (o) =>
-      lockIsOurs(o) &&
-      isRunning(o) &&
-      o.local.systemIdentifier !== null &&
-      (clusterOf(o)?.initialize ?? "") === "" &&
-      didThisCycle(o, "write-initialize") === null,
-    then: () => ({ kind: "write-initialize" }),
-    why: () => "the cluster's system identifier is published",
-  },
-  {
-    id: "holder-config",
-    when: (o) => lockIsOurs(o) && clusterOf(o)?.config === null && didThisCycle(o, "write-config") === null,
-    then: () => ({ kind: "write-config" }),
-    why: () => "the dynamic configuration is missing and is written",
-  },
-  {
-    id: "holder-paused-release",
-    when: (o) =>
-      lockIsOurs(o) &&
-      isPaused(o) &&
-      (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o))) &&
-      didThisCycle(o, "release-lock") === null,
-    then: () => ({ kind: "release-lock" }),
-    why: (o) =>
-      isRunning(o)
-        ? "paused: the lock is released, because PostgreSQL was made a standby by hand"
-        : "paused: the lock is released, because PostgreSQL is not running",
-  },
-  {
-    id: "holder-paused-down",
-    when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
-    then: waitCycle,
-    why: () => "PostgreSQL is not running, paused: nothing is changed",
-  },
+  ...inSection(lockIsOurs, [
+    {
+      id: "lease-over",
+      when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && (o.lock.held === null || leaseRemaining(o) <= o.self.stopBudgetMs),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: () => "demoting self because the lease is over and was not renewed",
+    },
+    {
+      id: "holder-no-lease",
+      when: (o) => lockIsOurs(o) && !leaseIsValid(o) && !(isPaused(o) && runsAsPrimary(o)),
+      then: (o) => waitAtMost(o, 300),
+      why: () => "the lock is ours, but it was not confirmed in time: nothing is promoted or started before it is",
+    },
+    {
+      id: "holder-initialize",
+      when: (o) =>
+        lockIsOurs(o) &&
+        isRunning(o) &&
+        o.local.systemIdentifier !== null &&
+        (clusterOf(o)?.initialize ?? "") === "" &&
+        didThisCycle(o, "write-initialize") === null,
+      then: () => ({ kind: "write-initialize" }),
+      why: () => "the cluster's system identifier is published",
+    },
+    {
+      id: "holder-config",
+      when: (o) => lockIsOurs(o) && clusterOf(o)?.config === null && didThisCycle(o, "write-config") === null,
+      then: () => ({ kind: "write-config" }),
+      why: () => "the dynamic configuration is missing and is written",
+    },
+    {
+      id: "holder-paused-release",
+      when: (o) =>
+        lockIsOurs(o) &&
+        isPaused(o) &&
+        (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o))) &&
+        didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: (o) =>
+        isRunning(o)
+          ? "paused: the lock is released, because PostgreSQL was made a standby by hand"
+          : "paused: the lock is released, because PostgreSQL is not running",
+    },
+    {
+      id: "holder-paused-down",
+      when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
+      then: waitCycle,
+      why: () => "PostgreSQL is not running, paused: nothing is changed",
+    },
+  ]),
   ...inSection(holdsStopped, [
     {
       id: "holder-start-retry",

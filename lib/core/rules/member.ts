@@ -70,50 +70,52 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     then: (o) => waitAtMost(o, 1000),
     why: (o) => `waiting for leader '${o.dcs.cluster?.leader?.name}' to serve before a copy is made`,
   },
-  {
-    id: "rejoin-retry",
-    when: (o) => stoppedBesideLeader(o) && firstRetry(o) !== null,
-    then: (o) => wait(firstRetry(o) ?? o.now),
-    why: (o) => `${o.lastTask?.kind} failed: ${o.lastTask?.message}`,
-  },
-  {
-    id: "rejoin-wait",
-    when: (o) => stoppedBesideLeader(o) && planFor(o) === null && (leaderTarget(o) === null || !leaderIsServing(o)),
-    then: (o) => waitAtMost(o, 1000),
-    why: (o) => `waiting for leader '${o.dcs.cluster?.leader?.name}' to serve before rejoining`,
-  },
-  {
-    id: "rejoin-plan",
-    when: (o) => stoppedBesideLeader(o) && planFor(o) === null,
-    then: (o) => planEffect(o),
-    why: (o) => `how can the local data follow '${o.dcs.cluster?.leader?.name}'?`,
-  },
-  {
-    id: "rejoin-start",
-    when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "follow",
-    then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
-    why: (o) => `starting as a secondary of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
-  },
-  {
-    id: "rejoin-rewind",
-    when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "rewind" && !replacesInstead(o) && leaderTarget(o) !== null,
-    then: (o) => rewindEffect(o),
-    why: (o) => `running pg_rewind from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
-  },
-  {
-    id: "rejoin-clone",
-    when: (o) =>
-      stoppedBesideLeader(o) && leaderTarget(o) !== null && (replacesInstead(o) || (planFor(o)?.kind === "clone" && mayRemove(o))),
-    then: (o) => cloneEffect(o, true),
-    why: (o) => `the data directory is replaced by a copy of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
-  },
-  {
-    id: "rejoin-start-diverged",
-    when: (o) => stoppedBesideLeader(o),
-    then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
-    why: (o) =>
-      `the local data has diverged and nothing allows it to be replaced (${planFor(o)?.why}): started as a standby for an operator to look at`,
-  },
+  ...inSection(stoppedBesideLeader, [
+    {
+      id: "rejoin-retry",
+      when: (o) => stoppedBesideLeader(o) && firstRetry(o) !== null,
+      then: (o) => wait(firstRetry(o) ?? o.now),
+      why: (o) => `${o.lastTask?.kind} failed: ${o.lastTask?.message}`,
+    },
+    {
+      id: "rejoin-wait",
+      when: (o) => stoppedBesideLeader(o) && planFor(o) === null && (leaderTarget(o) === null || !leaderIsServing(o)),
+      then: (o) => waitAtMost(o, 1000),
+      why: (o) => `waiting for leader '${o.dcs.cluster?.leader?.name}' to serve before rejoining`,
+    },
+    {
+      id: "rejoin-plan",
+      when: (o) => stoppedBesideLeader(o) && planFor(o) === null,
+      then: (o) => planEffect(o),
+      why: (o) => `how can the local data follow '${o.dcs.cluster?.leader?.name}'?`,
+    },
+    {
+      id: "rejoin-start",
+      when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "follow",
+      then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
+      why: (o) => `starting as a secondary of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+    },
+    {
+      id: "rejoin-rewind",
+      when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "rewind" && !replacesInstead(o) && leaderTarget(o) !== null,
+      then: (o) => rewindEffect(o),
+      why: (o) => `running pg_rewind from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+    },
+    {
+      id: "rejoin-clone",
+      when: (o) =>
+        stoppedBesideLeader(o) && leaderTarget(o) !== null && (replacesInstead(o) || (planFor(o)?.kind === "clone" && mayRemove(o))),
+      then: (o) => cloneEffect(o, true),
+      why: (o) => `the data directory is replaced by a copy of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+    },
+    {
+      id: "rejoin-start-diverged",
+      when: (o) => stoppedBesideLeader(o),
+      then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
+      why: (o) =>
+        `the local data has diverged and nothing allows it to be replaced (${planFor(o)?.why}): started as a standby for an operator to look at`,
+    },
+  ]),
   {
     id: "standby-starting",
     when: (o) => lockIsForeign(o) && isRunning(o) && o.local.status === null,
@@ -126,48 +128,52 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     then: () => ({ kind: "restart" }),
     why: () => "a restart was asked for",
   },
-  {
-    id: "standby-follow-retry",
-    when: (o) => mustFollow(o) && planFor(o) === null && retryAt(o, "plan-rejoin") !== null,
-    then: (o) => wait(retryAt(o, "plan-rejoin") ?? o.now),
-    why: (o) => `the timelines of '${o.dcs.cluster?.leader?.name}' cannot be read: ${o.lastTask?.message}`,
-  },
-  {
-    id: "standby-follow-plan",
-    when: (o) => mustFollow(o) && planFor(o) === null,
-    then: planEffect,
-    why: (o) => `may the local data follow '${o.dcs.cluster?.leader?.name}'?`,
-  },
-  {
-    id: "standby-follow",
-    when: (o) => mustFollow(o) && planFor(o)?.kind === "follow" && didThisCycle(o, "follow") === null,
-    then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
-    why: (o) => `following new leader '${o.dcs.cluster?.leader?.name}'`,
-  },
-  {
-    id: "standby-follow-diverged-stop",
-    when: (o) => mustFollow(o) && divergedPlan(o) && !isPaused(o),
-    then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
-    why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
-  },
-  {
-    id: "standby-diverged-retry",
-    when: (o) => notStreaming(o) && retryAt(o, "plan-rejoin") !== null,
-    then: (o) => waitAtMost(o, 1000),
-    why: (o) => `not streaming, and the leader's timelines cannot be read: ${o.lastTask?.message}`,
-  },
-  {
-    id: "standby-diverged-plan",
-    when: (o) => notStreaming(o) && (planFor(o) === null || followedInVain(o)),
-    then: (o) => planEffect(o),
-    why: (o) => `not streaming from '${o.dcs.cluster?.leader?.name}': has the local data diverged?`,
-  },
-  {
-    id: "standby-diverged-stop",
-    when: (o) => notStreaming(o) && divergedPlan(o),
-    then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
-    why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
-  },
+  ...inSection(mustFollow, [
+    {
+      id: "standby-follow-retry",
+      when: (o) => mustFollow(o) && planFor(o) === null && retryAt(o, "plan-rejoin") !== null,
+      then: (o) => wait(retryAt(o, "plan-rejoin") ?? o.now),
+      why: (o) => `the timelines of '${o.dcs.cluster?.leader?.name}' cannot be read: ${o.lastTask?.message}`,
+    },
+    {
+      id: "standby-follow-plan",
+      when: (o) => mustFollow(o) && planFor(o) === null,
+      then: planEffect,
+      why: (o) => `may the local data follow '${o.dcs.cluster?.leader?.name}'?`,
+    },
+    {
+      id: "standby-follow",
+      when: (o) => mustFollow(o) && planFor(o)?.kind === "follow" && didThisCycle(o, "follow") === null,
+      then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
+      why: (o) => `following new leader '${o.dcs.cluster?.leader?.name}'`,
+    },
+    {
+      id: "standby-follow-diverged-stop",
+      when: (o) => mustFollow(o) && divergedPlan(o) && !isPaused(o),
+      then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
+      why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+    },
+  ]),
+  ...inSection(notStreaming, [
+    {
+      id: "standby-diverged-retry",
+      when: (o) => notStreaming(o) && retryAt(o, "plan-rejoin") !== null,
+      then: (o) => waitAtMost(o, 1000),
+      why: (o) => `not streaming, and the leader's timelines cannot be read: ${o.lastTask?.message}`,
+    },
+    {
+      id: "standby-diverged-plan",
+      when: (o) => notStreaming(o) && (planFor(o) === null || followedInVain(o)),
+      then: (o) => planEffect(o),
+      why: (o) => `not streaming from '${o.dcs.cluster?.leader?.name}': has the local data diverged?`,
+    },
+    {
+      id: "standby-diverged-stop",
+      when: (o) => notStreaming(o) && divergedPlan(o),
+      then: () => ({ kind: "stop", mode: "fast", within: ms(30_000) }),
+      why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+    },
+  ]),
   {
     id: "standby-not-streaming",
     when: (o) => lockIsForeign(o) && runsAsStandby(o) && (o.local.notStreamingSince !== null || behindOnTimeline(o)),
@@ -208,8 +214,9 @@ function stoppedBesideLeader(o: Observation): boolean {
 
 /** Runs as a standby of somebody else than the serving leader. Two timelines of one number stream into each other unseen, so it is never followed unasked. */
 function mustFollow(o: Observation): boolean {
+  if (!lockIsForeign(o) || !runsAsStandby(o) || !leaderIsServing(o)) return false;
   const target = leaderTarget(o);
-  return lockIsForeign(o) && runsAsStandby(o) && target !== null && leaderIsServing(o) && o.local.upstream !== upstreamKey(target);
+  return target !== null && o.local.upstream !== upstreamKey(target);
 }
 
 function followedInVain(o: Observation): boolean {

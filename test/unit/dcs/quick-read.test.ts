@@ -1,9 +1,9 @@
-// Goal: the quick way to read a member gives what the schema gives. Method: records as members write them, and random ones.
+// Goal: the quick way to read a value gives what the schema gives. Method: values as they are written, and random ones.
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { decodeMember } from "../../../lib/dcs/decode.ts";
-import { readMember } from "../../../lib/dcs/read-member.ts";
+import { decodeLeaseMark, decodeMember, decodeStatus } from "../../../lib/dcs/decode.ts";
+import { readLeaseMark, readMember, readStatus } from "../../../lib/dcs/quick-read.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { revision } from "../../../lib/model/units.ts";
 
@@ -13,6 +13,8 @@ function entry(value: string): Entry {
 
 function expectTheSame(text: string): void {
   expect(readMember("a", entry(text))).toEqual(decodeMember("a", entry(text)));
+  expect(readStatus(entry(text))).toEqual(decodeStatus(entry(text)));
+  expect(readLeaseMark(entry(text))).toEqual(decodeLeaseMark(entry(text)));
 }
 
 const NAMES = [
@@ -70,6 +72,22 @@ test("random records, field by field", () => {
     }),
     { numRuns: 3000 },
   );
+});
+
+test("statuses and lease marks, field by field", () => {
+  const names = ["optime", "slots", "retain_slots", "session", "ttl", "released", "timeline", "cycle"] as const;
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.tuple(fc.constantFrom(...names), values), { selector: ([name]) => name, maxLength: 8 }), (pairs) => {
+      expectTheSame(JSON.stringify(Object.fromEntries(pairs)));
+    }),
+    { numRuns: 3000 },
+  );
+  for (const optime of ["0", "00", "1", "999999999999999", "9999999999999999", "-1", "1.0", "1e3", '"7"', " 7"])
+    expectTheSame(`{"optime":${optime}}`);
+  for (const ttl of ["30000", "0", "-1", "1e999", '"3"', "null"]) {
+    for (const timeline of ["", ',"timeline":3', ',"timeline":"3"', ',"timeline":0', ',"timeline":null', ',"timeline":4294967296'])
+      expectTheSame(`{"session":"s-a","ttl":${ttl},"released":false${timeline},"cycle":4}`);
+  }
 });
 
 test("any JSON at all", () => {

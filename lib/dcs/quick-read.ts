@@ -1,15 +1,37 @@
-// Owns the quick way to read a member's value, the one that changes all the time. What looks in any way unusual is left to the
-// schema (decode.ts), and a test holds both to the same result. Asks no store.
+// Owns the quick way to read the values that change all the time: members, the status and the lease mark. What looks in any way
+// unusual is left to the schemas (decode.ts), and a test holds both to the same result. Asks no store.
 
+import type { ClusterStatus, LeaseMark } from "../model/cluster.ts";
 import type { Member, Tags } from "../model/member.ts";
-import { type Lsn, lsn, type Timeline, timeline } from "../model/units.ts";
-import { type Decoded, decodeMember } from "./decode.ts";
+import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
+import { type Decoded, decodeLeaseMark, decodeMember, decodeStatus } from "./decode.ts";
 import type { Entry } from "./store.ts";
 
 /** As decodeMember: null where the value is not a JSON object. */
 export function readMember(name: string, entry: Entry): Decoded<Member | null> {
   const member = plainMember(name, entry);
   return member === null ? decodeMember(name, entry) : { value: member, faults: NO_FAULTS };
+}
+
+/** As decodeStatus. */
+export function readStatus(entry: Entry): Decoded<ClusterStatus> {
+  const optime = ONLY_OPTIME.exec(entry.value)?.[1];
+  if (optime === undefined) return decodeStatus(entry);
+  return { value: { optime: lsn(Number(optime)), slots: {}, retainSlots: [] }, faults: NO_FAULTS };
+}
+
+/** Fifteen digits are exact in a number; JSON knows no leading zero. */
+const ONLY_OPTIME = /^\{"optime":(0|[1-9]\d{0,14})\}$/;
+
+/** As decodeLeaseMark: null where it cannot be read. */
+export function readLeaseMark(entry: Entry): LeaseMark | null {
+  const fields = objectIn(entry.value);
+  const { session, ttl, released, timeline: number } = fields ?? NO_FIELDS;
+  const newest = number === undefined || number === null ? null : timelineOf(number);
+  const plain = typeof session === "string" && typeof ttl === "number" && ttl >= 0 && ttl < Number.POSITIVE_INFINITY;
+  if (!plain || typeof released !== "boolean" || (newest === null && number !== undefined && number !== null))
+    return decodeLeaseMark(entry);
+  return { session, ttl: ms(ttl), released, timeline: newest, revision: entry.revision };
 }
 
 const NO_FAULTS: readonly string[] = [];
