@@ -1,17 +1,15 @@
 // Owns the byte layout that commands and snapshots of the key-value machine share: whole numbers, texts, 64-bit floats.
 // Reading is total: past the end or past a bound the reader becomes `broken` and answers zeros; nothing throws.
 
-const START_BYTES = 256;
+const START_BYTES = 4096;
+/** A larger buffer was for one large text and is given back. */
+const KEPT_MAX_BYTES = 64 * 1024;
 /** Whole numbers hold at most 53 bits: seven bits a byte, eight bytes. */
 const WHOLE_BYTES_MAX = 8;
 
 export class ByteWriter {
-  #bytes: Buffer<ArrayBuffer>;
+  #bytes = Buffer.allocUnsafeSlow(START_BYTES);
   #length = 0;
-
-  constructor(startBytes: number = START_BYTES) {
-    this.#bytes = Buffer.allocUnsafeSlow(startBytes);
-  }
 
   /** 0 to 255. */
   byte(value: number): void {
@@ -50,9 +48,18 @@ export class ByteWriter {
     if (value !== null) this.text(value);
   }
 
-  /** What was written; the writer is not to be used again. */
-  finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+  /** A copy of what was written, of exactly its size; the writer is empty afterwards. */
+  take(): Uint8Array {
+    const taken = new Uint8Array(this.#length);
+    taken.set(this.#length === this.#bytes.length ? this.#bytes : this.#bytes.subarray(0, this.#length));
+    this.#length = 0;
+    if (this.#bytes.length > KEPT_MAX_BYTES) this.#bytes = Buffer.allocUnsafeSlow(START_BYTES);
+    return taken;
+  }
+
+  /** Forgets what was written. */
+  clear(): void {
+    this.#length = 0;
   }
 
   #room(more: number): void {
@@ -64,13 +71,19 @@ export class ByteWriter {
   }
 }
 
+/** For any Uint8Array: to make a Buffer of a small one costs three times what reading a text from it does. */
+const textOf = Buffer.prototype.toString;
+const FLOAT = new Float64Array(1);
+/** Little-endian, as every machine that Bun runs on. */
+const FLOAT_BYTES = new Uint8Array(FLOAT.buffer);
+
 export class ByteReader {
-  readonly #bytes: Buffer;
+  readonly #bytes: Uint8Array;
   #at = 0;
   #broken = false;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = bytes;
   }
 
   /** Something was not as it has to be; what was read since is not to be used. */
@@ -119,8 +132,8 @@ export class ByteReader {
   float(): number {
     if (this.#at + 8 > this.#bytes.length) this.#broken = true;
     if (this.#broken) return 0;
-    const value = this.#bytes.readDoubleLE(this.#at);
-    this.#at += 8;
+    for (let each = 0; each < 8; each++) FLOAT_BYTES[each] = this.#bytes[this.#at++] as number;
+    const value = FLOAT[0] as number;
     if (Number.isFinite(value)) return value;
     this.#broken = true;
     return 0;
@@ -132,7 +145,7 @@ export class ByteReader {
     const end = this.#at + length;
     if (end > this.#bytes.length) this.#broken = true;
     if (this.#broken || length === 0) return "";
-    const value = this.#bytes.toString("utf8", this.#at, end);
+    const value = textOf.call(this.#bytes, "utf8", this.#at, end);
     this.#at = end;
     return value;
   }

@@ -17,9 +17,16 @@ export interface ChangePlace {
   readonly next: Revision;
 }
 
+/** What becomes of one key; null = absent. */
+export interface StagedKey {
+  readonly key: string;
+  readonly before: Entry | null;
+  after: Entry | null;
+}
+
 export interface StagedChanges {
-  /** What each key that is touched is to hold; null = it is to be deleted. Empty where nothing changes. */
-  readonly entries: ReadonlyMap<string, Entry | null>;
+  /** Each key that is touched, once. Empty where nothing changes. */
+  readonly keys: readonly StagedKey[];
   /** After each change, in order: the key's revision; 0 for deletes and checks. */
   readonly revisions: readonly Revision[];
 }
@@ -29,19 +36,21 @@ const NO_REVISION = revision(0);
 
 /** Errors: condition-failed, session-gone, rejected. */
 export function stageChanges(changes: readonly RaftChange[], place: ChangePlace): Result<StagedChanges, StoreError> {
-  const { keys, bounds } = place;
-  if (changes.length > bounds.changesMax) return rejected(`more than ${bounds.changesMax} changes in one transaction`);
-  const entries = new Map<string, Entry | null>();
+  if (changes.length > place.bounds.changesMax) return rejected(`more than ${place.bounds.changesMax} changes in one transaction`);
+  const keys: StagedKey[] = [];
   const revisions: Revision[] = [];
   for (const change of changes) {
-    const earlier = entries.get(change.key);
-    const current = earlier === undefined ? keys.get(change.key) : earlier;
+    let staged: StagedKey | undefined;
+    for (const earlier of keys) if (earlier.key === change.key) staged = earlier;
+    const current = staged === undefined ? place.keys.get(change.key) : staged.after;
     const outcome = stage(change, current, place);
     if (!outcome.ok) return outcome;
-    if (outcome.value !== current) entries.set(change.key, outcome.value);
-    revisions.push(change.kind === "put" && outcome.value !== null ? outcome.value.revision : NO_REVISION);
+    const after = outcome.value;
+    if (staged !== undefined) staged.after = after;
+    else if (after !== current) keys.push({ key: change.key, before: current, after });
+    revisions.push(change.kind === "put" && after !== null ? after.revision : NO_REVISION);
   }
-  return fits(entries, place) ?? ok({ entries, revisions });
+  return fits(keys, place) ?? ok({ keys, revisions });
 }
 
 /** The key's entry after the change; `current` itself where nothing changes. */
@@ -76,13 +85,12 @@ function holds(condition: RaftCondition | undefined, current: Entry | null): boo
 }
 
 /** Null where there is room; what does not add anything always finds room. */
-function fits(entries: ReadonlyMap<string, Entry | null>, { keys, bounds }: ChangePlace): Result<never, StoreError> | null {
+function fits(staged: readonly StagedKey[], { keys, bounds }: ChangePlace): Result<never, StoreError> | null {
   let moreKeys = 0;
   let moreText = 0;
-  for (const [key, entry] of entries) {
-    const before = keys.get(key);
-    moreKeys += (entry === null ? 0 : 1) - (before === null ? 0 : 1);
-    moreText += textOf(entry) - textOf(before);
+  for (const { before, after } of staged) {
+    moreKeys += (after === null ? 0 : 1) - (before === null ? 0 : 1);
+    moreText += textOf(after) - textOf(before);
   }
   if (moreKeys > 0 && keys.size + moreKeys > bounds.keysMax) return rejected(`more than ${bounds.keysMax} keys`);
   if (moreText > 0 && keys.text + moreText > bounds.textMax) return rejected(`more than ${bounds.textMax} characters of keys and values`);

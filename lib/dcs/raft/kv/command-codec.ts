@@ -24,15 +24,19 @@ const CHANGES = ["put", "delete", "check-owner"] as const satisfies readonly Raf
 const CONDITIONS = ["none", "absent", "revision", "value"] as const satisfies readonly RaftCondition["kind"][];
 const NO_CONDITION: RaftCondition = { kind: "none" };
 
+/** Used again and again: a buffer of its own for each command would cost more than all that is written into it. */
+const writer = new ByteWriter();
+
 /** Throws RangeError where a number is not what its type says. */
 export function encodeEnvelope(envelope: Envelope): Uint8Array {
-  const writer = new ByteWriter();
+  // Whatever a throw left behind does not belong here.
+  writer.clear();
   writer.byte(LAYOUT);
   writer.maybeText(envelope.client);
   writer.whole(envelope.sequence);
   writer.whole(envelope.acknowledged);
   writeCommand(writer, envelope.command);
-  return writer.finish();
+  return writer.take();
 }
 
 /** Null where the payload is malformed. */

@@ -1,9 +1,10 @@
 // Owns the digest of the machine's state, by which the simulator compares members. Not for security: 32 bits, fast.
 
+import type { Session } from "../../store.ts";
 import type { CommandAnswer } from "./command.ts";
 import type { MachineState } from "./machine-state.ts";
 
-/** Covers everything that can change what a later entry does. */
+/** Covers everything that can change what a later entry does; of the watches' history only how far it goes back. */
 export function digestOf(state: MachineState): number {
   let digest = mix(mix(hashNumber(state.index), hashNumber(state.time)), hashNumber(state.revision));
   let keys = 0;
@@ -17,8 +18,8 @@ export function digestOf(state: MachineState): number {
   }
   let sessions = 0;
   for (const { session, name, renewal, deadline } of state.sessions.all()) {
-    const what = mix(mix(hashText(session.id), hashText(name)), session.place === null ? 1 : hashText(session.place));
-    sessions = (sessions + mix(mix(what, hashNumber(session.promisedMs)), mix(hashNumber(renewal), hashNumber(deadline)))) | 0;
+    const what = mix(hashSession(session), hashText(name));
+    sessions = (sessions + mix(what, mix(hashNumber(renewal), hashNumber(deadline)))) | 0;
   }
   digest = mix(mix(digest, keys), sessions);
   for (const client of state.clients.all()) {
@@ -30,7 +31,11 @@ export function digestOf(state: MachineState): number {
 }
 
 function hashAnswer(answer: CommandAnswer): number {
-  if (!answer.ok) return hashText(answer.error.kind);
+  if (!answer.ok) {
+    const { error } = answer;
+    const detail = "reason" in error ? error.reason : error.kind === "session-gone" ? error.session : "";
+    return mix(hashText(error.kind), hashText(detail));
+  }
   switch (answer.value.kind) {
     case "revisions": {
       let hash = 2;
@@ -38,12 +43,16 @@ function hashAnswer(answer: CommandAnswer): number {
       return hash;
     }
     case "session":
-      return hashText(answer.value.session.id);
+      return hashSession(answer.value.session);
     case "client":
       return hashText(answer.value.id);
     case "done":
       return 3;
   }
+}
+
+function hashSession({ id, promisedMs, place }: Session): number {
+  return mix(mix(hashText(id), hashNumber(promisedMs)), place === null ? 1 : hashText(place));
 }
 
 /** FNV-1a over the code units. */

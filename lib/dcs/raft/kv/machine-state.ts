@@ -27,7 +27,6 @@ export interface MachineState {
 
 /** First byte of a snapshot's body. */
 const LAYOUT = 1;
-const START_BYTES = 64 * 1024;
 
 export function emptyState(bounds: KeyValueBounds): MachineState {
   return {
@@ -42,7 +41,7 @@ export function emptyState(bounds: KeyValueBounds): MachineState {
 }
 
 export function encodeState(state: MachineState): Uint8Array {
-  const writer = new ByteWriter(START_BYTES);
+  const writer = new ByteWriter();
   writer.byte(LAYOUT);
   writer.whole(state.index);
   writer.float(state.time);
@@ -80,7 +79,7 @@ export function encodeState(state: MachineState): Uint8Array {
     writer.text(change.key);
     writer.whole(change.revision);
   }
-  return writer.finish();
+  return writer.take();
 }
 
 export function decodeState(bytes: Uint8Array, bounds: KeyValueBounds): Result<MachineState, string> {

@@ -9,7 +9,7 @@ import { assertNever, err, ok, type Result } from "../../../model/result.ts";
 import { type Revision, revision } from "../../../model/units.ts";
 import type { Entry } from "../../store.ts";
 import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "./bounds.ts";
-import { stageChanges } from "./change.ts";
+import { type StagedKey, stageChanges } from "./change.ts";
 import type { Command, CommandAnswer, Query, QueryValue } from "./command.ts";
 import { decodeEnvelope } from "./command-codec.ts";
 import { digestOf } from "./digest.ts";
@@ -215,18 +215,17 @@ export class KeyValueMachine {
     const next = revision(state.revision + 1);
     const staged = stageChanges(changes, { keys: state.keys, sessions: state.sessions, bounds: this.#bounds, next });
     if (!staged.ok) return staged;
-    const { entries, revisions } = staged.value;
-    if (entries.size > 0) state.revision = next;
-    for (const [key, entry] of entries) this.#put(key, entry);
+    const { keys, revisions } = staged.value;
+    if (keys.length > 0) state.revision = next;
+    for (const each of keys) this.#put(each);
     return ok({ kind: "revisions", revisions });
   }
 
-  /** Null: the key is deleted. */
-  #put(key: string, entry: Entry | null): void {
+  #put({ key, before, after }: StagedKey): void {
     const { keys, sessions, history, revision: at } = this.#state;
-    sessions.own(key, keys.get(key)?.session ?? null, entry?.session ?? null);
-    if (entry === null) keys.delete(key);
-    else keys.set(entry);
+    sessions.own(key, before?.session ?? null, after?.session ?? null);
+    if (after === null) keys.delete(key);
+    else keys.set(after);
     history.push(key, at);
     this.#changed.push(key);
   }
@@ -259,14 +258,14 @@ export class KeyValueMachine {
   #end(record: SessionRecord): void {
     // Sorted: the set's order is not part of the state.
     const owned = [...record.keys].sort();
-    this.#deleteAll(owned.map((key) => ({ key })));
+    this.#deleteAll(owned.map((key) => this.#state.keys.get(key) as Entry));
     this.#state.sessions.remove(record);
   }
 
-  #deleteAll(entries: readonly { readonly key: string }[]): void {
+  #deleteAll(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
     this.#state.revision = revision(this.#state.revision + 1);
-    for (const { key } of entries) this.#put(key, null);
+    for (const entry of entries) this.#put({ key: entry.key, before: entry, after: null });
   }
 
   #openClient(name: string): CommandAnswer {
