@@ -61,6 +61,7 @@ export function mendDamage(core: CoreState): void {
   if (core.health === "whole" || repairThrough === null || core.leader === null) return;
   if (Math.min(core.matched, core.log.durable) < repairThrough) return;
   core.health = "whole";
+  core.outbox.write({ kind: "whole" });
   core.repaired = "whole";
   answerMatched(core);
 }

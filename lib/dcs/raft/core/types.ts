@@ -215,7 +215,7 @@ export interface Output {
   readonly configuration: { readonly configuration: Configuration; readonly index: LogIndex } | null;
   /** When role, term or leader changed. */
   readonly role: RoleState | null;
-  /** `whole`: a damaged log has been made whole, durably: storage may take its mark of damage away. */
+  /** For the log and the metrics: a damaged log has just been made whole (the record of it is among the writes). */
   readonly repaired: "whole" | null;
   /** The next `tick` is wanted at this instant. */
   readonly timerAt: number;

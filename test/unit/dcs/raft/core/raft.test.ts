@@ -235,6 +235,7 @@ describe("snapshots and damage", () => {
     world.step(leader, { kind: "propose", id: 2, payload: bytes("d") });
     world.run(300);
     expect(world.member(damaged).outputs.some((output) => output.repaired === "whole")).toBe(true);
+    expect(world.member(damaged).outputs.flatMap((output) => output.writes?.writes ?? [])).toContainEqual({ kind: "whole" });
     expect(world.member(damaged).raft.status().health).toBe("whole");
     expect(world.payloads(damaged)).toEqual(["a", "b", "c", "d"]);
   });
