@@ -1,9 +1,11 @@
-// Owns the command `bun run scripts/simulate.ts`: runs simulated clusters (test/simulation) by seed and reports what it saw.
+// Owns the command `bun run scripts/simulate.ts`: runs simulated clusters (test/simulation) by seed and reports what it saw. With
+// --raft it is the simulation of the built-in Raft instead (simulations/raft.ts).
 
 import { parseArgs } from "node:util";
 import { loadTemplate } from "../test/simulation/node-config.ts";
 import { PLANTS, plant } from "../test/simulation/plants.ts";
 import { type RunResult, runSimulation } from "../test/simulation/run.ts";
+import { simulateRaft } from "./simulations/raft.ts";
 
 const USAGE = `usage: bun run scripts/simulate.ts [--seeds N] [--from SEED] [--nodes N] [--minutes M] [--trace] [--hashes] [--figure] [--plant NAME]
   --seeds N     how many clusters (default 50), one seed each, from --from (default 1) on
@@ -13,6 +15,7 @@ const USAGE = `usage: bun run scripts/simulate.ts [--seeds N] [--from SEED] [--n
   --hashes      print each seed's trace hash: equal seeds have equal hashes
   --figure      the performance figure: 3 nodes, loop_wait 10, a fault a minute
   --plant NAME  plant a known bug, which has to be found: ${Object.keys(PLANTS).join(", ")}
+  --raft        simulate the built-in Raft instead; its options: --raft --help
 Exit status: 0 no violation (with --plant: found), 1 a violation (with --plant: not found), 2 usage.`;
 
 async function main(): Promise<number> {
@@ -124,4 +127,5 @@ function readOptions(): Options | null {
   }
 }
 
-process.exitCode = await main();
+const words = process.argv.slice(2);
+process.exitCode = words.includes("--raft") ? simulateRaft(words.filter((word) => word !== "--raft")) : await main();

@@ -18,6 +18,8 @@ export interface Stage {
 }
 
 export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
+/** Clusters of the built-in Raft; short lives as well, by the same reason. */
+const raftSeedsOf: Readonly<Record<Tier, number>> = { default: 2000, full: 60_000 };
 /** For how long faults happen in each simulated cluster: many short lives find more than few long ones. */
 const faultMinutesOf: Readonly<Record<Tier, number>> = { default: 20, full: 4 };
 
@@ -55,6 +57,13 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           kind: "one",
           command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds), "--minutes", String(faultMinutesOf[tier])],
           seeds,
+          shares: true,
+        },
+        {
+          name: `${raftSeedsOf[tier]} simulated Raft seeds`,
+          kind: "one",
+          command: ["bun", "run", "scripts/simulate.ts", "--raft", "--seeds", String(raftSeedsOf[tier])],
+          seeds: raftSeedsOf[tier],
           shares: true,
         },
       ]

@@ -95,9 +95,11 @@ export function answerMatched(core: CoreState): void {
 
 function answerMismatch(core: CoreState, to: MemberId, append: Append): void {
   if (core.health === "damaged") {
-    // Known to be equal is only what the own snapshot covers, as that was committed: the leader begins behind it.
+    // Known to be equal is only what the own snapshot covers, as that was committed: the leader begins behind it. A leader that knows
+    // of the damage must be able to tell this from progress, or an append that was lost on the way would never be repeated.
     const index = logIndex(Math.min(core.snapshot.index, core.log.durable));
-    core.send(to, { kind: "append-answer", term: core.term, outcome: "damaged", index, round: append.round });
+    const outcome = append.repairThrough === null ? "damaged" : "mismatch";
+    core.send(to, { kind: "append-answer", term: core.term, outcome, index, round: append.round });
     return;
   }
   const { log } = core;

@@ -88,7 +88,7 @@ export function onAppendAnswer(core: CoreState, leading: Leading, from: MemberId
       noteDoubt(core, leading, progress, answer.index);
       return;
     case "mismatch":
-      noteRound(progress, answer.round);
+      if (progress.trust === "counted") noteRound(progress, answer.round);
       if (progress.mode === "snapshot") return;
       progress.next = Math.max(progress.match + 1, Math.min(answer.index + 1, progress.next - 1, core.log.lastIndex + 1));
       progress.mode = "probe";

@@ -1,0 +1,360 @@
+// Owns one simulated member: the core over a machine with a clock, a disk and a state machine that is a hash. It does what
+// the driver does with the core's output, in the same order, and gives everything that leaves the core to the checks.
+
+import { decodeConfiguration } from "../../../lib/dcs/raft/core/configuration.ts";
+import { Raft } from "../../../lib/dcs/raft/core/raft.ts";
+import type {
+  Configuration,
+  LogEntry,
+  Message,
+  Output,
+  RaftEvent,
+  RaftTimings,
+  RoleState,
+  WriteBatch,
+} from "../../../lib/dcs/raft/core/types.ts";
+import { type MemberId, memberId, type RaftMember, term } from "../../../lib/model/raft.ts";
+import type { Random } from "../../simulation/random.ts";
+import type { EventQueue, SimEvent } from "../../simulation/virtual-clock.ts";
+import { type Ledger, stateHash } from "./ledger.ts";
+import { CutLog, MachineDisk, type SavedSnapshot } from "./machine-disk.ts";
+import { checkMessage } from "./message-checks.ts";
+import { SeatTimer } from "./seat-timer.ts";
+import { SnapshotShelf } from "./snapshot-shelf.ts";
+import { type Trace, Violation } from "./trace.ts";
+import { describeEvent, describeWrites } from "./wording.ts";
+
+/** What a seat needs of its surroundings; a scenario file drives it by hand, a seed by chance. */
+export interface SeatWorld {
+  readonly queue: EventQueue;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly ledger: Ledger;
+  readonly timings: RaftTimings;
+  readonly snapshotEvery: number;
+  /** Bytes of a snapshot. */
+  snapshotSize(): number;
+  seatOf(id: MemberId): Seat | null;
+  /** Between an event's arrival and the turn that handles it, ms; 0: each event has a step of its own. */
+  turnDelay(): number;
+  /** How long the sync that begins now takes, ms; null: nobody knows (disk full, or done by hand). */
+  syncDelay(seat: Seat): number | null;
+  syncFails(seat: Seat): boolean;
+  snapshotDelay(seat: Seat): number;
+  /** Of a received chunk: how probable it is that it cannot be read. */
+  readonly badChunks: number;
+  send(from: Seat, to: MemberId, message: Message): void;
+  /** The moments at which a fault hurts most. Value: whether the member crashed, so that nothing more leaves it. */
+  point(seat: Seat, name: ProtocolPoint): boolean;
+  answered(seat: Seat, output: Output, entries: readonly LogEntry[]): void;
+}
+
+export type ProtocolPoint =
+  | "wrote"
+  | "voted"
+  | "acknowledging"
+  | "durable"
+  | "leading"
+  | "joint"
+  | "snapshot-sent"
+  | "snapshot-received"
+  | "snapshot-saved"
+  | "handing-over";
+
+export class Seat {
+  readonly world: SeatWorld;
+  readonly name: string;
+  readonly number: number;
+  readonly member: RaftMember;
+  readonly disk: MachineDisk;
+  readonly shelf: SnapshotShelf;
+  readonly clock: { rate: number; offset: number };
+  state: "running" | "paused" | "down" = "down";
+  /** As the committed configuration tells it; who was removed does not come back. */
+  membership: "never" | "member" | "removed" = "never";
+  /** Grows at each start: what was meant for an earlier life does not reach a later one. */
+  life = 0;
+  raft: Raft | null = null;
+  role: RoleState = { role: "follower", term: term(0), leader: null };
+  /** Everything given to the disk, durable or not. */
+  written: CutLog = new CutLog(0, 0, []);
+  /** What the core has handed out as committed, and what the state machine stands at (a loaded snapshot runs ahead). */
+  delivered = 0;
+  applied = 0;
+  hash = 0;
+  configuration: Configuration;
+  configurationIndex = 0;
+  /** By which the core may have counted in the current step. */
+  counting: readonly Configuration[] = [];
+  /** In force at the last applied entry. */
+  appliedConfiguration: Configuration;
+  appliedConfigurationIndex = 0;
+  /** Votes that left this machine, over all its lives. */
+  readonly votes = new Map<number, MemberId>();
+  highestTermSent = 0;
+  /** As the core has it: damaged, it neither votes nor acknowledges. */
+  health: "whole" | "damaged" = "whole";
+  #inbox: RaftEvent[] = [];
+  #turn: SimEvent | null = null;
+  readonly #timer: SeatTimer;
+  #syncing = false;
+
+  constructor(world: SeatWorld, options: { readonly number: number; readonly founding: SavedSnapshot; readonly rate: number }) {
+    this.world = world;
+    this.number = options.number;
+    this.name = String.fromCharCode(97 + (options.number % 26)).repeat(1 + Math.floor(options.number / 26));
+    this.member = memberNumber(options.number);
+    this.clock = { rate: options.rate, offset: 0 };
+    this.disk = new MachineDisk(options.founding);
+    this.shelf = new SnapshotShelf(this);
+    this.#timer = new SeatTimer(world.queue, this.clock, () => this.receive({ kind: "tick" }));
+    this.configuration = options.founding.meta.configuration;
+    this.appliedConfiguration = this.configuration;
+  }
+
+  get alive(): boolean {
+    return this.state === "running" || this.state === "paused";
+  }
+
+  localTime(): number {
+    return this.clock.offset + this.world.queue.now * this.clock.rate;
+  }
+
+  start(): void {
+    if (this.state !== "down") return;
+    const { disk, world } = this;
+    this.life += 1;
+    this.state = "running";
+    const snapshot = disk.newest;
+    const entries = disk.entriesToStart();
+    const { meta } = snapshot;
+    this.written = new CutLog(disk.log.base, disk.log.baseTerm, [...disk.log.entries]);
+    this.delivered = meta.index;
+    this.applied = meta.index;
+    this.hash = snapshot.hash;
+    this.appliedConfiguration = meta.configuration;
+    this.appliedConfigurationIndex = meta.configurationIndex;
+    this.role = { role: "follower", term: disk.hardState.term, leader: null };
+    if (disk.hardState.term < this.highestTermSent)
+      throw new Violation(`${this.name} starts at term ${disk.hardState.term} after it spoke in term ${this.highestTermSent}`);
+    this.clock.offset = world.random.whole(0, 1_000_000);
+    this.#inbox = [];
+    this.#syncing = false;
+    this.health = disk.mark;
+    world.trace.record(
+      world.queue.now,
+      () => `${this.name} starts: term ${disk.hardState.term}, snapshot ${meta.index}, ${entries.length} entries`,
+    );
+    this.raft = new Raft({
+      id: this.member.id,
+      timings: world.timings,
+      random: () => world.random.next(),
+      now: this.localTime(),
+      hardState: disk.hardState,
+      snapshot: meta,
+      snapshotSize: snapshot.size,
+      entries,
+      log: disk.mark,
+    });
+    ({ configuration: this.configuration, configurationIndex: this.configurationIndex } = this.raft.status());
+    this.receive({ kind: "tick" });
+  }
+
+  /** The process or its machine dies; what was not synced survives as the disk pleases. */
+  crash(): void {
+    if (!this.alive) return;
+    this.state = "down";
+    this.raft = null;
+    this.life += 1;
+    this.#inbox = [];
+    this.#timer.cancel();
+    if (this.#turn !== null) this.#turn.run = null;
+    this.#turn = null;
+    this.#syncing = false;
+    this.shelf.forget();
+    this.disk.crash(this.world.random, () => undefined);
+    this.world.ledger.checkDurable(() => `after the crash of ${this.name}`);
+  }
+
+  pause(): void {
+    if (this.state === "running") this.state = "paused";
+  }
+
+  resume(): void {
+    if (this.state !== "paused") return;
+    this.state = "running";
+    this.receive({ kind: "tick" });
+  }
+
+  /** An event for the core; dropped where there is none. */
+  receive(event: RaftEvent): void {
+    if (this.raft === null) return;
+    this.#inbox.push(event);
+    if (this.state !== "running" || this.#turn !== null) return;
+    const delay = this.world.turnDelay();
+    if (delay === 0) this.#step();
+    else
+      this.#turn = this.world.queue.after(delay, () => {
+        this.#turn = null;
+        if (this.state === "running") this.#step();
+      });
+  }
+
+  #step(): void {
+    const { raft, world } = this;
+    const events = this.#inbox;
+    if (raft === null || events.length === 0) return;
+    this.#inbox = [];
+    const { trace } = world;
+    trace.events += events.length;
+    trace.mix((world.queue.now * 1000) ^ (this.number << 20));
+    for (const event of events) {
+      trace.mix(event.kind.length);
+      if (event.kind !== "tick" && event.kind !== "written") trace.record(world.queue.now, () => `${this.name} < ${describeEvent(event)}`);
+      // The index is the core's from the moment that it is told; before, it may still deliver entries up to there.
+      if (event.kind === "snapshot-installed") this.delivered = Math.max(this.delivered, event.meta.index);
+    }
+    this.#handle(raft.step(this.localTime(), events));
+  }
+
+  #handle(output: Output): void {
+    const { world } = this;
+    const { ledger } = world;
+    const wasLeader = this.role.role === "leader" ? this.role.term : 0;
+    if (output.role !== null) this.#changeRole(output.role);
+    if (output.writes !== null) this.#write(output.writes);
+    if (this.role.role === "leader") ledger.leads(this.name, this.role.term, (index) => this.written.termAt(index));
+    this.counting = [this.configuration];
+    if (output.configuration !== null) {
+      this.counting = [this.configuration, output.configuration.configuration];
+      this.configuration = output.configuration.configuration;
+      this.configurationIndex = output.configuration.index;
+    }
+    if (output.repaired === "whole") {
+      this.health = "whole";
+      this.disk.repaired();
+      ledger.checkDurable(() => `after ${this.name} was made whole`);
+    }
+    if (output.committed.length > 0) this.#apply(output.committed, wasLeader);
+    for (const { message } of output.messages) world.trace.mix(message.term ^ message.kind.length);
+    for (const { to, message } of output.messages) checkMessage(this, to, message);
+    if (this.#crashedAtPoint(output)) return;
+    for (const { to, message } of output.messages) world.send(this, to, message);
+    for (const chunk of output.chunksToSend) this.shelf.send(chunk);
+    for (const chunk of output.received) this.shelf.receive(chunk);
+    world.answered(this, output, output.committed);
+    this.#timer.set(output.timerAt);
+    this.shelf.saveWhenDue();
+  }
+
+  #changeRole(role: RoleState): void {
+    const { trace, queue } = this.world;
+    if (role.term < this.role.term) throw new Violation(`${this.name}: the term goes back from ${this.role.term} to ${role.term}`);
+    trace.record(queue.now, () => `${this.name} is ${role.role} of term ${role.term}`);
+    this.role = role;
+  }
+
+  #write(batch: WriteBatch): void {
+    const { world, written } = this;
+    world.trace.record(world.queue.now, () => `${this.name} writes ${describeWrites(batch)}`);
+    // A leader creates entries of its term in the step that made it one.
+    if (this.role.role === "leader") world.ledger.leads(this.name, this.role.term, (index) => written.termAt(index));
+    for (const write of batch.writes) {
+      if (write.kind === "reset") written.reset(write.index, write.term);
+      if (write.kind !== "append") continue;
+      for (const entry of write.entries) {
+        const before = entry.index - written.base - 2;
+        const previous = written.entries[before];
+        const committed = previous === undefined ? world.ledger.committedEntry(entry.index - 1) : null;
+        world.ledger.appended(
+          this.name,
+          entry,
+          { term: previous?.term ?? written.baseTerm, time: previous?.time ?? committed?.time ?? 0 },
+          world.queue.now,
+        );
+        written.put(entry);
+      }
+    }
+    this.disk.submit(batch);
+    this.sync();
+  }
+
+  /** Begins a sync of what waits unless one runs. */
+  sync(): void {
+    if (this.#syncing || !this.disk.busy || !this.alive) return;
+    const delay = this.world.syncDelay(this);
+    if (delay === null) return;
+    this.#syncing = true;
+    this.disk.beginSync();
+    const { life } = this;
+    this.world.queue.after(delay, () => {
+      if (this.life === life) this.synced();
+    });
+  }
+
+  /** The running sync ends. */
+  synced(): void {
+    this.#syncing = false;
+    const { world } = this;
+    if (world.syncFails(this)) return;
+    let shrunk = false;
+    const sequence = this.disk.endSync(() => {
+      shrunk = true;
+    });
+    if (shrunk) world.ledger.checkDurable(() => `after ${this.name} took entries away`);
+    if (world.point(this, "durable")) return;
+    this.receive({ kind: "written", sequence });
+    this.sync();
+  }
+
+  #apply(entries: readonly LogEntry[], wasLeader: number): void {
+    const { ledger } = this.world;
+    const before = ledger.committed;
+    for (const entry of entries) {
+      if (entry.index !== this.delivered + 1) throw new Violation(`${this.name} is given ${entry.index} to apply after ${this.delivered}`);
+      this.delivered = entry.index;
+      ledger.commits(this.name, entry);
+      if (entry.index <= this.applied) continue;
+      this.applied = entry.index;
+      this.hash = stateHash(this.hash, entry);
+      if (entry.kind === "configuration") {
+        this.appliedConfiguration = decodeConfiguration(entry.payload);
+        this.appliedConfigurationIndex = entry.index;
+      }
+    }
+    if (this.hash !== ledger.hashAt(this.applied)) throw new Violation(`${this.name} has another state than others at ${this.applied}`);
+    if (ledger.committed === before) return;
+    if (wasLeader !== 0 && this.role.role === "leader" && (entries.at(-1) as LogEntry).term !== this.role.term) this.#checkCounting();
+    ledger.checkDurable(() => `committed by ${this.name}`, this.counting);
+  }
+
+  /** What a leader commits by counting ends in its own term; less of it is handed out where its own disk is behind. */
+  #checkCounting(): void {
+    const { commit } = (this.raft as Raft).status();
+    const at = this.written.termAt(commit);
+    if (at !== this.role.term)
+      throw new Violation(`${this.name} leads term ${this.role.term} and commits ${commit} of term ${at} by counting`);
+  }
+
+  #crashedAtPoint(output: Output): boolean {
+    const { world } = this;
+    for (const { message } of output.messages) {
+      if (message.kind === "vote-answer" && message.verdict === "granted" && message.purpose === "election" && world.point(this, "voted"))
+        return true;
+      if (message.kind === "append-answer" && message.index > 0 && world.point(this, "acknowledging")) return true;
+      if (message.kind === "timeout-now" && world.point(this, "handing-over")) return true;
+    }
+    if (output.writes !== null && world.point(this, "wrote")) return true;
+    if (output.role?.role === "leader" && world.point(this, "leading")) return true;
+    if (output.configuration !== null && output.configuration.configuration.outgoing !== null && world.point(this, "joint")) return true;
+    if (output.chunksToSend.length > 0 && world.point(this, "snapshot-sent")) return true;
+    return output.received.length > 0 && world.point(this, "snapshot-received");
+  }
+}
+
+/** The identity of the machine with that number. */
+export function memberNumber(number: number): RaftMember {
+  const id = memberId((number + 1).toString(16).padStart(32, "0"));
+  if (id === null) throw new Error(`no identity for ${number}`);
+  return { id, address: `10.0.0.${number + 1}:2380` };
+}
