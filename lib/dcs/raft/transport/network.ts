@@ -8,12 +8,19 @@ export interface Connection {
   /** Of the other side, for log lines. */
   readonly remote: string;
   onData: (bytes: Uint8Array) => void;
-  /** Once, also after `close` from this side. `reset`: the other side's process is gone (reset or end of stream). */
-  onClose: (cause: "local" | "reset" | "silent") => void;
-  /** Queues the bytes; the connection closes itself where more than `QUEUE_MAX_BYTES` wait. */
+  /**
+   * Once, also after `close` from this side. `reset`: the other side's process is gone (reset or end of stream). `untrusted`:
+   * TLS did not come about (of accepted connections alone; whoever connects gets a ConnectError); the reason says why.
+   */
+  onClose: (cause: "local" | "reset" | "silent" | "untrusted", reason?: string) => void;
+  /**
+   * Sends or copies the bytes before it returns: the caller may use its buffer again. The connection closes itself (cause
+   * `local`) where more than `QUEUE_MAX_BYTES` wait. After the end nothing happens.
+   */
   write(bytes: Uint8Array): void;
   /** Bytes that wait to be sent. */
   readonly queued: number;
+  /** Calls `onClose` before it returns; what waits is still sent, as far as the other side takes it within a short time. */
   close(): void;
 }
 
@@ -30,7 +37,7 @@ export interface Listener {
 }
 
 export interface Network {
-  /** Throws Error where the address cannot be bound. */
+  /** Accepted before TLS is done, so that one deadline covers everything; data come after it. Throws Error where the address cannot be bound. */
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener>;
   /** Resolves names anew each time. Rejects never: the answer is a connection or why there is none. */
   connect(address: string, deadline: Ms): Promise<Connection | ConnectError>;

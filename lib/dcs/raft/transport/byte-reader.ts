@@ -1,0 +1,122 @@
+// Owns reading numbers, texts and bytes from a buffer that a stranger may have filled: nothing is read beyond the end and
+// nothing throws; the first thing that does not fit makes `failed` true, and every later answer is empty. Knows no format.
+
+const EMPTY = new Uint8Array(0);
+
+export class ByteReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #end: number;
+  #offset: number;
+  #failed = false;
+
+  constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#offset = start;
+    this.#end = end;
+  }
+
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /** Everything was there and nothing is left. */
+  get complete(): boolean {
+    return !this.#failed && this.#offset === this.#end;
+  }
+
+  get remaining(): number {
+    return this.#end - this.#offset;
+  }
+
+  u8(): number {
+    const at = this.#take(1);
+    return at < 0 ? 0 : this.#view.getUint8(at);
+  }
+
+  u16(): number {
+    const at = this.#take(2);
+    return at < 0 ? 0 : this.#view.getUint16(at, true);
+  }
+
+  u32(): number {
+    const at = this.#take(4);
+    return at < 0 ? 0 : this.#view.getUint32(at, true);
+  }
+
+  /** A whole number from 0 to 2^53 − 1. */
+  whole(): number {
+    const value = this.#f64();
+    return Number.isSafeInteger(value) && value >= 0 ? value : this.#fail(0);
+  }
+
+  /** Milliseconds since some beginning: finite, not negative. */
+  instant(): number {
+    const value = this.#f64();
+    return Number.isFinite(value) && value >= 0 ? value : this.#fail(0);
+  }
+
+  /** One of the words, by its position. */
+  word<const T extends readonly [string, ...string[]]>(words: T): T[number] {
+    return words[this.u8()] ?? this.#fail(words[0]);
+  }
+
+  /** One byte, 0 or 1. */
+  flag(): boolean {
+    const value = this.u8();
+    if (value > 1) this.reject();
+    return value === 1;
+  }
+
+  /** A copy, so that a small part does not keep the whole buffer alive. */
+  copy(length: number): Uint8Array {
+    const at = this.#take(length);
+    return at < 0 ? EMPTY : this.#bytes.slice(at, at + length);
+  }
+
+  shortText(): string {
+    return this.text(this.u16());
+  }
+
+  text(length: number): string {
+    const at = this.#take(length);
+    if (at < 0) return "";
+    try {
+      return decoder.decode(this.#bytes.subarray(at, at + length));
+    } catch {
+      // Not UTF-8: the one thing that a strict decoder throws for.
+      return this.#fail("");
+    }
+  }
+
+  /** Lower-case hexadecimal digits of that many bytes. */
+  hex(length: number): string {
+    return Buffer.from(this.copy(length)).toString("hex");
+  }
+
+  /** Says that a value was read that does not belong there. */
+  reject(): void {
+    this.#failed = true;
+  }
+
+  #f64(): number {
+    const at = this.#take(8);
+    return at < 0 ? 0 : this.#view.getFloat64(at, true);
+  }
+
+  /** −1 where that many bytes are not there. */
+  #take(length: number): number {
+    const at = this.#offset;
+    if (this.#failed || length > this.#end - at) return this.#fail(-1);
+    this.#offset = at + length;
+    return at;
+  }
+
+  #fail<T>(instead: T): T {
+    this.#failed = true;
+    return instead;
+  }
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -1,0 +1,72 @@
+// Owns the TLS files of the Raft: reads them again when they are older than a moment, so that renewed certificates are used
+// without a restart; a set that does not fit together never replaces one that did. Opens no connection.
+
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Clock } from "../../../model/clock.ts";
+import type { Log } from "../../../model/log.ts";
+import { err, ok, type Result } from "../../../model/result.ts";
+import type { Security } from "./security.ts";
+
+/** What Bun.connect and Bun.listen are given: each side shows its certificate and demands one of the same authority. */
+export interface TlsMaterial {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly requestCert: true;
+  /** Said aloud on both sides: without it NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would let anybody in. */
+  readonly rejectUnauthorized: true;
+}
+
+/** A flood of connections does not become a flood of reads. */
+const FRESH_MS = 1000;
+
+export class TlsFiles {
+  readonly #files: Extract<Security, { readonly kind: "tls" }>;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #material: TlsMaterial;
+  #readAt: number;
+  #fault: string | null = null;
+
+  /** Throws Error (which file, what is wrong with it, no secret) where the files cannot be used. */
+  constructor(files: Extract<Security, { readonly kind: "tls" }>, clock: Clock, log: Log) {
+    this.#files = files;
+    this.#clock = clock;
+    this.#log = log;
+    const read = readMaterial(files);
+    if (!read.ok) throw new Error(read.error);
+    this.#material = read.value;
+    this.#readAt = clock.now();
+  }
+
+  /** For a new connection. */
+  material(): TlsMaterial {
+    const now = this.#clock.now();
+    if (now - this.#readAt < FRESH_MS) return this.#material;
+    this.#readAt = now;
+    const read = readMaterial(this.#files);
+    if (read.ok) this.#material = read.value;
+    else if (read.error !== this.#fault)
+      this.#log.error(`raft: the TLS files cannot be used, the ones read before stay in use: ${read.error}`);
+    this.#fault = read.ok ? null : read.error;
+    return this.#material;
+  }
+}
+
+function readMaterial({ caFile, certFile, keyFile }: Extract<Security, { readonly kind: "tls" }>): Result<TlsMaterial, string> {
+  let file = caFile;
+  try {
+    const ca = readFileSync(caFile, "utf8");
+    new X509Certificate(ca);
+    file = certFile;
+    const cert = readFileSync(certFile, "utf8");
+    const certificate = new X509Certificate(cert);
+    file = keyFile;
+    const key = readFileSync(keyFile, "utf8");
+    if (!certificate.checkPrivateKey(createPrivateKey(key))) return err(`${keyFile}: the key does not belong to ${certFile}`);
+    return ok({ ca, cert, key, requestCert: true, rejectUnauthorized: true });
+  } catch (error) {
+    return err(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
