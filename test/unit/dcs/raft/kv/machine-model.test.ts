@@ -9,7 +9,7 @@ import { encodeEnvelope } from "../../../../../lib/dcs/raft/kv/command-codec.ts"
 import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import { logIndex } from "../../../../../lib/model/raft.ts";
 import { ms, revision } from "../../../../../lib/model/units.ts";
-import { Model } from "./model.ts";
+import { Model } from "../../../../raft/kv-model.ts";
 
 const RUNS = 150;
 /** What its runs have to meet is checked, so they are always the same ones; others are drawn beside them. */

@@ -1,10 +1,10 @@
 // Owns a second key-value machine, slow and obvious: plain lists, everything copied, nothing remembered cleverly. The real one
 // has to answer and to look alike after every entry.
 
-import type { KeyValueBounds } from "../../../../../lib/dcs/raft/kv/bounds.ts";
-import type { Command, CommandAnswer, Envelope, RaftChange } from "../../../../../lib/dcs/raft/kv/command.ts";
-import type { Entry } from "../../../../../lib/dcs/store.ts";
-import { type Ms, ms, type Revision, revision } from "../../../../../lib/model/units.ts";
+import type { KeyValueBounds } from "../../lib/dcs/raft/kv/bounds.ts";
+import type { Command, CommandAnswer, Envelope, RaftChange } from "../../lib/dcs/raft/kv/command.ts";
+import type { Entry, Session, Snapshot } from "../../lib/dcs/store.ts";
+import { type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
 
 interface ModelSession {
   readonly id: string;
@@ -80,6 +80,15 @@ export class Model {
 
   below(prefix: string): Entry[] {
     return this.entries.filter((entry) => entry.key.startsWith(prefix)).sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  snapshot(prefix: string): Snapshot {
+    return { entries: this.below(prefix), revision: revision(this.revision) };
+  }
+
+  sessionInfo(id: string): Session | null {
+    const session = this.#session(id);
+    return session === undefined ? null : { id, promisedMs: session.ttl, place: session.place };
   }
 
   changedSince(prefix: string, after: number): "changed" | "unchanged" | "compacted" {
