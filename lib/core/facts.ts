@@ -85,7 +85,7 @@ export function retryAt(o: Observation, kind: EffectKind): Ms | null {
 export function targetOf(member: Member, slotName: string | null): FollowTarget | null {
   let address = addresses.get(member);
   if (address === undefined) {
-    address = addressOf(member);
+    address = member.connUrl === null ? null : addressIn(member.connUrl);
     addresses.set(member, address);
   }
   return address === null ? null : { name: member.name, host: address.host, port: address.port, slotName };
@@ -94,9 +94,9 @@ export function targetOf(member: Member, slotName: string | null): FollowTarget 
 /** Members are immutable, and many rules ask for the same one's address. */
 const addresses = new WeakMap<Member, { readonly host: string; readonly port: number } | null>();
 
-function addressOf(member: Member): { readonly host: string; readonly port: number } | null {
-  if (member.connUrl === null) return null;
-  const match = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)(?::(\d+))?/.exec(member.connUrl);
+/** Host and port of a member's conn_url; null where it cannot be read. */
+export function addressIn(connUrl: string): { readonly host: string; readonly port: number } | null {
+  const match = /^postgres(?:ql)?:\/\/(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)(?::(\d+))?/.exec(connUrl);
   if (match === null) return null;
   return { host: (match[1] ?? "").replace(/^\[|\]$/g, ""), port: Number(match[2] ?? 5432) };
 }

@@ -16,11 +16,17 @@ export interface LeaderTrace {
   readonly markSeenAt: Ms | null;
   /** Before the last read of the mark was sent; null where none was. A watch tells of changes only while it works. */
   readonly markReadAt: Ms | null;
+  /** Whether the PostgreSQL that the mark calls unfenced still runs as primary, `since` when, as last looked at. */
+  readonly unfenced: { readonly kind: UnfencedKind; readonly since: Ms; readonly at: Ms } | null;
   /** What the old leader says of itself since the lock vanished. */
   readonly answer: { readonly kind: "primary" | "not-primary" | "silent"; readonly at: Ms } | null;
 }
 
+/** `alive`: it may write. `down`: it is stopped, or a standby. `silent`: nothing answers at its address. */
+export type UnfencedKind = "alive" | "down" | "silent";
+
 export const NO_TRACE: LeaderTrace = {
+  unfenced: null,
   name: null,
   session: null,
   apiUrl: null,
@@ -36,7 +42,7 @@ export function traceCluster(trace: LeaderTrace, cluster: Cluster, now: Ms): Lea
   const leader = cluster.leader;
   if (leader === null) {
     if (trace.vanishedAt !== null) return trace;
-    return { ...trace, vanishedAt: now, answer: null };
+    return { ...trace, vanishedAt: now, answer: null, unfenced: null };
   }
   const apiUrl = findMember(cluster, leader.name)?.apiUrl ?? null;
   if (leader.name === trace.name && leader.session === trace.session) {
@@ -51,6 +57,12 @@ export function traceMark(trace: LeaderTrace, mark: LeaseMark | null, now: Ms): 
   if (mark === null) return trace.mark === null ? trace : { ...trace, mark: null, markSeenAt: null };
   if (trace.mark !== null && trace.mark.revision === mark.revision) return trace;
   return { ...trace, mark, markSeenAt: now };
+}
+
+/** Folds a look at the unfenced primary in. */
+export function traceUnfenced(trace: LeaderTrace, kind: UnfencedKind, now: Ms): LeaderTrace {
+  const since = trace.unfenced?.kind === kind ? trace.unfenced.since : now;
+  return { ...trace, unfenced: { kind, since, at: now } };
 }
 
 /** Has the mark to be read before the race is judged? */
@@ -81,6 +93,8 @@ export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; rea
   const unseenUntil = mark !== null && !markFits && !mark.released && trace.markSeenAt !== null ? trace.markSeenAt + mark.ttl : 0;
   if (markIsLast && now < unseenUntil)
     return { kind: "wait", until: ms(unseenUntil), why: "the lease of a leader that was not seen may still run" };
+  const unfenced = unfencedVerdict(trace, now, self);
+  if (markIsLast && unfenced !== null) return unfenced;
   if (trace.name === self) return { kind: "go", why: "the lock was my own" };
   if (markFits && markIsLast && mark.released) return { kind: "go", why: "the old leader released the lock" };
   if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
@@ -104,5 +118,31 @@ export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; rea
     kind: "wait",
     until: ms(Math.min(until, again)),
     why: `${trace.name ?? "the old leader"} is silent and its lease may still run`,
+  };
+}
+
+/** How long a look at an unfenced primary counts. */
+export const UNFENCED_FRESH_MS = ms(2_000);
+/** Nothing has to answer at its address for this long: one packet that was lost is no proof of its end. */
+const UNFENCED_SILENCE_MS = 5_000;
+
+/**
+ * The lease of a holder that nothing fences ends on paper only: its PostgreSQL takes writes for as long as it runs. It is looked at
+ * before anybody is promoted (docs/adr/0004). Null where it is in nobody's way.
+ */
+function unfencedVerdict(trace: LeaderTrace, now: Ms, self: string): RaceVerdict | null {
+  const { mark, unfenced: seen } = trace;
+  const place = mark?.unfenced ?? null;
+  if (mark === null || place === null || mark.released || place.name === self) return null;
+  if (seen === null || now - seen.at >= UNFENCED_FRESH_MS) return { kind: "ask" };
+  if (seen.kind === "down" || (seen.kind === "silent" && now - seen.since >= UNFENCED_SILENCE_MS)) return null;
+  const until = ms(seen.at + UNFENCED_FRESH_MS);
+  if (seen.kind === "silent") return { kind: "wait", until, why: `does the PostgreSQL of ${place.name}, which nothing fences, still run?` };
+  return {
+    kind: "wait",
+    until,
+    why:
+      `the PostgreSQL of ${place.name} still runs and nothing fences it: a promotion would make a second primary; ` +
+      "start its supervisor, or stop that PostgreSQL",
   };
 }

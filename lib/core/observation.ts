@@ -43,6 +43,8 @@ export interface SelfFacts {
   readonly pgCtlTimeoutMs: Ms;
   /** Our lock was taken over from a former process of this node, and PostgreSQL was never touched. */
   readonly adopted: boolean;
+  /** The lease mark says otherwise than is so whether anything fences PostgreSQL. */
+  readonly markStale: boolean;
 }
 
 export type DcsFacts =

@@ -152,7 +152,7 @@ export class ClusterStore {
    * Renews our session (or opens one) and takes the lock with its lease mark. Taking again what is ours succeeds.
    * Errors: condition-failed where another session holds it; session-gone, unavailable, unknown-outcome, rejected.
    */
-  attemptToAcquireLeader(options: RequestOptions): Answer<HeldLock> {
+  attemptToAcquireLeader(options: RequestOptions & Pick<LockCompanions, "unfenced">): Answer<HeldLock> {
     return this.#lock.acquire(options);
   }
 

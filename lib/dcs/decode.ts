@@ -2,7 +2,7 @@
 // and named in `faults`; it never throws. Unknown fields of a member are kept; a field of a wrong type counts as missing.
 
 import * as v from "valibot";
-import { type ClusterStatus, type ConfigKey, EMPTY_STATUS, type LeaseMark } from "../model/cluster.ts";
+import { type ClusterStatus, type ConfigKey, EMPTY_STATUS, type LeaseMark, type UnfencedPrimary } from "../model/cluster.ts";
 import type { FailoverRequest } from "../model/failover-request.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Member, PendingRestartReason, Tags } from "../model/member.ts";
@@ -129,12 +129,18 @@ const historyLineSchema = v.pipe(
   v.minLength(3),
   v.transform((line) => line.slice(0, 5)),
 );
-/** `timeline` came later than the rest; one that cannot be read says nothing. */
+/** `timeline` and `unfenced` came later than the rest; what cannot be read says nothing. */
 const leaseMarkSchema = v.object({
   session: v.string(),
   ttl: v.pipe(v.number(), v.finite(), v.minValue(0)),
   released: v.boolean(),
   timeline: optional(timelineSchema),
+  unfenced: optional(
+    v.pipe(
+      v.object({ name: v.string(), api_url: optional(v.string()), conn_url: optional(v.string()) }),
+      v.transform((place): UnfencedPrimary => ({ name: place.name, apiUrl: place.api_url, connUrl: place.conn_url })),
+    ),
+  ),
 });
 const failsafeSchema = v.pipe(anyObject, v.record(v.string(), v.string()));
 

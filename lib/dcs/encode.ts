@@ -132,6 +132,13 @@ export function encodeHistory(lines: readonly HistoryLine[]): string {
 
 /** `cycle` differs at each writing: the same text twice would not move the key's revision in every store. */
 export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number): string {
-  const { session, ttl, released, timeline } = mark;
-  return encodeJson({ session, ttl, released, ...(timeline === null ? {} : { timeline }), cycle });
+  const { session, ttl, released, timeline, unfenced } = mark;
+  return encodeJson({
+    session,
+    ttl,
+    released,
+    ...(timeline === null ? {} : { timeline }),
+    ...(unfenced === null ? {} : { unfenced: { name: unfenced.name, api_url: unfenced.apiUrl, conn_url: unfenced.connUrl } }),
+    cycle,
+  });
 }

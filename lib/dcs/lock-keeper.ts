@@ -2,7 +2,7 @@
 // transaction. Retries nothing but the one second try of an acquisition whose session turned out to be gone.
 
 import type { Clock } from "../model/clock.ts";
-import type { Cluster, ClusterStatus, LeaseMark } from "../model/cluster.ts";
+import type { Cluster, ClusterStatus, LeaseMark, UnfencedPrimary } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { ok, type Result } from "../model/result.ts";
@@ -11,7 +11,7 @@ import { encodeHistory, encodeJson, encodeLeaseMark, encodeStatus } from "./enco
 import type { ClusterKeys } from "./keys.ts";
 import type { MemberKeeper } from "./member-keeper.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
-import type { Change, Condition, RequestOptions, Store } from "./store.ts";
+import type { Change, Condition, Entry, RequestOptions, Store } from "./store.ts";
 
 /** The lock as held by this node after a successful acquire or update. */
 export interface HeldLock {
@@ -31,6 +31,8 @@ export interface LockCompanions {
   readonly history?: readonly HistoryLine[] | null;
   /** This primary's timeline, where its history is published before or along with this; else the mark keeps what it said. */
   readonly timeline?: Timeline | null;
+  /** Whether the mark says that nothing fences this primary; absent: as the last mark of this session said. */
+  readonly unfenced?: UnfencedPrimary | null;
   /** This node's member record, as for touchMember. */
   readonly member?: Readonly<Record<string, unknown>> | null;
 }
@@ -45,6 +47,8 @@ export interface LockKeeperOptions {
   readonly name: string;
 }
 
+type MarkWords = Pick<LeaseMark, "timeline" | "unfenced">;
+
 export class LockKeeper {
   readonly #store: Store;
   readonly #clock: Clock;
@@ -57,8 +61,8 @@ export class LockKeeper {
   #marked = false;
   /** Of the mark as we wrote it last; null where it is not certain. */
   #markRevision: Revision | null = null;
-  /** The newest published timeline, as the last mark that was read or written said. */
-  #timeline: Timeline | null = null;
+  /** What the last mark said that was read or written. */
+  #said: MarkWords & { readonly session: string } = { session: "", timeline: null, unfenced: null };
   /** No lease that was given out, by this run or the one whose session it adopted, lasts longer. */
   #leaseLimit: Ms = ms(0);
   /** Our leader key as last seen or written. */
@@ -92,11 +96,11 @@ export class LockKeeper {
 
   /** Takes note of the mark: the next holder's first one says what the last one said, until it has published a timeline of its own. */
   observeMark(mark: LeaseMark | null): void {
-    if (mark !== null) this.#timeline = mark.timeline;
+    if (mark !== null) this.#said = mark;
   }
 
   /** Errors: condition-failed where another session holds the lock; session-gone, unavailable, unknown-outcome, rejected. */
-  async acquire(options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
+  async acquire(options: RequestOptions & Pick<LockCompanions, "unfenced">): Promise<Result<HeldLock, StoreError>> {
     const fresh = this.#sessions.current === null;
     const session = await this.#freshlyConfirmed(options);
     if (!session.ok) return session;
@@ -113,17 +117,18 @@ export class LockKeeper {
     const renewed = await this.#sessions.renew(options);
     if (!renewed.ok) return renewed;
     const session = renewed.value;
+    const words = this.#words(session.id, companions);
     const member = companions.member == null ? null : this.#member.plan(companions.member, session);
     const changes: Change[] = [
       { kind: "check-owner", key: this.#keys.leader, session: session.id },
-      ...this.#markChanges(session, companions.timeline ?? this.#timeline),
+      ...this.#markChanges(session, words),
       ...this.#companionChanges(companions),
       ...(member?.changes ?? []),
     ];
     const applied = await this.#transact(changes, options);
     if (applied.ok) {
       member?.done(applied.value.at(-1) ?? revision(0));
-      this.#timeline = companions.timeline ?? this.#timeline;
+      this.#said = { session: session.id, ...words };
       return ok(this.held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
     }
     if (applied.error.kind === "session-gone") this.#sessions.forget(session.id);
@@ -152,18 +157,20 @@ export class LockKeeper {
   }
 
   /** The changes that hand leader key and mark from one session of ours to another; the second one writes the leader key. */
-  moveChanges(leader: { readonly revision: Revision }, to: OpenSession, mark: Condition): readonly Change[] {
+  moveChanges(leader: Pick<Entry, "revision" | "session">, to: OpenSession, mark: Condition): readonly Change[] {
     return [
       { kind: "delete", key: this.#keys.leader, condition: { kind: "revision", revision: leader.revision } },
       { kind: "put", key: this.#keys.leader, value: this.#name, session: to.id },
-      this.#markPut(to, "held", mark, this.#timeline),
+      this.#markPut(to, "held", mark, this.#words(leader.session ?? "", {})),
     ];
   }
 
   /** What became of those changes: null where that is not known. */
-  moved(lock: HeldLock | null): void {
+  moved(from: string, lock: HeldLock | null): void {
     this.#markRevision = null;
-    if (lock !== null) this.#seen = { session: lock.session, revision: lock.revision };
+    if (lock === null) return;
+    this.#said = { session: lock.session, ...this.#words(from, {}) };
+    this.#seen = { session: lock.session, revision: lock.revision };
   }
 
   /** Counts with the wanted ttl where the session promises more, so that a lowered ttl holds from the next confirmation on. */
@@ -186,14 +193,16 @@ export class LockKeeper {
     return this.#sessions.ensure(options);
   }
 
-  async #take(session: OpenSession, options: RequestOptions): Promise<Result<HeldLock, StoreError>> {
+  async #take(session: OpenSession, options: RequestOptions & Pick<LockCompanions, "unfenced">): Promise<Result<HeldLock, StoreError>> {
+    const words = this.#words(session.id, { unfenced: options.unfenced ?? null });
     const changes: readonly Change[] = [
       { kind: "put", key: this.#keys.leader, value: this.#name, session: session.id },
-      ...this.#markChanges(session, this.#timeline),
+      ...this.#markChanges(session, words),
     ];
     const applied = await this.#transact(changes, options);
     if (!applied.ok) return applied;
     this.#seen = { session: session.id, revision: applied.value[0] ?? revision(0) };
+    this.#said = { session: session.id, ...words };
     return ok(this.held(session, this.#seen.revision));
   }
 
@@ -203,13 +212,25 @@ export class LockKeeper {
     const applied = await this.#transact(
       [
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark.value, this.#timeline),
+        this.#markPut(
+          { id: lock.session, promisedMs: lock.promisedMs },
+          "released",
+          mark.value,
+          this.#words(lock.session, { unfenced: null }),
+        ),
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
       ],
       options,
     );
     return applied.ok ? ok(null) : applied;
+  }
+
+  /** What the next mark says: the timeline goes on from holder to holder, the fencing within a session. */
+  #words(session: string, next: Pick<LockCompanions, "timeline" | "unfenced">): MarkWords {
+    const said = this.#said;
+    const before = said.session === session ? said.unfenced : null;
+    return { timeline: next.timeline ?? said.timeline, unfenced: next.unfenced === undefined ? before : next.unfenced };
   }
 
   /** A transaction that writes the mark, and what is known of the mark afterwards. */
@@ -236,8 +257,8 @@ export class LockKeeper {
    * still says that the lease has ended. `cycle` differs at each writing of this run; the first one also replaces the key, as an
    * earlier run of this node may have written that very text under the session that we adopted.
    */
-  #markChanges(session: OpenSession, timeline: Timeline | null): readonly Change[] {
-    const put = this.#markPut(session, "held", { kind: "none" }, timeline);
+  #markChanges(session: OpenSession, words: MarkWords): readonly Change[] {
+    const put = this.#markPut(session, "held", { kind: "none" }, words);
     return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
   }
 
@@ -245,14 +266,9 @@ export class LockKeeper {
    * Its ttl is the whole of what the store promises for the session, also where a part of it is over: a request that is applied
    * late, after the session was renewed, would otherwise tell candidates of a lease shorter than the one that is counted.
    */
-  #markPut(
-    session: Pick<OpenSession, "id" | "promisedMs">,
-    state: "held" | "released",
-    condition: Condition,
-    timeline: Timeline | null,
-  ): Change {
+  #markPut(session: Pick<OpenSession, "id" | "promisedMs">, state: "held" | "released", condition: Condition, words: MarkWords): Change {
     this.#cycle++;
-    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released", timeline };
+    const mark = { session: session.id, ttl: session.promisedMs, released: state === "released", ...words };
     return { kind: "put", key: this.#keys.leaseMark, value: encodeLeaseMark(mark, this.#cycle), condition };
   }
 }

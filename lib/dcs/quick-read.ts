@@ -26,12 +26,12 @@ const ONLY_OPTIME = /^\{"optime":(0|[1-9]\d{0,14})\}$/;
 /** As decodeLeaseMark: null where it cannot be read. */
 export function readLeaseMark(entry: Entry): LeaseMark | null {
   const fields = objectIn(entry.value);
-  const { session, ttl, released, timeline: number } = fields ?? NO_FIELDS;
+  const { session, ttl, released, timeline: number, unfenced } = fields ?? NO_FIELDS;
   const newest = number === undefined || number === null ? null : timelineOf(number);
   const plain = typeof session === "string" && typeof ttl === "number" && ttl >= 0 && ttl < Number.POSITIVE_INFINITY;
-  if (!plain || typeof released !== "boolean" || (newest === null && number !== undefined && number !== null))
+  if (!plain || typeof released !== "boolean" || unfenced !== undefined || (newest === null && number !== undefined && number !== null))
     return decodeLeaseMark(entry);
-  return { session, ttl: ms(ttl), released, timeline: newest, revision: entry.revision };
+  return { session, ttl: ms(ttl), released, timeline: newest, unfenced: null, revision: entry.revision };
 }
 
 const NO_FAULTS: readonly string[] = [];

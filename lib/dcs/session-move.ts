@@ -51,7 +51,7 @@ export async function moveSession(
     // After an unknown outcome our keys may belong to the new session by now: closing it would delete them.
     if (applied.error.kind === "unknown-outcome") {
       sessions.suspect(session);
-      place.lock.moved(null);
+      place.lock.moved(old.id, null);
     } else await closeQuietly(place, session.id, options);
     return applied;
   }
@@ -60,7 +60,7 @@ export async function moveSession(
   const at = plan.ok ? plan.value.leaderIndex : null;
   if (at === null) return ok({ session, lock: null, pending: false });
   const lock = place.lock.held(session, applied.value[at] ?? revision(0));
-  place.lock.moved(lock);
+  place.lock.moved(old.id, lock);
   return ok({ session, lock, pending: false });
 }
 

@@ -33,7 +33,16 @@ export interface LeaseMark {
   readonly released: boolean;
   /** The newest timeline of the cluster whose history is published; null where the holder does not say. */
   readonly timeline: Timeline | null;
+  /** Set while nothing would stop its holder's PostgreSQL but the holder itself (docs/adr/0004); null where it is fenced. */
+  readonly unfenced: UnfencedPrimary | null;
   readonly revision: Revision;
+}
+
+/** Whom to ask whether it still runs: its member key may have gone with its session. */
+export interface UnfencedPrimary {
+  readonly name: string;
+  readonly apiUrl: string | null;
+  readonly connUrl: string | null;
 }
 
 /** Dynamic configuration as found: parsed JSON object, not validated. */

@@ -21,10 +21,11 @@ import { localEndOfWal } from "./end-of-wal.ts";
 import { runHook } from "./hooks.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
-import type { Postgresql, StartOptions } from "./postgresql.ts";
+import type { Postgresql, RemoteRole, StartOptions } from "./postgresql.ts";
 import { Postmaster } from "./postmaster.ts";
 import { programPath } from "./programs.ts";
 import { promoteServer } from "./promote.ts";
+import { askRole } from "./remote-role.ts";
 import { removeDataDirectory } from "./remove-data-directory.ts";
 import { crashRecover, rewindTo } from "./rewind.ts";
 import { ServerConfiguration } from "./server-configuration.ts";
@@ -177,6 +178,10 @@ export class LocalPostgresql implements Postgresql {
 
   async clone(options: Parameters<Postgresql["clone"]>[0]): Promise<Result<null, PostgresError>> {
     return (await this.#refuseWhileRunning("clone")) ?? (await cloneReplica(this.#configuration.context, options));
+  }
+
+  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole> {
+    return askRole(this.#configuration.context, target, deadline);
   }
 
   async upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>> {

@@ -9,6 +9,13 @@ import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, Postmast
 import type { Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
 
+/**
+ * - `primary`, `standby`: a PostgreSQL that says so.
+ * - `unclear`: something accepts connections and does not say what it is (it refuses our login, is starting, hangs).
+ * - `down`: the host refuses connections. `silent`: nothing answers.
+ */
+export type RemoteRole = "primary" | "standby" | "unclear" | "down" | "silent";
+
 export type StopMode = "fast" | "immediate";
 
 export interface Postgresql {
@@ -73,6 +80,9 @@ export interface Postgresql {
 
   /** Asks the source over a replication connection (IDENTIFY_SYSTEM, TIMELINE_HISTORY). Errors: unreachable, timeout. */
   upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>>;
+
+  /** What runs at another server's address, whoever its supervisor is. Never fails: what cannot be told is `unclear`. */
+  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole>;
 
   /** How this data directory's timelines came about: pg_wal/NNNNNNNN.history, oldest first; [] on timeline 1. Errors: failed. */
   timelineSwitches(timeline: number): Promise<Result<readonly TimelineSwitch[], PostgresError>>;

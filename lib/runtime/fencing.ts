@@ -1,6 +1,8 @@
 // Owns when PostgreSQL is fenced: armed before it can write as primary, let go once nothing of it is left.
 
+import type { UnfencedPrimary } from "../model/cluster.ts";
 import { ms } from "../model/units.ts";
+import { apiUrl, connUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { DONE, type TaskResult } from "./task-result.ts";
 
@@ -24,6 +26,25 @@ export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
   }
   log.warning(`the watchdog cannot be armed, PostgreSQL is not fenced: ${armed.error.message}`);
   return DONE;
+}
+
+/** What the lease mark has to say of this node: null where it is no primary, or fenced. In pause it is said before the fencing goes. */
+export function unfencedNow({ state, watchdog }: NodeContext): UnfencedPrimary | null {
+  const { local, settings } = state;
+  if (local.lastRole !== "primary" || local.process.kind !== "running" || (watchdog.armed && !settings.dynamic.pause)) return null;
+  return { name: settings.node.name, apiUrl: apiUrl(state), connUrl: connUrl(state) };
+}
+
+/** The cluster is paused, and nothing fences this PostgreSQL any more: what is shown of a pause to operators. */
+export function pauseInForce({ state, watchdog }: NodeContext): boolean {
+  return state.settings.dynamic.pause && !watchdog.armed;
+}
+
+/** A pause is in force once the mark has told everybody that this PostgreSQL is not fenced; until then it is. */
+export async function disarmForPause({ log, state, watchdog }: NodeContext): Promise<void> {
+  if (!watchdog.armed || !state.markedUnfenced) return;
+  const disarmed = await watchdog.disarm();
+  if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
 }
 
 /** The same protection for a postmaster that has just been started. */

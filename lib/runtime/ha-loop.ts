@@ -17,8 +17,6 @@ import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres, lookStands, observe, stopBudget } from "./observe.ts";
 import {
   acquireLock,
-  askOldLeader,
-  askPeers,
   cancelInitialize,
   claimInitialize,
   clearFailover,
@@ -34,6 +32,7 @@ import {
   writeSync,
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
+import { askOldLeader, askPeers } from "./perform-questions.ts";
 import { SlotMemory } from "./slot-memory.ts";
 import { touchMember } from "./touch-member.ts";
 

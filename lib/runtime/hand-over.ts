@@ -13,10 +13,19 @@ const STANDBY_ANSWER_MS = 1000;
 /**
  * A planned stop of the primary. The lock is released once PostgreSQL has shut down; a fast stop ends only when the
  * streaming standbys have the shutdown checkpoint, or, where one of them hangs, as soon as pg_control says so and a
- * standby confirms the position.
+ * standby confirms the position. An abort stops PostgreSQL at once.
  */
-export async function handOver(context: NodeContext, deadline: Ms): Promise<TaskResult> {
-  const { log, postgres, state } = context;
+export async function handOver(context: NodeContext, deadline: Ms, signal: AbortSignal): Promise<TaskResult> {
+  const { clock, log, postgres, state } = context;
+  // The lease ends first: neither the checkpoint nor a fast stop is waited for any longer.
+  signal.addEventListener(
+    "abort",
+    () =>
+      void postgres.stop({ mode: "immediate", deadline: clock.now() }).then((done) => {
+        if (!done.ok) log.error(`PostgreSQL was not stopped in time: ${done.error.message}`);
+      }),
+    { once: true },
+  );
   if (state.settings.node.postgresql.beforeStop !== null) {
     const hook = await postgres.hook("before_stop", deadline);
     if (!hook.ok) log.warning(`before_stop: ${hook.error.message}`);
@@ -43,9 +52,10 @@ export async function handOver(context: NodeContext, deadline: Ms): Promise<Task
   return DONE;
 }
 
+/** Null where it did not come to one: an older checkpoint would be published as the last position. */
 async function shutdownCheckpoint(context: NodeContext): Promise<Lsn | null> {
   const control = await context.postgres.controlData();
-  return control.ok ? control.value.checkpointLsn : null;
+  return control.ok && control.value.state === "shut down" ? control.value.checkpointLsn : null;
 }
 
 /**

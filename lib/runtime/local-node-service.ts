@@ -7,6 +7,7 @@ import type { StoreError } from "../model/errors.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
 import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -44,7 +45,7 @@ export class LocalNodeService implements NodeService {
       role: state.postgresRole(),
       postgres: status,
       holdsLock: this.#holdsLock(status !== null && !status.inRecovery),
-      paused: dynamic.pause,
+      paused: pauseInForce(this.#context),
       dcsReachable: state.dcsFailure === null && state.cluster !== null,
       dcsLastSeenEpochSeconds: Math.floor(state.dcsLastSeenWall / 1000),
       cluster: state.cluster,

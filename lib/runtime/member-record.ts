@@ -31,7 +31,7 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
   if (state.local.checkpointAfterPromote === false && state.local.lastRole === "primary") record["checkpoint_after_promote"] = false;
   if (state.scheduledRestart !== null)
     record["scheduled_restart"] = { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters };
-  if (state.settings.dynamic.pause) record["pause"] = true;
+  if (state.settings.dynamic.pause && !context.watchdog.armed) record["pause"] = true;
   record["product"] = PRODUCT;
   return record;
 }
@@ -94,6 +94,10 @@ function keptTags(tags: Tags): Readonly<Record<string, unknown>> {
     return (name === "nofailover" && tags["failover_priority"] !== undefined) || (name === "nosync" && tags["sync_priority"] !== undefined);
   });
   return Object.fromEntries(kept);
+}
+
+export function connUrl(state: NodeState): string {
+  return fixedOf(state.settings.node).connUrl;
 }
 
 export function apiUrl(state: NodeState): string {

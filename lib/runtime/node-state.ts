@@ -82,6 +82,8 @@ export class NodeState {
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
+  /** What the lease mark said of this node at its last confirmed writing. */
+  markedUnfenced = false;
   adopted = false;
   /** Peers that did not answer the last time they were asked. */
   silentPeers: ReadonlySet<string> = new Set();

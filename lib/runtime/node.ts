@@ -14,6 +14,7 @@ import { stopAndRelease } from "./alone/stop-and-release.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type NodeFailure, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
+import { disarmForPause } from "./fencing.ts";
 import { FreshStatus } from "./fresh-status.ts";
 import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
@@ -268,7 +269,7 @@ export class MatriarchNode {
     const { node, dynamic } = state.settings;
     const leading = state.held !== null && state.local.lastRole === "primary" && state.local.process.kind === "running";
     if (dynamic.pause) {
-      if (watchdog.armed) await watchdog.disarm();
+      await disarmForPause(this.context);
       return;
     }
     if (!leading || node.watchdog.mode === "off" || state.task !== null || (watchdog.armed && watchdog.healthy())) return;

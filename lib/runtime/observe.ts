@@ -4,6 +4,7 @@
 import { stopBudgetLimit } from "../core/lease.ts";
 import type { DcsFacts, HeldFacts, LocalFacts, Observation } from "../core/observation.ts";
 import { type Ms, ms } from "../model/units.ts";
+import { unfencedNow } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
 
 /** A status query that takes longer says that PostgreSQL does not answer. */
@@ -141,6 +142,7 @@ export function observe(context: NodeContext): Observation {
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,
       pgCtlTimeoutMs: node.postgresql.pgCtlTimeoutMs,
       adopted: state.adopted,
+      markStale: state.held !== null && state.task === null && state.markedUnfenced !== (unfencedNow(context) !== null),
     },
     config: dynamic,
     dcs: dcsFacts(context),

@@ -1,15 +1,14 @@
-// Owns the effects on the DCS and the questions to peers. Each returns its outcome in words; none decides what comes next.
+// Owns the effects on the DCS. Each returns its outcome in words; none decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
 import { raceVerdict } from "../core/leader-trace.ts";
 import { stopInstant } from "../core/lease.ts";
-import type { Outcome, PeerAnswer, PeerStatus } from "../core/observation.ts";
+import type { Outcome } from "../core/observation.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
-import { findMember } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
-import { armWatchdog } from "./fencing.ts";
+import { armWatchdog, disarmForPause, unfencedNow } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { stopBudget } from "./observe.ts";
@@ -20,12 +19,6 @@ const DCS_ATTEMPT_MS = 5000;
 const DCS_ATTEMPT_MIN_MS = 500;
 /** A mark that was read this short a time ago is not read again before the lock is taken. */
 const MARK_FRESH_MS = 1000;
-/** A healthy peer answers in milliseconds; a silent one costs a race no more than this. */
-const PEER_DEADLINE_MS = 400;
-/** One that did not answer the last time gets this long to do so the next. */
-const SILENT_PEER_DEADLINE_MS = 100;
-/** A peer that is asked for a switchover may be busier. */
-const SWITCHOVER_PEER_DEADLINE_MS = 2000;
 
 /** A running primary waits for the DCS no longer than until it has to begin stopping. */
 export function dcsDeadline(context: NodeContext): Ms {
@@ -38,7 +31,7 @@ export function dcsDeadline(context: NodeContext): Ms {
   return ms(Math.max(clock.now() + DCS_ATTEMPT_MIN_MS, Math.min(deadline, stopAt)));
 }
 
-function done(kind: Effect["kind"], message = ""): Outcome {
+export function done(kind: Effect["kind"], message = ""): Outcome {
   return { kind, ok: true, message };
 }
 
@@ -83,7 +76,8 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   const history = await pendingHistory(context);
   const companions =
     history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };
-  const answer = await store.updateLeader({ deadline: limit, ...companions, member: memberRecord(context) });
+  const unfenced = unfencedNow(context);
+  const answer = await store.updateLeader({ deadline: limit, ...companions, unfenced, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
       context.log.warning("failed to update leader lock: it is not ours any more");
@@ -95,8 +89,10 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   }
   state.hold(answer.value);
   if (history !== null && history !== "unreadable") state.local.historyPublished = history.timeline;
+  state.markedUnfenced = unfenced !== null;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
-  if (watchdog.armed) {
+  if (watchdog.armed && state.settings.dynamic.pause) await disarmForPause(context);
+  else if (watchdog.armed) {
     const extended = watchdog.extend(leaseEndsAt);
     if (!extended.ok) context.log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);
   } else if (state.task === null && state.local.lastRole === "primary" && state.local.process.kind === "running") {
@@ -113,12 +109,14 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const racing = isRacing(context);
   const obstacle = racing ? await whyNotRace(context) : await heldInBetween(context);
   if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
-  const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context) });
+  const unfenced = unfencedNow(context);
+  const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context), unfenced });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
     return failed(context, "acquire-lock", answer.error);
   }
   state.hold(answer.value);
+  state.markedUnfenced = unfenced !== null;
   state.adopted = false;
   lease.save({
     session: answer.value.session,
@@ -303,46 +301,4 @@ export async function leave(context: NodeContext): Promise<Outcome> {
   const session = await store.closeSession({ deadline: dcsDeadline(context) });
   if (!member.ok) return failed(context, "leave", member.error);
   return session.ok ? done("leave") : failed(context, "leave", session.error);
-}
-
-/** All at once; a silent one delays nobody beyond the deadline. */
-export async function askPeers(context: NodeContext, names: readonly string[]): Promise<Outcome> {
-  const { clock, peers, state } = context;
-  const cluster = state.cluster;
-  if (cluster === null) return { kind: "ask-peers", ok: false, message: "the cluster is not known" };
-  const askedAt = clock.now();
-  const racing = cluster.leader === null;
-  const patience = racing ? PEER_DEADLINE_MS : SWITCHOVER_PEER_DEADLINE_MS;
-  // Who races judges by the cluster as it is now: a watch that lags may hide that somebody led meanwhile.
-  const view = racing ? refreshCluster(context) : null;
-  const questions = names.map(async (name): Promise<PeerAnswer> => {
-    const apiUrl = findMember(cluster, name)?.apiUrl ?? null;
-    // Who was silent a moment ago is not waited for in full again.
-    const limit = racing && state.silentPeers.has(name) ? SILENT_PEER_DEADLINE_MS : patience;
-    const status = apiUrl === null ? null : await peers.ask(apiUrl, ms(askedAt + limit));
-    return { name, status, askedAt };
-  });
-  state.peerAnswers = await Promise.all(questions);
-  state.silentPeers = new Set(state.peerAnswers.filter(({ status }) => status === null).map(({ name }) => name));
-  await view;
-  return done("ask-peers");
-}
-
-export async function askOldLeader(context: NodeContext): Promise<Outcome> {
-  const { clock, peers, state } = context;
-  const apiUrl = state.trace.apiUrl;
-  await refreshMark(context);
-  if (apiUrl === null) return { kind: "ask-old-leader", ok: false, message: "its address is not known" };
-  const status = await peers.ask(apiUrl, ms(clock.now() + PEER_DEADLINE_MS));
-  const kind = status === null ? "silent" : mayWrite(status) ? "primary" : "not-primary";
-  state.trace = { ...state.trace, answer: { kind, at: clock.now() } };
-  return done("ask-old-leader", kind);
-}
-
-/**
- * A primary that is starting, restarting or stopping takes writes now or in a moment, and so does whoever counts on a lease:
- * only a standby without one, and a server that is stopped without one, are surely no primary.
- */
-function mayWrite(status: PeerStatus): boolean {
-  return status.leaseHeld || (status.role === "primary" && status.state !== "stopped");
 }

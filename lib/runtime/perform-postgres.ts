@@ -42,7 +42,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "stop":
       return await stop(context, effect.mode, ms(context.clock.now() + effect.within));
     case "hand-over":
-      return await handOver(context, ms(context.clock.now() + effect.within));
+      return await handOver(context, ms(context.clock.now() + effect.within), signal);
   }
 }
 

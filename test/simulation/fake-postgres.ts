@@ -14,7 +14,7 @@ import type {
 } from "../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../lib/model/result.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
-import type { Postgresql, StartOptions } from "../../lib/postgres/postgresql.ts";
+import type { Postgresql, RemoteRole, StartOptions } from "../../lib/postgres/postgresql.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { watchFakeStandbys } from "./fake-standby-watch.ts";
 import { synchronousLinks } from "./servers.ts";
@@ -194,6 +194,20 @@ export class FakePostgres implements Postgresql {
     source.world.settle();
     server.becomeCopyOf(source.wal);
     return DONE;
+  }
+
+  async roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole> {
+    const { world, name } = this.#server;
+    const other = world.byAddress.get(`${target.host}:${target.port}`);
+    if (other === undefined || other.frozen || !world.hooks.reaches(name, other.name) || !world.hooks.reaches(other.name, name)) {
+      await this.#process.sleepUntil(deadline);
+      return "silent";
+    }
+    return await this.#process.later(world.random.between(1, 60), () => {
+      if (other.postmaster === null) return "down";
+      if (!other.up || other.hung) return "unclear";
+      return other.inRecovery ? "standby" : "primary";
+    });
   }
 
   async upstreamHistory(target: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>> {

@@ -6,6 +6,9 @@ import { acknowledges } from "./servers.ts";
 import { type Branch, commonEnd, containsWal, missingWal, type WalEnd } from "./wal.ts";
 import type { World } from "./world.ts";
 
+/** A look at an unfenced primary, the lock and the promotion take a few seconds together. */
+const SEEN_WITHIN_MS = 12_000;
+
 export class Invariants {
   readonly #world: World;
   /** Newest commit that was acknowledged after waiting for a standby, and newest of all. */
@@ -13,6 +16,8 @@ export class Invariants {
   #newest: WalEnd | null = null;
   /** Of the server that became primary last. */
   #leading: Branch | null = null;
+  /** `who>whom` → since when an unfenced primary could be seen. */
+  readonly #visible = new Map<string, number>();
   /** For the figures: how much acknowledged WAL automatic failovers lost where they may. */
   lostBytes = 0;
   promotions = 0;
@@ -28,6 +33,7 @@ export class Invariants {
     for (const node of world.nodes) {
       const { server } = node;
       const unfenced = node.unfenced();
+      if (unfenced) this.#watchUnfenced(server);
       if (unfenced || !acknowledges(server)) continue;
       node.noteLease();
       const boot = node.machine.boot();
@@ -58,6 +64,7 @@ export class Invariants {
     );
     if (how === "promoted") {
       this.promotions += 1;
+      this.#judgeUnfenced(server);
       if (wal.branch.parent !== null && wal.branch.timeline <= wal.branch.parent.timeline)
         world.violation(`${server.name}'s timeline did not grow`);
     }
@@ -74,6 +81,28 @@ export class Invariants {
       if (!excused && world.synchronousMode() === "off") this.#judgeLoss(server, lost, this.#newest);
       this.lostBytes += lost;
       this.#newest = null;
+    }
+  }
+
+  /** Since when each other machine could see that this primary, which nothing fences, runs. */
+  #watchUnfenced(server: FakeServer): void {
+    const world = this.#world;
+    for (const { server: other } of world.nodes) {
+      if (other === server) continue;
+      const pair = `${other.name}>${server.name}`;
+      const seen = server.up && server.writable && world.reaches(other.name, server.name) && world.reaches(server.name, other.name);
+      if (!seen) this.#visible.delete(pair);
+      else if (!this.#visible.has(pair)) this.#visible.set(pair, world.queue.now);
+    }
+  }
+
+  /** Nobody is promoted beside a primary that a pause left without fencing and that he had time to see (docs/adr/0004). */
+  #judgeUnfenced(server: FakeServer): void {
+    const world = this.#world;
+    for (const { server: other } of world.nodes) {
+      const since = this.#visible.get(`${server.name}>${other.name}`);
+      if (since === undefined || !other.writable || world.queue.now - since < SEEN_WITHIN_MS) continue;
+      world.violation(`${server.name} was promoted although the PostgreSQL of ${other.name}, which nothing fences, still runs as primary`);
     }
   }
 

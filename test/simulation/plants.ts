@@ -17,6 +17,7 @@ export interface Plants extends PostgresPlants {
   readonly unknownRead: "as it is" | "as done";
   readonly markIgnored: boolean;
   readonly everyoneSynchronous: boolean;
+  readonly unfencedIgnored: boolean;
   /** The clock that the cluster store counts leases with. */
   lateClock(clock: Clock): Clock;
 }
@@ -29,6 +30,7 @@ const NONE: Plants = {
   unknownRead: "as it is",
   markIgnored: false,
   everyoneSynchronous: false,
+  unfencedIgnored: false,
   lateClock: (clock) => clock,
 };
 
@@ -44,6 +46,10 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   "mark-ignored": {
     what: "a candidate takes every lease mark for a released one, so it does not wait for the lease to end",
     plants: { markIgnored: true },
+  },
+  "unfenced-ignored": {
+    what: "a candidate does not look whether a primary that a pause left without fencing still runs",
+    plants: { unfencedIgnored: true },
   },
   "lease-from-answer": {
     what: "the lease counts from after the answer instead of before the request, with answers that are late",
@@ -89,7 +95,8 @@ export function plant(name: string | null): Plants | null {
 
 /** The store as a buggy client would see it. */
 export function plantStore(plants: Plants, store: Store, _self: string): Store {
-  if (plants.unknownRead === "as it is" && !plants.markIgnored && !plants.everyoneSynchronous) return store;
+  const asItIs = plants.unknownRead === "as it is" && !plants.markIgnored && !plants.everyoneSynchronous && !plants.unfencedIgnored;
+  if (asItIs) return store;
   const changed = (answer: Result<Snapshot, StoreError>): Result<Snapshot, StoreError> =>
     answer.ok ? ok(changeSnapshot(plants, answer.value)) : answer;
   return new Proxy(store, {
@@ -124,6 +131,10 @@ function changeSnapshot(plants: Plants, snapshot: Snapshot): Snapshot {
   if (known !== undefined) return known;
   const members = snapshot.entries.filter(({ key }) => key.includes("/members/")).map(({ key }) => key.slice(key.lastIndexOf("/") + 1));
   const entries = snapshot.entries.map((entry) => {
+    if (plants.unfencedIgnored && entry.key.endsWith(".lease")) {
+      const { unfenced: _unfenced, ...mark } = JSON.parse(entry.value) as Record<string, unknown>;
+      return { ...entry, value: JSON.stringify(mark) };
+    }
     if (plants.markIgnored && entry.key.endsWith(".lease"))
       return {
         ...entry,

@@ -138,11 +138,13 @@ export class SimNode implements ApiPort {
     this.supervisor?.resume();
   }
 
-  /** Paused as far as its supervisor knows, or knew when it died: nothing fences this PostgreSQL. */
+  /** Paused as far as its supervisor knows, or knew when it died, and the guard let go: nothing fences this PostgreSQL. */
   unfenced(): boolean {
     const state = this.supervisor?.context.state ?? null;
     // A supervisor that was started meanwhile knows only once it has read the configuration.
-    if (state !== null && state.cluster !== null) this.#paused = state.settings.dynamic.pause;
+    if (state !== null && state.cluster !== null) {
+      this.#paused = state.settings.dynamic.pause && this.supervisor?.context.watchdog.armed !== true;
+    }
     if (this.#paused) this.#unfencedUntil = this.world.queue.now + FENCED_AGAIN_MS;
     return this.world.queue.now < this.#unfencedUntil;
   }

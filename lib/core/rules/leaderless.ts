@@ -139,7 +139,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "race-ask-old-leader",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && verdict(o).kind === "ask" && didThisCycle(o, "ask-old-leader") === null,
     then: () => ({ kind: "ask-old-leader" }),
-    why: (o) => `is ${o.trace.name} still primary?`,
+    why: (o) => `is ${o.trace.mark?.unfenced?.name ?? o.trace.name} still primary?`,
   },
   {
     id: "race-wait",

@@ -41,6 +41,18 @@ export const processRules: readonly Rule[] = [
     then: (o) => ({ kind: "exit", code: 1, message: identifierText(o) }),
     why: identifierText,
   },
+  {
+    id: "hand-over-lease-over",
+    when: (o) =>
+      o.task?.kind === "hand-over" &&
+      !o.task.aborting &&
+      !isPaused(o) &&
+      !mustRenew(o) &&
+      o.lock.held !== null &&
+      leaseRemaining(o) <= o.self.stopBudgetMs,
+    then: () => ({ kind: "abort-task" }),
+    why: () => "the lease ends before the hand-over does: PostgreSQL is stopped at once",
+  },
   ...inSection(isShuttingDown, [
     {
       id: "shutdown-abort-task",
@@ -53,6 +65,12 @@ export const processRules: readonly Rule[] = [
       when: (o) => o.requests.shutdown && o.task !== null,
       then: (o) => (mustRenew(o) ? { kind: "renew-lock" } : waitAtMost(o, 1000)),
       why: (o) => `shutting down: waiting for ${o.task?.kind}`,
+    },
+    {
+      id: "shutdown-paused-mark",
+      when: (o) => o.requests.shutdown && isPaused(o) && o.self.markStale && mustRenew(o),
+      then: () => ({ kind: "renew-lock" }),
+      why: () => "shutting down in pause: the lease mark has to say first that nothing fences PostgreSQL",
     },
     {
       id: "shutdown-paused",
@@ -177,7 +195,7 @@ export function mustRenew(o: Observation): boolean {
   const renewed = didThisCycle(o, "renew-lock");
   // Confirmed in this cycle, and in doubt since: the process was asleep for a moment. A demotion would be out of proportion.
   if (renewed !== null) return renewed.ok && held !== null && held.leaseEndsAt <= o.now;
-  if (held === null || held.leaseEndsAt <= o.now) return true;
+  if (held === null || held.leaseEndsAt <= o.now || o.self.markStale) return true;
   const age = o.now - held.confirmedAt;
   // Who has just joined knows of the lease mark only that it is there: a new one tells him when this lease began.
   if (o.local.slotsFor !== null && membersChanged(o) && age >= NEWCOMER_AGE_MS) return true;

@@ -32,7 +32,8 @@ export async function stopAndRelease(context: NodeContext): Promise<void> {
   }
   if (state.held !== null) {
     const control = await postgres.controlData();
-    const released = await releaseLock(context, control.ok ? control.value.checkpointLsn : null);
+    const clean = control.ok && control.value.state === "shut down";
+    const released = await releaseLock(context, clean ? control.value.checkpointLsn : null);
     if (!released.ok) log.error(`the lock was not released: ${released.message}`);
   }
   const left = await leave(context);

@@ -148,6 +148,7 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
       removeDataDirectoryOnDivergedTimelines: false,
       pgCtlTimeoutMs: seconds(60),
       adopted: false,
+      markStale: false,
     },
     config: CONFIG,
     dcs: { kind: "reachable", cluster: view ?? cluster(), readAt: ms(99_990) },
@@ -165,7 +166,7 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
 
 /** Leader a's lease mark: released on purpose. */
 export function mark(fields: Partial<LeaseMark> = {}): LeaseMark {
-  return { session: "s-a", ttl: ms(30_000), released: true, timeline: null, revision: revision(9), ...fields };
+  return { session: "s-a", ttl: ms(30_000), released: true, timeline: null, unfenced: null, revision: revision(9), ...fields };
 }
 
 /** Nobody leads, and a's member key went with its session. */

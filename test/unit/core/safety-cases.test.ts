@@ -127,6 +127,27 @@ describe("a lease in doubt", () => {
   });
 });
 
+describe("a hand-over", () => {
+  const task = { kind: "hand-over" as const, startedAt: ms(90_000), aborting: false };
+  const away = { kind: "unreachable" as const, since: ms(90_000), cluster: mine, reason: "" };
+  const shutdown = { shutdown: true, restart: false, reinitialize: null };
+
+  test("whose lease ends while the DCS is away gives the checkpoint up and stops PostgreSQL at once", () => {
+    for (const requests of [observation().requests, shutdown]) {
+      const o = leading({ dcs: away, lock: { held: runningOut }, task, requests });
+      expect(decide(o)).toMatchObject({ rule: "hand-over-lease-over", effect: { kind: "abort-task" } });
+      expect(decide({ ...o, task: { ...task, aborting: true } }).effect.kind).toBe("wait");
+      expect(decide({ ...o, lock: { held: confirmed } }).effect.kind).toBe("wait");
+    }
+  });
+
+  test("renews a lease that is in doubt before it gives anything up, and in pause gives up nothing", () => {
+    const o = leading({ cluster: mine, lock: { held: runningOut }, task, requests: shutdown });
+    expect(decide(o).effect).toEqual({ kind: "renew-lock" });
+    expect(decide({ ...o, dcs: away, config: { ...CONFIG, pause: true } }).effect.kind).toBe("wait");
+  });
+});
+
 describe("a failover request", () => {
   const request = { revision: revision(3), leader: "b", candidate: "c", scheduledAt: null, scheduledAtText: null };
   const streams = primaryStatus({ replication: [connection("c")] });

@@ -243,6 +243,47 @@ describe("the timeline in the lease mark", () => {
   });
 });
 
+describe("what the lease mark says of the fencing", () => {
+  const place = { name: "a", apiUrl: null, connUrl: "postgres://a:5432/postgres" };
+
+  async function shown(reader: ClusterStore, options: RequestOptions): Promise<unknown> {
+    const mark = await reader.readLease(options);
+    return mark.ok ? mark.value?.unfenced : mark;
+  }
+
+  test("stays as it was through confirmations that do not speak of it and through a new session, also after a restart", async () => {
+    const { node, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    await a.attemptToAcquireLeader({ ...within(), unfenced: place });
+    expect(await shown(b, within())).toEqual(place);
+    await a.updateLeader(within());
+    expect(await shown(b, within())).toEqual(place);
+    expect((await a.reloadConfig({ ...within(), ttl: ms(60_000) })).ok).toBe(true);
+    expect(await shown(b, within())).toEqual(place);
+    const again = node("a");
+    await again.readLease(within());
+    await again.adoptSession(a.session()?.id ?? "", within());
+    expect((await again.updateLeader(within())).ok).toBe(true);
+    expect(await shown(b, within())).toEqual(place);
+    expect((await again.updateLeader({ ...within(), unfenced: null })).ok).toBe(true);
+    expect(await shown(b, within())).toBeNull();
+  });
+
+  test("is over with a release, and is not the next holder's", async () => {
+    const { cluster, node, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    const lock = await a.attemptToAcquireLeader({ ...within(), unfenced: place });
+    if (!lock.ok) throw new Error("the store is there");
+    await a.deleteLeader({ ...within(), lock: lock.value });
+    expect(await shown(b, within())).toBeNull();
+    await a.attemptToAcquireLeader({ ...within(), unfenced: place });
+    cluster.closeSession(a.session()?.id ?? "");
+    expect(await shown(b, within())).toEqual(place);
+    expect((await b.attemptToAcquireLeader(within())).ok).toBe(true);
+    expect(await shown(a, within())).toBeNull();
+  });
+});
+
 describe("requests that are applied late", () => {
   test("a release whose caller gave up and took the lock again takes nothing away", async () => {
     const { clock, node, plan, within, leader } = openNodes();

@@ -105,8 +105,10 @@ describe("as Patroni writes it", () => {
     });
     expect(encodeFailover({ member: "b", leader: "a" })).toBe('{"leader":"a","member":"b"}');
     expect(encodeFailover(null)).toBe("{}");
-    const mark = { session: "s", ttl: ms(30_000), released: true, timeline: timeline(3) };
+    const mark = { session: "s", ttl: ms(30_000), released: true, timeline: timeline(3), unfenced: null };
     expect(decodeLeaseMark(entry(encodeLeaseMark(mark, 9)))).toEqual({ ...mark, revision: revision(7) });
+    const unfenced = { ...mark, unfenced: { name: "a", apiUrl: "http://a:8008/patroni", connUrl: "postgres://a:5432/postgres" } };
+    expect(decodeLeaseMark(entry(encodeLeaseMark(unfenced, 9)))).toEqual({ ...unfenced, revision: revision(7) });
     const silent = { ...mark, timeline: null };
     expect(encodeLeaseMark(silent, 9)).not.toContain("timeline");
     expect(decodeLeaseMark(entry(encodeLeaseMark(silent, 9)))).toEqual({ ...silent, revision: revision(7) });
@@ -116,6 +118,8 @@ describe("as Patroni writes it", () => {
     const old = { session: "s", ttl: 30_000, released: false };
     for (const timeline of [undefined, null, "x", 0, -1, 1.5, 2 ** 32, {}])
       expect(decodeLeaseMark(entry(JSON.stringify({ ...old, timeline, cycle: 3 })))).toMatchObject({ session: "s", timeline: null });
+    for (const unfenced of [undefined, null, "x", 1, {}, { name: 1 }, []])
+      expect(decodeLeaseMark(entry(JSON.stringify({ ...old, unfenced, cycle: 3 })))).toMatchObject({ session: "s", unfenced: null });
   });
 });
 

@@ -75,7 +75,7 @@ test("random records, field by field", () => {
 });
 
 test("statuses and lease marks, field by field", () => {
-  const names = ["optime", "slots", "retain_slots", "session", "ttl", "released", "timeline", "cycle"] as const;
+  const names = ["optime", "slots", "retain_slots", "session", "ttl", "released", "timeline", "unfenced", "cycle"] as const;
   fc.assert(
     fc.property(fc.uniqueArray(fc.tuple(fc.constantFrom(...names), values), { selector: ([name]) => name, maxLength: 8 }), (pairs) => {
       expectTheSame(JSON.stringify(Object.fromEntries(pairs)));
@@ -87,6 +87,7 @@ test("statuses and lease marks, field by field", () => {
   for (const ttl of ["30000", "0", "-1", "1e999", '"3"', "null"]) {
     for (const timeline of ["", ',"timeline":3', ',"timeline":"3"', ',"timeline":0', ',"timeline":null', ',"timeline":4294967296'])
       expectTheSame(`{"session":"s-a","ttl":${ttl},"released":false${timeline},"cycle":4}`);
+    expectTheSame(`{"session":"s-a","ttl":${ttl},"released":false,"unfenced":{"name":"a","api_url":null},"cycle":4}`);
   }
 });
 

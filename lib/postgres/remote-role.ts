@@ -1,0 +1,41 @@
+// Owns the question what runs at another server's address: a TCP connection first, so that a host that refuses is told from one
+// that is silent, then SQL. It changes nothing there.
+
+import { connect } from "node:net";
+import type { FollowTarget } from "../model/postgres.ts";
+import { type Ms, ms } from "../model/units.ts";
+import type { PostgresContext } from "./context.ts";
+import type { RemoteRole } from "./postgresql.ts";
+import { askServer } from "./upstream.ts";
+
+/** Of the time given, for the connection alone: long enough for one SYN that is lost. */
+const CONNECT_MAX_MS = 1_500;
+
+/** Asks as the user of pg_rewind, the one that every node lets in for SQL. */
+export async function askRole(context: PostgresContext, target: FollowTarget, deadline: Ms): Promise<RemoteRole> {
+  const door = await knock(target, Math.min(CONNECT_MAX_MS, deadline - context.clock.now()));
+  if (door !== "open") return door;
+  const answer = await askServer(context, {
+    user: context.config.rewind,
+    target,
+    command: "SELECT pg_catalog.pg_is_in_recovery()",
+    deadline: ms(Math.max(deadline, context.clock.now())),
+  });
+  const word = answer.ok ? answer.value[0]?.[0] : undefined;
+  return word === "f" ? "primary" : word === "t" ? "standby" : "unclear";
+}
+
+function knock(target: FollowTarget, withinMs: number): Promise<"open" | "down" | "silent"> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: target.host, port: target.port });
+    const end = (answer: "open" | "down" | "silent"): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(answer);
+    };
+    const timer = setTimeout(end, Math.max(0, withinMs), "silent");
+    socket.once("connect", () => end("open"));
+    // No route, no such name: nothing answers, as with packets that are dropped.
+    socket.on("error", (error: NodeJS.ErrnoException) => end(error.code === "ECONNREFUSED" ? "down" : "silent"));
+  });
+}
