@@ -50,16 +50,32 @@ export function encodeJson(value: unknown): string {
 /** A member's record; fields that are null or undefined are left out. */
 export function encodeMember(fields: Readonly<Record<string, unknown>>): string {
   let pairs = "";
-  for (const name of MEMBER_FIELDS) {
+  for (const name of inOrder(Object.keys(fields))) {
     const value = fields[name];
-    if (value !== null && value !== undefined) pairs += `,"${name}":${encodeField(value)}`;
+    if (value === null || value === undefined) continue;
+    pairs += pairs === "" ? "{" : ",";
+    pairs += (LABELS.get(name) ?? `${JSON.stringify(name)}:`) + encodeField(value);
   }
-  for (const name of Object.keys(fields)) {
-    const value = fields[name];
-    if (!KNOWN_FIELDS.has(name) && value !== null && value !== undefined) pairs += `,${JSON.stringify(name)}:${encodeField(value)}`;
-  }
-  return `{${pairs.slice(1)}}`;
+  return pairs === "" ? "{}" : `${pairs}}`;
 }
+
+/** Usually they are in order already. */
+function inOrder(names: string[]): readonly string[] {
+  let last = -1;
+  for (const name of names) {
+    const rank = rankOf(name);
+    if (rank < last) return names.sort((a, b) => rankOf(a) - rankOf(b));
+    last = rank;
+  }
+  return names;
+}
+
+function rankOf(name: string): number {
+  return RANKS.get(name) ?? MEMBER_FIELDS.length;
+}
+
+const RANKS: ReadonlyMap<string, number> = new Map(MEMBER_FIELDS.map((name, rank) => [name, rank]));
+const LABELS: ReadonlyMap<string, string> = new Map(MEMBER_FIELDS.map((name) => [name, `${JSON.stringify(name)}:`]));
 
 /** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
 function encodeField(value: unknown): string {
@@ -91,10 +107,11 @@ function frozenText(value: object): string {
   return made;
 }
 
-const KNOWN_FIELDS: ReadonlySet<string> = new Set(MEMBER_FIELDS);
-
 /** `slots` and `retain_slots` only where there are any; `optime` only where known. */
 export function encodeStatus(status: ClusterStatus): string {
+  // As it is at nearly every renewal.
+  if (status.optime !== null && status.retainSlots.length === 0 && Object.keys(status.slots).length === 0)
+    return `{"optime":${status.optime}}`;
   return encodeJson({
     ...(status.optime === null ? {} : { optime: status.optime }),
     ...(Object.keys(status.slots).length === 0 ? {} : { slots: status.slots }),
@@ -133,7 +150,8 @@ export function encodeHistory(lines: readonly HistoryLine[]): string {
 /** `cycle` differs at each writing: the same text twice would not move the key's revision in every store. */
 export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number): string {
   const { session, ttl, released, timeline, unfenced } = mark;
-  return encodeJson({
+  // Nothing here is a bigint, which JSON.stringify would not write.
+  return JSON.stringify({
     session,
     ttl,
     released,

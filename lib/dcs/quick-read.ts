@@ -120,9 +120,18 @@ function take(found: { -readonly [K in keyof Member]: Member[K] }, field: string
     case "product":
       found.product = productOf(value);
       return found.product !== null;
-    default: // Tags, a pending restart, somebody else's field: seldom enough for the schema.
+    case "tags":
+      if (!areScalars(value)) return false;
+      found.tags = value;
+      return true;
+    default: // A pending restart, somebody else's field: seldom enough for the schema.
       return false;
   }
+}
+
+function areScalars(value: unknown): value is Tags {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.values(value).every((each) => each === null || typeof each !== "object");
 }
 
 function position(value: unknown): Lsn | null {
