@@ -34,14 +34,23 @@ export interface MemoryStoreOptions {
 
 const PASS: GateVerdict = { kind: "pass" };
 
+interface WaitingWatch {
+  readonly deadline: Ms;
+  /** The store has changed, or can be reached again. */
+  readonly look: () => void;
+  /** The deadline has come. */
+  readonly late: () => void;
+  readonly end: () => void;
+}
+
 export class MemoryStore implements Store {
   readonly kind = "memory";
   readonly #cluster: MemoryCluster;
   readonly #clock: Clock;
   /** The gate decides on each request; null lets everything pass. May be changed at any time. */
   gate: Gate | null;
-  /** Ends of the waiting watches. */
-  readonly #watches = new Set<{ readonly end: () => void; readonly look: () => void }>();
+  readonly #watches = new Set<WaitingWatch>();
+  #timer: { readonly at: Ms; readonly stop: AbortController } | null = null;
   #link: "connected" | "silent" = "connected";
   #closed = false;
 
@@ -133,6 +142,8 @@ export class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#timer?.stop.abort();
+    this.#timer = null;
     this.dropWatches();
   }
 
@@ -146,25 +157,37 @@ export class MemoryStore implements Store {
     const watched = this.#cluster.watched(prefix);
     if (watched.revision > after && this.#link === "connected") return Promise.resolve(this.#cluster.snapshot(prefix));
     return new Promise((resolve) => {
-      const stop = new AbortController();
       const finish = (result: Result<Snapshot, StoreError>): void => {
         watched.waiting.delete(look);
         this.#watches.delete(handle);
         options.signal?.removeEventListener("abort", end);
-        stop.abort();
         resolve(result);
       };
       const look = (): void => {
         if (this.#link === "connected" && watched.revision > after) finish(this.#cluster.snapshot(prefix));
       };
       const end = (): void => finish(ENDED);
-      const handle = { end, look };
+      const late = (): void => finish(this.#link === "connected" ? this.#cluster.snapshot(prefix) : NO_ANSWER);
+      const handle = { end, look, late, deadline: options.deadline };
       watched.waiting.add(look);
       this.#watches.add(handle);
       options.signal?.addEventListener("abort", end);
-      void this.#clock.sleepUntil(options.deadline, stop.signal).then(() => {
-        if (!stop.signal.aborted) finish(this.#link === "connected" ? this.#cluster.snapshot(prefix) : NO_ANSWER);
-      });
+      this.#armTimer(options.deadline);
+    });
+  }
+
+  /** One timer for all watches, at the earliest deadline of any so far; it is set anew when it fires. */
+  #armTimer(deadline: Ms): void {
+    if (this.#timer !== null && this.#timer.at <= deadline) return;
+    this.#timer?.stop.abort();
+    const timer = { at: deadline, stop: new AbortController() };
+    this.#timer = timer;
+    void this.#clock.sleepUntil(deadline, timer.stop.signal).then(() => {
+      if (timer.stop.signal.aborted) return;
+      this.#timer = null;
+      const now = this.#clock.now();
+      for (const watch of [...this.#watches]) if (watch.deadline <= now) watch.late();
+      for (const watch of this.#watches) this.#armTimer(watch.deadline);
     });
   }
 

@@ -78,7 +78,7 @@ export class WatchLoop {
     let after: Revision = revision(0);
     while (!signal.aborted) {
       if (this.#leads()) {
-        await state.changes.next(ms(clock.now() + HOLDER_WAIT_MIN_MS));
+        await state.changes.until(() => signal.aborted || !this.#leads(), ms(clock.now() + HOLDER_WAIT_MIN_MS));
         continue;
       }
       const answer = await store.watchLease(after, { deadline: this.#waitEnd(), signal });
