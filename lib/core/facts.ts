@@ -59,7 +59,12 @@ export function isPaused(o: Observation): boolean {
 
 /** Outcomes of this kind in this cycle. */
 export function didThisCycle(o: Observation, kind: EffectKind): Outcome | null {
-  return o.done.findLast((outcome) => outcome.kind === kind) ?? null;
+  // Many rules ask: a loop makes no closure.
+  for (let index = o.done.length - 1; index >= 0; index -= 1) {
+    const outcome = o.done[index];
+    if (outcome?.kind === kind) return outcome;
+  }
+  return null;
 }
 
 /** Next regular look: one loop_wait from now. */

@@ -40,7 +40,7 @@ export class ClusterDecoder {
   #assemble(snapshot: Snapshot): Cluster {
     const faults: string[] = [];
     const members: Member[] = [];
-    const groups = new Map<string, Entry[]>();
+    let groups: Map<string, Entry[]> | null = null;
     const cluster: MutableCluster = emptyCluster(snapshot);
     let optime: ClusterStatus | null = null;
     let status: ClusterStatus | null = null;
@@ -56,6 +56,7 @@ export class ClusterDecoder {
         const member = read(entry, (it) => readMember(place.name, it));
         if (member !== null) members.push(member);
       } else if (place.kind === "group") {
+        groups ??= new Map();
         groups.set(place.group, [...(groups.get(place.group) ?? []), entry]);
       } else if (place.name === "status") {
         const decoded = this.#read(entry, readStatus);
@@ -68,7 +69,7 @@ export class ClusterDecoder {
       members.sort((a, b) => (a.name < b.name ? -1 : 1));
     cluster.members = members;
     cluster.status = status ?? optime ?? EMPTY_STATUS;
-    if (groups.size > 0) cluster.groups = this.#readGroups(groups, snapshot, faults);
+    if (groups !== null) cluster.groups = this.#readGroups(groups, snapshot, faults);
     cluster.faults = faults;
     return cluster;
   }

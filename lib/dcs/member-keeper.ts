@@ -43,7 +43,8 @@ export class MemberKeeper {
   /** Errors: unavailable, unknown-outcome, rejected; condition-failed where somebody else keeps writing the same key. */
   async touch(fields: Readonly<Record<string, unknown>>, force: boolean, options: RequestOptions): Promise<Result<Revision, StoreError>> {
     const text = encodeMember(fields);
-    const session = await this.#sessions.ensure(options);
+    const { current } = this.#sessions;
+    const session = current === null ? await this.#sessions.ensure(options) : ok(current);
     if (!session.ok) return session;
     const written = this.#written;
     if (!force && written?.text === text && written.session === session.value.id) return ok(written.revision);

@@ -75,7 +75,9 @@ export interface Cluster {
 export const EMPTY_STATUS: ClusterStatus = { optime: null, slots: {}, retainSlots: [] };
 
 export function findMember(cluster: Cluster, name: string): Member | null {
-  return cluster.members.find((member) => member.name === name) ?? null;
+  // Asked many times in each decision: a loop makes no closure.
+  for (const member of cluster.members) if (member.name === name) return member;
+  return null;
 }
 
 /** The member record of the lock holder; null when unlocked or when its member key is gone. */

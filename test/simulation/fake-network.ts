@@ -141,9 +141,14 @@ export class StoreClient implements Store {
     const back = this.#latency * this.#random.next();
     return new Promise((resolve) => {
       whenSettled(request(), (result) => {
-        queue.at(Math.max(queue.now, arrives) + back, () => this.#process.deliver(() => resolve(result)));
+        queue.at(Math.max(queue.now, arrives) + back, () => this.#answer(resolve, result));
       });
     });
+  }
+
+  #answer<T>(resolve: (result: T) => void, result: T): void {
+    if (this.#process.state === "running") resolve(result);
+    else this.#process.deliver(() => resolve(result));
   }
 
   #send<T>(request: () => Promise<T>): Promise<T> {
@@ -153,7 +158,7 @@ export class StoreClient implements Store {
     return new Promise((resolve) => {
       queue.after(there, () => {
         whenSettled(request(), (result) => {
-          queue.after(back, () => this.#process.deliver(() => resolve(result)));
+          queue.after(back, () => this.#answer(resolve, result));
         });
       });
     });

@@ -278,27 +278,44 @@ export function synchronousLinks(server: FakeServer): readonly Link[] {
   const { count, names } = server.sync;
   const chosen: Link[] = [];
   for (const name of names) {
-    const link = server.senders.find((each) => each.to.name === name);
-    if (link !== undefined && chosen.length < count) chosen.push(link);
+    const link = linkTo(server, name);
+    if (link !== null && chosen.length < count) chosen.push(link);
   }
   return chosen;
 }
 
 /** Up to where enough standbys have confirmed; -1 where there are too few. */
 function synchronousPosition(server: FakeServer): number {
-  const links = synchronousLinks(server);
-  if (links.length < server.sync.count) return -1;
+  const { count, names } = server.sync;
+  let chosen = 0;
   let lowest = Number.POSITIVE_INFINITY;
-  for (const link of links) lowest = Math.min(lowest, link.flushed);
-  return lowest;
+  for (let index = 0; index < names.length && chosen < count; index += 1) {
+    const link = linkTo(server, names[index]);
+    if (link === null) continue;
+    chosen += 1;
+    if (link.flushed < lowest) lowest = link.flushed;
+  }
+  return chosen < count ? -1 : lowest;
+}
+
+function linkTo(server: FakeServer, name: string | undefined): Link | null {
+  for (const link of server.senders) if (link.to.name === name) return link;
+  return null;
 }
 
 /** Can it acknowledge a write at this instant? */
 export function acknowledges(server: FakeServer): boolean {
   if (!server.writable || server.making) return false;
   if (server.sync.count === 0) return true;
-  const links = synchronousLinks(server);
-  return links.length >= server.sync.count && links.every((link) => !link.stalled && !link.to.hung && !link.to.frozen);
+  const { count, names } = server.sync;
+  let chosen = 0;
+  for (let index = 0; index < names.length && chosen < count; index += 1) {
+    const link = linkTo(server, names[index]);
+    if (link === null) continue;
+    if (link.stalled || link.to.hung || link.to.frozen) return false;
+    chosen += 1;
+  }
+  return chosen >= count;
 }
 
 function remove<T>(list: T[], item: T): void {

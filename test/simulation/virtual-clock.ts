@@ -157,7 +157,7 @@ export class SimProcess implements Clock {
         event.run = null;
         resolve();
       };
-      signal?.addEventListener("abort", wake, { once: true });
+      signal?.addEventListener("abort", wake);
     });
   }
 
