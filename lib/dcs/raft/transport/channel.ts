@@ -271,9 +271,15 @@ export class Channel {
     this.onClosed(end);
   }
 
+  /** Says so: where the wire is cut in one direction only, the other side must not take this process for gone. */
+  #giveUp(text: string): void {
+    this.#farewell("silent");
+    this.#end({ kind: "silent", text });
+  }
+
   async #watchHandshake(): Promise<void> {
     await this.#options.clock.sleepUntil(this.#options.deadline, this.#timer.signal);
-    if (this.#state === "handshake") this.#end({ kind: "silent", text: "it did not say HELLO in time" });
+    if (this.#state === "handshake") this.#giveUp("it did not say HELLO in time");
   }
 
   async #watchSilence(): Promise<void> {
@@ -284,7 +290,7 @@ export class Channel {
       if (this.#state !== "established") return;
       silent = this.#received ? 0 : silent + 1;
       this.#received = false;
-      if (silent === SILENT_LOOKS) return this.#end({ kind: "silent", text: `nothing came from it for ${Math.round(silentMs)} ms` });
+      if (silent === SILENT_LOOKS) return this.#giveUp(`nothing came from it for ${Math.round(silentMs)} ms`);
       if (!this.#sent) {
         this.send({ kind: "ping" });
         this.#flush();

@@ -38,6 +38,7 @@ export const FAREWELLS = [
   "other-member",
   "superseded",
   "too-much",
+  "silent",
 ] as const;
 export type Farewell = (typeof FAREWELLS)[number];
 

@@ -174,6 +174,7 @@ export const FAREWELL_TEXT: Readonly<Record<Farewell, string>> = {
   "other-member": "it expected another member at this address",
   superseded: "it has a newer connection",
   "too-much": "too many requests were waiting",
+  silent: "it heard nothing for too long",
 };
 
 function readFarewell(bytes: Uint8Array, start: number, end: number): Refused | null {

@@ -154,7 +154,8 @@ export class Link {
     const { context, connectMs, retryMs } = this.#options;
     const { clock } = context;
     for (let wait = Math.min(RETRY_FIRST_MS, retryMs); this.#dialling === dialling; wait = Math.min(wait * 2, retryMs)) {
-      const deadline = ms(clock.now() + connectMs);
+      const begun = clock.now();
+      const deadline = ms(begun + connectMs);
       const judge: DialOptions["judge"] = (hello, role) => this.#judge(hello) ?? this.#options.judge(hello, role);
       const options: DialOptions = { address, role: "link", hello: this.#options.hello(), deadline, judge };
       const result = await dial(context, options, (channel, hello) => this.#take(channel, hello), dialling.signal);
@@ -164,9 +165,10 @@ export class Link {
         return;
       }
       this.#failed(address, result.error);
-      // Up to a quarter less, so that members that lost each other do not go on dialling at the same instants.
+      // From one beginning to the next: who waited for an answer in vain has waited. Up to a quarter less, so that members that
+      // lost each other do not go on dialling at the same instants.
       const jitter = (context.random(1)[0] ?? 0) / 1024;
-      await clock.sleepUntil(ms(clock.now() + wait * (1 - jitter)), dialling.signal);
+      await clock.sleepUntil(ms(begun + wait * (1 - jitter)), dialling.signal);
       if (this.#held.length > 0 && this.#dialling === dialling) this.#dialling = null;
     }
   }

@@ -13,7 +13,7 @@ import type { RefusalLog } from "./refusal-log.ts";
  * Connections without a HELLO at one time. One more ends the oldest: a member needs a few round trips and gets through
  * a crowd of silent ones, which would otherwise hold every place until their deadline.
  */
-export const HANDSHAKES_MAX = 64;
+export const HANDSHAKES_MAX = 128;
 /** Clients at one time: every node without a member keeps a connection or two. */
 export const CLIENTS_MAX = 512;
 /** Links and questions of members at one time: nine members, as many newcomers, each twice while connections are replaced. */
