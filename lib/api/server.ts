@@ -65,6 +65,7 @@ class RunningServer implements ApiServer {
 
   reload(config: RestApiConfig): Promise<Result<null, ConfigFault>> {
     const turn = this.#turn.then(() => this.#apply(config));
+    // Whoever asked for it is told; the next reload is not concerned.
     this.#turn = turn.catch(() => undefined);
     return turn;
   }

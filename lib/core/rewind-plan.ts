@@ -30,15 +30,10 @@ export interface RewindQuestion {
 export type RewindPlan =
   /** Its WAL is a prefix of the upstream's history (or nothing better can be done: `why` says so). */
   | { readonly kind: "follow"; readonly why: string }
-  /** It has WAL that the upstream does not have. `recoverFirst`: crash recovery in single-user mode before. */
-  | { readonly kind: "rewind"; readonly recoverFirst: boolean; readonly why: string }
+  /** It has WAL that the upstream does not have. */
+  | { readonly kind: "rewind"; readonly why: string }
   /** It has diverged, and only a new copy helps. `allowed` by the configuration, else an operator has to decide. */
   | { readonly kind: "clone"; readonly allowed: boolean; readonly why: string };
-
-/** States of pg_control after which pg_rewind would refuse the directory as it is. */
-const CLEAN_STATES: ReadonlySet<string> = new Set(["shut down", "shut down in recovery"]);
-/** A standby's directory is never recovered in single-user mode: that would end its recovery on the old timeline. */
-const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
 
 /** States of pg_control in which only a primary leaves its directory. */
 const PRIMARY_STATES: ReadonlySet<string> = new Set(["in production", "shutting down", "shut down"]);
@@ -51,8 +46,7 @@ export function rewindPlan(question: RewindQuestion): RewindPlan {
   if (!question.usePgRewind) return clone(question, judged.why, "use_pg_rewind is off");
   if (local.timeline === question.upstream.timeline) return clone(question, judged.why, "pg_rewind sees no difference within one timeline");
   if (!local.walLogHints && !local.dataChecksums) return clone(question, judged.why, "neither data checksums nor wal_log_hints are on");
-  const recoverFirst = !CLEAN_STATES.has(local.state) && !STANDBY_STATES.has(local.state);
-  return { kind: "rewind", recoverFirst, why: judged.why };
+  return { kind: "rewind", why: judged.why };
 }
 
 function clone(question: RewindQuestion, diverged: string, obstacle: string): RewindPlan {

@@ -321,7 +321,7 @@ export class MatriarchNode {
     await this.#api?.stop();
     await this.#registration?.close();
     await postgres.close();
-    watchdog.close();
+    await watchdog.close();
     await this.#store.close();
     this.#runLock.release();
   }

@@ -230,7 +230,7 @@ describe("a guard in trouble", () => {
     await postgres.exited();
     expect(clock.now() - woken).toBeLessThan(300);
     await until(() => !guard.armed);
-    guard.close();
+    await guard.close();
     lock.release();
   });
 
@@ -250,7 +250,7 @@ describe("a guard in trouble", () => {
     expect(guard.extend(ms(clock.now() + 900)).ok).toBe(true);
     await postgres.exited();
     await until(() => !guard.armed);
-    guard.close();
+    await guard.close();
     lock.release();
   });
 
@@ -285,7 +285,7 @@ describe("a guard in trouble", () => {
       token: lock.token,
     });
     await guard.prepare();
-    guard.close();
+    await guard.close();
     await until(() => livingGuards(stateDir(dataDir)).length === 0);
     expect(readdirSync(stateDir(dataDir)).filter((name) => name.startsWith("guard-"))).toEqual([]);
     lock.release();

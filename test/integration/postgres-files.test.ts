@@ -300,7 +300,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
     await sql(PORT_A, "INSERT INTO t VALUES (-1)");
     const plan = await planFor(b, sourceOf("a", PORT_A, null));
-    expect(plan).toMatchObject({ kind: "rewind", recoverFirst: true });
+    expect(plan).toMatchObject({ kind: "rewind" });
     expect(await b.crashRecover(new AbortController().signal)).toEqual({ ok: true, value: null });
     const lines: string[] = [];
     const rewound = await b.rewind({
@@ -371,7 +371,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await startAs(c, "standby", null);
     expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
     const plan = await planFor(b, sourceOf("c", PORT_C, null));
-    expect(plan).toMatchObject({ kind: "rewind", recoverFirst: false });
+    expect(plan).toMatchObject({ kind: "rewind" });
     expect(await b.crashRecover(new AbortController().signal)).toEqual({ ok: true, value: null });
     expect((await b.controlData()).ok && existsSync(join(folder, "b", "standby.signal"))).toBe(true);
     expect(await b.rewind({ source: sourceOf("c", PORT_C, null), ...quiet() })).toEqual({ ok: true, value: null });
@@ -381,7 +381,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
       async () => (await sql(PORT_C, "SELECT application_name || ' ' || state FROM pg_stat_replication")) === "b streaming",
     );
     expect(await sql(PORT_B, "SELECT count(*) FROM t")).toBe("21001");
-    expect(await planFor(a, sourceOf("c", PORT_C, null))).toMatchObject({ kind: "rewind", recoverFirst: true });
+    expect(await planFor(a, sourceOf("c", PORT_C, null))).toMatchObject({ kind: "rewind" });
     const unreachable = await a.rewind({ source: sourceOf("x", PORT_C + 9, null), ...quiet() });
     expect(unreachable.ok || unreachable.error.kind).toBe("failed");
     expect(existsSync(rewindingMarkerPath(join(folder, "a")))).toBe(false);

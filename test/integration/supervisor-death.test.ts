@@ -4,7 +4,6 @@
 // a client that tries to write to every node every 10 ms.
 
 import { afterAll, describe, expect, test } from "bun:test";
-
 import { readFileSync } from "node:fs";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
@@ -63,11 +62,6 @@ async function judgeSilence(options: {
   expect(last).toBeLessThan(lockEnd);
   expect(goneAt).toBeLessThan(lockEnd);
   expect(next.ackedAt - lockEnd).toBeLessThan(2_000);
-}
-
-/** The idle guard is told to end as the supervisor ends, and needs a moment of its own. */
-function nothingIsLeft(node: ClusterNode): Promise<unknown> {
-  return until(`nothing of ${node.name} is left`, () => node.processes().length === 0, { withinMs: 3_000 });
 }
 
 describe.concurrent("the primary's supervisor", () => {
@@ -135,7 +129,7 @@ describe.concurrent("the primary's supervisor", () => {
         const ended = old.terminate();
         await writer.afterNowBy((name) => name !== old.name, 10_000);
         expect(await ended).toBe(0);
-        await nothingIsLeft(old);
+        expect(old.processes()).toEqual([]);
         await writer.afterNow(5_000);
         gaps.push(Math.round(writer.longestGap(from).ms));
         old.start();
@@ -147,7 +141,7 @@ describe.concurrent("the primary's supervisor", () => {
       const replica = cluster.others(leader)[0] as ClusterNode;
       const before = await identity(cluster, leader);
       expect(await replica.terminate()).toBe(0);
-      await nothingIsLeft(replica);
+      expect(replica.processes()).toEqual([]);
       expect(await cluster.key(`members/${replica.name}`)).toBeNull();
       replica.start();
       expect(await cluster.untilHealthy()).toBe(leader);

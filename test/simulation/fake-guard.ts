@@ -147,7 +147,7 @@ export class FakeWatchdog implements Watchdog {
     return () => this.#lost.delete(listener);
   }
 
-  close(): void {}
+  async close(): Promise<void> {}
 
   #set(leaseEnd: number): void {
     this.#onLease(leaseEnd);

@@ -38,6 +38,7 @@ export async function readCluster(state: QuickstartState, signal: AbortSignal): 
     if (view === null) throw new Error("no answer");
     return view;
   });
+  // It fails only where every node has: that nobody answers is the answer.
   return Promise.any(answers).catch(() => null);
 }
 

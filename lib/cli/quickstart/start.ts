@@ -199,6 +199,7 @@ async function waitForConsul(
 
 async function storeAnswers(state: QuickstartState, signal: AbortSignal): Promise<boolean> {
   const url = `http://${host}:${state.consul.httpPort}/v1/kv/?keys&consistent`;
+  // It is only just starting: whatever keeps it from answering, it is asked again, and its log is shown in the end.
   const answer = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(1_000)]) }).catch(() => null);
   return answer !== null && (answer.status === 200 || answer.status === 404);
 }

@@ -81,7 +81,7 @@ async function stopServers(paths: QuickstartPaths, state: QuickstartState, say: 
   const recorded = recordedProcesses(state).filter(isAlive);
   if (recorded.length === 0) return;
   const limits = state.phase === "running" ? patience.running : patience.starting;
-  const view = state.phase === "running" ? await readCluster(state, AbortSignal.timeout(2_000)).catch(() => null) : null;
+  const view = state.phase === "running" ? await readCluster(state, AbortSignal.timeout(2_000)) : null;
   const leader = view?.members.find((member) => member.role === "leader")?.name ?? null;
   const alive = state.nodes.filter((node) => node.process !== null && state.bootId === bootId() && isAlive(node.process));
   const groups = [

@@ -66,7 +66,7 @@ export class NoWatchdog implements Watchdog {
   onLost(): () => void {
     return () => undefined;
   }
-  close(): void {}
+  async close(): Promise<void> {}
 }
 
 /** The first driver; where it cannot be armed (busy, timeout too short for it), the second, until it is disarmed. */
@@ -134,9 +134,8 @@ export class FallbackWatchdog implements Watchdog {
     };
   }
 
-  close(): void {
-    this.#first.close();
-    this.#second.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#first.close(), this.#second.close()]);
   }
 
   async #try(action: (driver: Watchdog) => Promise<Result<null, WatchdogError>>): Promise<Result<null, WatchdogError>> {

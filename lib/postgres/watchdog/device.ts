@@ -144,7 +144,7 @@ export class TimerWatchdog implements Watchdog {
     return () => this.#lost.delete(listener);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     // An armed device is left to its timeout: only disarm switches it off.
   }
 }

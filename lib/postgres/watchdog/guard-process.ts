@@ -15,6 +15,8 @@ import type { ProcessId, WatchdogError } from "./watchdog.ts";
 const ORDER_BYTES_MAX = 4096;
 /** An answer takes about a millisecond; on a machine without a free core for this long, nothing else works either. */
 const ANSWER_TIMEOUT_MS = 500;
+/** An idle guard ends within milliseconds of the word; one that is stopped never does. */
+const RELEASE_MAX_MS = 1_000;
 const START_TIMEOUT_MS = 5000;
 const GUARD_NICE = -15;
 
@@ -156,11 +158,26 @@ export class GuardProcess {
     this.#onFired = listener;
   }
 
-  /** Lets an idle one go, with its folder. */
-  release(): void {
+  /** Lets an idle one go, with its folder. Resolves when it has ended; one that does not within RELEASE_MAX_MS is killed. */
+  async release(): Promise<void> {
     if (!this.#gone) this.#send(["quit", this.#token]);
     this.#forget();
+    const ended = await this.#ended(RELEASE_MAX_MS);
+    if (!ended && processAlive(this.id)) process.kill(this.id.pid, "SIGKILL");
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Value: whether it has. */
+  #ended(withinMs: number): Promise<boolean> {
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, withinMs, false);
+      child.once("exit", () => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+    });
   }
 
   /** Stops listening; it goes on with what it has. */

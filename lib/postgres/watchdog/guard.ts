@@ -123,16 +123,18 @@ export class ProcessGuard implements Watchdog {
     return this.arm(options);
   }
 
-  close(): void {
-    if (this.#armedFor === null) this.#guard?.release();
-    else this.#guard?.leave();
+  async close(): Promise<void> {
+    const [guard, armed] = [this.#guard, this.#armedFor !== null];
     this.#armedFor = null;
     this.#guard = null;
+    if (armed) guard?.leave();
+    else await guard?.release();
   }
 
   /** One after the other: a guard that is armed anew after its death must not outlive a disarm that came meanwhile. */
   #inTurn<T>(action: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(action);
+    // Whoever asked for it is told; the next in turn is not concerned.
     this.#turn = result.catch(() => undefined);
     return result;
   }

@@ -57,6 +57,6 @@ export interface Watchdog {
   guardProcess(): ProcessId | null;
   /** Told when the protection is lost unasked. Returns the way to unsubscribe. */
   onLost(listener: (reason: string) => void): () => void;
-  /** Ends helpers that are idle; an armed guard goes on by itself. */
-  close(): void;
+  /** Ends helpers that are idle, and resolves when they have ended; an armed guard goes on by itself. */
+  close(): Promise<void>;
 }

@@ -182,7 +182,7 @@ describe("a replica beside a leader", () => {
     const lastTask = { kind: "plan-rejoin" as const, finishedAt: ms(99_999), ok: true, message: "", failures: 0 };
     const rewind = {
       ...lastTask,
-      plan: { leader: "a", leaderSession: "s-a", plan: { kind: "rewind" as const, recoverFirst: false, why: "" } },
+      plan: { leader: "a", leaderSession: "s-a", plan: { kind: "rewind" as const, why: "" } },
     };
     expect(decide(observation({ local: stopped, lastTask: rewind })).effect.kind).toBe("rewind");
     const clone = { ...lastTask, plan: { leader: "a", leaderSession: "s-a", plan: { kind: "clone" as const, allowed: false, why: "" } } };

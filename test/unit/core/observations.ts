@@ -222,7 +222,7 @@ export function connection(applicationName: string, fields: Partial<ReplicationC
 
 /** The last task was a plan for following a. */
 export function planned(kind: "follow" | "rewind"): FinishedTask {
-  const plan = kind === "follow" ? { kind, why: "" } : { kind, recoverFirst: false, why: "" };
+  const plan = kind === "follow" ? { kind, why: "" } : { kind, why: "" };
   return {
     kind: "plan-rejoin",
     finishedAt: ms(99_999),

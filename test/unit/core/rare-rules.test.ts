@@ -25,7 +25,7 @@ function failed(kind: FinishedTask["kind"], failures: number): FinishedTask {
 }
 
 function planned(kind: "rewind" | "clone"): FinishedTask {
-  const plan = kind === "rewind" ? { kind, recoverFirst: false, why: "" } : { kind, allowed: false, why: "" };
+  const plan = kind === "rewind" ? { kind, why: "" } : { kind, allowed: false, why: "" };
   return {
     kind: "plan-rejoin",
     finishedAt: ms(99_999),

@@ -27,20 +27,7 @@ test("a node whose WAL ends before the switch follows, one byte beyond it has to
   const from = upstream(2, 500, [[1, 100]]);
   expect(rewindPlan(question({ lsn: lsn(99) }, from)).kind).toBe("follow");
   expect(rewindPlan(question({ lsn: lsn(100) }, from)).kind).toBe("follow");
-  expect(rewindPlan(question({ lsn: lsn(101) }, from))).toMatchObject({ kind: "rewind", recoverFirst: false });
-});
-
-test("only a former primary that crashed is recovered in single-user mode before the rewind", () => {
-  const from = upstream(2, 500, [[1, 50]]);
-  const recoverFirst = (state: string) => {
-    const plan = rewindPlan(question({ state }, from));
-    return plan.kind === "rewind" && plan.recoverFirst;
-  };
-  expect(recoverFirst("in production")).toBe(true);
-  expect(recoverFirst("shutting down")).toBe(true);
-  expect(recoverFirst("shut down")).toBe(false);
-  expect(recoverFirst("shut down in recovery")).toBe(false);
-  expect(recoverFirst("in archive recovery")).toBe(false);
+  expect(rewindPlan(question({ lsn: lsn(101) }, from))).toMatchObject({ kind: "rewind" });
 });
 
 test("a timeline that the upstream never had is a divergence, also when it is the newer one", () => {
