@@ -206,7 +206,7 @@ function maskFor(payload: Uint8Array): number {
   // A long run covers one of every ZERO_RUN_MAX bytes, so only those are looked at: each rules out one mask at most.
   for (let probe = ZERO_RUN_MAX - 1; probe < payload.length; probe += ZERO_RUN_MAX) {
     const mask = maskEndingAt(payload, probe);
-    if (isLongRun(payload, probe, mask)) unfit.add(mask);
+    if (!unfit.has(mask) && isLongRun(payload, probe, mask)) unfit.add(mask);
   }
   let mask = 0;
   while (unfit.has(mask)) mask += 1;
@@ -222,7 +222,7 @@ function maskEndingAt(payload: Uint8Array, probe: number): number {
 
 function isLongRun(payload: Uint8Array, probe: number, mask: number): boolean {
   let from = probe;
-  while (from > 0 && payload[from - 1] === maskByte(mask, from - 1)) from -= 1;
+  while (from > 0 && probe - from < ZERO_RUN_MAX && payload[from - 1] === maskByte(mask, from - 1)) from -= 1;
   let to = probe + 1;
   while (to < payload.length && to - from < ZERO_RUN_MAX && payload[to] === maskByte(mask, to)) to += 1;
   return to - from >= ZERO_RUN_MAX;

@@ -1,0 +1,144 @@
+// Owns what operators and newcomers ask of a member: changes of the membership, handing over the lead, a snapshot now. The core judges
+// whether a change is allowed; here names become identities and outcomes become answers.
+
+import type { Log } from "../../../model/log.ts";
+import type { MemberId, RaftMember } from "../../../model/raft.ts";
+import type { Result } from "../../../model/result.ts";
+import type { Ms } from "../../../model/units.ts";
+import { everyMember, findMember } from "../core/configuration.ts";
+import type { Configuration, MembershipChange } from "../core/types.ts";
+import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
+import type { HelloAnswer } from "../transport/hello.ts";
+import type { Engine } from "./engine.ts";
+import type { Leadership } from "./leadership.ts";
+import type { JoinAnswer, PeerRequest } from "./peer-protocol.ts";
+import { type Requests, refusalAnswer } from "./requests.ts";
+
+export interface AdminOptions {
+  readonly self: RaftMember;
+  readonly log: Log;
+  readonly engine: Engine;
+  readonly leadership: Leadership;
+  readonly requests: Requests;
+  readonly configuration: () => Configuration;
+  readonly leader: () => RaftMember | null;
+  /** Who answers at an address, and what it says of itself. */
+  readonly ask: (address: string, deadline: Ms) => Promise<Result<HelloAnswer, string>>;
+  readonly clusterId: () => string | null;
+}
+
+const DONE: ClientAnswer = { kind: "done" };
+
+export class Admin {
+  readonly #options: AdminOptions;
+
+  constructor(options: AdminOptions) {
+    this.#options = options;
+  }
+
+  add(request: Extract<ClientRequest, { readonly kind: "add" }>, deadline: Ms): Promise<ClientAnswer> {
+    return this.#options.requests.byLeader(request, deadline, () => this.#addHere(request, deadline));
+  }
+
+  remove(request: Extract<ClientRequest, { readonly kind: "remove" }>, deadline: Ms): Promise<ClientAnswer> {
+    return this.#options.requests.byLeader(request, deadline, async () => {
+      const member = this.#find(request.member);
+      if (member === null) return this.#nobody(request.member);
+      return this.change({ kind: "remove", id: member.id }, deadline);
+    });
+  }
+
+  /** Whoever leads hands over; another member sends the asker there. Done once somebody else is known to lead. */
+  async transfer(to: string | null, deadline: Ms): Promise<ClientAnswer> {
+    const { engine, leadership, leader } = this.#options;
+    const target = to === null ? null : this.#find(to);
+    if (to !== null && target === null) return this.#nobody(to);
+    if (engine.role.role !== "leader") return { kind: "not-leader", leader: leader() };
+    if (target?.id === this.#options.self.id) return DONE;
+    engine.push({ kind: "transfer", to: target?.id ?? null });
+    for (;;) {
+      const { role, leader: now } = engine.role;
+      if (role !== "leader" && now !== null) return DONE;
+      if (!(await leadership.change(deadline))) return { kind: "unknown-outcome", reason: "nobody has taken over in time" };
+    }
+  }
+
+  async snapshot(): Promise<ClientAnswer> {
+    try {
+      await this.#options.engine.takeSnapshot();
+      return DONE;
+    } catch (error) {
+      return { kind: "unavailable", reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** Done once the change is committed. On the leader alone. */
+  async change(change: MembershipChange, deadline: Ms): Promise<ClientAnswer> {
+    const { engine, requests, leader } = this.#options;
+    for (;;) {
+      const outcome = await requests.settled(deadline, (settle) => engine.changeMembers(change, settle));
+      switch (outcome.kind) {
+        case "applied":
+          return DONE;
+        case "lost":
+          return { kind: "unavailable", reason: "another leader's entries took its place" };
+        case "unknown":
+          return { kind: "unknown-outcome", reason: outcome.reason };
+        case "refused":
+          // One change at a time: the one before it ends by itself.
+          if (outcome.refusal.kind === "busy" && (await this.#options.leadership.change(deadline))) continue;
+          return refusalAnswer(outcome.refusal, leader());
+      }
+    }
+  }
+
+  /** Whether the member that asks belongs; on the leader, a newcomer is taken in. */
+  async join(request: Extract<PeerRequest, { readonly kind: "join" }>, deadline: Ms): Promise<JoinAnswer> {
+    const { self, engine, leader, log } = this.#options;
+    const clusterId = this.#options.clusterId();
+    if (request.clusterId !== clusterId) return { kind: "refused", reason: `${self.address} belongs to another cluster (${clusterId})` };
+    if (engine.role.role !== "leader") return { kind: "ask-leader", address: leader()?.address ?? null };
+    if (findMember(this.#options.configuration(), request.from.id) !== null) return { kind: "member" };
+    const { commit, configurationIndex } = engine.status();
+    if (request.log === "entries") {
+      return configurationIndex <= commit ? { kind: "removed" } : { kind: "wait", reason: "a change of the membership is under way" };
+    }
+    const { id, address } = request.from;
+    const answer = await this.change({ kind: "add", member: { id, address }, replaces: null }, deadline);
+    switch (answer.kind) {
+      case "done":
+        log.info(`raft: ${address} (${id}) joins as a learner`);
+        return { kind: "member" };
+      case "refused":
+        return { kind: "refused", reason: answer.reason };
+      case "unavailable":
+      case "unknown-outcome":
+        return { kind: "wait", reason: answer.reason };
+      default:
+        return { kind: "ask-leader", address: leader()?.address ?? null };
+    }
+  }
+
+  async #addHere(request: Extract<ClientRequest, { readonly kind: "add" }>, deadline: Ms): Promise<ClientAnswer> {
+    const { address, replaces } = request;
+    const asked = await this.#options.ask(address, deadline);
+    if (!asked.ok) return { kind: "unavailable", reason: `${address}: ${asked.error}` };
+    const { memberId: id, clusterId, address: advertised } = asked.value;
+    if (everyMember(this.#options.configuration()).some((member) => member.id === id)) return DONE;
+    if (clusterId === null) {
+      const reason = `${address} knows no cluster yet: start it with one of this cluster's members in raft.partner_addrs; it then joins by itself`;
+      return { kind: "refused", reason };
+    }
+    if (clusterId !== this.#options.clusterId()) return { kind: "refused", reason: `${address} belongs to another cluster (${clusterId})` };
+    return this.change({ kind: "add", member: { id, address: advertised }, replaces }, deadline);
+  }
+
+  #find(member: MemberId | string): RaftMember | null {
+    return everyMember(this.#options.configuration()).find(({ id, address }) => id === member || address === member) ?? null;
+  }
+
+  #nobody(member: string): ClientAnswer {
+    const known = everyMember(this.#options.configuration()).map(({ address }) => address);
+    return { kind: "refused", reason: `no member ${member}; there are ${known.join(", ")}` };
+  }
+}

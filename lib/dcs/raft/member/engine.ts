@@ -1,0 +1,277 @@
+// Owns one member's turn: it gathers what happened, lets the core take a step, and does what the core says: log writes,
+// messages, chunks, applying, answers to whoever waits. It answers a proposal only once it is applied. What is asked, and by
+// whom, is not known here.
+
+import type { Clock } from "../../../model/clock.ts";
+import type { Log } from "../../../model/log.ts";
+import type { LogIndex, MemberId, Term } from "../../../model/raft.ts";
+import { ms } from "../../../model/units.ts";
+import type { CoreStatus, Raft } from "../core/raft.ts";
+import type { Configuration, LogEntry, MembershipChange, Message, Output, RaftEvent, Refusal, RoleState } from "../core/types.ts";
+import type { CommandAnswer } from "../kv/command.ts";
+import type { KeyValueMachine } from "../kv/machine.ts";
+import type { RaftStorage } from "../storage/raft-storage.ts";
+import type { PeerFrame } from "../transport/frame.ts";
+import { SnapshotKeeper, type SnapshotLimits } from "./snapshots.ts";
+import { SyncTimes } from "./sync-times.ts";
+
+/**
+ * What became of a proposal. `lost`: certainly never applied. `unknown`: it stood in the log when this member stopped being
+ * able to tell; it may be applied yet.
+ */
+export type ProposalOutcome =
+  | { readonly kind: "applied"; readonly answer: CommandAnswer | null }
+  | { readonly kind: "refused"; readonly refusal: Refusal }
+  | { readonly kind: "lost" }
+  | { readonly kind: "unknown"; readonly reason: string };
+
+export type ReadOutcome = { readonly kind: "index"; readonly index: LogIndex } | { readonly kind: "refused"; readonly refusal: Refusal };
+
+export interface EngineOptions {
+  readonly raft: Raft;
+  readonly storage: RaftStorage;
+  readonly machine: KeyValueMachine;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Runs later, once, after what has already arrived in this turn of the event loop was handed over. */
+  readonly defer: (run: () => void) => void;
+  readonly send: (to: MemberId, frame: PeerFrame) => void;
+  readonly snapshots: SnapshotLimits;
+  readonly onRole: (role: RoleState) => void;
+  readonly onConfiguration: (configuration: Configuration, index: LogIndex) => void;
+  /** After entries were applied. */
+  readonly onApplied: () => void;
+  /** An invariant is broken or the disk failed: the member must stop at once. */
+  readonly onFault: (reason: string) => void;
+}
+
+interface Proposal {
+  readonly settle: (outcome: ProposalOutcome) => void;
+  readonly term: Term;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #snapshots: SnapshotKeeper;
+  readonly syncs: SyncTimes;
+  #events: RaftEvent[] = [];
+  #scheduled = false;
+  #stopped = false;
+  #lastId = 0;
+  readonly #asked = new Map<number, (outcome: ProposalOutcome) => void>();
+  readonly #reads = new Map<number, (outcome: ReadOutcome) => void>();
+  /** Accepted, by index. */
+  readonly #accepted = new Map<LogIndex, Proposal>();
+  #applyWaiters: { readonly index: LogIndex; readonly run: () => void }[] = [];
+  #timer: { readonly at: number; readonly stop: AbortController } | null = null;
+  #timerAt = 0;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    const { storage, clock } = options;
+    this.syncs = new SyncTimes(clock);
+    this.#snapshots = new SnapshotKeeper({
+      ...options,
+      limits: options.snapshots,
+      push: (event) => this.push(event),
+      onFault: (reason) => this.#fault(reason),
+    });
+    storage.onDurable = (sequence) => {
+      this.syncs.durable(sequence);
+      this.push({ kind: "written", sequence });
+    };
+    storage.onRoom = (room) => this.push({ kind: room === "full" ? "disk-full" : "disk-room" });
+    storage.onFailure = (error) => this.#fault(`the disk failed: ${error.message}`);
+    if (storage.room === "full") this.push({ kind: "disk-full" });
+  }
+
+  get role(): RoleState {
+    return this.#options.raft.role;
+  }
+
+  status(): CoreStatus {
+    return this.#options.raft.status();
+  }
+
+  /** Waits for the next turn; nothing happens after `stop`. */
+  push(event: RaftEvent): void {
+    if (this.#stopped) return;
+    this.#events.push(event);
+    this.#schedule();
+  }
+
+  message(from: MemberId, message: Message): void {
+    this.push({ kind: "message", from, message });
+  }
+
+  propose(payload: Uint8Array, settle: (outcome: ProposalOutcome) => void): void {
+    const id = ++this.#lastId;
+    this.#asked.set(id, settle);
+    this.push({ kind: "propose", id, payload });
+  }
+
+  changeMembers(change: MembershipChange, settle: (outcome: ProposalOutcome) => void): void {
+    const id = ++this.#lastId;
+    this.#asked.set(id, settle);
+    this.push({ kind: "change-members", id, change });
+  }
+
+  /** From which applied index on a linearizable read may be answered. Refused unless this member leads. */
+  readIndex(settle: (outcome: ReadOutcome) => void): void {
+    const id = ++this.#lastId;
+    this.#reads.set(id, settle);
+    this.push({ kind: "read", id });
+  }
+
+  /** At once where the index is applied already. */
+  whenApplied(index: LogIndex, run: () => void): void {
+    if (this.#options.machine.appliedIndex >= index) run();
+    else this.#applyWaiters.push({ index, run });
+  }
+
+  /** Resolves once a snapshot of what is applied now, or later, is durable. Rejects with DiskError. */
+  takeSnapshot(): Promise<void> {
+    return this.#snapshots.take();
+  }
+
+  /** Whoever waits is told at once: `unknown` where it stood in the log, else refused. */
+  stop(reason: string): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#timer?.stop.abort();
+    this.#timer = null;
+    const refusal: Refusal = { kind: "busy", reason };
+    for (const settle of [...this.#asked.values()]) settle({ kind: "refused", refusal });
+    for (const settle of [...this.#reads.values()]) settle({ kind: "refused", refusal });
+    this.#asked.clear();
+    this.#reads.clear();
+    this.#releaseAccepted(reason);
+    this.#applyWaiters = [];
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#options.defer(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    if (this.#stopped) return;
+    const events = this.#events;
+    this.#events = [];
+    try {
+      this.#perform(this.#options.raft.step(this.#options.clock.now(), events));
+    } catch (thrown) {
+      this.#fault(thrown instanceof Error ? `${thrown.message}\n${thrown.stack ?? ""}` : String(thrown));
+    }
+  }
+
+  #perform(output: Output): void {
+    const { send, storage } = this.#options;
+    // Messages first: whatever promises durability is not among them, and the others' disks work while ours does.
+    for (const { to, message } of output.messages) send(to, { kind: "raft", message });
+    if (output.writes !== null) {
+      this.syncs.begun(output.writes.sequence);
+      storage.write(output.writes);
+    }
+    for (const chunk of output.chunksToSend) this.#snapshots.send(chunk);
+    for (const chunk of output.received) this.#snapshots.receive(chunk, (index) => this.#installed(index));
+    for (const { id, index, term } of output.accepted) this.#accept(id, index, term);
+    for (const { id, refusal } of output.refused) this.#refuse(id, refusal);
+    if (output.configuration !== null) this.#options.onConfiguration(output.configuration.configuration, output.configuration.index);
+    if (output.committed.length > 0) this.#apply(output.committed);
+    for (const { id, index } of output.readsReady) {
+      const settle = this.#reads.get(id);
+      this.#reads.delete(id);
+      settle?.({ kind: "index", index });
+    }
+    if (output.role !== null) this.#changeRole(output.role);
+    this.#arm(output.timerAt);
+  }
+
+  #accept(id: number, index: LogIndex, term: Term): void {
+    const settle = this.#asked.get(id);
+    this.#asked.delete(id);
+    if (settle === undefined) return;
+    // An entry of an earlier term of ours at this index was never committed, or it would still be there.
+    this.#accepted.get(index)?.settle({ kind: "lost" });
+    this.#accepted.set(index, { settle, term });
+  }
+
+  #refuse(id: number, refusal: Refusal): void {
+    const settle = this.#asked.get(id) ?? this.#reads.get(id);
+    this.#asked.delete(id);
+    this.#reads.delete(id);
+    settle?.({ kind: "refused", refusal });
+  }
+
+  #apply(entries: readonly LogEntry[]): void {
+    const { machine } = this.#options;
+    for (const entry of entries) {
+      const answer = entry.kind === "command" ? machine.apply(entry) : null;
+      if (entry.kind !== "command") machine.noop(entry.index, entry.time);
+      this.#snapshots.applied(entry);
+      const proposal = this.#accepted.get(entry.index);
+      if (proposal === undefined) continue;
+      this.#accepted.delete(entry.index);
+      proposal.settle(proposal.term === entry.term ? { kind: "applied", answer } : { kind: "lost" });
+    }
+    this.#releaseApplied();
+    this.#options.onApplied();
+    this.#snapshots.takeIfDue();
+  }
+
+  #installed(index: LogIndex): void {
+    for (const [at, { settle }] of [...this.#accepted]) {
+      if (at > index) continue;
+      this.#accepted.delete(at);
+      settle({ kind: "unknown", reason: "a snapshot of the leader took its place" });
+    }
+    this.#releaseApplied();
+    this.#options.onApplied();
+  }
+
+  #releaseApplied(): void {
+    if (this.#applyWaiters.length === 0) return;
+    const applied = this.#options.machine.appliedIndex;
+    const due = this.#applyWaiters.filter(({ index }) => index <= applied);
+    if (due.length === 0) return;
+    this.#applyWaiters = this.#applyWaiters.filter(({ index }) => index > applied);
+    for (const { run } of due) run();
+  }
+
+  #changeRole(role: RoleState): void {
+    if (role.role !== "leader") this.#releaseAccepted("this member no longer leads");
+    this.#options.onRole(role);
+  }
+
+  #releaseAccepted(reason: string): void {
+    const waiting = [...this.#accepted.values()];
+    this.#accepted.clear();
+    for (const { settle } of waiting) settle({ kind: "unknown", reason });
+  }
+
+  /** A timer that is too early only looks again: the election's moves with each heartbeat. */
+  #arm(at: number): void {
+    this.#timerAt = at;
+    if (this.#timer !== null && this.#timer.at <= at) return;
+    this.#timer?.stop.abort();
+    const timer = { at, stop: new AbortController() };
+    this.#timer = timer;
+    void this.#options.clock.sleepUntil(ms(at), timer.stop.signal).then(() => {
+      if (this.#timer !== timer) return;
+      this.#timer = null;
+      if (this.#options.clock.now() >= this.#timerAt) this.push({ kind: "tick" });
+      else this.#arm(this.#timerAt);
+    });
+  }
+
+  #fault(reason: string): void {
+    if (this.#stopped) return;
+    this.stop(reason);
+    this.#options.onFault(reason);
+  }
+}

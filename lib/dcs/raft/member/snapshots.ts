@@ -1,0 +1,119 @@
+// Owns a member's snapshots as the driver sees them: when one is taken, chunks for those that need it, chunks that arrive.
+// Files are the storage's; whether a snapshot is wanted at all is the core's business.
+
+import type { Log } from "../../../model/log.ts";
+import type { LogIndex, MemberId } from "../../../model/raft.ts";
+import type { Raft } from "../core/raft.ts";
+import type { ChunkToSend, LogEntry, RaftEvent, ReceivedChunk } from "../core/types.ts";
+import type { KeyValueMachine } from "../kv/machine.ts";
+import { DiskError } from "../storage/disk.ts";
+import type { RaftStorage } from "../storage/raft-storage.ts";
+import type { PeerFrame } from "../transport/frame.ts";
+
+/** A snapshot is taken after so many entries, or so many bytes of them, since the last one. */
+export interface SnapshotLimits {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = { entries: 50_000, bytes: 16 * 1024 * 1024 };
+/** What an entry takes beside its payload, about. */
+const ENTRY_OVERHEAD_BYTES = 64;
+
+interface SnapshotKeeperOptions {
+  readonly raft: Raft;
+  readonly storage: RaftStorage;
+  readonly machine: KeyValueMachine;
+  readonly log: Log;
+  readonly limits: SnapshotLimits;
+  readonly send: (to: MemberId, frame: PeerFrame) => void;
+  readonly push: (event: RaftEvent) => void;
+  readonly onFault: (reason: string) => void;
+}
+
+export class SnapshotKeeper {
+  readonly #options: SnapshotKeeperOptions;
+  #entries = 0;
+  #bytes = 0;
+  #taking: Promise<void> | null = null;
+
+  constructor(options: SnapshotKeeperOptions) {
+    this.#options = options;
+  }
+
+  applied(entry: LogEntry): void {
+    this.#entries++;
+    this.#bytes += entry.payload.length + ENTRY_OVERHEAD_BYTES;
+  }
+
+  takeIfDue(): void {
+    const { limits, log } = this.#options;
+    if (this.#taking !== null || (this.#entries < limits.entries && this.#bytes < limits.bytes)) return;
+    // A disk that fails stops the member elsewhere; one that is full lets the log grow until there is room.
+    this.take().catch((error: unknown) =>
+      log.warning(`raft: no snapshot could be taken: ${error instanceof Error ? error.message : error}`),
+    );
+  }
+
+  /** Resolves once it is durable. Rejects with DiskError. One at a time: who comes meanwhile shares it. */
+  take(): Promise<void> {
+    this.#taking ??= this.#take().finally(() => {
+      this.#taking = null;
+    });
+    return this.#taking;
+  }
+
+  send(chunk: ChunkToSend): void {
+    const { storage, send, log } = this.#options;
+    const { to, term, meta, size, offset, length, round } = chunk;
+    storage.readChunk(meta, offset, length).then(
+      (data) => send(to, { kind: "raft", message: { kind: "snapshot-chunk", term, meta, size, offset, data, round } }),
+      // The core sends the newest one again after a while.
+      (error: unknown) => log.warning(`raft: cannot read the snapshot at ${meta.index}: ${error instanceof Error ? error.message : error}`),
+    );
+  }
+
+  /** `installed` is called after the state machine has taken it over. */
+  receive(chunk: ReceivedChunk, installed: (index: LogIndex) => void): void {
+    this.#receive(chunk, installed).catch((thrown: unknown) => {
+      const { push, log, onFault } = this.#options;
+      if (thrown instanceof DiskError && thrown.kind === "full") {
+        log.warning(`raft: no room for the leader's snapshot: ${thrown.message}`);
+        push({ kind: "snapshot-refused", meta: chunk.meta });
+      } else onFault(`the leader's snapshot cannot be installed: ${thrown instanceof Error ? thrown.message : thrown}`);
+    });
+  }
+
+  async #take(): Promise<void> {
+    const { machine, raft, storage, push, log } = this.#options;
+    const index = machine.appliedIndex;
+    const { snapshotIndex, configuration } = raft.status();
+    // A newcomer that has not met a configuration yet could not describe what its state belongs to.
+    if (index <= snapshotIndex || configuration.voters.length === 0) return;
+    const meta = raft.snapshotMeta(index);
+    const body = machine.snapshot();
+    this.#entries = 0;
+    this.#bytes = 0;
+    const size = await storage.saveSnapshot(meta, body);
+    push({ kind: "snapshot-saved", meta, size });
+    log.info(`raft: snapshot at index ${index}, ${size} bytes`);
+  }
+
+  async #receive(chunk: ReceivedChunk, installed: (index: LogIndex) => void): Promise<void> {
+    const { storage, machine, push, log } = this.#options;
+    const { meta, size } = chunk;
+    const outcome = await storage.receive(chunk);
+    if (outcome === "receiving") return;
+    const restored = outcome === "bad" ? null : machine.appliedIndex >= meta.index ? "older" : machine.restoreInto(outcome.body);
+    if (restored === null || (restored !== "older" && !restored.ok)) {
+      log.warning(`raft: the snapshot at index ${meta.index} arrived damaged; it is fetched again`);
+      push({ kind: "snapshot-refused", meta });
+      return;
+    }
+    log.info(`raft: installed the leader's snapshot at index ${meta.index}, ${size} bytes`);
+    this.#entries = 0;
+    this.#bytes = 0;
+    push({ kind: "snapshot-installed", meta, size });
+    installed(meta.index);
+  }
+}
