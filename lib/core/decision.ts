@@ -26,7 +26,8 @@ export type Effect =
   | { readonly kind: "read-control" }
   // PostgreSQL, done within the cycle
   | { readonly kind: "follow"; readonly target: FollowTarget | null }
-  | { readonly kind: "set-sync-names"; readonly value: string }
+  /** null: what the operator's own parameters say. */
+  | { readonly kind: "set-sync-names"; readonly value: string | null }
   | { readonly kind: "sync-slots"; readonly names: readonly string[] }
   // PostgreSQL, beside the loop: completion is an event
   | { readonly kind: "bootstrap" }

@@ -45,7 +45,8 @@ export type SyncStep =
   | { readonly kind: "done" }
   | { readonly kind: "delete-key"; readonly why: string }
   | { readonly kind: "write-key"; readonly standbys: readonly string[]; readonly why: string }
-  | { readonly kind: "set-names"; readonly value: string; readonly why: string };
+  /** `value` null: what the operator's own parameters say. */
+  | { readonly kind: "set-names"; readonly value: string | null; readonly why: string };
 
 export interface SyncInput {
   readonly self: string;
@@ -68,7 +69,7 @@ export function syncStep(input: SyncInput): SyncStep {
   if (config.synchronousMode === "off") {
     // The key goes first: while it names standbys, each of them must have every acknowledged commit.
     if (sync.leader !== null) return { kind: "delete-key", why: "synchronous mode is off" };
-    if (input.managed && setting !== "") return { kind: "set-names", value: "", why: "synchronous mode is off" };
+    if (input.managed && setting !== "") return { kind: "set-names", value: null, why: "synchronous mode is off" };
     return { kind: "done" };
   }
   const current = parseSyncNames(setting).filter((name) => name !== STRICT_PLACEHOLDER);

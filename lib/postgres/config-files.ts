@@ -9,7 +9,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { readIfThere, reasonOf, removeFile, replaceFile } from "./atomic-file.ts";
 import { primaryConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
-import { accessFileContent, GENERATED_HEADER, hbaLines, identLines } from "./hba.ts";
+import { accessFileContent, GENERATED_HEADER, hbaLines, identLines, releasedAccessFile } from "./hba.ts";
 import { isRewinding, rewindingMarkerPath } from "./making-marker.ts";
 import { checkParameters } from "./parameter-check.ts";
 import { commandLineParameters, parameterText, raisedForStandby, wantedParameters } from "./parameters.ts";
@@ -99,8 +99,14 @@ async function writeAll(context: PostgresContext, request: ConfigFilesRequest): 
   const included = config.customConf ?? (await baseConf(context));
   const hba = settings.file["hba_file"] === undefined ? hbaLines(config, request.role) : null;
   const ident = settings.file["ident_file"] === undefined ? identLines(config, request.role) : null;
-  if (hba !== null) await put(join(config.configDir, "pg_hba.conf"), accessFileContent(hba));
-  if (ident !== null) await put(join(config.configDir, "pg_ident.conf"), accessFileContent(ident));
+  for (const [name, lines] of [
+    ["pg_hba.conf", hba],
+    ["pg_ident.conf", ident],
+  ] as const) {
+    const path = join(config.configDir, name);
+    const content = lines === null ? releasedAccessFile((await readIfThere(path)) ?? "") : accessFileContent(lines);
+    if (content !== null) await put(path, content);
+  }
   const places = {
     ...(await accessFilePlace(config.configDir, config.dataDir, "hba_file", "pg_hba.conf")),
     ...(await accessFilePlace(config.configDir, config.dataDir, "ident_file", "pg_ident.conf")),

@@ -18,5 +18,16 @@ export function accessFileContent(lines: readonly string[]): string {
   return `${GENERATED_HEADER}\n${lines.join("\n")}\n`;
 }
 
+/**
+ * A file that we generated and do not manage any more: as it is, without the claim that a change would be overwritten. null where it
+ * is not one of ours. What it lets in stays in force: the server's own file of before would shut the other members out.
+ */
+export function releasedAccessFile(content: string): string | null {
+  if (!content.startsWith(`${GENERATED_HEADER}\n`)) return null;
+  return `${RELEASED_HEADER}\n${content.slice(GENERATED_HEADER.length + 1)}`;
+}
+
+const RELEASED_HEADER = "# Left by Matriarch when its configuration stopped naming these lines: from here on this file is yours.";
+
 /** First line of every file that we generate: tells ours from one that an administrator wrote. */
 export const GENERATED_HEADER = "# Written by Matriarch from its configuration: a change made here is overwritten.";

@@ -224,7 +224,7 @@ export class LocalPostgresql implements Postgresql {
     return await parameterFaults(this.#configuration.context);
   }
 
-  async setSynchronousStandbyNames(value: string, deadline: Ms): Promise<Result<null, PostgresError>> {
+  async setSynchronousStandbyNames(value: string | null, deadline: Ms): Promise<Result<null, PostgresError>> {
     const written = await this.#configuration.change({ synchronousStandbyNames: value }, deadline);
     if (!written.ok) return written;
     const inForce = await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);

@@ -115,8 +115,8 @@ export interface Postgresql {
   /** Checks the configuration against the installed version: what would be dropped or refused. */
   faults(): Promise<readonly ConfigFault[]>;
 
-  /** Sets synchronous_standby_names ("" = none) and reloads; resolves when the server shows the new value. */
-  setSynchronousStandbyNames(value: string, deadline: Ms): Promise<Result<null, PostgresError>>;
+  /** Sets synchronous_standby_names ("" = none, null = as the configuration's own parameters say) and reloads; resolves when the server shows it. */
+  setSynchronousStandbyNames(value: string | null, deadline: Ms): Promise<Result<null, PostgresError>>;
 
   /** Makes the physical slots of these names exist on the primary (or cascading standby) and drops our inactive others. Value: what was done. */
   syncMemberSlots(options: {

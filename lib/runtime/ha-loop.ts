@@ -292,11 +292,12 @@ export class HaLoop {
     return { kind: "follow", ok: true, message: "" };
   }
 
-  async #setSyncNames(value: string): Promise<Outcome> {
+  async #setSyncNames(value: string | null): Promise<Outcome> {
     const { clock, postgres, state } = this.#context;
     const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS));
     state.localChanged();
-    if (set.ok) state.local.syncNamesManaged = value !== "";
+    if (set.ok) state.local.syncNamesManaged = value !== null && value !== "";
+    if (set.ok) state.local.syncNamesReleased = value === null;
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
   }
 

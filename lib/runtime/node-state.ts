@@ -51,6 +51,8 @@ export interface LocalMemory {
   promotedAt: Ms | null;
   rewindFailed: boolean;
   syncNamesManaged: boolean;
+  /** Since synchronous mode was switched off, the server has been told to take what its own parameters say. */
+  syncNamesReleased: boolean;
   /** The checkpoint after our promotion has been done; null where we promoted nothing. */
   checkpointAfterPromote: boolean | null;
 }
@@ -113,6 +115,7 @@ export class NodeState {
     promotedAt: null,
     rewindFailed: false,
     syncNamesManaged: false,
+    syncNamesReleased: false,
     checkpointAfterPromote: null,
   };
 

@@ -103,9 +103,12 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
 function noteSyncNames({ clock, state }: NodeContext, status: NonNullable<LocalFacts["status"]>): void {
   const local = state.local;
   const names = status.synchronousStandbyNames;
-  const own = String(state.settings.node.postgresql.parameters["synchronous_standby_names"] ?? "");
+  const { parameters, parametersPrimary } = state.settings.node.postgresql;
+  const own = String({ ...parameters, ...parametersPrimary }["synchronous_standby_names"] ?? "");
+  const on = state.settings.dynamic.synchronousMode !== "off";
+  if (on) local.syncNamesReleased = false;
   // Also what a former process of this node, a promotion or a start has set is ours to take away.
-  local.syncNamesManaged = names !== "" && (state.settings.dynamic.synchronousMode !== "off" || names !== own);
+  local.syncNamesManaged = names !== "" && (on || (names !== own && !local.syncNamesReleased));
   if (local.syncNamesSeen?.names !== names) {
     local.syncNamesSeen = { names, at: clock.now() };
     local.syncNamesSince = null;

@@ -176,6 +176,38 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await a.configure(config("a", PORT_A), { role: "primary" })).toEqual({ ok: true, value: {} });
   });
 
+  test("an operator's own synchronous_standby_names comes back where the HA loop lets go, and is checked like any other parameter", async () => {
+    const own = (value: string) => ({
+      ...config("a", PORT_A),
+      parameters: { ...config("a", PORT_A).parameters, synchronous_standby_names: value },
+    });
+    expect((await a.configure(own("reporting"), { role: "primary" })).ok).toBe(true);
+    expect(await a.setSynchronousStandbyNames("b", soon(5))).toEqual({ ok: true, value: null });
+    expect(await sql(PORT_A, "SHOW synchronous_standby_names")).toBe("b");
+    expect(await a.setSynchronousStandbyNames(null, soon(5))).toEqual({ ok: true, value: null });
+    expect(await sql(PORT_A, "SHOW synchronous_standby_names")).toBe("reporting");
+    expect((await a.configure(config("a", PORT_A), { role: "primary" })).ok).toBe(true);
+    await until("nobody is waited for", async () => (await sql(PORT_A, "SHOW synchronous_standby_names")) === "");
+  });
+
+  test("pg_hba that is taken out of the configuration stays in force, and the file does not claim to be managed any more", async () => {
+    const path = join(folder, "a", "pg_hba.conf");
+    const before = await readFile(path, "utf8");
+    expect(before).toStartWith("# Written by Matriarch");
+    expect((await a.configure({ ...config("a", PORT_A), pgHba: null }, { role: "primary" })).ok).toBe(true);
+    const left = await readFile(path, "utf8");
+    expect(left).toStartWith("# Left by Matriarch");
+    expect(left.split("\n").slice(1)).toEqual(before.split("\n").slice(1));
+    // The operator's from here on.
+    await writeFile(path, `${left}# mine\n`);
+    expect((await a.configure({ ...config("a", PORT_A), pgHba: null, parameters: { work_mem: "5MB" } }, { role: "primary" })).ok).toBe(
+      true,
+    );
+    expect(await readFile(path, "utf8")).toBe(`${left}# mine\n`);
+    expect((await a.configure(config("a", PORT_A), { role: "primary" })).ok).toBe(true);
+    expect(await readFile(path, "utf8")).toBe(before);
+  });
+
   test("a setting of ALTER SYSTEM does not win over the synchronous standbys that the HA loop decided", async () => {
     await sql(PORT_A, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     await sql(PORT_A, "ALTER SYSTEM SET maintenance_work_mem = '32MB'");

@@ -284,8 +284,8 @@ export class FakePostgres implements Postgresql {
     return Promise.resolve([]);
   }
 
-  setSynchronousStandbyNames(value: string): Promise<Answer> {
-    return this.#statement(() => this.#server.setSyncNames(value));
+  setSynchronousStandbyNames(value: string | null): Promise<Answer> {
+    return this.#statement(() => this.#server.setSyncNames(value ?? ""));
   }
 
   async syncMemberSlots(options: { readonly wanted: readonly string[] }): Promise<Result<readonly string[], PostgresError>> {

@@ -40,6 +40,22 @@ describe("synchronous mode", () => {
   });
 });
 
+test("synchronous mode that is switched off gives the key up first, and then the setting back to the operator's own parameters", () => {
+  const waiting = local({
+    status: primaryStatus({ synchronousStandbyNames: "a" }),
+    lastRole: "primary",
+    upstream: "",
+    syncNamesManaged: true,
+  });
+  const sync = { leader: "b", standbys: ["a"], quorum: 0, revision: revision(6) };
+  const done = [{ kind: "renew-lock" as const, ok: true, message: "" }];
+  const o = leading({ cluster: { ...mine, sync }, local: waiting, lock: { held: confirmed }, done });
+  expect(decide(o).effect).toEqual({ kind: "write-sync", leader: null, standbys: [] });
+  const keyless = { ...o, dcs: { kind: "reachable" as const, cluster: mine, readAt: o.now } };
+  expect(decide(keyless).effect).toEqual({ kind: "set-sync-names", value: null });
+  expect(decide({ ...keyless, local: { ...waiting, syncNamesManaged: false } }).effect.kind).not.toBe("set-sync-names");
+});
+
 describe("a task that makes a primary", () => {
   const starting = local({ status: null, lastRole: "primary", crashedAt: ms(99_000) });
   const task = (kind: "start" | "restart" | "promote") => ({ kind, startedAt: ms(99_000), aborting: false });
