@@ -1,10 +1,11 @@
 // Owns commands as bytes of a log entry. Encoding trusts its caller (client-protocol.ts checked what came from outside);
 // decoding trusts nobody: it is total, and the same bytes mean the same on every member, whatever the size of its stack.
 
-import { assertNever } from "../../../model/result.ts";
+import { assertNever, err } from "../../../model/result.ts";
 import { ms, revision } from "../../../model/units.ts";
+import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "./bounds.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
-import type { Command, Envelope, RaftChange, RaftCondition } from "./command.ts";
+import type { Command, CommandAnswer, Envelope, RaftChange, RaftCondition } from "./command.ts";
 
 /** First byte of each payload; another layout takes another number, and is refused by who does not know it. */
 const LAYOUT = 1;
@@ -37,6 +38,15 @@ export function encodeEnvelope(envelope: Envelope): Uint8Array {
   writer.whole(envelope.acknowledged);
   writeCommand(writer, envelope.command);
   return writer.take();
+}
+
+/**
+ * The answer that every member would give to a payload of this size, null where it may go into the log. Ask before proposing: a
+ * record has to fit a frame and a log segment. The machine asks as well, so that nobody depends on it.
+ */
+export function refuseSize(payload: Uint8Array, bounds: KeyValueBounds = KEY_VALUE_BOUNDS): CommandAnswer | null {
+  if (payload.length <= bounds.payloadBytesMax) return null;
+  return err({ kind: "rejected", reason: `a command is at most ${bounds.payloadBytesMax} bytes` });
 }
 
 /** Null where the payload is malformed. */

@@ -11,7 +11,7 @@ import type { Entry } from "../../store.ts";
 import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "./bounds.ts";
 import { type StagedKey, stageChanges } from "./change.ts";
 import type { Command, CommandAnswer, Query, QueryValue } from "./command.ts";
-import { decodeEnvelope } from "./command-codec.ts";
+import { decodeEnvelope, refuseSize } from "./command-codec.ts";
 import { digestOf } from "./digest.ts";
 import { decodeState, emptyState, encodeState, type MachineState } from "./machine-state.ts";
 import { grantedTtl, type SessionRecord } from "./sessions.ts";
@@ -163,7 +163,8 @@ export class KeyValueMachine {
   }
 
   #answer(payload: Uint8Array): CommandAnswer {
-    if (payload.length > this.#bounds.payloadBytesMax) return rejected(`a command is at most ${this.#bounds.payloadBytesMax} bytes`);
+    const refused = refuseSize(payload, this.#bounds);
+    if (refused !== null) return refused;
     const envelope = decodeEnvelope(payload);
     if (envelope === null) return rejected("the command is malformed");
     const { client: id, sequence, acknowledged, command } = envelope;
