@@ -8,6 +8,7 @@
 //   the order of events; each command is found by (registration, sequence), each read by the index it was answered at. A slow
 //   second machine (kv-model.ts) replays the log: every answer and every read must be what it says, at a point of the log that
 //   lies within the operation's time. Linear in the length of the log. The answer is a list of violations, empty = fine.
+// - recording-store.ts writes the operations of a Store down, for the search.
 // - `checkBySearch(operations)`, for small histories (up to about a hundred operations that overlap little): knows no log and
 //   believes nothing but what clients saw. Operations that touch no common key or session are judged apart (locality), each
 //   group by linearization-search.ts. Sessions end by themselves in it, never before the invocation of their last renewal + ttl.
@@ -22,7 +23,7 @@ import { decodeEnvelope, encodeEnvelope } from "../../lib/dcs/raft/kv/command-co
 import { type CommandOperation, describeOperation, isLinearizable, type Operation, outcomeOf, type QueryOperation } from "./history.ts";
 import { Model } from "./kv-model.ts";
 import { type SearchVerdict, search } from "./linearization-search.ts";
-import { groupOperations, StoreSpecification } from "./store-specification.ts";
+import { groupOperations, type SnapshotRevision, StoreSpecification } from "./store-specification.ts";
 
 export interface Witnessed {
   /** Every committed entry, from index 1 on, without a gap. */
@@ -51,6 +52,8 @@ export interface SearchOptions {
   readonly stepsMax?: number;
   /** How much earlier than promised a session may end: what the clocks of the run may differ over a ttl. Default 0. */
   readonly leaseSlackMs?: number;
+  /** Default `global`: what the built-in Raft gives. `prefix` for stores that promise no more than lib/dcs/store.ts. */
+  readonly snapshotRevision?: SnapshotRevision;
 }
 
 const STEPS_MAX = 1_000_000;
@@ -61,7 +64,7 @@ export function checkBySearch(operations: readonly Operation[], options: SearchO
   let steps = 0;
   let undecided: SearchVerdict | null = null;
   for (const group of groupOperations(operations.filter(isJudged))) {
-    const verdict = search(new StoreSpecification(options.leaseSlackMs ?? 0), group, stepsMax - steps);
+    const verdict = search(new StoreSpecification(options), group, stepsMax - steps);
     if (verdict.kind === "violation") return verdict;
     steps += verdict.steps;
     if (verdict.kind === "undecided") undecided = verdict;

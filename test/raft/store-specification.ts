@@ -41,16 +41,24 @@ interface Outcome {
   readonly failures: ReadonlySet<Failure>;
 }
 
+/**
+ * What the revision of a snapshot is. `global`: that of the newest change anywhere, as the key-value machine gives it; it never goes back.
+ * `prefix`: any from which on a watch of this prefix misses nothing, as lib/dcs/store.ts asks for and no more.
+ */
+export type SnapshotRevision = "global" | "prefix";
+
 export class StoreSpecification implements Specification<StoreState, Operation> {
   readonly initial: StoreState = { keys: new Map(), sessions: new Map(), newest: 0 };
   readonly #leaseSlackMs: number;
+  readonly #snapshotRevision: SnapshotRevision;
 
-  constructor(leaseSlackMs: number) {
-    this.#leaseSlackMs = leaseSlackMs;
+  constructor(options: { readonly leaseSlackMs?: number; readonly snapshotRevision?: SnapshotRevision } = {}) {
+    this.#leaseSlackMs = options.leaseSlackMs ?? 0;
+    this.#snapshotRevision = options.snapshotRevision ?? "global";
   }
 
   step(state: StoreState, operation: Operation): readonly StoreState[] {
-    if (operation.kind === "query") return stepQuery(state, operation);
+    if (operation.kind === "query") return stepQuery(state, operation, this.#snapshotRevision);
     const { command, answer } = operation;
     if (outcomeOf(operation) === "settled" && answer?.ok === false && answer.error.kind === "rejected") return [state];
     switch (command.kind) {
@@ -61,8 +69,10 @@ export class StoreSpecification implements Specification<StoreState, Operation> 
         return [{ ...state, keys }];
       }
       case "open-session": {
-        const ttl = grantedTtl(command.ttl, KEY_VALUE_BOUNDS);
-        if (answer?.ok === true && (answer.value.kind !== "session" || answer.value.session.promisedMs !== ttl)) return [];
+        if (answer?.ok === true && answer.value.kind !== "session") return [];
+        // The store is held to what it promised; where the promise was lost, to what it would have promised.
+        const promised = answer?.ok === true && answer.value.kind === "session" ? answer.value.session.promisedMs : null;
+        const ttl = promised ?? grantedTtl(command.ttl, KEY_VALUE_BOUNDS);
         return [begun(state, command.id, { ttl, place: command.place, from: operation.invokedAt })];
       }
       case "renew-session": {
@@ -94,8 +104,14 @@ export class StoreSpecification implements Specification<StoreState, Operation> 
   }
 }
 
-function stepQuery(state: StoreState, { query, value }: QueryOperation): readonly StoreState[] {
-  if (query.kind === "snapshot") return value.kind === "snapshot" ? stepSnapshot(state, query.prefix, value.snapshot) : [];
+function stepQuery(state: StoreState, { query, value }: QueryOperation, newest: SnapshotRevision): readonly StoreState[] {
+  if (query.kind === "snapshot") {
+    if (value.kind !== "snapshot") return [];
+    if (newest === "global" && value.snapshot.revision < state.newest) return [];
+    const [seen] = stepSnapshot(state, query.prefix, value.snapshot);
+    if (seen === undefined) return [];
+    return [newest === "global" ? { ...seen, newest: value.snapshot.revision } : seen];
+  }
   if (value.kind !== "session-info") return [];
   const session = state.sessions.get(query.id);
   if (session === undefined || value.session === null) return session === undefined && value.session === null ? [state] : [];
@@ -105,7 +121,7 @@ function stepQuery(state: StoreState, { query, value }: QueryOperation): readonl
 
 function stepSnapshot(state: StoreState, prefix: string, snapshot: Snapshot): readonly StoreState[] {
   const below = [...state.keys.keys()].filter((key) => key.startsWith(prefix)).length;
-  if (below !== snapshot.entries.length || snapshot.revision < state.newest) return [];
+  if (below !== snapshot.entries.length) return [];
   const keys = new Map(state.keys);
   for (const entry of snapshot.entries) {
     const known = keys.get(entry.key);
@@ -113,7 +129,7 @@ function stepSnapshot(state: StoreState, prefix: string, snapshot: Snapshot): re
     if (entry.revision > snapshot.revision || !mayBe(known, entry.revision)) return [];
     keys.set(entry.key, { ...known, revision: entry.revision, above: 0 });
   }
-  return [{ ...state, keys, newest: snapshot.revision }];
+  return [{ ...state, keys }];
 }
 
 function stepChange(state: StoreState, operation: CommandOperation, changes: readonly RaftChange[]): readonly StoreState[] {

@@ -209,7 +209,7 @@ describe("the search", () => {
     const verdicts = new Set<string>();
     for (let seed = 1; seed <= 1_500; seed++) {
       const operations = tinyHistory(new Random(seed));
-      const specification = new StoreSpecification(0);
+      const specification = new StoreSpecification();
       const { kind } = search(specification, operations, 100_000);
       expect([seed, kind]).toEqual([seed, someOrderExplains(specification, operations) ? "linearizable" : "violation"]);
       verdicts.add(kind);

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { KEY_VALUE_BOUNDS } from "../../../../../lib/dcs/raft/kv/bounds.ts";
-import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
+import { type CommandEntry, KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import { ms, revision } from "../../../../../lib/model/units.ts";
 import { type DrivenClient, LogDriver } from "./log-driver.ts";
 
@@ -45,6 +45,17 @@ describe("a snapshot", () => {
       log.machine.time,
       log.machine.nextExpiryAt,
     ]);
+  });
+
+  test("does not remember in which order a session got its keys: its end is the same on every member", () => {
+    const { log, clients } = filled();
+    const [, b] = clients as [DrivenClient, DrivenClient];
+    for (const key of ["z", "m", "a"]) b.send({ kind: "change", changes: [{ kind: "put", key, value: "1", session: "s2" }] });
+    const restored = KeyValueMachine.restore(log.machine.snapshot(), BOUNDS);
+    if (!restored.ok) throw new Error(restored.error);
+    b.send({ kind: "close-session", id: "s2" });
+    restored.value.apply(log.entries.at(-1) as CommandEntry);
+    expect(Buffer.compare(restored.value.snapshot(), log.machine.snapshot())).toBe(0);
   });
 
   test("of an empty machine restores", () => {
