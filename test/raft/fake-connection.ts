@@ -1,5 +1,6 @@
 // Owns one end of a stream of the fake network: what is on its way to it, when it arrives, and how the stream ends.
 
+import { copyOf } from "../../lib/dcs/raft/transport/byte-reader.ts";
 import { type Connection, QUEUE_MAX_BYTES } from "../../lib/dcs/raft/transport/network.ts";
 import type { Schedule } from "./fake-network.ts";
 
@@ -120,9 +121,9 @@ export class FakeConnection implements Connection {
   }
 
   #chop(bytes: Uint8Array): readonly Uint8Array[] {
-    if (this.#wire.arrival === "whole" || bytes.length < 2) return [bytes.slice()];
+    if (this.#wire.arrival === "whole" || bytes.length < 2) return [copyOf(bytes)];
     const cut = 1 + Math.floor(this.#wire.random() * (bytes.length - 1));
-    return [bytes.slice(0, cut), bytes.slice(cut)];
+    return [copyOf(bytes, 0, cut), copyOf(bytes, cut)];
   }
 
   #expect(what: Arrival): void {

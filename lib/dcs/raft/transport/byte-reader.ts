@@ -72,7 +72,7 @@ export class ByteReader {
   /** A copy, so that a small part does not keep the whole buffer alive. */
   copy(length: number): Uint8Array {
     const at = this.#take(length);
-    return at < 0 ? EMPTY : this.#bytes.slice(at, at + length);
+    return at < 0 ? EMPTY : copyOf(this.#bytes, at, at + length);
   }
 
   shortText(): string {
@@ -117,6 +117,11 @@ export class ByteReader {
     this.#failed = true;
     return instead;
   }
+}
+
+/** Bytes of its own. A socket hands out a Buffer, whose `slice` is only a view of the same bytes. */
+export function copyOf(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes, start, end);
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

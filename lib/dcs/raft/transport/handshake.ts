@@ -8,6 +8,7 @@
 // Without a password there is no CONFIRM and the initiator's HELLO follows its OPEN at once. Over TLS the same travels
 // inside; a client of TLS 1.3 believes in a connection before the server has looked at its certificate, so only the HELLO counts.
 
+import { copyOf } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 import { type Farewell, FRAME_HEAD_BYTES, readFrame } from "./frame.ts";
 import { type HandshakeFrame, type HelloAnswer, PROTOCOL_VERSION, type Role, readHandshakeFrame, writeHandshakeFrame } from "./hello.ts";
@@ -85,7 +86,7 @@ export class Handshake {
       return refused("protocol", `it sent ${frame.kind.toUpperCase()} where ${this.#wanted.toUpperCase()} belongs`);
     switch (frame.kind) {
       case "open":
-        return this.#onOpen(frame, bytes.slice(start, end));
+        return this.#onOpen(frame, copyOf(bytes, start, end));
       case "confirm":
         return this.#onConfirm(frame.proof);
       case "hello":
@@ -146,7 +147,7 @@ export class Handshake {
   #writeOpen(): void {
     const { protection, nonce, address } = this.#options;
     const written = this.#write({ kind: "open", version: PROTOCOL_VERSION, protection, role: this.#role, nonce, address });
-    this.#ownOpen = written.slice(FRAME_HEAD_BYTES);
+    this.#ownOpen = copyOf(written, FRAME_HEAD_BYTES);
   }
 
   #write(frame: Parameters<typeof writeHandshakeFrame>[1]): Uint8Array {

@@ -20,7 +20,7 @@ const RETRY_FIRST_MS = 50;
 const LINGER_MS = 1000;
 
 /**
- * - `gone`: reset, or nobody listens at its address: its process is gone. - `silent`: nothing comes from it any more.
+ * - `gone`: reset, or nobody listens at its address: as far as can be seen from here, its process is gone. - `silent`: nothing comes from it any more.
  * - `replaced`: it came back on another connection (an `up` follows at once). - `closed`: one side closed on purpose.
  */
 export type LostCause = "gone" | "silent" | "replaced" | "closed";

@@ -5,7 +5,7 @@ import { logIndex, term } from "../../../model/raft.ts";
 import { assertNever } from "../../../model/result.ts";
 import { decodeConfiguration, encodeConfiguration } from "../core/configuration.ts";
 import type { Configuration, EntryKind, LogEntry, Message, SnapshotMeta } from "../core/types.ts";
-import { ByteReader } from "./byte-reader.ts";
+import { ByteReader, copyOf } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 // The position of a word is its number on the wire: append, never reorder.
@@ -32,7 +32,7 @@ const ENTRY_HEAD_BYTES = 8 + 1 + 8 + 4;
 export function encodeMessage(message: Message): Uint8Array {
   const writer = new ByteWriter();
   writeMessage(writer, message);
-  return writer.written().slice();
+  return copyOf(writer.written());
 }
 
 /** Null unless the bytes are exactly one message. */

@@ -24,7 +24,7 @@ export interface Connection {
   close(): void;
 }
 
-/** Why no connection came about. `refused`: somebody answered that nobody listens there. */
+/** Why no connection came about. `refused`: somebody answered that nobody listens there (or this machine knows no way there). */
 export interface ConnectError {
   readonly kind: "refused" | "unreachable" | "timeout" | "tls";
   readonly message: string;

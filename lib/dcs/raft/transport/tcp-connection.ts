@@ -2,6 +2,7 @@
 // bound, and the end is told once. Knows no frame.
 
 import type { Socket } from "bun";
+import { copyOf } from "./byte-reader.ts";
 import { type Connection, QUEUE_MAX_BYTES } from "./network.ts";
 
 /** After `close`, what waits has this long to leave; then the socket is cut. */
@@ -43,7 +44,7 @@ export class TcpConnection implements Connection {
       this.#cut("local");
       return;
     }
-    this.#queue.push(bytes.slice(sent));
+    this.#queue.push(copyOf(bytes, sent));
   }
 
   close(): void {

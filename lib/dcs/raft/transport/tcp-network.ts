@@ -182,9 +182,10 @@ function connectTo({ host, port, name, withinMs, tls }: Target): Promise<Connect
   });
 }
 
+/** Bun says ECONNREFUSED also where no way leads to the host (ENETUNREACH): it hides the difference. */
 function connectError(error: Error): ConnectError {
   const code = "code" in error ? String(error.code) : "";
-  if (code === "ECONNREFUSED") return { kind: "refused", message: "nobody listens there" };
+  if (code === "ECONNREFUSED") return { kind: "refused", message: "nobody listens there, or no way leads there" };
   return { kind: code === "ETIMEDOUT" ? "timeout" : "unreachable", message: `${error.message}${code === "" ? "" : ` (${code})`}` };
 }
 
