@@ -2,7 +2,7 @@
 
 import { FAULTS } from "./core-faults.ts";
 import { CoreWorld } from "./core-world.ts";
-import { Violation } from "./trace.ts";
+import { asItIs, Violation } from "./trace.ts";
 
 export interface RaftRunOptions {
   readonly seed: number;
@@ -55,7 +55,7 @@ export function runCores(options: RaftRunOptions): RaftRunResult {
 
 function live(world: CoreWorld, forMs: number): void {
   const { queue, random, settings } = world;
-  world.trace.record(0, () => `settings ${JSON.stringify({ ...settings, points: [...settings.points] })}`);
+  world.trace.record(0, "settings", JSON.stringify({ ...settings, points: [...settings.points] }), asItIs);
   for (const seat of world.seats) seat.start();
   const end = 2000 + forMs;
   const operate = (): void => {
@@ -75,7 +75,7 @@ function live(world: CoreWorld, forMs: number): void {
   if (settings.faults.length > 0) queue.after(random.between(0, 2000), harm);
   runUntil(world, end);
   world.heal();
-  world.trace.record(queue.now, () => "everything is healed");
+  world.trace.record(queue.now, "world", "everything is healed", asItIs);
   converge(world);
 }
 

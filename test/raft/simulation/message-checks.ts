@@ -70,7 +70,7 @@ function learnCommit(seat: Seat, commit: number): void {
   const last = seat.written.termAt(commit);
   if (last !== seat.role.term)
     throw new Violation(`${seat.name} leads term ${seat.role.term} and commits ${commit} of term ${last} by counting`);
-  ledger.checkDurable(() => `committed by ${seat.name}`, seat.counting);
+  ledger.checkDurable(() => `committed by ${seat.name}`, seat.counting ?? [seat.configuration]);
 }
 
 /** Matched: durable here up to the index, and equal to the leader's log there. */

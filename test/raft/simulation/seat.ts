@@ -21,8 +21,8 @@ import { CutLog, MachineDisk, type SavedSnapshot } from "./machine-disk.ts";
 import { checkMessage } from "./message-checks.ts";
 import { SeatTimer } from "./seat-timer.ts";
 import { SnapshotShelf } from "./snapshot-shelf.ts";
-import { type Trace, Violation } from "./trace.ts";
-import { describeEvent, describeWrites } from "./wording.ts";
+import { asItIs, type Trace, Violation } from "./trace.ts";
+import { describeRole, describeWrites, heard } from "./wording.ts";
 
 /** What a seat needs of its surroundings; a scenario file drives it by hand, a seed by chance. */
 export interface SeatWorld {
@@ -85,7 +85,7 @@ export class Seat {
   configuration: Configuration;
   configurationIndex = 0;
   /** By which the core may have counted in the current step. */
-  counting: readonly Configuration[] = [];
+  counting: readonly Configuration[] | null = null;
   /** In force at the last applied entry. */
   appliedConfiguration: Configuration;
   appliedConfigurationIndex = 0;
@@ -143,7 +143,9 @@ export class Seat {
     this.health = disk.mark;
     world.trace.record(
       world.queue.now,
-      () => `${this.name} starts: term ${disk.hardState.term}, snapshot ${meta.index}, ${entries.length} entries`,
+      this.name,
+      `starts: term ${disk.hardState.term}, snapshot ${meta.index}, ${entries.length} entries`,
+      asItIs,
     );
     this.raft = new Raft({
       id: this.member.id,
@@ -210,7 +212,7 @@ export class Seat {
     trace.mix((world.queue.now * 1000) ^ (this.number << 20));
     for (const event of events) {
       trace.mix(event.kind.length);
-      if (event.kind !== "tick" && event.kind !== "written") trace.record(world.queue.now, () => `${this.name} < ${describeEvent(event)}`);
+      if (event.kind !== "tick" && event.kind !== "written") trace.record(world.queue.now, this.name, event, heard);
       // The index is the core's from the moment that it is told; before, it may still deliver entries up to there.
       if (event.kind === "snapshot-installed") this.delivered = Math.max(this.delivered, event.meta.index);
     }
@@ -222,9 +224,9 @@ export class Seat {
     const { ledger } = world;
     const wasLeader = this.role.role === "leader" ? this.role.term : 0;
     if (output.role !== null) this.#changeRole(output.role);
-    if (output.writes !== null) this.#write(output.writes);
-    if (this.role.role === "leader") ledger.leads(this.name, this.role.term, (index) => this.written.termAt(index));
-    this.counting = [this.configuration];
+    if (output.writes !== null) this.#write(output.writes, output.role?.role === "leader");
+    if (output.role?.role === "leader") ledger.leads(this.name, this.role.term, (index) => this.written.termAt(index));
+    this.counting = null;
     if (output.configuration !== null) {
       this.counting = [this.configuration, output.configuration.configuration];
       this.configuration = output.configuration.configuration;
@@ -236,8 +238,10 @@ export class Seat {
       ledger.checkDurable(() => `after ${this.name} was made whole`);
     }
     if (output.committed.length > 0) this.#apply(output.committed, wasLeader);
-    for (const { message } of output.messages) world.trace.mix(message.term ^ message.kind.length);
-    for (const { to, message } of output.messages) checkMessage(this, to, message);
+    for (const { to, message } of output.messages) {
+      world.trace.mix(message.term ^ message.kind.length);
+      checkMessage(this, to, message);
+    }
     if (this.#crashedAtPoint(output)) return;
     for (const { to, message } of output.messages) world.send(this, to, message);
     for (const chunk of output.chunksToSend) this.shelf.send(chunk);
@@ -250,15 +254,15 @@ export class Seat {
   #changeRole(role: RoleState): void {
     const { trace, queue } = this.world;
     if (role.term < this.role.term) throw new Violation(`${this.name}: the term goes back from ${this.role.term} to ${role.term}`);
-    trace.record(queue.now, () => `${this.name} is ${role.role} of term ${role.term}`);
+    trace.record(queue.now, this.name, role, describeRole);
     this.role = role;
   }
 
-  #write(batch: WriteBatch): void {
+  #write(batch: WriteBatch, leads: boolean): void {
     const { world, written } = this;
-    world.trace.record(world.queue.now, () => `${this.name} writes ${describeWrites(batch)}`);
+    world.trace.record(world.queue.now, this.name, batch, describeWrites);
     // A leader creates entries of its term in the step that made it one.
-    if (this.role.role === "leader") world.ledger.leads(this.name, this.role.term, (index) => written.termAt(index));
+    if (leads) world.ledger.leads(this.name, this.role.term, (index) => written.termAt(index));
     for (const write of batch.writes) {
       if (write.kind === "reset") written.reset(write.index, write.term);
       if (write.kind !== "append") continue;
@@ -325,7 +329,7 @@ export class Seat {
     if (this.hash !== ledger.hashAt(this.applied)) throw new Violation(`${this.name} has another state than others at ${this.applied}`);
     if (ledger.committed === before) return;
     if (wasLeader !== 0 && this.role.role === "leader" && (entries.at(-1) as LogEntry).term !== this.role.term) this.#checkCounting();
-    ledger.checkDurable(() => `committed by ${this.name}`, this.counting);
+    ledger.checkDurable(() => `committed by ${this.name}`, this.counting ?? [this.configuration]);
   }
 
   /** What a leader commits by counting ends in its own term; less of it is handed out where its own disk is behind. */

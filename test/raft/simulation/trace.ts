@@ -11,7 +11,9 @@ export class Trace {
   readonly faults = new Map<string, number>();
   readonly #print: ((line: string) => void) | null;
   readonly #times: Float64Array = new Float64Array(KEPT);
-  readonly #whats: (() => string)[] = [];
+  readonly #names: string[] = [];
+  readonly #values: unknown[] = [];
+  readonly #describes: ((value: never) => string)[] = [];
   #records = 0;
 
   constructor(print: ((line: string) => void) | null) {
@@ -24,19 +26,21 @@ export class Trace {
     this.hash ^= this.hash >>> 15;
   }
 
-  /** `what` is called only when the line is read: it must not depend on what changes later. */
-  record(time: number, what: () => string): void {
+  /** Somebody did or heard something. It is described only when the line is read: the value must not change later. */
+  record<T>(time: number, name: string, value: T, describe: (value: T) => string): void {
     const slot = this.#records % KEPT;
     this.#times[slot] = time;
-    this.#whats[slot] = what;
+    this.#names[slot] = name;
+    this.#values[slot] = value;
+    this.#describes[slot] = describe;
     this.#records += 1;
-    if (this.#print !== null) this.#print(line(time, what()));
+    if (this.#print !== null) this.#print(this.#line(slot));
   }
 
   fault(time: number, name: string, what: string): void {
     this.faults.set(name, (this.faults.get(name) ?? 0) + 1);
     this.mix(time * 1000);
-    this.record(time, () => `FAULT ${name} ${what}`);
+    this.record(time, "FAULT", `${name} ${what}`, asItIs);
   }
 
   /** The last lines, oldest first. */
@@ -44,13 +48,18 @@ export class Trace {
     const count = Math.min(lines, this.#records, KEPT);
     return Array.from({ length: count }, (_, index) => {
       const slot = (this.#records - count + index) % KEPT;
-      return line(this.#times[slot] as number, (this.#whats[slot] as () => string)());
+      return this.#line(slot);
     });
+  }
+
+  #line(slot: number): string {
+    const time = ((this.#times[slot] as number) / 1000).toFixed(4).padStart(9);
+    return `${time} ${this.#names[slot]} ${(this.#describes[slot] as (value: never) => string)(this.#values[slot] as never)}`;
   }
 }
 
-function line(time: number, what: string): string {
-  return `${(time / 1000).toFixed(4).padStart(9)} ${what}`;
+export function asItIs(text: string): string {
+  return text;
 }
 
 /** What the simulation found to be broken. Ends the run. */

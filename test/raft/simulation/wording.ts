@@ -1,6 +1,6 @@
 // Owns how events, messages and writes read in a trace and in scenario files.
 
-import type { LogEntry, LogWrite, Message, RaftEvent, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
+import type { LogEntry, LogWrite, Message, RaftEvent, RoleState, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
 import type { MemberId } from "../../../lib/model/raft.ts";
 
 /** Simulated identities are numbers; people read letters. */
@@ -28,6 +28,14 @@ export function describeMessage(message: Message): string {
     case "timeout-now":
       return head;
   }
+}
+
+export function heard(event: RaftEvent): string {
+  return `< ${describeEvent(event)}`;
+}
+
+export function describeRole({ role, term }: RoleState): string {
+  return `is ${role} of term ${term}`;
 }
 
 export function describeEvent(event: RaftEvent): string {
@@ -59,7 +67,7 @@ export function describeEvent(event: RaftEvent): string {
 }
 
 export function describeWrites(batch: WriteBatch): string {
-  return `#${batch.sequence} ${batch.writes.map(describeWrite).join(", ")}`;
+  return `writes #${batch.sequence} ${batch.writes.map(describeWrite).join(", ")}`;
 }
 
 function describeWrite(write: LogWrite): string {

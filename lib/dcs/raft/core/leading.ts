@@ -98,6 +98,7 @@ export function onAppendAnswer(core: CoreState, leading: Leading, from: MemberId
 
 /** A majority that is durable, of an entry of this term: everything before it is committed with it. */
 export function advanceCommit(core: CoreState, leading: Leading): void {
+  if (core.commit === core.log.lastIndex) return;
   const reached = quorumValue(core.configuration, (id) => {
     if (id === core.id) return core.log.durable;
     const progress = leading.progress.get(id);

@@ -120,15 +120,14 @@ export class Raft {
     const core = this.#core;
     const writes = core.outbox.takeWrites();
     if (writes !== null) core.pending.push({ sequence: writes.sequence, lastIndex: core.log.lastIndex, since: core.now });
-    return {
-      writes,
-      messages: core.outbox.takeMessages(),
-      committed: this.#takeCommitted(),
-      configuration: this.#takeConfiguration(),
-      role: this.#takeRole(),
-      timerAt: core.leading === null ? core.electionAt : core.leading.heartbeatAt,
-      ...core.takeGathered(),
-    };
+    // Field by field: to spread an object in every step costs more than the step.
+    const messages = core.outbox.takeMessages();
+    const committed = this.#takeCommitted();
+    const configuration = this.#takeConfiguration();
+    const role = this.#takeRole();
+    const timerAt = core.leading === null ? core.electionAt : core.leading.heartbeatAt;
+    const { accepted, refused, readsReady, chunksToSend, received, repaired } = core.takeGathered();
+    return { writes, messages, chunksToSend, received, committed, accepted, refused, readsReady, configuration, role, repaired, timerAt };
   }
 
   /** Only what is durable here as well: a snapshot of the applied state never runs ahead of the own log. */
