@@ -3,10 +3,11 @@
 import { parseArgs } from "node:util";
 import { type RaftRunResult, runCores } from "../../test/raft/simulation/core-run.ts";
 
-const USAGE = `usage: bun run scripts/simulate.ts --raft [--seeds N] [--from SEED] [--seconds S] [--hours H] [--trace] [--hashes]
+const USAGE = `usage: bun run scripts/simulate.ts --raft [--seeds N] [--from SEED] [--seconds S] [--hours H] [--first] [--trace] [--hashes]
   --seeds N     how many clusters (default 500), one seed each, from --from (default 1) on
   --seconds S   how long faults happen in each cluster (default 8)
   --hours H     the long form: seeds from --from on until that much time has passed, with a line each minute
+  --first       stop at the first violation
   --trace       tell everything that happens (one seed)
   --hashes      print each seed's trace hash: equal seeds have equal hashes
 Exit status: 0 no violation, 1 a violation, 2 usage.`;
@@ -22,6 +23,7 @@ interface Options {
   readonly seconds: number;
   /** Null: so many seeds. */
   readonly hours: number | null;
+  readonly first: boolean;
   readonly trace: boolean;
   readonly hashes: boolean;
 }
@@ -41,7 +43,7 @@ export function simulateRaft(words: readonly string[]): number {
     totals.add(result);
     if (options.hashes) console.log(`seed ${seed}: ${result.hash.toString(16).padStart(8, "0")}`);
     if (result.violation !== null) report(result, options);
-    if (totals.violations >= MAX_REPORTED || Date.now() >= end) break;
+    if (totals.violations >= (options.first ? 1 : MAX_REPORTED) || Date.now() >= end) break;
     if (options.hours === null || Date.now() < tellAt) continue;
     tellAt += PROGRESS_EVERY_MS;
     totals.print();
@@ -107,6 +109,7 @@ function readOptions(words: readonly string[]): Options | null {
         from: { type: "string", default: "1" },
         seconds: { type: "string", default: "8" },
         hours: { type: "string" },
+        first: { type: "boolean", default: false },
         trace: { type: "boolean", default: false },
         hashes: { type: "boolean", default: false },
       },
@@ -115,7 +118,8 @@ function readOptions(words: readonly string[]): Options | null {
     const hours = values.hours === undefined ? null : Number(values.hours);
     const whole = [seeds, from].every((value) => Number.isInteger(value) && value >= 0);
     if (!whole || seeds < 1 || !(seconds > 0) || (hours !== null && !(hours > 0))) return null;
-    return { seeds, from, seconds, hours, trace: values.trace, hashes: values.hashes };
+    const { first, trace, hashes } = values;
+    return { seeds, from, seconds, hours, first, trace, hashes };
   } catch (error) {
     if (error instanceof TypeError) return null;
     throw error;

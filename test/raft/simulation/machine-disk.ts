@@ -116,15 +116,20 @@ export class MachineDisk {
   }
 
   /** Power is gone: a random prefix of what waited has reached the disk, cut anywhere, also inside a write. */
-  crash(random: Random, shrunk: () => void): void {
+  crash(random: Random): void {
     const records = this.#waiting.reduce((sum, { writes }) => sum + writes.reduce((count, write) => count + recordsOf(write), 0), 0);
-    let kept = random.chance(0.3) ? 0 : random.chance(0.3) ? records : random.whole(0, records);
+    this.tear(random.chance(0.3) ? 0 : random.chance(0.3) ? records : random.whole(0, records));
+  }
+
+  /** So many records of what waited have reached the disk, the rest is gone. */
+  tear(records: number): void {
+    let kept = records;
     for (const { writes } of this.#waiting) {
       for (const write of writes) {
         if (kept <= 0) break;
         this.#apply(
           write.kind === "append" && write.entries.length > kept ? { ...write, entries: write.entries.slice(0, kept) } : write,
-          shrunk,
+          () => undefined,
         );
         kept -= recordsOf(write);
       }

@@ -163,7 +163,7 @@ export class Seat {
   }
 
   /** The process or its machine dies; what was not synced survives as the disk pleases. */
-  crash(): void {
+  crash(keptRecords: number | "any" = "any"): void {
     if (!this.alive) return;
     this.state = "down";
     this.raft = null;
@@ -174,7 +174,8 @@ export class Seat {
     this.#turn = null;
     this.#syncing = false;
     this.shelf.forget();
-    this.disk.crash(this.world.random, () => undefined);
+    if (keptRecords === "any") this.disk.crash(this.world.random);
+    else this.disk.tear(keptRecords);
     this.world.ledger.checkDurable(() => `after the crash of ${this.name}`);
   }
 
@@ -255,6 +256,9 @@ export class Seat {
     const { trace, queue } = this.world;
     if (role.term < this.role.term) throw new Violation(`${this.name}: the term goes back from ${this.role.term} to ${role.term}`);
     trace.record(queue.now, this.name, role, describeRole);
+    const { hardState } = this.disk;
+    if (role.role === "leader" && (hardState.term !== role.term || hardState.votedFor !== this.member.id))
+      throw new Violation(`${this.name} leads term ${role.term} before its own vote is durable`);
     this.role = role;
   }
 
