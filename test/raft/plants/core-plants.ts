@@ -137,6 +137,7 @@ export const CORE_PLANTS: readonly Plant[] = [
   },
   {
     name: "change-without-own-term",
+    scenario: "change-before-own-commit",
     what: "single-server changes without a commit of the own term (the bug of 2015)",
     file: `${CORE}/membership.ts`,
     find: `function whyNotNow(core: CoreState, leading: Leading): Refusal | null {
