@@ -57,6 +57,7 @@ export class Invariants {
   becamePrimary(server: FakeServer, how: "promoted" | "started"): void {
     const world = this.#world;
     const { wal } = server;
+    if (how === "promoted") this.#judgeUnfenced(server);
     this.#leading = wal.branch;
     world.trace(
       server.name,
@@ -64,7 +65,6 @@ export class Invariants {
     );
     if (how === "promoted") {
       this.promotions += 1;
-      this.#judgeUnfenced(server);
       if (wal.branch.parent !== null && wal.branch.timeline <= wal.branch.parent.timeline)
         world.violation(`${server.name}'s timeline did not grow`);
     }
@@ -96,12 +96,15 @@ export class Invariants {
     }
   }
 
-  /** Nobody is promoted beside a primary that a pause left without fencing and that he had time to see (docs/adr/0004). */
+  /**
+   * Nobody is promoted beside a primary that a pause left without fencing and that he had time to see (docs/adr/0004). One that another
+   * has followed already, while it could not be seen, is no leader that anybody could follow again.
+   */
   #judgeUnfenced(server: FakeServer): void {
     const world = this.#world;
     for (const { server: other } of world.nodes) {
       const since = this.#visible.get(`${server.name}>${other.name}`);
-      if (since === undefined || !other.writable || world.queue.now - since < SEEN_WITHIN_MS) continue;
+      if (since === undefined || !other.writable || other.branch !== this.#leading || world.queue.now - since < SEEN_WITHIN_MS) continue;
       world.violation(`${server.name} was promoted although the PostgreSQL of ${other.name}, which nothing fences, still runs as primary`);
     }
   }
