@@ -9,8 +9,10 @@ import type { RaftTimings } from "../../lib/dcs/raft/core/types.ts";
 import type { RaftStatus } from "../../lib/dcs/raft/kv/client-protocol.ts";
 import { type RaftMemberConfig, raftMemberConfig } from "../../lib/dcs/raft/member/config.ts";
 import { RaftMemberNode } from "../../lib/dcs/raft/member/node.ts";
+import type { Disk } from "../../lib/dcs/raft/storage/disk.ts";
 import { openFileDisk } from "../../lib/dcs/raft/storage/file-disk.ts";
 import { RaftStore } from "../../lib/dcs/raft/store.ts";
+import { ClientDialer } from "../../lib/dcs/raft/transport/client-link.ts";
 import { tcpNetwork } from "../../lib/dcs/raft/transport/tcp-network.ts";
 import type { Clock } from "../../lib/model/clock.ts";
 import { ms } from "../../lib/model/units.ts";
@@ -24,6 +26,8 @@ const PLAIN = { kind: "plain" } as const;
 export interface RaftMembersOptions {
   readonly timings?: RaftTimings;
   readonly config?: Partial<RaftMemberConfig>;
+  /** Lays something between the member of this place (counted from 0) and its folder. */
+  readonly disk?: (disk: Disk, place: number) => Disk;
 }
 
 /** One place of the cluster: an address and a folder; the member in it may be stopped, killed, wiped and started. */
@@ -37,7 +41,10 @@ export class RaftPlace {
   readonly #config: RaftMemberConfig;
   readonly #clock: Clock;
 
-  constructor(config: RaftMemberConfig, clock: Clock) {
+  readonly #disk: (disk: Disk) => Disk;
+
+  constructor(config: RaftMemberConfig, clock: Clock, disk: (disk: Disk) => Disk) {
+    this.#disk = disk;
     this.address = config.selfAddress;
     this.folder = mkdtempSync(join(tmpdir(), "raft-"));
     this.#config = config;
@@ -64,7 +71,7 @@ export class RaftPlace {
     const config = { ...this.#config, ...changes };
     const clock = this.#clock;
     const network = tcpNetwork({ clock, security: config.security, log: this.log });
-    const node = new RaftMemberNode({ disk: disk.value, network, clock, random, log: this.log, config });
+    const node = new RaftMemberNode({ disk: this.#disk(disk.value), network, clock, random, log: this.log, config });
     this.stopped = null;
     node.onStopped = (reason) => {
       this.stopped = reason;
@@ -153,6 +160,19 @@ export class RaftMembers {
     return new RaftStore({ channel, clock: this.clock, random, close: () => channel.close() });
   }
 
+  /** One request's text to one address, as any client could send it; its answer's text. Throws Error where there is none. */
+  async askText(address: string, body: string): Promise<string> {
+    const network = tcpNetwork({ clock: this.clock, security: this.#security, log: recordingLog() });
+    const dialer = new ClientDialer({ network, clock: this.clock, random, security: this.#security, silentMs: 2000 });
+    const deadline = ms(this.clock.now() + START_BUDGET_MS);
+    const link = await dialer.connect(address, deadline);
+    if (!link.ok) throw new Error(link.error.message);
+    const answer = await link.value.request(body, deadline);
+    link.value.close();
+    if (!answer.ok) throw new Error(answer.error.reason);
+    return answer.value;
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.places.map((place) => place.stop("immediate")));
     for (const { folder } of this.places) rmSync(folder, { recursive: true, force: true });
@@ -172,7 +192,8 @@ export class RaftMembers {
   }
 
   #place(address: string, addresses: readonly string[]): RaftPlace {
-    const { timings, config } = this.#options;
+    const { timings, config, disk } = this.#options;
+    const number = this.places.length;
     const partnerAddresses = addresses.filter((other) => other !== address);
     const place = new RaftPlace(
       raftMemberConfig({
@@ -183,6 +204,7 @@ export class RaftMembers {
         ...config,
       }),
       this.clock,
+      (folder) => disk?.(folder, number) ?? folder,
     );
     this.places.push(place);
     return place;

@@ -15,7 +15,7 @@ import type { Command, CommandValue, Query, QueryValue } from "./kv/command.ts";
 /** How much later than its deadline a watch may be answered: the read that answers it begins then. */
 const WATCH_ANSWER_MS = 1000;
 /** One attempt of a read; a member that does not answer by then is given up for another. */
-const READ_ATTEMPT_MS = 3000;
+const READ_ATTEMPT_MS = 1500;
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 250;
 const SESSION_ID_BYTES = 16;

@@ -10,7 +10,7 @@ import type { Command, CommandAnswer, CommandValue } from "../kv/command.ts";
 import type { RaftChannel } from "./channel.ts";
 
 /** One attempt at most; a member that does not answer by then is given up for another. */
-const ATTEMPT_MAX_MS = 3000;
+const ATTEMPT_MAX_MS = 1500;
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 250;
 /** Unanswered commands at one time; more wait their turn. Below what the machine keeps answers for (kv/bounds.ts). */
@@ -34,7 +34,7 @@ export class RaftCommands {
   /** On its way. */
   #registration: Promise<Result<Registration, StoreError>> | null = null;
   #inFlight = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: { readonly channel: RaftChannel; readonly clock: Clock; readonly random: (bytes: number) => Uint8Array }) {
     this.#channel = options.channel;
@@ -49,7 +49,9 @@ export class RaftCommands {
       return await this.#run(command, deadline);
     } finally {
       this.#inFlight--;
-      this.#waiting.shift()?.();
+      const [next] = this.#waiting;
+      if (next !== undefined) this.#waiting.delete(next);
+      next?.();
     }
   }
 
@@ -147,7 +149,13 @@ export class RaftCommands {
     while (this.#inFlight >= IN_FLIGHT_MAX) {
       if (this.#clock.now() >= deadline) return false;
       const stop = new AbortController();
-      await Promise.race([new Promise<void>((resolve) => void this.#waiting.push(resolve)), this.#clock.sleepUntil(deadline, stop.signal)]);
+      let wake = (): void => {};
+      const woken = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      this.#waiting.add(wake);
+      await Promise.race([woken, this.#clock.sleepUntil(deadline, stop.signal)]);
+      this.#waiting.delete(wake);
       stop.abort();
     }
     this.#inFlight++;

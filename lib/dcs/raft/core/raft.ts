@@ -9,7 +9,7 @@ import { advanceCommit, clusterTime, leaderTimers, onAppendAnswer, onPropose, on
 import { continueChange, onChangeMembers } from "./membership.ts";
 import { confirmReads, onRead, startReads } from "./reads.ts";
 import { onSnapshotAnswer, onSnapshotChunk, onSnapshotInstalled, onSnapshotRefused, onSnapshotSaved } from "./snapshots.ts";
-import { becomeFollower, CoreState, resetElection } from "./state.ts";
+import { becomeFollower, CoreState } from "./state.ts";
 import type { Configuration, LogEntry, Message, Output, RaftEvent, RaftStart, RoleState, SnapshotMeta } from "./types.ts";
 
 /** What people and metrics want to know of a member; no decision may rest on it. */
@@ -24,6 +24,10 @@ export interface CoreStatus extends RoleState {
   readonly configuration: Configuration;
   readonly configurationIndex: LogIndex;
   readonly snapshotIndex: LogIndex;
+  /** Of the newest snapshot's file. */
+  readonly snapshotBytes: number;
+  /** Payloads of the entries held in memory. */
+  readonly logBytes: number;
   /** Of a leader alone: how far the others are. */
   readonly followers: readonly {
     readonly id: MemberId;
@@ -35,6 +39,9 @@ export interface CoreStatus extends RoleState {
   }[];
 }
 
+/** The first election begins one to four heartbeats after the start. */
+const FIRST_ELECTION_HEARTBEATS = 3;
+
 export class Raft {
   readonly #core: CoreState;
   #reported: RoleState;
@@ -43,7 +50,9 @@ export class Raft {
   constructor(start: RaftStart) {
     const core = new CoreState(start);
     this.#core = core;
-    resetElection(core);
+    // Nobody was ever heard: where a leader lives, the pre-vote is refused and it will be heard soon; where none does, as after
+    // all have been stopped, a full timeout would be lost. Spread, so that two members seldom stand at once.
+    core.electionAt = core.now + core.timings.heartbeatMs * (1 + FIRST_ELECTION_HEARTBEATS * core.random());
     // Nobody else could lead: no reason to wait.
     if (isQuorum(core.configuration, (id) => id === core.id)) core.electionAt = core.now;
     this.#reported = core.roleState;
@@ -106,6 +115,8 @@ export class Raft {
       configuration: core.configuration,
       configurationIndex: core.configurationIndex,
       snapshotIndex: core.snapshot.index,
+      snapshotBytes: core.snapshotSize,
+      logBytes: core.log.bytesBetween(core.log.baseIndex, core.log.lastIndex),
       followers,
     };
   }

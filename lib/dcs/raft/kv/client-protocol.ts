@@ -30,6 +30,8 @@ export interface MemberStatus extends RaftMember {
   readonly link: "up" | "down" | null;
   /** Durable up to here as the leader knows it; null where the asked member does not lead. */
   readonly matched: LogIndex | null;
+  /** Milliseconds since the leader heard from it; null where the asked member does not lead, and for itself. */
+  readonly silentMs: number | null;
 }
 
 /** A member as it sees itself: for people and tools, never for decisions. */
@@ -56,6 +58,14 @@ export interface RaftStatus {
   readonly sessions: number;
   readonly clients: number;
   readonly watches: number;
+  /** Bytes of the newest snapshot; 0 where there is none. */
+  readonly snapshotBytes: number;
+  /** Bytes of the entries held behind it. */
+  readonly logBytes: number;
+  /** Mean time in ms from handing a write to the disk until it is durable; null before the first. */
+  readonly syncMs: number | null;
+  /** How often this member stood for election since it started. */
+  readonly elections: number;
 }
 
 export type ClientAnswer =
@@ -222,6 +232,7 @@ const memberStatusSchema = v.object({
   part: v.picklist(["voter", "outgoing", "learner"]),
   link: v.nullable(v.picklist(["up", "down"])),
   matched: v.nullable(indexSchema),
+  silentMs: v.nullable(instant),
 });
 const statusSchema: v.GenericSchema<unknown, RaftStatus> = v.object({
   member: memberSchema,
@@ -253,6 +264,10 @@ const statusSchema: v.GenericSchema<unknown, RaftStatus> = v.object({
   sessions: whole,
   clients: whole,
   watches: whole,
+  snapshotBytes: whole,
+  logBytes: whole,
+  syncMs: v.nullable(instant),
+  elections: whole,
 });
 
 const answerSchema: v.GenericSchema<unknown, ClientAnswer> = v.variant("kind", [

@@ -27,6 +27,9 @@ export type ProposalOutcome =
 
 export type ReadOutcome = { readonly kind: "index"; readonly index: LogIndex } | { readonly kind: "refused"; readonly refusal: Refusal };
 
+/** A full disk is looked at again this often. */
+const SEEK_ROOM_MS = 1000;
+
 export interface EngineOptions {
   readonly raft: Raft;
   readonly storage: RaftStorage;
@@ -56,7 +59,7 @@ export class Engine {
   readonly syncs: SyncTimes;
   #events: RaftEvent[] = [];
   #scheduled = false;
-  #stopped = false;
+  readonly #ended = new AbortController();
   #lastId = 0;
   readonly #asked = new Map<number, (outcome: ProposalOutcome) => void>();
   readonly #reads = new Map<number, (outcome: ReadOutcome) => void>();
@@ -80,9 +83,9 @@ export class Engine {
       this.syncs.durable(sequence);
       this.push({ kind: "written", sequence });
     };
-    storage.onRoom = (room) => this.push({ kind: room === "full" ? "disk-full" : "disk-room" });
+    storage.onRoom = (room) => this.#changeRoom(room);
     storage.onFailure = (error) => this.#fault(`the disk failed: ${error.message}`);
-    if (storage.room === "full") this.push({ kind: "disk-full" });
+    if (storage.room === "full") this.#changeRoom("full");
   }
 
   get role(): RoleState {
@@ -95,7 +98,7 @@ export class Engine {
 
   /** Waits for the next turn; nothing happens after `stop`. */
   push(event: RaftEvent): void {
-    if (this.#stopped) return;
+    if (this.#ended.signal.aborted) return;
     this.#events.push(event);
     this.#schedule();
   }
@@ -136,8 +139,8 @@ export class Engine {
 
   /** Whoever waits is told at once: `unknown` where it stood in the log, else refused. */
   stop(reason: string): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
     this.#timer?.stop.abort();
     this.#timer = null;
     const refusal: Refusal = { kind: "busy", reason };
@@ -147,6 +150,24 @@ export class Engine {
     this.#reads.clear();
     this.#releaseAccepted(reason);
     this.#applyWaiters = [];
+  }
+
+  #changeRoom(room: "full" | "room"): void {
+    const { log } = this.#options;
+    this.push({ kind: room === "full" ? "disk-full" : "disk-room" });
+    if (room === "room") log.info("raft: there is room on the disk again");
+    else {
+      log.error("raft: the disk is full: this member does not lead until there is room");
+      void this.#seekRoom();
+    }
+  }
+
+  async #seekRoom(): Promise<void> {
+    const { clock, storage } = this.#options;
+    while (!this.#ended.signal.aborted && storage.room === "full") {
+      await clock.sleepUntil(ms(clock.now() + SEEK_ROOM_MS), this.#ended.signal);
+      if (!this.#ended.signal.aborted) storage.retryRoom();
+    }
   }
 
   #schedule(): void {
@@ -159,7 +180,7 @@ export class Engine {
   }
 
   #turn(): void {
-    if (this.#stopped) return;
+    if (this.#ended.signal.aborted) return;
     const events = this.#events;
     this.#events = [];
     try {
@@ -270,7 +291,7 @@ export class Engine {
   }
 
   #fault(reason: string): void {
-    if (this.#stopped) return;
+    if (this.#ended.signal.aborted) return;
     this.stop(reason);
     this.#options.onFault(reason);
   }

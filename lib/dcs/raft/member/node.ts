@@ -333,4 +333,8 @@ const EMPTY_STATUS = {
   sessions: 0,
   clients: 0,
   watches: 0,
+  snapshotBytes: 0,
+  logBytes: 0,
+  syncMs: null,
+  elections: 0,
 } as const satisfies Omit<RaftStatus, "member" | "cluster" | "detail">;

@@ -16,7 +16,7 @@ export interface SnapshotLimits {
   readonly bytes: number;
 }
 
-export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = { entries: 50_000, bytes: 16 * 1024 * 1024 };
+export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = { entries: 20_000, bytes: 16 * 1024 * 1024 };
 /** What an entry takes beside its payload, about. */
 const ENTRY_OVERHEAD_BYTES = 64;
 

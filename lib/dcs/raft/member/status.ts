@@ -29,7 +29,8 @@ export function memberStatuses(source: StatusSource, self: RaftMember): readonly
     const follower = followers.find((one) => one.id === id);
     const own = id === self.id;
     const matched = own ? (role === "leader" ? durable : null) : follower === undefined ? null : logIndex(follower.match);
-    return { id, address, part, link: own ? null : source.isConnected(id) ? "up" : "down", matched };
+    const silentMs = follower === undefined || !Number.isFinite(follower.silentMs) ? null : Math.max(0, follower.silentMs);
+    return { id, address, part, link: own ? null : source.isConnected(id) ? "up" : "down", matched, silentMs };
   });
 }
 
@@ -54,5 +55,9 @@ export function servingStatus(source: StatusSource, self: RaftMember, cluster: R
     revision: machine.revision,
     clusterTimeMs: core.clusterTime,
     ...machine.counts,
+    snapshotBytes: core.snapshotBytes,
+    logBytes: core.logBytes,
+    syncMs: source.syncMs,
+    elections: source.elections,
   };
 }

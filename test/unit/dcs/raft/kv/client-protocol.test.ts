@@ -61,7 +61,7 @@ const STATUS = {
   role: "leader",
   term: term(3),
   leader: MEMBER,
-  members: [{ ...MEMBER, part: "voter", link: null, matched: logIndex(5) }],
+  members: [{ ...MEMBER, part: "voter", link: null, matched: logIndex(5), silentMs: null }],
   commit: logIndex(5),
   applied: logIndex(5),
   lastIndex: logIndex(6),
@@ -74,6 +74,10 @@ const STATUS = {
   sessions: 0,
   clients: 2,
   watches: 0,
+  snapshotBytes: 0,
+  logBytes: 0,
+  syncMs: null,
+  elections: 0,
 } as const;
 const ANSWERS: readonly ClientAnswer[] = [
   { kind: "command", answer: { ok: true, value: { kind: "revisions", revisions: [revision(0), revision(4)] } } },
