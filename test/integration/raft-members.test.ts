@@ -302,7 +302,7 @@ test(
       second.onStopped = resolve;
     });
     const waiting = second.request({ kind: "watch", prefix: "", after: 99 as never, waitMs: ms(10_000) }, deadline().deadline);
-    expect(await stopped).toContain("thread");
+    expect(await stopped).toBe("its thread failed: the thread dies on purpose");
     expect(await waiting).toMatchObject({ kind: "unknown-outcome" });
 
     const taken = new LocalMember({ entry, clock, log: recordingLog() });

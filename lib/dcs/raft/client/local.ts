@@ -41,7 +41,7 @@ export class LocalMember implements RaftChannel {
     this.#worker.onmessage = (event: MessageEvent) => this.#onMessage(event.data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault();
-      this.#over(`its thread failed: ${event.message}`);
+      this.#over(`its thread failed: ${firstError(event.message)}`);
     };
     this.#worker.addEventListener("close", () => this.#over("its thread has ended"));
   }
@@ -138,6 +138,11 @@ export class LocalMember implements RaftChannel {
     this.#worker.terminate();
     if (reason !== null && wasRunning) this.onStopped(reason);
   }
+}
+
+/** The message alone: the runtime shows the source around it. */
+function firstError(text: string): string {
+  return /^error: (.*)$/m.exec(text)?.[1] ?? text.trim().split("\n", 1)[0] ?? "";
 }
 
 const STOPPED: ClientAnswer = { kind: "unavailable", reason: "the member of this process is stopped" };

@@ -186,7 +186,8 @@ export class Engine {
     try {
       this.#perform(this.#options.raft.step(this.#options.clock.now(), events));
     } catch (thrown) {
-      this.#fault(thrown instanceof Error ? `${thrown.message}\n${thrown.stack ?? ""}` : String(thrown));
+      if (thrown instanceof Error) this.#options.log.error(`raft: ${thrown.stack ?? thrown.message}`);
+      this.#fault(thrown instanceof Error ? thrown.message : String(thrown));
     }
   }
 

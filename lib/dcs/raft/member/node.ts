@@ -12,7 +12,7 @@ import { type ClientAnswer, type ClientRequest, type RaftStatus, readClientReque
 import { type Disk, DiskError } from "../storage/disk.ts";
 import type { StoredIdentity } from "../storage/identity.ts";
 import { type OpenedStorage, openStorage } from "../storage/open-storage.ts";
-import type { PeerFrame } from "../transport/frame.ts";
+import { BODY_MAX_BYTES, type PeerFrame } from "../transport/frame.ts";
 import type { TransportIdentity } from "../transport/hello.ts";
 import type { LostCause } from "../transport/link.ts";
 import type { Network } from "../transport/network.ts";
@@ -138,6 +138,8 @@ export class RaftMemberNode {
     const address = this.#options.config.selfAddress;
     const known = opened.identity;
     if (known?.address === address) return known;
+    if (known !== null)
+      this.#options.log.warning(`raft: this member's address was ${known.address} and is ${address} now; the others dial the old one`);
     const fresh = { memberId: this.#draw(memberId), clusterId: null, promise: null, founding: null };
     const identity: StoredIdentity = { ...(known ?? fresh), address };
     await opened.storage.writeIdentity(identity);
@@ -211,7 +213,7 @@ export class RaftMemberNode {
     try {
       answer(await this.#answerText(frame));
     } catch (thrown) {
-      this.#halt(`a request could not be answered: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}`);
+      this.#halt(`a request could not be answered: ${thrown instanceof Error ? thrown.message : thrown}`);
     }
   }
 
@@ -219,7 +221,8 @@ export class RaftMemberNode {
     if (isPeerRequest(body)) return this.#answerPeer(body, deadline);
     const request = readClientRequest(body);
     if (!request.ok) return writeClientAnswer({ kind: "refused", reason: request.error });
-    return writeClientAnswer(await this.request(request.value, deadline, gone));
+    const text = writeClientAnswer(await this.request(request.value, deadline, gone));
+    return fits(text) ? text : writeClientAnswer({ kind: "refused", reason: "the answer is too long: ask for a longer prefix" });
   }
 
   async #answerPeer(body: string, deadline: Ms): Promise<string> {
@@ -288,6 +291,11 @@ export class RaftMemberNode {
     })();
     return this.#closing;
   }
+}
+
+/** Whether a frame can carry it. */
+function fits(text: string): boolean {
+  return text.length * 3 <= BODY_MAX_BYTES || Buffer.byteLength(text) <= BODY_MAX_BYTES;
 }
 
 function recordOf({ clusterId, promise, founding }: StoredIdentity): FoundingRecord | null {
