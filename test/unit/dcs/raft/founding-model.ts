@@ -76,7 +76,7 @@ export function successors(world: World, grain: "coarse" | "fine"): readonly Wor
 export function healed(world: World): World {
   let now = world;
   for (const index of ADDRESSES.keys()) if (now.members[index] === "down") now = started(now, index);
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 8 && !now.members.every((member) => clusterOf(member) !== null); round++) {
     now = flushedAll(now);
     for (const index of ADDRESSES.keys()) {
       for (const to of ADDRESSES) {
