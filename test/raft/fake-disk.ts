@@ -1,5 +1,6 @@
 // Owns a disk in memory that behaves as badly as a real one may: what is not synced can be lost from any byte on, in each file
 // on its own; bits rot; it is full, read-only, slow, or fails. Time and chance come from outside, so a run can be replayed.
+// A process that is to be crashed works on a `mount()`.
 
 import { type Disk, DiskError, type DiskFile } from "../../lib/dcs/raft/storage/disk.ts";
 
@@ -127,6 +128,22 @@ export class FakeDisk implements Disk {
     return this.#run({ kind: "sync-folder", file: "", bytes: 0 }, () => {
       this.#changes.splice(0, covered);
     });
+  }
+
+  /** The disk as one process sees it: after the next crash or kill nothing that it asks for ends, or changes anything. */
+  mount(): Disk {
+    const life = this.#life;
+    const alive = <T>(work: () => Promise<T>): Promise<T> => (life === this.#life ? work() : new Promise(() => {}));
+    return {
+      list: () => alive(() => this.list()),
+      read: (name) => alive(() => this.read(name)),
+      readAt: (name, offset, length) => alive(() => this.readAt(name, offset, length)),
+      create: (name, size) => alive(() => this.create(name, size)),
+      open: (name) => alive(() => this.open(name)),
+      rename: (from, to) => alive(() => this.rename(from, to)),
+      remove: (name) => alive(() => this.remove(name)),
+      syncFolder: () => alive(() => this.syncFolder()),
+    };
   }
 
   /** The process and the machine are gone; what was not synced is kept as far as `keep` says. Promises of before never end. */

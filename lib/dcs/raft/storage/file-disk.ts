@@ -43,7 +43,9 @@ export class FileDisk implements Disk {
   }
 
   async read(name: string): Promise<Uint8Array> {
-    return this.#run("read", name, () => fs.promises.readFile(this.#path(name)));
+    const bytes = await this.#run("read", name, () => fs.promises.readFile(this.#path(name)));
+    // Not a Buffer: its `slice` would be a view where every other array's is a copy.
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   async readAt(name: string, offset: number, length: number): Promise<Uint8Array> {

@@ -161,6 +161,7 @@ export class LogWriter {
   #encodeWrite(write: LogWrite): void {
     switch (write.kind) {
       case "hard-state":
+        if (!mayFollow(write.state, this.#hardState)) throw new Error("a term that falls, or a second vote in one term");
         this.#hardState = write.state;
         this.#encode({ kind: "hard-state", state: write.state }).hardState = write.state;
         return;
@@ -215,6 +216,7 @@ export class LogWriter {
     const group = this.#newGroup({ size, lastIndex: this.#lastIndex });
     const header = encodeSegmentHeader({
       number: this.#segment,
+      size,
       previous,
       lastIndex: this.#lastIndex,
       lastTerm: this.#lastTerm,
@@ -306,6 +308,11 @@ export class LogWriter {
     if (this.#spare === null && group.bytes.length <= GROUP_BYTES_FIRST * 16) this.#spare = group;
     if (group.sequence !== null && this.#state === "running") this.onDurable(group.sequence);
   }
+}
+
+function mayFollow(next: HardState, before: HardState): boolean {
+  if (next.term !== before.term) return next.term > before.term;
+  return before.votedFor === null || next.votedFor === before.votedFor;
 }
 
 function grow(group: Group, atLeast: number): void {

@@ -48,6 +48,9 @@ const REPLACE =
   "Stop here; remove this folder, so that the member joins again as a new one (`raft remove` the old one where it stays listed). " +
   "Where no majority of the others is left, see `raft recover`.";
 
+/** Files that had no name of their own yet when a crash came. */
+const TEMPORARY = /^(?:identity|snapshot|snapshot-received|log-\d{20}\.seg)\.new$/;
+
 /** Opens the folder. What is half written is completed or undone; what cannot be trusted is a fault, or a damaged log. */
 export async function openStorage(options: StorageOptions): Promise<Result<OpenedStorage, StorageFault>> {
   try {
@@ -116,7 +119,7 @@ async function takeUp(options: StorageOptions, { recovered, hardState, slots }: 
     disk,
     segmentBytes: size,
     prepared: prepared === null ? null : { number: nextNumber, size, file: await disk.open(segmentName(nextNumber)) },
-    slots: [await disk.open(SLOT_NAMES[0]), await disk.open(SLOT_NAMES[1])],
+    slots: [await openSlot(disk, SLOT_NAMES[0]), await openSlot(disk, SLOT_NAMES[1])],
     slotGeneration: slots.newest?.generation ?? 0,
     hardState,
     lastIndex: recovered.lastIndex,
@@ -149,6 +152,14 @@ async function openSegment(disk: Disk, end: LogEnd, recovered: RecoveredLog): Pr
   return file;
 }
 
+/** A slot that is gone, or has lost its end, is made anew: it is written before anything stands on it. */
+async function openSlot(disk: Disk, name: string): Promise<DiskFile> {
+  const there = (await disk.list()).includes(name);
+  if (there && (await disk.readAt(name, 0, SLOT_BYTES)).length === SLOT_BYTES) return disk.open(name);
+  if (there) await disk.remove(name);
+  return disk.create(name, SLOT_BYTES);
+}
+
 function sameHardState(a: HardState | undefined, b: HardState): boolean {
   return a?.term === b.term && a.votedFor === b.votedFor;
 }
@@ -172,7 +183,7 @@ async function readSlots(disk: Disk, names: readonly string[]): Promise<ReadSlot
 }
 
 async function removeTemporaries(disk: Disk): Promise<void> {
-  const left = (await disk.list()).filter((name) => name.endsWith(".new"));
+  const left = (await disk.list()).filter((name) => TEMPORARY.test(name));
   for (const name of left) await disk.remove(name);
   if (left.length > 0) await disk.syncFolder();
 }

@@ -7,7 +7,7 @@ import type { Disk } from "./disk.ts";
 import { isZero, type LogRecord, nextHead, type Place, readRecord, type SegmentBytes, segmentBytes } from "./record.ts";
 import { readSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentName, segmentNumber } from "./segment.ts";
 import { laterHardState } from "./slots.ts";
-import { judgeTail } from "./tail.ts";
+import { judgeTail, type Tail } from "./tail.ts";
 
 /** Where the next record goes, and the checksum that it continues from. */
 export interface LogEnd {
@@ -39,6 +39,7 @@ export interface RecoveredLog {
   readonly torn: boolean;
   /** Bytes of the segment where the log ends. */
   readonly size: number;
+  /** Those that were read, oldest first. */
   readonly segments: readonly UsedSegment[];
   /** Prepared and never used; `blank`: its size, where all of it is zeros. */
   readonly unused: readonly UnusedSegment[];
@@ -66,21 +67,22 @@ export async function recoverLog(disk: Disk, names: readonly string[], base: Log
   let end: LogEnd | null = null;
   let torn = false;
   let size = 0;
+  const segments: UsedSegment[] = [];
   for (const [position, { header, crc }] of path.entries()) {
     const next = path[position + 1]?.header.previous ?? null;
     const segment = segmentBytes(header.number, await disk.read(segmentName(header.number)));
     replay.enter(header);
     end = replay.run(segment, crc, next?.end ?? segment.bytes.length);
     size = segment.bytes.length;
-    const reason = next === null ? null : whyNotAt(end, next);
-    if (reason !== null) {
-      corruption = reason;
-      break;
-    }
-    if (next !== null) continue;
-    const tail = judgeTail(segment, end.end, durable.segment === header.number ? durable.offset : 0);
-    torn = tail.kind === "torn";
-    if (tail.kind === "corrupt") corruption ??= `${segmentName(header.number)}: ${tail.reason}`;
+    segments.push({ number: header.number, lastIndex: header.lastIndex });
+    const judged =
+      next === null ? judgeTail(segment, end.end, durable.segment === header.number ? durable.offset : 0) : judgeJoint(end, next);
+    torn = judged.kind === "torn";
+    const reason =
+      size < header.size ? `the file has only ${size} of its ${header.size} bytes` : judged.kind === "corrupt" ? judged.reason : null;
+    if (reason === null) continue;
+    corruption ??= `${segmentName(header.number)}: ${reason}`;
+    break;
   }
   const aligned = replay.align(base);
   return {
@@ -91,7 +93,7 @@ export async function recoverLog(disk: Disk, names: readonly string[], base: Log
     end,
     torn: torn && corruption === null,
     size,
-    segments: [...found.headers.values()].map(({ header }) => ({ number: header.number, lastIndex: header.lastIndex })),
+    segments,
     unused: found.unused,
     newest: found.newest,
   };
@@ -160,9 +162,10 @@ function findPath(found: FoundSegments, base: LogBase): { readonly path: readonl
   return { path: [], fault };
 }
 
-function whyNotAt(end: LogEnd, wanted: LogEnd): string | null {
-  if (end.end === wanted.end && end.crc === wanted.crc) return null;
-  return `${segmentName(end.number)}: the record at offset ${end.end} is bad, and a later segment goes on behind it`;
+/** A segment that another one goes on from ends where that one says. */
+function judgeJoint(end: LogEnd, wanted: LogEnd): Tail {
+  if (end.end === wanted.end && end.crc === wanted.crc) return { kind: "clean" };
+  return { kind: "corrupt", reason: `the record at offset ${end.end} is bad, and a later segment goes on behind it` };
 }
 
 /** What the records amount to, applied one after the other. */

@@ -16,6 +16,8 @@ export const SEGMENT_HEADER_BYTES = 128;
 
 export interface SegmentHeader {
   readonly number: number;
+  /** Of the whole file, in bytes. */
+  readonly size: number;
   /** Where the log went on from; null in the first segment, and where nothing before could be trusted. */
   readonly previous: { readonly number: number; readonly end: number; readonly crc: number } | null;
   /** The last entry when the segment began: the log may be empty, and continues behind it. */
@@ -40,6 +42,7 @@ const AT = {
   hardTerm: 56,
   voted: 64,
   vote: 65,
+  size: 84,
   crc: 120,
   endMark: 127,
 } as const;
@@ -63,6 +66,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   view.setUint32(AT.version, VERSION, true);
   view.setUint32(AT.damaged, header.log === "damaged" ? 1 : 0, true);
   setU64(view, AT.number, header.number);
+  view.setUint32(AT.size, header.size, true);
   if (header.previous !== null) {
     setU64(view, AT.previousNumber, header.previous.number);
     view.setUint32(AT.previousEnd, header.previous.end, true);
@@ -103,6 +107,7 @@ export function readSegmentHeader(number: number, bytes: Uint8Array): ReadHeader
   const previous = { number: previousNumber, end: view.getUint32(AT.previousEnd, true), crc: view.getUint32(AT.previousCrc, true) };
   const header: SegmentHeader = {
     number,
+    size: view.getUint32(AT.size, true),
     previous: previousNumber === 0 ? null : previous,
     lastIndex: getU64(view, AT.lastIndex),
     lastTerm: term(getU64(view, AT.lastTerm)),

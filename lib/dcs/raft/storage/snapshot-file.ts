@@ -69,3 +69,25 @@ export function decodeSnapshot(bytes: Uint8Array): DecodedSnapshot | null {
   const meta = parseJson(MetaSchema, Buffer.from(bytes.buffer, bytes.byteOffset + AT.meta, bodyAt - AT.meta).toString("utf8"));
   return meta === null ? null : { meta, body: bytes.subarray(bodyAt, end) };
 }
+
+/** Checks the checksum of a snapshot that is read in pieces, in order. */
+export class SnapshotCheck {
+  #crc = 0;
+  /** The last bytes so far: they may be the checksum. */
+  #last: Uint8Array = new Uint8Array(0);
+
+  add(piece: Uint8Array): void {
+    const joined = new Uint8Array(this.#last.length + piece.length);
+    joined.set(this.#last, 0);
+    joined.set(piece, this.#last.length);
+    const covered = Math.max(0, joined.length - CRC_BYTES);
+    this.#crc = crc32c(joined, 0, covered, this.#crc);
+    this.#last = joined.slice(covered);
+  }
+
+  /** To be asked once, after the last piece. */
+  isWhole(): boolean {
+    const { buffer, byteOffset, length } = this.#last;
+    return length === CRC_BYTES && new DataView(buffer, byteOffset).getUint32(0, true) === this.#crc;
+  }
+}

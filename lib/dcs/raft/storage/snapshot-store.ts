@@ -4,10 +4,11 @@
 import type { Log } from "../../../model/log.ts";
 import type { ReceivedChunk, SnapshotMeta } from "../core/types.ts";
 import { type Disk, DiskError, type DiskFile } from "./disk.ts";
-import { decodeSnapshot, encodeSnapshot, parseSnapshotName, SNAPSHOT_BYTES_MAX, snapshotName } from "./snapshot-file.ts";
+import { decodeSnapshot, encodeSnapshot, parseSnapshotName, SNAPSHOT_BYTES_MAX, SnapshotCheck, snapshotName } from "./snapshot-file.ts";
 
 /** The newest may rot; the one before it, and the log behind that, then stand in for it. */
 export const SNAPSHOTS_KEPT = 2;
+const VERIFY_BYTES = 1024 * 1024;
 const OWN_TEMPORARY = "snapshot.new";
 const RECEIVED_TEMPORARY = "snapshot-received.new";
 
@@ -81,8 +82,11 @@ export class SnapshotStore {
     return decoded.body;
   }
 
+  /** As load. The first chunk comes after the whole file was verified: a damaged one would be refused over there for ever. */
   async readChunk(meta: SnapshotMeta, offset: number, length: number): Promise<Uint8Array> {
-    return this.#disk.readAt(snapshotName(meta), offset, length);
+    const name = snapshotName(meta);
+    if (offset === 0) await this.#verify(name);
+    return this.#disk.readAt(name, offset, length);
   }
 
   async receive(chunk: ReceivedChunk): Promise<"receiving" | { readonly body: Uint8Array } | "bad"> {
@@ -109,6 +113,17 @@ export class SnapshotStore {
   async close(): Promise<void> {
     await this.#receiving?.file.close();
     this.#receiving = null;
+  }
+
+  /** In pieces, so that a large snapshot holds up nothing else for long. */
+  async #verify(name: string): Promise<void> {
+    const check = new SnapshotCheck();
+    for (let at = 0; ; at += VERIFY_BYTES) {
+      const piece = await this.#disk.readAt(name, at, VERIFY_BYTES);
+      check.add(piece);
+      if (piece.length < VERIFY_BYTES) break;
+    }
+    if (!check.isWhole()) throw new DiskError("failed", name, `the snapshot ${name} is damaged`);
   }
 
   /** A first chunk begins anew; null where the chunk belongs to nothing that was begun. */
