@@ -27,6 +27,11 @@ export interface FakeDiskOptions {
  */
 export type Keep = (name: string, unsynced: number) => number;
 
+/** Whether a sector of 512 bytes of that file was not written although later ones were: disks reorder. */
+export type LosesSector = (name: string, sector: number) => boolean;
+
+const SECTOR_BYTES = 512;
+
 export const KEEP_ALL: Keep = (_name, unsynced) => unsynced;
 export const KEEP_NOTHING: Keep = () => 0;
 
@@ -146,8 +151,8 @@ export class FakeDisk implements Disk {
     };
   }
 
-  /** The process and the machine are gone; what was not synced is kept as far as `keep` says. Promises of before never end. */
-  crash(keep: Keep): void {
+  /** The process and the machine are gone; what was not synced is kept as far as `keep` and `loses` say. Promises of before never end. */
+  crash(keep: Keep, loses: LosesSector = () => false): void {
     this.#life += 1;
     const kept = keep("", this.#changes.length);
     for (const change of this.#changes.splice(kept).reverse()) this.#undo(change);
@@ -155,7 +160,7 @@ export class FakeDisk implements Disk {
     for (const name of this.names()) {
       const content = this.#content(name);
       if (content.creating) this.#crashCreating(name, content, keep);
-      else if (content.unsynced.length > 0) crashContent(content, keep(name, unsyncedBytes(content)));
+      else if (content.unsynced.length > 0) crashContent(content, keep(name, unsyncedBytes(content)), (sector) => loses(name, sector));
     }
   }
 
@@ -353,13 +358,22 @@ function unsyncedBytes(content: FakeContent): number {
   return total;
 }
 
-function crashContent(content: FakeContent, keepBytes: number): void {
+function crashContent(content: FakeContent, keepBytes: number, loses: (sector: number) => boolean): void {
   const writes = content.unsynced;
+  const lost = new Map<number, boolean>();
   content.unsynced = [];
   for (const write of writes.toReversed()) content.bytes.set(write.before, write.offset);
   let left = keepBytes;
   for (const write of writes) {
-    if (!write.lost) content.bytes.set(write.after.subarray(0, left), write.offset);
-    left = Math.max(0, left - write.after.length);
+    const kept = write.lost ? 0 : Math.min(left, write.after.length);
+    for (let at = 0; at < kept; ) {
+      const sector = Math.floor((write.offset + at) / SECTOR_BYTES);
+      const end = Math.min(kept, (sector + 1) * SECTOR_BYTES - write.offset);
+      const isLost = lost.get(sector) ?? loses(sector);
+      lost.set(sector, isLost);
+      if (!isLost) content.bytes.set(write.after.subarray(at, end), write.offset + at);
+      at = end;
+    }
+    left -= kept;
   }
 }

@@ -25,12 +25,22 @@ const EMPTY: ModelState = { hardState: { term: term(0), votedFor: null }, base: 
 
 /** Every state that the log went through, record by record, and how far it was reported durable. */
 export class HistoryModel {
-  readonly #states: ModelState[] = [EMPTY];
+  readonly #states: ModelState[];
   readonly #endOfBatch: number[] = [0];
   #durable = 0;
   /** Every snapshot that was begun, and the index of the newest that was reported durable. */
   readonly #snapshots: { readonly meta: SnapshotMeta; readonly body: Uint8Array }[] = [];
   #durableSnapshot = 0;
+
+  /** Begins with what an earlier judgement found right; without it, with nothing. */
+  constructor(found: Pick<OpenedStorage, "hardState" | "snapshot" | "entries"> | null = null) {
+    this.#states = [
+      found === null ? EMPTY : { hardState: found.hardState, base: found.snapshot?.meta ?? EMPTY.base, entries: found.entries },
+    ];
+    if (found === null || found.snapshot === null) return;
+    this.#snapshots.push({ meta: found.snapshot.meta, body: new Uint8Array(0) });
+    this.#durableSnapshot = found.snapshot.meta.index;
+  }
 
   begin(writes: readonly LogWrite[]): void {
     for (const write of writes) {
