@@ -68,15 +68,14 @@ function successors<State, Operation extends Timed>(
   { state, now, done, count }: Node<State>,
 ): readonly Node<State>[] {
   const found: Node<State>[] = [];
-  // What was answered before another asked comes before it: nothing may be chosen that asked after the first missing answer.
+  // What was answered before another asked comes before it: nothing may be chosen that asked, or happened, after the first
+  // missing answer. So no point that was reached lies behind it.
   let firstAnswer = Number.POSITIVE_INFINITY;
   for (const [at, operation] of ordered.entries()) {
     if ((done >> BigInt(at)) & 1n || operation.answeredAt === null) continue;
     firstAnswer = operation.answeredAt;
     break;
   }
-  // The point that was reached already lies behind somebody's answer.
-  if (now > firstAnswer) return found;
   for (const [at, operation] of ordered.entries()) {
     if ((done >> BigInt(at)) & 1n || operation.invokedAt > firstAnswer) continue;
     const point = Math.max(now, operation.invokedAt);

@@ -162,6 +162,17 @@ describe("the search", () => {
     expect(checkBySearch([first, refused, read("k", [4, 5], 1, { k: ["1", 1] })]).kind).toBe("linearizable");
   });
 
+  test("finds revisions that go back", () => {
+    expect(checkBySearch([put("k", "1", [0, 1], 5), put("k", "2", [2, 3], 4)]).kind).toBe("violation");
+    expect(checkBySearch([put("k", "1", [0, 3], 5), put("k", "2", [0, 3], 4)]).kind).toBe("linearizable");
+    const [newer, older] = [read("k", [2, 3], 9, { k: ["1", 1] }), read("k", [4, 5], 8, { k: ["1", 1] })];
+    expect(checkBySearch([first, newer, older]).kind).toBe("violation");
+    expect(checkBySearch([first, newer, older], { snapshotRevision: "prefix" }).kind).toBe("linearizable");
+    // A store that promises no more than lib/dcs/store.ts is still held to the revisions of its entries.
+    const impossible = read("k", [2, 3], 9, { k: ["1", 2] });
+    expect(checkBySearch([first, impossible], { snapshotRevision: "prefix" }).kind).toBe("violation");
+  });
+
   test("finds a transaction of which a reader saw half", () => {
     const command: Command = { kind: "change", changes: ["a", "b"].map((key) => ({ kind: "put", key, value: "1" })) };
     const both = session(command, [0, 9], { ok: true, value: { kind: "revisions", revisions: [revision(1), revision(1)] } });

@@ -58,6 +58,20 @@ describe("a snapshot", () => {
     expect(Buffer.compare(restored.value.snapshot(), log.machine.snapshot())).toBe(0);
   });
 
+  test("with another deadline of a session has another digest", () => {
+    const { log } = filled();
+    const bytes = Buffer.from(log.machine.snapshot());
+    const deadline = Buffer.alloc(8);
+    deadline.writeDoubleLE(log.machine.nextExpiryAt as number);
+    const at = bytes.indexOf(deadline);
+    expect(at).toBeGreaterThan(0);
+    bytes.writeDoubleLE((log.machine.nextExpiryAt as number) + 1, at);
+    const restored = KeyValueMachine.restore(bytes, BOUNDS);
+    if (!restored.ok) throw new Error(restored.error);
+    expect(restored.value.nextExpiryAt).toBe((log.machine.nextExpiryAt as number) + 1);
+    expect(restored.value.digest()).not.toBe(log.machine.digest());
+  });
+
   test("of an empty machine restores", () => {
     const restored = KeyValueMachine.restore(new KeyValueMachine().snapshot());
     expect(restored.ok && restored.value.digest()).toBe(new KeyValueMachine().digest());

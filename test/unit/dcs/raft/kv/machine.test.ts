@@ -203,6 +203,24 @@ describe("the bounds of the product", () => {
   });
 });
 
+describe("a machine that holds more than its bounds allow, of a program with other bounds", () => {
+  test("takes what makes it smaller, and nothing that makes it larger", () => {
+    const before = new LogDriver();
+    const client = before.client();
+    for (const key of ["a", "b", "c"]) client.put(key, "0123456789");
+    const bounds = { ...KEY_VALUE_BOUNDS, keysMax: 2, textMax: 20 };
+    const restored = KeyValueMachine.restore(before.machine.snapshot(), bounds);
+    if (!restored.ok) throw new Error(restored.error);
+    const log = new LogDriver(restored.value);
+    const other = log.client();
+    expect(reasonOf(other.put("a", "0123456789+"))).toBe("more than 20 characters of keys and values");
+    expect(reasonOf(other.put("d", ""))).toBe("more than 2 keys");
+    expect(other.put("a", "012345678").ok).toBe(true);
+    expect(other.put("b", "9876543210").ok).toBe(true);
+    expect(other.send({ kind: "change", changes: [{ kind: "delete", key: "c" }] }).ok).toBe(true);
+  });
+});
+
 describe("a revision", () => {
   test("that an answer gave never comes again, although the same transaction took its change back", () => {
     const log = new LogDriver();
