@@ -192,7 +192,7 @@ test(
     const other = running.places.find((place) => place !== leader) as RaftPlace;
     const { cluster } = leader.status;
     const id = "f".repeat(32);
-    const body = `{"peer":${JSON.stringify({ kind: "join", from: { id, address: other.address }, clusterId: cluster, log: "empty" })}}`;
+    const body = `{"peer":${JSON.stringify({ kind: "join", from: { id, address: other.address }, clusterId: cluster, was: "newcomer" })}}`;
     const answer = await running.askText(leader.address, body);
     expect(JSON.parse(answer)).toEqual({ kind: "refused", reason: expect.stringContaining("is alive") });
   },

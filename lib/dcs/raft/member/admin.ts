@@ -100,7 +100,7 @@ export class Admin {
     if (engine.role.role !== "leader") return { kind: "ask-leader", address: leader()?.address ?? null };
     if (findMember(this.#options.configuration(), request.from.id) !== null) return { kind: "member" };
     const { commit, configurationIndex } = engine.status();
-    if (request.log === "entries") {
+    if (request.was === "voter") {
       return configurationIndex <= commit ? { kind: "removed" } : { kind: "wait", reason: "a change of the membership is under way" };
     }
     const { id, address } = request.from;

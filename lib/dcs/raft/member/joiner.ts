@@ -15,7 +15,7 @@ export interface JoinerOptions {
   readonly addresses: () => readonly string[];
   /** `silent`: in the configuration, and no leader for too long. */
   readonly need: () => "none" | "join" | "silent";
-  readonly hasLog: () => boolean;
+  readonly wasVoter: () => boolean;
   readonly questions: Questions;
   readonly clock: Clock;
   readonly log: Log;
@@ -64,8 +64,8 @@ export class Joiner {
 
   /** The leader's address, where the answer names one. */
   async #ask(address: string): Promise<string | "settled" | null> {
-    const { questions, clock, self, clusterId, hasLog, answerWithinMs, onRemoved } = this.#options;
-    const request = { kind: "join", from: self, clusterId: clusterId(), log: hasLog() ? "entries" : "empty" } as const;
+    const { questions, clock, self, clusterId, wasVoter, answerWithinMs, onRemoved } = this.#options;
+    const request = { kind: "join", from: self, clusterId: clusterId(), was: wasVoter() ? "voter" : "newcomer" } as const;
     const text = await questions.ask(address, request, ms(clock.now() + answerWithinMs));
     const answer = text.ok ? readJoinAnswer(text.value) : null;
     if (answer === null) {

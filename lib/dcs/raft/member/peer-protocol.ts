@@ -9,8 +9,8 @@ import type { FoundingPromise, Standing } from "../core/founding.ts";
 export type PeerRequest =
   | { readonly kind: "founding-ask"; readonly from: RaftMember }
   | { readonly kind: "founding-promise"; readonly from: RaftMember; readonly token: string; readonly promise: FoundingPromise }
-  /** Wants to belong, or wants to know whether it still does. `log`: whether it holds anything of the cluster's. */
-  | { readonly kind: "join"; readonly from: RaftMember; readonly clusterId: RaftClusterId; readonly log: "empty" | "entries" };
+  /** Wants to belong, or wants to know whether it still does. `voter`: it has been one. */
+  | { readonly kind: "join"; readonly from: RaftMember; readonly clusterId: RaftClusterId; readonly was: "newcomer" | "voter" };
 
 export type JoinAnswer =
   /** Is in the configuration; the leader will be heard. */
@@ -88,7 +88,7 @@ const promise = v.object({ clusterId, members: v.pipe(v.array(member), v.minLeng
 const requestSchema: v.GenericSchema<unknown, PeerRequest> = v.variant("kind", [
   v.object({ kind: v.literal("founding-ask"), from: member }),
   v.object({ kind: v.literal("founding-promise"), from: member, token, promise }),
-  v.object({ kind: v.literal("join"), from: member, clusterId, log: v.picklist(["empty", "entries"]) }),
+  v.object({ kind: v.literal("join"), from: member, clusterId, was: v.picklist(["newcomer", "voter"]) }),
 ]);
 const standingSchema: v.GenericSchema<unknown, Standing> = v.object({
   id,

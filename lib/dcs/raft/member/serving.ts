@@ -14,6 +14,7 @@ import type { OpenedStorage } from "../storage/open-storage.ts";
 import type { PeerFrame } from "../transport/frame.ts";
 import type { Transport } from "../transport/transport.ts";
 import { Admin } from "./admin.ts";
+import { Belonging, configurationsOf } from "./belonging.ts";
 import type { RaftMemberConfig } from "./config.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Engine } from "./engine.ts";
@@ -66,7 +67,7 @@ export class Serving {
   #configuration: Configuration;
   #leaderSince: Ms;
   #elections = 0;
-  #belonged = false;
+  readonly #belonging: Belonging;
 
   /** Throws Error where the snapshot's content cannot be read by this version. */
   constructor(options: ServingOptions) {
@@ -86,7 +87,7 @@ export class Serving {
       log: opened.log,
     });
     this.#configuration = raft.status().configuration;
-    this.#belonged = findMember(this.#configuration, self.id) !== null;
+    this.#belonging = new Belonging(self.id, [snapshot.configuration, ...configurationsOf(opened.entries)]);
     this.#leaderSince = clock.now();
     this.#deadlines = new Deadlines(clock);
     const send = (to: MemberId, frame: PeerFrame): void => transport.send(to, frame);
@@ -124,7 +125,7 @@ export class Serving {
       clusterId: () => options.clusterId,
       addresses: () => [...everyMember(this.#configuration).map(({ address }) => address), ...config.partnerAddresses],
       need: () => this.#joinNeed(),
-      hasLog: () => this.#engine.status().lastIndex > 0,
+      wasVoter: () => this.#belonging.wasVoter,
       questions: options.questions,
       clock,
       log,
@@ -147,7 +148,7 @@ export class Serving {
       core: this.#engine.status(),
       machine: this.#machine,
       leader: this.leader,
-      detail: findMember(this.#configuration, this.#options.self.id) === null ? this.#joiner.detail || "waiting for the leader" : null,
+      detail: this.#belonging.isIn(this.#configuration) ? null : this.#joiner.detail || "waiting for the leader",
       isConnected: (id) => this.#forwarder.isConnected(id),
       elections: this.#elections,
       syncMs: this.#engine.syncs.meanMs,
@@ -282,11 +283,11 @@ export class Serving {
   }
 
   #onConfiguration(configuration: Configuration): void {
-    const { log, self, transport } = this.#options;
+    const { log, transport } = this.#options;
     this.#configuration = configuration;
     log.info(`raft: members are now ${describe(configuration)}`);
     transport.setPeers(everyMember(configuration));
-    if (findMember(configuration, self.id) !== null) this.#belonged = true;
+    this.#belonging.see(configuration);
     this.#leadership.changed();
   }
 
@@ -295,11 +296,9 @@ export class Serving {
     this.#checkRemoval();
   }
 
-  /** A leader that was removed hands over first; then it stops like any other. */
   #checkRemoval(): void {
-    if (!this.#belonged || findMember(this.#configuration, this.#options.self.id) !== null) return;
-    const { role, commit, configurationIndex } = this.#engine.status();
-    if (role !== "leader" && configurationIndex <= commit) this.#removed();
+    if (this.#belonging.isSettled(this.#configuration)) return;
+    if (this.#belonging.judge(this.#engine.status()) === "removed") this.#removed();
   }
 
   #removed(): void {
@@ -308,12 +307,12 @@ export class Serving {
   }
 
   #joinNeed(): "none" | "join" | "silent" {
-    const { clock, config, self } = this.#options;
+    const { clock, config } = this.#options;
     if (this.#engine.role.leader !== null) {
       this.#leaderSince = clock.now();
       return "none";
     }
-    if (findMember(this.#configuration, self.id) === null) return "join";
+    if (!this.#belonging.isIn(this.#configuration)) return "join";
     return clock.now() - this.#leaderSince > SILENT_ELECTIONS * config.timings.electionMaxMs ? "silent" : "none";
   }
 }

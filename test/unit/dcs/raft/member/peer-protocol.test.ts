@@ -22,7 +22,7 @@ test("every question and every answer arrives as it was meant", () => {
   const requests: readonly PeerRequest[] = [
     { kind: "founding-ask", from },
     { kind: "founding-promise", from, token: "t", promise },
-    { kind: "join", from, clusterId, log: "empty" },
+    { kind: "join", from, clusterId, was: "newcomer" },
   ];
   for (const request of requests) {
     expect(isPeerRequest(writePeerRequest(request))).toBe(true);
