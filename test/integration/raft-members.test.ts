@@ -185,6 +185,23 @@ test(
 );
 
 test(
+  "what is longer than a frame is refused in words, as a request and as an answer; the member and other requests live on",
+  async () => {
+    const running = await started(1);
+    const store = running.remoteStore();
+    expect(await store.put("long", "x".repeat(30_000_000), within(running))).toMatchObject({ ok: false, error: { kind: "rejected" } });
+    for (let count = 0; count < 56; count++) value(await store.put(`big/${count}`, `${count}${"x".repeat(500_000)}`, within(running)));
+    expect(await store.snapshot("big/", within(running))).toMatchObject({
+      ok: false,
+      error: { kind: "rejected", reason: expect.stringContaining("longer prefix") },
+    });
+    expect(value(await store.snapshot("big/1", within(running))).entries).toHaveLength(11);
+    await store.close();
+  },
+  CASE_TIMEOUT_MS,
+);
+
+test(
   "a second identity at a live voter's address is refused",
   async () => {
     const running = await started(3);
@@ -293,6 +310,8 @@ test(
 
     const first = await open(entry);
     value(await storeOver(first).put("a", "1", deadline()));
+    // Longer than anything that may be said: refused in words, and the thread lives on.
+    expect(await storeOver(first).put("b", "x".repeat(30_000_000), deadline())).toMatchObject({ ok: false, error: { kind: "rejected" } });
     await first.stop("clean");
     expect(await first.request({ kind: "status" }, deadline().deadline)).toMatchObject({ kind: "unavailable" });
 

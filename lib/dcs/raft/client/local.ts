@@ -7,6 +7,7 @@ import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, ms } from "../../../model/units.ts";
 import { type ClientAnswer, type ClientRequest, readClientAnswer, writeClientRequest } from "../kv/client-protocol.ts";
 import type { RaftMemberConfig } from "../member/config.ts";
+import { fitsFrame } from "../transport/frame.ts";
 import type { RaftChannel } from "./channel.ts";
 import { readToMain, type ToMember } from "./thread-protocol.ts";
 
@@ -57,6 +58,8 @@ export class LocalMember implements RaftChannel {
   request(request: ClientRequest, deadline: Ms, gone: AbortSignal | null = null): Promise<ClientAnswer> {
     if (this.#state !== "running") return Promise.resolve(STOPPED);
     if (gone?.aborted === true) return Promise.resolve(GONE);
+    const body = writeClientRequest(request);
+    if (!fitsFrame(body)) return Promise.resolve(TOO_LONG);
     const id = ++this.#lastId;
     return new Promise((resolve) => {
       const overdue = new AbortController();
@@ -70,7 +73,7 @@ export class LocalMember implements RaftChannel {
         gone?.removeEventListener("abort", leave);
         resolve(answer);
       });
-      this.#post({ kind: "request", id, body: writeClientRequest(request), deadline });
+      this.#post({ kind: "request", id, body, deadline });
       void this.#clock.sleepUntil(ms(deadline + OVERDUE_MS), overdue.signal).then(() => this.#settle(id, OVERDUE));
     });
   }
@@ -146,5 +149,6 @@ function firstError(text: string): string {
 }
 
 const STOPPED: ClientAnswer = { kind: "unavailable", reason: "the member of this process is stopped" };
+const TOO_LONG: ClientAnswer = { kind: "refused", reason: "the request is too long" };
 const GONE: ClientAnswer = { kind: "unavailable", reason: "nobody waits for it" };
 const OVERDUE: ClientAnswer = { kind: "unknown-outcome", reason: "the member of this process does not answer" };

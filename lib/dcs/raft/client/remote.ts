@@ -7,6 +7,7 @@ import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, ms } from "../../../model/units.ts";
 import { type ClientAnswer, type ClientRequest, readClientAnswer, writeClientRequest } from "../kv/client-protocol.ts";
 import { ClientDialer, type ClientDialerOptions, type ClientLink } from "../transport/client-link.ts";
+import { fitsFrame } from "../transport/frame.ts";
 import type { RaftChannel } from "./channel.ts";
 
 /** One attempt to connect, so that an address that is silent does not use up the time of the others. */
@@ -47,6 +48,7 @@ export class RemoteMembers implements RaftChannel {
 
   async request(request: ClientRequest, deadline: Ms, gone: AbortSignal | null = null): Promise<ClientAnswer> {
     const body = writeClientRequest(request);
+    if (!fitsFrame(body)) return TOO_LONG;
     let reason = "no member could be reached";
     while (!this.#closed && gone?.aborted !== true) {
       const link = await this.#connected(deadline);
@@ -55,6 +57,8 @@ export class RemoteMembers implements RaftChannel {
       if (answered === null) break;
       if (answered.ok) return this.#read(answered.value, link.value);
       reason = answered.error.reason;
+      // Refused here, for too much that waits: the connection is as good as before.
+      if (answered.error.kind === "not-sent" && link.value.open) break;
       this.#drop(link.value);
       if (answered.error.kind === "unknown") return { kind: "unknown-outcome", reason };
       if (this.#clock.now() >= deadline) break;
@@ -141,6 +145,8 @@ export class RemoteMembers implements RaftChannel {
     if (this.#link === link) this.#link = null;
   }
 }
+
+const TOO_LONG: ClientAnswer = { kind: "refused", reason: "the request is too long" };
 
 /** Null where nobody waits any more. */
 async function abandonable<T>(answer: Promise<T>, gone: AbortSignal | null): Promise<T | null> {

@@ -4,9 +4,8 @@
 import * as v from "valibot";
 import { type Ms, ms } from "../../../model/units.ts";
 import type { RaftMemberConfig } from "../member/config.ts";
+import { BODY_MAX_BYTES } from "../transport/frame.ts";
 
-/** Of a request or an answer, in UTF-16 code units: what a frame between members may carry. */
-const BODY_MAX = 24 * 1024 * 1024;
 const TEXT_MAX = 64 * 1024;
 const ADDRESSES_MAX = 18;
 
@@ -17,7 +16,7 @@ const instant = v.pipe(
   v.transform((value): Ms => ms(value)),
 );
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const body = v.pipe(v.string(), v.maxLength(BODY_MAX));
+const body = v.pipe(v.string(), v.maxLength(BODY_MAX_BYTES));
 const text = v.pipe(v.string(), v.maxLength(TEXT_MAX));
 
 const configSchema: v.GenericSchema<unknown, RaftMemberConfig> = v.object({

@@ -12,7 +12,7 @@ import { type ClientAnswer, type ClientRequest, type RaftStatus, readClientReque
 import { type Disk, DiskError } from "../storage/disk.ts";
 import type { StoredIdentity } from "../storage/identity.ts";
 import { type OpenedStorage, openStorage } from "../storage/open-storage.ts";
-import { BODY_MAX_BYTES, type PeerFrame } from "../transport/frame.ts";
+import type { PeerFrame } from "../transport/frame.ts";
 import type { TransportIdentity } from "../transport/hello.ts";
 import type { LostCause } from "../transport/link.ts";
 import type { Network } from "../transport/network.ts";
@@ -22,6 +22,7 @@ import { Founder } from "./founder.ts";
 import { isPeerRequest, readPeerRequest, writeJoinAnswer, writeStanding } from "./peer-protocol.ts";
 import { Questions } from "./questions.ts";
 import { Serving } from "./serving.ts";
+import { writeShortAnswer } from "./short-answer.ts";
 import { servingStatus } from "./status.ts";
 
 export interface RaftMemberOptions {
@@ -221,8 +222,7 @@ export class RaftMemberNode {
     if (isPeerRequest(body)) return this.#answerPeer(body, deadline);
     const request = readClientRequest(body);
     if (!request.ok) return writeClientAnswer({ kind: "refused", reason: request.error });
-    const text = writeClientAnswer(await this.request(request.value, deadline, gone));
-    return fits(text) ? text : writeClientAnswer({ kind: "refused", reason: "the answer is too long: ask for a longer prefix" });
+    return writeShortAnswer(await this.request(request.value, deadline, gone));
   }
 
   async #answerPeer(body: string, deadline: Ms): Promise<string> {
@@ -291,11 +291,6 @@ export class RaftMemberNode {
     })();
     return this.#closing;
   }
-}
-
-/** Whether a frame can carry it. */
-function fits(text: string): boolean {
-  return text.length * 3 <= BODY_MAX_BYTES || Buffer.byteLength(text) <= BODY_MAX_BYTES;
 }
 
 function recordOf({ clusterId, promise, founding }: StoredIdentity): FoundingRecord | null {

@@ -45,7 +45,9 @@ export class Requests {
   command(envelope: Envelope, deadline: Ms): Promise<ClientAnswer> {
     // An expiry is the leader's own: nothing from outside may look like one.
     if (envelope.command.kind === "expire-session") return Promise.resolve({ kind: "refused", reason: "sessions expire by themselves" });
-    return this.byLeader({ kind: "command", envelope }, deadline, () => this.proposed(envelope, deadline));
+    const payload = encodeEnvelope(envelope);
+    if (payload.length > PAYLOAD_MAX_BYTES) return Promise.resolve(TOO_LONG);
+    return this.byLeader({ kind: "command", envelope }, deadline, () => this.#proposed(payload, deadline));
   }
 
   /** What only a leader can do: `here` where this member leads, else over the link, else after a moment. */
@@ -65,9 +67,12 @@ export class Requests {
 
   /** On the leader alone; `not-leader` where it is not, or no longer. */
   async proposed(envelope: Envelope, deadline: Ms): Promise<ClientAnswer> {
-    const { engine, leader } = this.#options;
     const payload = encodeEnvelope(envelope);
-    if (payload.length > PAYLOAD_MAX_BYTES) return { kind: "refused", reason: `a command is at most ${PAYLOAD_MAX_BYTES} bytes` };
+    return payload.length > PAYLOAD_MAX_BYTES ? TOO_LONG : this.#proposed(payload, deadline);
+  }
+
+  async #proposed(payload: Uint8Array, deadline: Ms): Promise<ClientAnswer> {
+    const { engine, leader } = this.#options;
     const outcome = await this.settled(deadline, (settle) => engine.propose(payload, settle));
     switch (outcome.kind) {
       case "applied":
@@ -160,6 +165,7 @@ export class Requests {
 
 /** The machine would refuse it as well, after every member had written it down. */
 const PAYLOAD_MAX_BYTES = KEY_VALUE_BOUNDS.payloadBytesMax;
+const TOO_LONG: ClientAnswer = { kind: "refused", reason: `a command is at most ${PAYLOAD_MAX_BYTES} bytes` };
 const NONSENSE: ClientAnswer = { kind: "unknown-outcome", reason: "the leader's answer makes no sense" };
 
 export function refusalAnswer(refusal: Refusal, leader: RaftMember | null): ClientAnswer {

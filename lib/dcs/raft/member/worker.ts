@@ -6,10 +6,11 @@ import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
 import type { ToMain, ToMember } from "../client/thread-protocol.ts";
 import { readToMember, toldText } from "../client/thread-protocol.ts";
-import { readClientRequest, writeClientAnswer } from "../kv/client-protocol.ts";
+import { type ClientAnswer, readClientRequest } from "../kv/client-protocol.ts";
 import { openFileDisk } from "../storage/file-disk.ts";
 import { tcpNetwork } from "../transport/tcp-network.ts";
 import { RaftMemberNode } from "./node.ts";
+import { writeShortAnswer } from "./short-answer.ts";
 
 /** Requests that wait at one time; the other side is our own code, so more are its fault. */
 const REQUESTS_MAX = 16_384;
@@ -82,8 +83,8 @@ export class MemberThread {
     this.#port.postMessage({ kind: "stopped" });
   }
 
-  #reply(id: number, answer: Parameters<typeof writeClientAnswer>[0]): void {
-    this.#port.postMessage({ kind: "answer", id, body: writeClientAnswer(answer) });
+  #reply(id: number, answer: ClientAnswer): void {
+    this.#port.postMessage({ kind: "answer", id, body: writeShortAnswer(answer) });
   }
 
   #log(): Log {

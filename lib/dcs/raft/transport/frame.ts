@@ -56,6 +56,11 @@ export const FRAME_HEAD_BYTES = 4;
 /** The first byte of a frame. The handshake's own (hello.ts) begin at 1, all others at 16. */
 const KIND = { ping: 16, farewell: 17, raft: 18, forward: 19, "forward-answer": 20, founding: 21, request: 22, answer: 23 } as const;
 
+/** Whether a body is short enough for a frame. */
+export function fitsFrame(body: string): boolean {
+  return body.length * 3 <= BODY_MAX_BYTES || Buffer.byteLength(body) <= BODY_MAX_BYTES;
+}
+
 /** Appends one frame. Throws RangeError where it is longer than FRAME_MAX_BYTES (and appends nothing). */
 export function writeFrame(writer: ByteWriter, frame: Frame): void {
   const start = writer.length;

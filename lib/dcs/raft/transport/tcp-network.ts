@@ -89,8 +89,10 @@ function acceptTls(accept: (connection: Connection) => void, files: TlsFiles): H
   };
 }
 
+/** A socket whose other side is gone by the time it opens has no address, whatever Bun's types say. */
 function remoteOf(socket: TcpSocket): string {
-  return formatHostAndPort(socket.remoteAddress, socket.remotePort);
+  const host: string | undefined = socket.remoteAddress;
+  return host === undefined ? "somebody who is gone" : formatHostAndPort(host, socket.remotePort);
 }
 
 /** Known to Bun, not to its types. */
