@@ -2,8 +2,10 @@
 
 import { parseArgs } from "node:util";
 import { type RaftRunResult, runCores } from "../../test/raft/simulation/core-run.ts";
+import { runWhole } from "../../test/raft/simulation/whole-run.ts";
 
-const USAGE = `usage: bun run scripts/simulate.ts --raft [--seeds N] [--from SEED] [--seconds S] [--hours H] [--first] [--trace] [--hashes]
+const USAGE = `usage: bun run scripts/simulate.ts --raft [--whole] [--seeds N] [--from SEED] [--seconds S] [--hours H] [--first] [--trace] [--hashes]
+  --whole       whole members (driver, storage, transport, key-value machine, clients) instead of cores alone
   --seeds N     how many clusters (default 500), one seed each, from --from (default 1) on
   --seconds S   how long faults happen in each cluster (default 8)
   --hours H     the long form: seeds from --from on until that much time has passed, with a line each minute
@@ -18,6 +20,7 @@ const HOUR_MS = 3_600_000;
 const PROGRESS_EVERY_MS = 60_000;
 
 interface Options {
+  readonly level: "core" | "whole";
   readonly seeds: number;
   readonly from: number;
   readonly seconds: number;
@@ -35,11 +38,12 @@ export function simulateRaft(words: readonly string[]): number {
     console.error(USAGE);
     return 2;
   }
+  const run = options.level === "core" ? runCores : runWhole;
   const totals = new Totals(options);
   const end = options.hours === null ? Number.POSITIVE_INFINITY : Date.now() + options.hours * HOUR_MS;
   let tellAt = Date.now() + PROGRESS_EVERY_MS;
   for (let seed = options.from; options.hours !== null || seed < options.from + options.seeds; seed += 1) {
-    const result = runCores({ seed, seconds: options.seconds, print: options.trace ? (line) => console.log(line) : null });
+    const result = run({ seed, seconds: options.seconds, print: options.trace ? (line) => console.log(line) : null });
     totals.add(result);
     if (options.hashes) console.log(`seed ${seed}: ${result.hash.toString(16).padStart(8, "0")}`);
     if (result.violation !== null) report(result, options);
@@ -97,7 +101,8 @@ class Totals {
 function report(result: RaftRunResult, options: Options): void {
   console.log(`seed ${result.seed}: VIOLATION ${result.violation}`);
   for (const line of result.tail) console.log(`  ${line}`);
-  console.log(`  replay: bun run scripts/simulate.ts --raft --seeds 1 --from ${result.seed} --seconds ${options.seconds} --trace`);
+  const level = options.level === "core" ? "" : " --whole";
+  console.log(`  replay: bun run scripts/simulate.ts --raft${level} --seeds 1 --from ${result.seed} --seconds ${options.seconds} --trace`);
 }
 
 function readOptions(words: readonly string[]): Options | null {
@@ -105,6 +110,7 @@ function readOptions(words: readonly string[]): Options | null {
     const { values } = parseArgs({
       args: [...words],
       options: {
+        whole: { type: "boolean", default: false },
         seeds: { type: "string", default: "500" },
         from: { type: "string", default: "1" },
         seconds: { type: "string", default: "8" },
@@ -119,7 +125,7 @@ function readOptions(words: readonly string[]): Options | null {
     const whole = [seeds, from].every((value) => Number.isInteger(value) && value >= 0);
     if (!whole || seeds < 1 || !(seconds > 0) || (hours !== null && !(hours > 0))) return null;
     const { first, trace, hashes } = values;
-    return { seeds, from, seconds, hours, first, trace, hashes };
+    return { level: values.whole ? "whole" : "core", seeds, from, seconds, hours, first, trace, hashes };
   } catch (error) {
     if (error instanceof TypeError) return null;
     throw error;

@@ -333,7 +333,9 @@ class FakeFile implements DiskFile {
       for (const write of covered) write.lost = true;
     };
     const done = (): void => {
-      this.#content.unsynced = this.#content.unsynced.filter((write) => write.lost || !covered.has(write));
+      const { unsynced } = this.#content;
+      for (const lost of unsynced) if (lost.lost) for (const write of covered) if (!write.lost) supersede(lost, write);
+      this.#content.unsynced = unsynced.filter((write) => write.lost || !covered.has(write));
     };
     return this.#run({ kind: "sync", file: this.#name, bytes: 0 }, done, failed);
   }
@@ -350,6 +352,13 @@ class FakeFile implements DiskFile {
   #check(): void {
     if (!this.#open) throw new Error(`${this.#name} is closed`);
   }
+}
+
+/** What was written again, and is durable now, is not lost with the first attempt. */
+function supersede(lost: UnsyncedWrite, durable: UnsyncedWrite): void {
+  const from = Math.max(lost.offset, durable.offset);
+  const to = Math.min(lost.offset + lost.before.length, durable.offset + durable.after.length);
+  if (from < to) lost.before.set(durable.after.subarray(from - durable.offset, to - durable.offset), from - lost.offset);
 }
 
 function unsyncedBytes(content: FakeContent): number {

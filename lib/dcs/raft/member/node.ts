@@ -35,6 +35,8 @@ export interface RaftMemberOptions {
   readonly config: RaftMemberConfig;
   /** Runs later, once, after everything that has already arrived in this turn of the event loop. Default: setImmediate. */
   readonly defer?: (run: () => void) => void;
+  /** For the simulator, whose logs are short. */
+  readonly segmentBytes?: number;
 }
 
 const IDENTITY_BYTES = 16;
@@ -63,8 +65,8 @@ export class RaftMemberNode {
   async start(): Promise<Result<null, string>> {
     if (this.#state !== "new") throw new Error("a member is started once");
     this.#state = "running";
-    const { disk, log } = this.#options;
-    const opened = await openStorage({ disk, log });
+    const { disk, log, segmentBytes } = this.#options;
+    const opened = await openStorage({ disk, log, ...(segmentBytes === undefined ? {} : { segmentBytes }) });
     if (!opened.ok) {
       this.#state = "stopped";
       return err(opened.error.message);

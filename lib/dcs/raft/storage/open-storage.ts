@@ -134,6 +134,8 @@ async function takeUp(options: StorageOptions, { recovered, hardState, slots }: 
   if (goesOn && recovered.fromSnapshot) writes.push({ kind: "reset", index: logIndex(recovered.lastIndex), term: recovered.lastTerm });
   const agree = slots.whole === 2 && sameHardState(slots.newest?.hardState, hardState) && sameHardState(recovered.hardState, hardState);
   if (!agree) writes.push({ kind: "hard-state", state: hardState });
+  // Otherwise what was read of them may not be on the disk, as with the log.
+  else for (const name of SLOT_NAMES) await writeAgain(disk, name);
   if (writes.length > 0) writer.write({ sequence: 0, writes });
   await writer.settled();
   await writer.supply.ready();
@@ -143,11 +145,18 @@ async function takeUp(options: StorageOptions, { recovered, hardState, slots }: 
   throw failure;
 }
 
-/** The segment to go on in. The remains of a torn record are zeroed first, or they could be taken for part of the next one. */
+/**
+ * The segment to go on in. What was read may stand in the kernel's memory alone: a process that was killed did not sync it, and after
+ * a sync that failed the kernel takes it for clean and will never write it. It is about to count as durable, so it is written again,
+ * with the segment before it, which the same batch may have begun in. The remains of a torn record are zeroed, or they could be taken
+ * for part of the next one.
+ */
 async function openSegment(disk: Disk, end: LogEnd, recovered: RecoveredLog): Promise<DiskFile> {
-  const file = await disk.open(segmentName(end.number));
-  if (!recovered.torn) return file;
-  await file.write(end.end, new Uint8Array(recovered.size - end.end));
+  if (recovered.segments.some(({ number }) => number === end.number - 1)) await writeAgain(disk, segmentName(end.number - 1));
+  const name = segmentName(end.number);
+  const file = await disk.open(name);
+  await file.write(0, await disk.readAt(name, 0, end.end));
+  if (recovered.torn) await file.write(end.end, new Uint8Array(recovered.size - end.end));
   await file.sync();
   return file;
 }
@@ -158,6 +167,15 @@ async function openSlot(disk: Disk, name: string): Promise<DiskFile> {
   if (there && (await disk.readAt(name, 0, SLOT_BYTES)).length === SLOT_BYTES) return disk.open(name);
   if (there) await disk.remove(name);
   return disk.create(name, SLOT_BYTES);
+}
+
+/** The same bytes, durable now. */
+async function writeAgain(disk: Disk, name: string): Promise<void> {
+  const bytes = await disk.read(name);
+  const file = await disk.open(name);
+  await file.write(0, bytes);
+  await file.sync();
+  await file.close();
 }
 
 function sameHardState(a: HardState | undefined, b: HardState): boolean {
