@@ -38,7 +38,7 @@ export async function localEndOfWal(
     let failure: PostgresError = { kind: "failed", message: `${folder} holds no WAL` };
     for (const { timeline: current, from } of await beginnings(folder, names, control)) {
       const last = await lastRecord(context, files, { timeline: current, from });
-      const end = last.ok ? await recordEnd(context, { timeline: current, begin: last.value, segmentBytes: files.segmentBytes }) : last;
+      const end = last.ok ? await recordEnd(context, files, { timeline: current, from: last.value }) : last;
       if (end.ok) return ok({ timeline: current, lsn: end.value });
       failure = end.error;
     }
@@ -114,14 +114,13 @@ function hexadecimal(value: number): string {
  * its last file there is no invalid one, and the records themselves are listed instead.
  */
 async function lastRecord(context: PostgresContext, files: WalFiles, beginning: Beginning): Promise<Result<Lsn, PostgresError>> {
-  const { timeline: on, from } = beginning;
-  const end = `--end=${formatLsn(endOfFiles(files, beginning))}`;
-  const outcome = await walDump(context, on, from, ["--quiet", end]);
+  const { from } = beginning;
+  const outcome = await walDump(context, files, beginning, ["--quiet"]);
   if (!outcome.ok) return outcome;
   const found = parseLsn(/error in WAL record at ([0-9A-F]+\/[0-9A-F]+)/.exec(outcome.value.stderr)?.[1] ?? "");
   if (found !== null) return ok(found);
   let last: Lsn | null = null;
-  const listed = await walDump(context, on, from, [end], (line) => {
+  const listed = await walDump(context, files, beginning, [], (line) => {
     last = parseLsn(/ lsn: ([0-9A-F]+\/[0-9A-F]+),/.exec(line)?.[1] ?? "") ?? last;
   });
   if (!listed.ok) return listed;
@@ -129,19 +128,17 @@ async function lastRecord(context: PostgresContext, files: WalFiles, beginning: 
   return err({ kind: "failed", message: `no end of WAL was found from ${formatLsn(from)} on: ${outcome.value.stderr.trim()}` });
 }
 
-async function recordEnd(
-  context: PostgresContext,
-  record: { readonly timeline: Timeline; readonly begin: Lsn; readonly segmentBytes: bigint },
-): Promise<Result<Lsn, PostgresError>> {
-  const { begin, segmentBytes } = record;
-  const outcome = await walDump(context, record.timeline, begin, ["--limit=1"]);
+/** Of the record that begins at `from`. */
+async function recordEnd(context: PostgresContext, files: WalFiles, record: Beginning): Promise<Result<Lsn, PostgresError>> {
+  const { from: begin } = record;
+  const outcome = await walDump(context, files, record, ["--limit=1"]);
   if (!outcome.ok) return outcome;
   const match = /len \(rec\/tot\):\s*[0-9]+\/\s*([0-9]+),.*?lsn: ([0-9A-F]+\/[0-9A-F]+),/.exec(outcome.value.stdout);
   const position = match?.[2] === undefined ? null : parseLsn(match[2]);
   if (match?.[1] === undefined || position === null) {
     return err({ kind: "failed", message: `the WAL record at ${formatLsn(begin)} cannot be read: ${outcome.value.stderr.trim()}` });
   }
-  return ok(endOfRecord(position, BigInt(match[1]), segmentBytes));
+  return ok(endOfRecord(position, BigInt(match[1]), files.segmentBytes));
 }
 
 /** End of a record of `length` bytes, page headers on its way counted, aligned as the next record will be. */
@@ -162,16 +159,30 @@ export function endOfRecord(begin: Lsn, length: bigint, segmentBytes: bigint): L
   return lsn(over === 0n ? position : position + RECORD_ALIGNMENT - over);
 }
 
+/**
+ * First and last segment are named: pg_waldump would else learn the size of segments from any file of the folder, and one
+ * that a standby has made and not yet received anything for holds zeros.
+ */
 function walDump(
   context: PostgresContext,
-  on: Timeline,
-  from: Lsn,
+  files: WalFiles,
+  beginning: Beginning,
   options: readonly string[],
   onLine?: (line: string) => void,
 ): Promise<Result<ProgramOutcome, PostgresError>> {
+  const { timeline: on, from } = beginning;
+  const end = endOfFiles(files, beginning);
+  const range = [`--timeline=${on}`, `--start=${formatLsn(from)}`, `--end=${formatLsn(end)}`];
+  const [first, last] = [from / files.segmentBytes, end / files.segmentBytes - 1n];
+  const segments = [first, last].map((number) => segmentName(on, number, files.segmentBytes));
   return context.run({
-    argv: ["pg_waldump", `--path=${join(context.config.dataDir, "pg_wal")}`, `--timeline=${on}`, `--start=${formatLsn(from)}`, ...options],
+    argv: ["pg_waldump", `--path=${join(context.config.dataDir, "pg_wal")}`, ...range, ...options, ...segments],
     env: { LC_ALL: "C", LC_MESSAGES: "C" },
     ...(onLine === undefined ? {} : { onLine }),
   });
+}
+
+function segmentName(on: Timeline, number: bigint, segmentBytes: bigint): string {
+  const perHigh = 0x1_0000_0000n / segmentBytes;
+  return `${hexadecimal(on)}${hexadecimal(Number(number / perHigh))}${hexadecimal(Number(number % perHigh))}`;
 }

@@ -386,6 +386,20 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
   });
 
+  test("the end of WAL is found beside a segment that was made and never written", async () => {
+    await stop(a, "immediate");
+    const before = await a.localEndOfWal();
+    if (!before.ok) throw new Error(before.error.message);
+    const next = ((before.value.lsn - 1n) >> 24n) + 1n;
+    const names = [next, 0n].map((number) => `00000003${"0".repeat(8)}${number.toString(16).toUpperCase().padStart(8, "0")}`);
+    const made = names.filter((name) => !existsSync(join(folder, "a", "pg_wal", name)));
+    for (const name of made) await writeFile(join(folder, "a", "pg_wal", name), new Uint8Array(1 << 24));
+    expect(await a.localEndOfWal()).toEqual(before);
+    for (const name of made) await rm(join(folder, "a", "pg_wal", name));
+    expect(await startAs(a, "primary", null)).toEqual({ ok: true, value: null });
+    await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
+  });
+
   test("a crashed standby with WAL that the new primary never had is rewound too", async () => {
     const c = node("c", PORT_C);
     await a.syncMemberSlots({ wanted: ["b", "c"], keep: [] });
