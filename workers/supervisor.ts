@@ -10,7 +10,8 @@ import { run as leaderRace } from "./leader-race.ts";
 import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
-  if (argv.some((word) => word.startsWith("--"))) {
+  const adopt = argv.includes("--adopt") ? "adopt" : "careful";
+  if (argv.some((word) => word.startsWith("--") && word !== "--adopt")) {
     // A running node never needs them: they stay out of its memory.
     const { runConfigCommand } = await import("../lib/cli/config-commands.ts");
     const command = await runConfigCommand(argv, env);
@@ -18,7 +19,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   }
   const words = argv.filter((word) => !word.startsWith("-"));
   if (words.length > 1) {
-    console.error("usage: supervisor [node.yml | folder]");
+    console.error("usage: supervisor [--adopt] [node.yml | folder]");
     return EXIT.usage;
   }
   const path = words[0] ?? null;
@@ -31,7 +32,13 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     console.error("PostgreSQL refuses to run as root: start the supervisor as the user that owns the data directory");
     return EXIT.failed;
   }
-  const started = await MatriarchNode.start({ loaded: loaded.value, path, env, workers: { leaderRace, watch, httpApi: startApiPort } });
+  const started = await MatriarchNode.start({
+    loaded: loaded.value,
+    path,
+    env,
+    adopt,
+    workers: { leaderRace, watch, httpApi: startApiPort },
+  });
   if (!started.ok) {
     const log = createLog(loaded.value.config.log);
     log.critical(started.error.message);

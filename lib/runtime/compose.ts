@@ -1,9 +1,11 @@
-// Owns the list of parts that a node is made of: each opened once, in one place. Starts nothing and decides nothing.
+// Owns the list of parts that a node is made of: each opened once, in one place. Decides nothing.
 
 import { type LoadedConfig, limitsOf } from "../config/load.ts";
 import { ClusterStore } from "../dcs/cluster-store.ts";
 import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
+import type { Clock } from "../model/clock.ts";
+import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { LocalPostgresql } from "../postgres/local.ts";
 import { chooseWatchdog } from "../postgres/watchdog/choose.ts";
@@ -12,19 +14,15 @@ import { EXIT } from "./exit-codes.ts";
 import { DiskLeaseKeeper } from "./lease-keeper.ts";
 import { createLog, type NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
+import type { NodeFailure } from "./node-failure.ts";
 import { NodeState } from "./node-state.ts";
 import { PeerClient } from "./peer-client.ts";
+import { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
 import { ServiceRegistration } from "./service-registration.ts";
 import { LiveSettings } from "./settings.ts";
 import { TimeLimits } from "./time-limits.ts";
 import { Waker } from "./waker.ts";
-
-/** Why a node does not start: its exit status and one line. */
-export interface NodeFailure {
-  readonly code: number;
-  readonly message: string;
-}
 
 /** What a node is made of. */
 export interface Parts {
@@ -32,13 +30,23 @@ export interface Parts {
   readonly settings: LiveSettings;
   readonly limits: TimeLimits;
   readonly store: Store;
+  /** The node's own member of the Raft; null over Consul, and for a client of other members. */
+  readonly member: SupervisedMember | null;
   readonly runLock: RunLock;
   readonly log: NodeLog;
   readonly registration: ServiceRegistration | null;
 }
 
-/** Opens run lock, store and state; asks and starts nothing. `worker` names a worker that runs alone. Errors: one line and the exit status. */
-export function compose(options: { readonly loaded: LoadedConfig; readonly worker?: string | null }): Result<Parts, NodeFailure> {
+export interface ComposeOptions {
+  readonly loaded: LoadedConfig;
+  /** Names a worker that runs alone. */
+  readonly worker?: string | null;
+  /** `adopt`: PostgreSQL's data may go into a new Raft (docs/raft.md). */
+  readonly adopt?: "adopt" | "careful";
+}
+
+/** Opens run lock, store and state, and starts the node's member of the Raft, if it has one; asks nothing. Errors: one line and the exit status. */
+export async function compose(options: ComposeOptions): Promise<Result<Parts, NodeFailure>> {
   const node = options.loaded.config;
   const clock = realClock();
   const log = createLog(node.log);
@@ -50,14 +58,12 @@ export function compose(options: { readonly loaded: LoadedConfig; readonly worke
       return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
     return err({ code: EXIT.failed, message: `postgresql.data_dir: ${runLock.error.message}` });
   }
-  let store: Store;
-  try {
-    store = openStore(node, { clock, log });
-  } catch (error) {
+  const opened = await openNodeStore(node, { clock, log, adopt: options.adopt ?? "careful" });
+  if (!opened.ok) {
     runLock.value.release();
-    if (!(error instanceof StoreChoiceError)) throw error;
-    return err({ code: EXIT.failed, message: error.message });
+    return opened;
   }
+  const { store, member } = opened.value;
   const settings = new LiveSettings(options.loaded, log);
   const state = new NodeState(clock, settings.current);
   state.knownConfig = settings.dynamic;
@@ -71,6 +77,8 @@ export function compose(options: { readonly loaded: LoadedConfig; readonly worke
   });
   const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log });
   if (!lease.ok) {
+    await store.close();
+    await member?.stop();
     runLock.value.release();
     return err({ code: EXIT.failed, message: `${lease.error.path}: ${lease.error.message}` });
   }
@@ -98,5 +106,22 @@ export function compose(options: { readonly loaded: LoadedConfig; readonly worke
   };
   const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
-  return ok({ context, settings, limits, store, runLock: runLock.value, log, registration });
+  return ok({ context, settings, limits, store, member, runLock: runLock.value, log, registration });
+}
+
+async function openNodeStore(
+  node: NodeConfig,
+  parts: { readonly clock: Clock; readonly log: NodeLog; readonly adopt: "adopt" | "careful" },
+): Promise<Result<Pick<Parts, "store" | "member">, NodeFailure>> {
+  const { raft } = node;
+  if (node.consul === null && raft !== null && raft.selfAddr !== null) {
+    const started = await SupervisedMember.start({ raft, dataDir: node.postgresql.dataDir, ...parts });
+    return started.ok ? ok({ store: started.value.store, member: started.value }) : started;
+  }
+  try {
+    return ok({ store: openStore(node, parts), member: null });
+  } catch (error) {
+    if (!(error instanceof StoreChoiceError)) throw error;
+    return err({ code: EXIT.failed, message: error.message });
+  }
 }

@@ -12,7 +12,7 @@ import { recallLease } from "./adoption.ts";
 import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
 import { ClockWatch } from "./clock.ts";
-import { compose, type NodeFailure, type Parts } from "./compose.ts";
+import { compose, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
 import { disarmForPause } from "./fencing.ts";
 import { FreshStatus } from "./fresh-status.ts";
@@ -20,10 +20,12 @@ import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
 import type { NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
+import type { NodeFailure } from "./node-failure.ts";
 import type { NodeService } from "./node-service.ts";
 import { lookAtPostgres } from "./observe.ts";
 import { dcsDeadline, refreshCluster } from "./perform-dcs.ts";
 import { takenAddress } from "./port-check.ts";
+import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
 import type { LiveSettings } from "./settings.ts";
@@ -56,6 +58,8 @@ export interface NodeOptions {
   readonly workers: NodeWorkers;
   /** The name of a worker that runs alone as the whole node: PostgreSQL is then stopped and the lock released whatever ends it. */
   readonly alone?: string;
+  /** `--adopt`: PostgreSQL's data may go into a new Raft. */
+  readonly adopt?: "adopt" | "careful";
 }
 
 export class MatriarchNode {
@@ -64,6 +68,7 @@ export class MatriarchNode {
   readonly #options: NodeOptions;
   readonly #settings: LiveSettings;
   readonly #store: Store;
+  readonly #member: SupervisedMember | null;
   readonly #limits: TimeLimits;
   readonly #runLock: RunLock;
   readonly #log: NodeLog;
@@ -82,6 +87,7 @@ export class MatriarchNode {
     this.#options = options;
     this.#settings = parts.settings;
     this.#store = parts.store;
+    this.#member = parts.member;
     this.#limits = parts.limits;
     this.#runLock = parts.runLock;
     this.#log = parts.log;
@@ -109,7 +115,8 @@ export class MatriarchNode {
 
   /** Checks everything that can be checked before anything is changed. Errors: one line and the exit status. */
   static async start(options: NodeOptions): Promise<Result<MatriarchNode, NodeFailure>> {
-    const parts = compose({ loaded: options.loaded, worker: options.alone ?? null });
+    const { loaded, alone, adopt } = options;
+    const parts = await compose({ loaded, worker: alone ?? null, adopt: adopt ?? "careful" });
     if (!parts.ok) return parts;
     const node = new MatriarchNode(parts.value, options);
     const checked = await node.#checkBeforeStart();
@@ -169,9 +176,19 @@ export class MatriarchNode {
     this.#clockWatch.start();
     const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
     if (this.#options.alone !== undefined) await this.#endAlone(race);
-    const end = await race;
+    const end = await Promise.race([race, this.#memberLost()]);
+    // As when the supervisor dies: the guard ends PostgreSQL with the lease, and whoever starts in time goes on.
+    if (end === null) return { code: EXIT.failed, message: "the member of the Raft has stopped" };
     await this.#close();
     return end;
+  }
+
+  /** Resolves, to null, only where the node has a member and that has stopped by itself. */
+  async #memberLost(): Promise<null> {
+    if (this.#member === null) return new Promise(() => {});
+    const reason = await this.#member.failed;
+    this.#log.critical(`the member of the Raft has stopped, and this supervisor with it: ${reason}`);
+    return null;
   }
 
   /** However it ended, a broken invariant included. */
@@ -255,7 +272,10 @@ export class MatriarchNode {
 
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
-    if (state.local.dataDirectory.kind === "valid") await this.#settings.saveDynamic();
+    if (state.local.dataDirectory.kind === "valid") {
+      await this.#settings.saveDynamic();
+      await this.#member?.noteData();
+    }
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
     await this.#changeTtl();
@@ -323,6 +343,8 @@ export class MatriarchNode {
     await postgres.close();
     await watchdog.close();
     await this.#store.close();
+    // The last of all: until here the lock was kept with it, and released through it.
+    await this.#member?.stop();
     this.#runLock.release();
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseConsulUrl } from "../../../lib/dcs/consul/url.ts";
 import { openStore, reconfigureStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
+import { clientConfig, parseRaftUrl } from "../../../lib/dcs/raft/url.ts";
 import { redactUrl } from "../../../lib/dcs/redact-url.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -78,6 +79,16 @@ describe("the choice of the store", () => {
     await fromConfig.close();
   });
 
+  test("a raft URL and a raft section open the store over the members; nothing is sent yet", async () => {
+    const fromUrl = openStore("raft://127.0.0.1:1,127.0.0.1:2", options);
+    const parsedUrl = parseRaftUrl("raft://10.0.0.1:1?password=p");
+    if (!parsedUrl.ok) throw new Error(parsedUrl.error.message);
+    const fromConfig = openStore({ consul: null, raft: clientConfig(parsedUrl.value, null) }, options);
+    expect([fromUrl.kind, fromConfig.kind]).toEqual(["raft", "raft"]);
+    await fromUrl.close();
+    await fromConfig.close();
+  });
+
   test("a changed section is taken over, a store that is gone from the configuration needs a restart, a bad file changes nothing", async () => {
     const store = openStore("consul://127.0.0.1:8500", options);
     expect(reconfigureStore(store, { consul: parsed("consul://127.0.0.1:8501"), raft: null })).toBe("taken-over");
@@ -97,7 +108,8 @@ describe("the choice of the store", () => {
       throw new Error("opened");
     };
     expect(complaint({ consul: null, raft: null })).toContain("no store is configured");
-    expect(complaint("raft://h:1")).toContain("not there yet");
+    expect(complaint("raft://h:1")).toContain("raft.password: h is not a loopback address");
+    expect(complaint("raft://?password=geheim")).toBe("url: a host is missing or wrong; write raft://host:port,host:port");
     expect(complaint("zookeeper://h:1?token=geheim")).toBe("url: another scheme; write consul://host:port");
     expect(complaint("consul://h:1?scheme=https&cacert=/does/not/exist")).toContain("consul.cacert: cannot read /does/not/exist");
   });

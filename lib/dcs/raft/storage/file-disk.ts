@@ -173,7 +173,8 @@ function called(start: (done: (error?: Error | null) => void) => void): Promise<
   return new Promise((resolve, reject) => start((error) => (error === null || error === undefined ? resolve() : reject(error))));
 }
 
-function syncFolderNow(folder: string): void {
+/** Makes a rename or a new name inside the folder durable. Throws the system's error. */
+export function syncFolderNow(folder: string): void {
   const fd = fs.openSync(folder, "r");
   try {
     fs.fsyncSync(fd);

@@ -1,0 +1,120 @@
+// Owns the member of the Raft that a supervisor runs in a thread of its own: its folder, whether it may found a cluster, its
+// start and its end. What a member does is lib/dcs/raft/member's; what its end means for the node, the supervisor's.
+
+import { randomBytes } from "node:crypto";
+import { LocalMember } from "../dcs/raft/client/local.ts";
+import type { RaftStatus } from "../dcs/raft/kv/client-protocol.ts";
+import { memberConfigOf } from "../dcs/raft/section.ts";
+import { RaftStore } from "../dcs/raft/store.ts";
+import type { Store } from "../dcs/store.ts";
+import type { Clock } from "../model/clock.ts";
+import type { Log } from "../model/log.ts";
+import type { RaftConfig } from "../model/node-config.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { ms } from "../model/units.ts";
+import { EXIT } from "./exit-codes.ts";
+import type { NodeFailure } from "./node-failure.ts";
+import { lockRaftFolder, mayFound, noteRaftOfData, raftOfData } from "./raft-folder.ts";
+import type { RunLock } from "./run-lock.ts";
+
+/** It is in this process: longer means that its thread hangs. */
+const STATUS_WITHIN_MS = 1_000;
+
+interface MemberParts {
+  readonly member: LocalMember;
+  readonly lock: RunLock;
+  readonly dataDir: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class SupervisedMember {
+  /** The store through this member: no network lies between, and its end is not the member's. */
+  readonly store: Store;
+  /** Resolves once, with the reason, when the member has stopped without having been asked to. */
+  readonly failed: Promise<string>;
+  readonly #parts: MemberParts;
+  /** Once it belongs to a cluster it belongs to that one while it runs. */
+  #noted = false;
+
+  private constructor(parts: MemberParts) {
+    const { member, clock } = parts;
+    this.#parts = parts;
+    this.store = new RaftStore({ channel: member, clock, random: randomBytes });
+    this.failed = new Promise((resolve) => {
+      member.onStopped = resolve;
+    });
+  }
+
+  /** Listens and serves, or waits for the others; it does not wait here. Errors: one line and the exit status. */
+  static async start(options: {
+    readonly raft: RaftConfig;
+    /** PostgreSQL's. */
+    readonly dataDir: string;
+    readonly adopt: "adopt" | "careful";
+    readonly clock: Clock;
+    readonly log: Log;
+  }): Promise<Result<SupervisedMember, NodeFailure>> {
+    const { raft, dataDir, adopt, clock, log } = options;
+    if (raft.dataDir === null) throw new Error("a member without a folder");
+    const founding = mayFound(dataDir, adopt) ? "may" : "may-not";
+    const config = memberConfigOf(raft, founding);
+    if (!config.ok) return failed(`${config.error.path}: ${config.error.message}`);
+    const lock = lockRaftFolder(raft.dataDir, "supervisor");
+    if (!lock.ok) return err({ code: lock.error.kind === "held" ? EXIT.alreadyRunning : EXIT.failed, message: lock.error.message });
+    const member = new LocalMember({ entry: new URL("./raft-thread.ts", import.meta.url), clock, log });
+    const supervised = new SupervisedMember({ member, lock: lock.value, dataDir, clock, log });
+    const started = await member.start(raft.dataDir, config.value);
+    if (!started.ok) {
+      lock.value.release();
+      return failed(`raft: ${started.error}`);
+    }
+    if (founding === "may-not") await supervised.#explainWait();
+    return ok(supervised);
+  }
+
+  /** Writes down in PostgreSQL's data directory to which Raft it belongs; to be called while that is a valid one. */
+  async noteData(): Promise<void> {
+    if (this.#noted) return;
+    const { dataDir, log } = this.#parts;
+    const id = (await this.status())?.cluster ?? null;
+    if (id === null) return;
+    try {
+      if (await noteRaftOfData(dataDir, id))
+        log.warning(`raft: the data in ${dataDir} was used with another Raft before; it is ${id} from now on`);
+      this.#noted = true;
+    } catch (error) {
+      // Tried again with the next cycle; until then the file of before protects as well.
+      log.warning(`raft: ${dataDir} does not yet say to which Raft it belongs: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  /** What the member says of itself; null where its thread does not answer. */
+  async status(): Promise<RaftStatus | null> {
+    const { member, clock } = this.#parts;
+    const answer = await member.request({ kind: "status" }, ms(clock.now() + STATUS_WITHIN_MS));
+    return answer.kind === "status" ? answer.status : null;
+  }
+
+  /** Another member takes over the lead first. */
+  async stop(): Promise<void> {
+    await this.#parts.member.stop("clean");
+    this.#parts.lock.release();
+  }
+
+  /** A member that only joins may wait for ever: what the operator can do is said at once. */
+  async #explainWait(): Promise<void> {
+    const { dataDir, log } = this.#parts;
+    if (((await this.status())?.cluster ?? null) !== null) return;
+    const known = raftOfData(dataDir);
+    const whose = known === null ? "belongs to no Raft that it knows" : `belongs to Raft ${known}`;
+    log.warning(
+      `raft: this member's folder is empty, and the PostgreSQL data in ${dataDir} ${whose}: it joins a Raft of its partners and founds none. ` +
+        "Where there is none on purpose, start with --adopt once; where the majority is lost, see raft recover",
+    );
+  }
+}
+
+function failed(message: string): Result<never, NodeFailure> {
+  return err({ code: EXIT.failed, message });
+}
