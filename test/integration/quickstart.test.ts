@@ -102,7 +102,29 @@ describe("the quickstart", () => {
     30_000,
   );
 
-  test.each(["Consul answers", "node3 started", "Running until"])(
+  test("--consul starts one beside the nodes, and ends it", () => {
+    const started = quickstart("--detach", "--consul", "--nodes", "1", ...ports);
+    expect(started.text).toContain("Consul answers on");
+    expect(started.status).toBe(0);
+    const state = stateNow();
+    expect(state.consul?.process).not.toBeNull();
+    expect(quickstart("logs", "consul").status).toBe(0);
+    expect(quickstart("psql", "-Atqc", "select 1")).toEqual({ status: 0, text: "1\n" });
+    expect(quickstart("stop").status).toBe(0);
+    expect(processesOf(state)).toEqual([]);
+  }, 60_000);
+
+  test("--demo shows a takeover with its time, and the killed node comes back", () => {
+    const shown = quickstart("--detach", "--demo", ...ports);
+    expect(shown.text).toMatch(/demo: node\d takes writes \d+\.\d s after the kill/);
+    expect(shown.text).toMatch(/demo: of \d+ rows acknowledged before it, \d+ are there/);
+    expect(shown.text).toContain("complete again");
+    expect(shown.status).toBe(0);
+    expect(quickstart("psql", "-Atqc", "select count(*) from pg_stat_replication where state = 'streaming'").text).toBe("2\n");
+    expect(quickstart("start", "--demo", "--nodes", "2").status).not.toBe(0);
+  }, 90_000);
+
+  test.each(["node1 started", "node3 started", "Running until"])(
     'killed outright after "%s", stop ends what it left',
     async (words) => {
       const child = inForeground();

@@ -10,8 +10,8 @@ import { clientConfig, parseRaftUrl } from "../../dcs/raft/url.ts";
 import type { ConfigFault } from "../../model/errors.ts";
 import type { ConsulConfig, NodeConfig, RaftConfig } from "../../model/node-config.ts";
 import { defaultFolder, pathsOf } from "../quickstart/folder.ts";
-import { host as quickstartHost, scope as quickstartScope } from "../quickstart/node-file.ts";
-import { readState } from "../quickstart/state.ts";
+import { host as quickstartHost, scope as quickstartScope, raftAddress } from "../quickstart/node-file.ts";
+import { type QuickstartState, readState } from "../quickstart/state.ts";
 import { raftVariables } from "../raft-url.ts";
 import { CtlRefusal, usageRefusal } from "./refusal.ts";
 
@@ -117,10 +117,18 @@ async function quickstartConfiguration(env: Environment): Promise<CtlConfig | nu
   if (state === null || state.phase === "stopped") return null;
   const loaded = await loadNodeConfig({
     path: null,
-    env: { [STORE_VARIABLE]: `${quickstartHost}:${state.consul.httpPort}`, MATRIARCH_SCOPE: quickstartScope },
+    env: { ...quickstartStore(state), MATRIARCH_SCOPE: quickstartScope },
     purpose: "store",
   });
   return loaded.ok ? loaded.value.config : null;
+}
+
+function quickstartStore(state: QuickstartState): Environment {
+  if (state.consul !== null) return { [STORE_VARIABLE]: `${quickstartHost}:${state.consul.httpPort}` };
+  return {
+    MATRIARCH_RAFT_PARTNER_ADDRS: state.nodes.map((node) => `'${raftAddress(node)}'`).join(","),
+    MATRIARCH_RAFT_PASSWORD: state.passwords.raft,
+  };
 }
 
 function withFlags(config: CtlConfig, options: GlobalOptions): CtlConfig {

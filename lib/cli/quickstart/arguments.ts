@@ -9,6 +9,10 @@ export type QuickstartCommand =
       readonly nodes: number | null;
       readonly ports: number | null;
       readonly stay: "foreground" | "detached";
+      /** Null: not said; the built-in Raft for a new run, what it has for a kept one. */
+      readonly store: "consul" | null;
+      /** `takeover`: once all runs, the primary is killed and the takeover shown with its time. */
+      readonly demo: "takeover" | "none";
     }
   | { readonly kind: "status"; readonly folder: string | null }
   | { readonly kind: "logs"; readonly folder: string | null; readonly node: string; readonly follow: boolean }
@@ -19,16 +23,18 @@ export type QuickstartCommand =
 /** A laptop is no data centre. */
 const nodesMax = 9;
 
-export const usage = `usage: scripts/quickstart [--detach] [--nodes 3] [--ports FIRST] [--data FOLDER]
+export const usage = `usage: scripts/quickstart [--detach] [--demo] [--consul] [--nodes 3] [--ports FIRST] [--data FOLDER]
        scripts/quickstart status | logs NODE [--follow] | psql [ARGUMENTS] | stop [--keep]
 
-Starts a PostgreSQL cluster on this machine: one Consul server and three nodes, on the loopback address.
+Starts a PostgreSQL cluster on this machine: three nodes with the built-in Raft, on the loopback address.
   --detach       run on in the background (end it with: scripts/quickstart stop)
+  --demo         kill the primary once all runs, and show the takeover with its time
+  --consul       keep the cluster's state in a Consul server instead of the built-in Raft
   --nodes N      number of nodes, 1 to ${nodesMax} (default 3)
   --ports FIRST  take a block of ports from FIRST on instead of the usual ones
   --data FOLDER  keep everything there instead of the default folder; goes with every command
   status         the cluster's table, and where everything is
-  logs NODE      the log of a node's supervisor (or: logs consul)
+  logs NODE      the log of a node's supervisor (or, with --consul: logs consul)
   psql           psql on the primary, wherever it is
   stop           stop everything and remove the data; --keep leaves the data for the next start`;
 
@@ -41,6 +47,8 @@ export function parseQuickstart(words: readonly string[]): QuickstartCommand {
     allowPositionals: true,
     options: {
       detach: { type: "boolean" },
+      demo: { type: "boolean" },
+      consul: { type: "boolean" },
       nodes: { type: "string" },
       ports: { type: "string" },
       data: { type: "string" },
@@ -60,12 +68,13 @@ export function parseQuickstart(words: readonly string[]): QuickstartCommand {
     case "start": {
       const nodes = wholeNumber(values.nodes, { name: "--nodes", from: 1, to: nodesMax });
       const ports = wholeNumber(values.ports, { name: "--ports", from: 1024, to: 65_000 });
-      return { kind: "start", folder, nodes, ports, stay: values.detach ? "detached" : "foreground" };
+      const stay = values.detach ? "detached" : "foreground";
+      return { kind: "start", folder, nodes, ports, stay, store: values.consul ? "consul" : null, demo: values.demo ? "takeover" : "none" };
     }
     case "status":
       return { kind: "status", folder };
     case "logs":
-      if (argument === undefined) throw new Error("logs needs a node: logs node1 (or: logs consul)");
+      if (argument === undefined) throw new Error("logs needs a node: logs node1");
       return { kind: "logs", folder, node: argument, follow: values.follow ?? false };
     case "psql":
       return { kind: "psql", folder, rest: words.slice(psqlAt + 1) };
@@ -79,7 +88,7 @@ export function parseQuickstart(words: readonly string[]): QuickstartCommand {
 }
 
 const optionsOf: Readonly<Record<string, readonly string[]>> = {
-  start: ["detach", "nodes", "ports"],
+  start: ["detach", "demo", "consul", "nodes", "ports"],
   status: [],
   logs: ["follow"],
   psql: [],

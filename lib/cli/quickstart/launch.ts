@@ -12,6 +12,8 @@ export interface LaunchOrder {
   readonly folder: string;
   readonly logFile: string;
   readonly runId: string;
+  /** The node that it belongs to; null for what belongs to none. */
+  readonly node: string | null;
   readonly user: ServerUser;
 }
 
@@ -28,18 +30,23 @@ export function markOf(runId: string): string {
   return `QUICKSTART_RUN_ID=${runId}`;
 }
 
+/** What stands in the environment of one node's processes. */
+export function nodeMark(runId: string, node: string): string {
+  return `QUICKSTART_NODE=${runId}/${node}`;
+}
+
 /** Throws Error when the program cannot be started. */
 export async function launch(order: LaunchOrder): Promise<Launched> {
   const [program, ...args] = order.command;
   const kept = Object.entries(process.env).filter(([name]) => !foreignVariable.test(name));
-  const [markName = "", markValue = ""] = markOf(order.runId).split("=");
+  const marks = [markOf(order.runId), ...(order.node === null ? [] : [nodeMark(order.runId, order.node)])];
   const log = openSync(order.logFile, "a", 0o600);
   give(order.logFile, order.user);
   const child = spawn(program, args, {
     cwd: order.folder,
     detached: true,
     stdio: ["ignore", log, log],
-    env: { ...Object.fromEntries(kept), HOME: order.folder, [markName]: markValue },
+    env: { ...Object.fromEntries(kept), HOME: order.folder, ...Object.fromEntries(marks.map((mark) => mark.split("="))) },
     ...(order.user.uid === null || order.user.gid === null ? {} : { uid: order.user.uid, gid: order.user.gid }),
   });
   closeSync(log);

@@ -9,8 +9,16 @@ import type { QuickstartNode, QuickstartState } from "./state.ts";
 
 export const scope = "quickstart";
 export const host = "127.0.0.1";
-/** Shorter than the default of 30, so that a failover tried out by hand is not a long wait; the least that Consul allows. */
-export const ttlSeconds = 20;
+/** Shorter than the defaults, so that a failover tried out by hand is not a long wait; 20 is the least over Consul. */
+const timeouts = {
+  consul: { ttl: 20, loop_wait: 5, retry_timeout: 5 },
+  raft: { ttl: 5, loop_wait: 1, retry_timeout: 2 },
+} as const;
+
+/** How long a takeover may take to begin after the primary's death. */
+export function ttlSeconds(state: QuickstartState): number {
+  return timeouts[state.consul === null ? "raft" : "consul"].ttl;
+}
 
 /** Where the things of one node are. */
 export interface NodePaths {
@@ -54,13 +62,10 @@ export function writeNodeFile(options: {
     scope,
     name: node.name,
     restapi: { listen: `${host}:${node.apiPort}`, connect_address: `${host}:${node.apiPort}` },
-    consul: { host: `${host}:${state.consul.httpPort}`, register_service: true },
+    ...storeSection(place, state, node),
     bootstrap: {
-      // Shorter than the defaults, so that a failover tried out by hand is not a long wait.
       dcs: {
-        ttl: 20,
-        loop_wait: 5,
-        retry_timeout: 5,
+        ...timeouts[state.consul === null ? "raft" : "consul"],
         maximum_lag_on_failover: 1_048_576,
         postgresql: { use_pg_rewind: true, use_slots: true },
       },
@@ -94,11 +99,30 @@ export function writeNodeFile(options: {
   writeSecret(place.configuration, stringify(document), user);
 }
 
+function storeSection(place: NodePaths, state: QuickstartState, node: QuickstartNode): Readonly<Record<string, unknown>> {
+  if (state.consul !== null) return { consul: { host: `${host}:${state.consul.httpPort}`, register_service: true } };
+  const others = state.nodes.filter((each) => each.name !== node.name);
+  return {
+    raft: {
+      self_addr: raftAddress(node),
+      partner_addrs: others.map(raftAddress),
+      data_dir: join(place.folder, "raft"),
+      // Also on the loopback address: other users of this machine are not meant to write here.
+      password: state.passwords.raft,
+    },
+  };
+}
+
+/** `host:port` of the node's member of the Raft. */
+export function raftAddress(node: QuickstartNode): string {
+  return `${host}:${node.raftPort}`;
+}
+
 /** A single server that keeps its data, on the loopback address alone, without the ports that nobody asks here. */
-export function writeConsulFile(paths: QuickstartPaths, state: QuickstartState, user: ServerUser): void {
+export function writeConsulFile(paths: QuickstartPaths, consul: NonNullable<QuickstartState["consul"]>, user: ServerUser): void {
   const place = consulPaths(paths);
   ownedFolder(place.folder, user);
-  const { httpPort, serverPort, serfPort } = state.consul;
+  const { httpPort, serverPort, serfPort } = consul;
   const document = {
     server: true,
     bootstrap_expect: 1,

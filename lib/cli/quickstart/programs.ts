@@ -10,7 +10,8 @@ import type { ServerUser } from "./folder.ts";
 export interface Programs {
   readonly bun: string;
   readonly supervisor: string;
-  readonly consul: string;
+  /** Null: this run needs none. */
+  readonly consul: string | null;
   /** Folder of postgres, initdb, pg_basebackup … */
   readonly postgresBin: string;
 }
@@ -21,20 +22,30 @@ const postgresMajors = { oldest: 13, newest: 18 } as const;
 const LockSchema = v.object({ packages: v.record(v.string(), v.looseObject({ dev: v.optional(v.boolean()) })) });
 
 /** Throws Error naming what is missing; `scripts/setup` installs it. */
-export function findPrograms(options: { readonly product: string; readonly copyTo: string; readonly user: ServerUser }): Programs {
+export function findPrograms(options: {
+  readonly product: string;
+  readonly copyTo: string;
+  readonly user: ServerUser;
+  readonly store: "raft" | "consul";
+}): Programs {
   const { product, copyTo, user } = options;
-  const consulHere = join(product, ".cache/consul/usr/bin/consul");
-  const consul = existsSync(consulHere) ? consulHere : Bun.which("consul");
-  if (consul === null) throw new Error("there is no consul; run scripts/setup");
+  const consul = options.store === "consul" ? findConsul(product) : null;
   const found = { bun: process.execPath, supervisor: join(product, "workers/supervisor.ts"), consul, postgresBin: findPostgres() };
   if (!existsSync(found.supervisor)) throw new Error(`${found.supervisor} is missing`);
-  const paths = [found.bun, found.supervisor, found.consul];
+  const paths = [found.bun, found.supervisor, ...(consul === null ? [] : [consul])];
   if (paths.every((path) => canRead(path, user))) return found;
   copyProduct(product, copyTo);
-  const copies = { bun: join(copyTo, "bun"), consul: join(copyTo, "consul") };
+  const copies = { bun: join(copyTo, "bun"), consul: consul === null ? null : join(copyTo, "consul") };
   linkOrCopy(found.bun, copies.bun);
-  linkOrCopy(found.consul, copies.consul);
+  if (consul !== null && copies.consul !== null) linkOrCopy(consul, copies.consul);
   return { ...found, ...copies, supervisor: join(copyTo, "workers/supervisor.ts") };
+}
+
+function findConsul(product: string): string {
+  const here = join(product, ".cache/consul/usr/bin/consul");
+  const found = existsSync(here) ? here : Bun.which("consul");
+  if (found === null) throw new Error("there is no consul; run scripts/setup");
+  return found;
 }
 
 /** The newest supported PostgreSQL in the places where distributions put it, or the one in PATH. Throws Error without one. */

@@ -6,12 +6,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isAlive } from "../../postgres/processes.ts";
 import { parseQuickstart, type QuickstartCommand, usage } from "./arguments.ts";
+import { nodesForDemo, showTakeover } from "./demo.ts";
 import { defaultFolder, pathsOf, type QuickstartPaths } from "./folder.ts";
 import { connectionString, consulPaths, nodePaths } from "./node-file.ts";
 import { bootId, membersOf } from "./processes.ts";
 import { findPostgres } from "./programs.ts";
 import { describeRun, type Invocation } from "./report.ts";
-import { bringUp, claimRun, resumeRun, type Started, type Surroundings } from "./start.ts";
+import { bringUp, claimRun, nodesByDefault, resumeRun, type Started, type Surroundings } from "./start.ts";
 import { type QuickstartState, readState, writeState } from "./state.ts";
 import { endLeftovers, livingForeground, markOfRun, recordedProcesses, stopQuickstart } from "./stop.ts";
 
@@ -79,6 +80,7 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
   const surroundings: Surroundings = { product, paths, signal: interrupted.signal, say };
 
   const found = readState(paths.folder);
+  refuseHopelessDemo(command, found);
   if (found !== null && found.phase === "starting") {
     const other = livingForeground(found);
     if (other !== null)
@@ -92,11 +94,11 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
   if (left !== null && left.phase === "running" && recordedProcesses(left).some(isAlive))
     return attach({ surroundings, run: left, command, invocation });
 
-  if (left !== null && command.nodes !== null && command.nodes !== left.nodes.length) {
+  const other = left === null ? null : differenceTo(left, command);
+  if (other !== null)
     throw new Error(
-      `the data kept in ${paths.folder} is that of ${left.nodes.length} nodes; remove it first: ${invocation.program}${invocation.folderOption} stop`,
+      `the data kept in ${paths.folder} is that of ${other}; remove it first: ${invocation.program}${invocation.folderOption} stop`,
     );
-  }
 
   let ours = false;
   try {
@@ -104,8 +106,9 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
     const run = left === null ? await claimRun(surroundings, command) : await resumeRun(surroundings, left);
     ours = true;
     if (left !== null) say(`starting again on the data in ${paths.folder}`);
-    const started = await bringUp(surroundings, run);
+    const first = await bringUp(surroundings, run);
     say("complete");
+    const started = command.demo === "none" ? first : await demonstrate(surroundings, first);
     console.log(`\n${await describeRun(paths, started.state, invocation)}`);
     if (command.stay === "detached") {
       writeState(paths.folder, { ...started.state, foreground: null });
@@ -131,21 +134,46 @@ async function attach(options: {
   readonly invocation: Invocation;
 }): Promise<QuickstartExit> {
   const { surroundings, run, command, invocation } = options;
-  if (command.nodes !== null && command.nodes !== run.nodes.length) {
-    throw new Error(
-      `a quickstart with ${run.nodes.length} nodes is running; stop it first: ${invocation.program}${invocation.folderOption} stop`,
-    );
-  }
+  const other = differenceTo(run, command);
+  if (other !== null)
+    throw new Error(`a quickstart with ${other} is running; stop it first: ${invocation.program}${invocation.folderOption} stop`);
   console.log("A quickstart is running already.");
-  const started = await bringUp(surroundings, run);
+  const first = await bringUp(surroundings, run);
+  const started = command.demo === "none" ? first : await demonstrate(surroundings, first);
   console.log(`\n${await describeRun(surroundings.paths, started.state, invocation)}`);
   return 0;
 }
 
+function refuseHopelessDemo(command: Extract<QuickstartCommand, { kind: "start" }>, found: QuickstartState | null): void {
+  if (command.demo === "none") return;
+  const count = found?.nodes.length ?? command.nodes ?? nodesByDefault;
+  const consul = found === null ? command.store === "consul" : found.consul !== null;
+  const least = nodesForDemo(consul ? "consul" : "raft");
+  if (count < least) throw new Error(`--demo needs ${least} nodes, so that the others can take over; there are ${count}`);
+}
+
+/** Shows a takeover, and brings the killed node back. */
+async function demonstrate(surroundings: Surroundings, started: Started): Promise<Started> {
+  const { paths, signal, say } = surroundings;
+  await showTakeover({ paths, state: started.state, signal, say });
+  const again = await bringUp(surroundings, started.state);
+  say("complete again: the killed node follows the new leader");
+  const left = started.children.filter((child) => again.children.every(({ name }) => name !== child.name));
+  return { state: again.state, children: [...left, ...again.children] };
+}
+
+/** What of the run is not as the command wants it, in words; null where all of it is. */
+function differenceTo(run: QuickstartState, command: Extract<QuickstartCommand, { kind: "start" }>): string | null {
+  if (command.nodes !== null && command.nodes !== run.nodes.length) return `${run.nodes.length} nodes`;
+  return command.store === "consul" && run.consul === null ? "the built-in Raft" : null;
+}
+
 function stayUntil(signal: AbortSignal, started: Started, say: (line: string) => void): Promise<void> {
-  started.watch((what, how) => {
-    if (!signal.aborted) say(`${what} ended (${how}); start it again with a second scripts/quickstart`);
-  });
+  for (const { name, launched } of started.children) {
+    void launched.ended.then((how) => {
+      if (!signal.aborted) say(`${name} ended (${how}); start it again with a second scripts/quickstart`);
+    });
+  }
   // Nothing else keeps the event loop alive: the children were let go of.
   const hold = setInterval(() => {}, 2 ** 30);
   return new Promise((resolve) => {
@@ -183,8 +211,8 @@ async function status(paths: QuickstartPaths, invocation: Invocation): Promise<Q
 function logs(paths: QuickstartPaths, command: Extract<QuickstartCommand, { kind: "logs" }>): Promise<QuickstartExit> {
   const state = stateOrThrow(paths);
   const known = state.nodes.map((node) => node.name);
-  if (command.node !== "consul" && !known.includes(command.node))
-    throw new Error(`there is no ${command.node}; there are ${known.join(", ")} and consul`);
+  if (state.consul !== null) known.push("consul");
+  if (!known.includes(command.node)) throw new Error(`there is no ${command.node}; there are ${known.join(", ")}`);
   const log = command.node === "consul" ? consulPaths(paths).log : nodePaths(paths, command.node).log;
   return runInForeground("tail", ["-n", "200", ...(command.follow ? ["-F"] : []), log], {});
 }

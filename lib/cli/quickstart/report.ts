@@ -5,7 +5,7 @@ import { isAlive } from "../../postgres/processes.ts";
 import { memberListing } from "../ctl/member-table.ts";
 import { apiUrl, type ClusterView, readCluster, readStatus } from "./cluster-view.ts";
 import type { QuickstartPaths } from "./folder.ts";
-import { connectionString, consulPaths, host, nodePaths, scope, ttlSeconds } from "./node-file.ts";
+import { connectionString, consulPaths, host, nodePaths, raftAddress, scope, ttlSeconds } from "./node-file.ts";
 import type { QuickstartState } from "./state.ts";
 
 /** How the caller names this program, e.g. `scripts/quickstart`, and how it must be told the folder (empty: the default). */
@@ -31,17 +31,22 @@ export async function describeRun(paths: QuickstartPaths, state: QuickstartState
     "",
     `Data    ${paths.run}`,
     ...state.nodes.map((node) => `${node.name}   API ${apiUrl(node)}  log ${nodePaths(paths, node.name).log}`),
-    `Consul  API http://${host}:${state.consul.httpPort}  log ${consulPaths(paths).log}`,
+    storeLine(paths, state),
     "",
     `Stop    ${command("stop")}`,
     "",
     "Try next:",
     `  ${command("psql -c 'create table herd (name text)'")}`,
     leader?.process
-      ? `  kill -9 ${leader.process.pid}    # the supervisor of ${leader.name}, the leader: another node takes over within ${ttlSeconds} s`
+      ? `  kill -9 ${leader.process.pid}    # the supervisor of ${leader.name}, the leader: another node takes over within ${ttlSeconds(state)} s`
       : `  ${command("logs node1")}`,
     `  ${command("status")}`,
   ].join("\n");
+}
+
+function storeLine(paths: QuickstartPaths, state: QuickstartState): string {
+  if (state.consul !== null) return `Consul  API http://${host}:${state.consul.httpPort}  log ${consulPaths(paths).log}`;
+  return `Raft    ${state.nodes.map(raftAddress).join(", ")}: a member in each node`;
 }
 
 /** The same table as ctl's list; "" where the identifier is not known yet. */

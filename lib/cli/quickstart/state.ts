@@ -19,10 +19,20 @@ const StateSchema = v.object({
   keep: v.boolean(),
   /** The quickstart that watches in the foreground; null when it was detached. */
   foreground: v.nullable(ProcessSchema),
-  passwords: v.object({ superuser: v.string(), replication: v.string() }),
-  consul: v.object({ httpPort: PortSchema, serverPort: PortSchema, serfPort: PortSchema, process: v.nullable(ProcessSchema) }),
+  passwords: v.object({ superuser: v.string(), replication: v.string(), raft: v.optional(v.string(), "") }),
+  /** Null: the nodes keep the cluster's state in a Raft of their own. */
+  consul: v.nullable(v.object({ httpPort: PortSchema, serverPort: PortSchema, serfPort: PortSchema, process: v.nullable(ProcessSchema) })),
   nodes: v.pipe(
-    v.array(v.object({ name: v.string(), postgresPort: PortSchema, apiPort: PortSchema, process: v.nullable(ProcessSchema) })),
+    v.array(
+      v.object({
+        name: v.string(),
+        postgresPort: PortSchema,
+        apiPort: PortSchema,
+        /** Of its member of the Raft; null over Consul. */
+        raftPort: v.optional(v.nullable(PortSchema), null),
+        process: v.nullable(ProcessSchema),
+      }),
+    ),
     v.minLength(1),
   ),
 });

@@ -23,7 +23,7 @@ export function markOfRun(paths: QuickstartPaths, state: QuickstartState): RunMa
 /** The run's processes as written down; none when the machine was restarted since. */
 export function recordedProcesses(state: QuickstartState): readonly ProcessId[] {
   if (state.bootId !== bootId()) return [];
-  return [...state.nodes.map((node) => node.process), state.consul.process].flatMap((entry) => entry ?? []);
+  return [...state.nodes.map((node) => node.process), state.consul?.process].flatMap((entry) => entry ?? []);
 }
 
 /** The foreground quickstart, if it lives and is not this process. */
@@ -61,7 +61,8 @@ export async function stopQuickstart(options: {
   if (left.length > 0) throw cannotEnd(left);
   if (state.keep && state.phase !== "starting") {
     const nodes = state.nodes.map((node) => ({ ...node, process: null }));
-    writeState(paths.folder, { ...state, nodes, consul: { ...state.consul, process: null }, foreground: null, phase: "stopped" });
+    const consul = state.consul === null ? null : { ...state.consul, process: null };
+    writeState(paths.folder, { ...state, nodes, consul, foreground: null, phase: "stopped" });
     say(`stopped; the data is kept in ${paths.folder}`);
   } else {
     removeFolders(paths);
@@ -99,7 +100,7 @@ async function stopServers(paths: QuickstartPaths, state: QuickstartState, say: 
     // A supervisor's own servers must be gone before the store is.
     await killRun(left, null);
   }
-  const consul = state.consul.process;
+  const consul = state.consul?.process ?? null;
   await killServers(paths, state, consul);
   if (consul !== null && isAlive(consul)) {
     say("stopping Consul");

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseQuickstart } from "../../../../lib/cli/quickstart/arguments.ts";
 
-const start = { kind: "start", folder: null, nodes: null, ports: null, stay: "foreground" } as const;
+const start = { kind: "start", folder: null, nodes: null, ports: null, stay: "foreground", store: null, demo: "none" } as const;
 
 describe("the quickstart's command line", () => {
   test("without words it starts in the foreground", () => {
@@ -12,7 +12,8 @@ describe("the quickstart's command line", () => {
 
   test("options of a start are read", () => {
     const words = ["--detach", "--nodes", "5", "--ports", "21000", "--data", "/tmp/x"];
-    expect(parseQuickstart(words)).toEqual({ kind: "start", folder: "/tmp/x", nodes: 5, ports: 21_000, stay: "detached" });
+    expect(parseQuickstart(words)).toEqual({ ...start, folder: "/tmp/x", nodes: 5, ports: 21_000, stay: "detached" });
+    expect(parseQuickstart(["--consul", "--demo"])).toEqual({ ...start, store: "consul", demo: "takeover" });
   });
 
   test("everything after psql is psql's, also what looks like an option of ours", () => {
@@ -40,6 +41,8 @@ describe("the quickstart's command line", () => {
     [["--ports", "80"]],
     [["--keep"]],
     [["stop", "--detach"]],
+    [["status", "--demo"]],
+    [["stop", "--consul"]],
     [["stop", "now"]],
     [["logs"]],
     [["logs", "node1", "node2"]],

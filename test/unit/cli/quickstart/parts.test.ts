@@ -7,6 +7,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createFolders, defaultFolder, pathsOf } from "../../../../lib/cli/quickstart/folder.ts";
+import { keptPorts, newPorts } from "../../../../lib/cli/quickstart/port-plan.ts";
 import { choosePorts } from "../../../../lib/cli/quickstart/ports.ts";
 import { askToStop, bootId, identify, killRun, membersOf, type ProcessId } from "../../../../lib/cli/quickstart/processes.ts";
 import { drawTable } from "../../../../lib/cli/quickstart/report.ts";
@@ -25,9 +26,9 @@ const state: QuickstartState = {
   phase: "starting",
   keep: false,
   foreground: null,
-  passwords: { superuser: "s", replication: "r" },
+  passwords: { superuser: "s", replication: "r", raft: "p" },
   consul: { httpPort: 1, serverPort: 2, serfPort: 3, process: null },
-  nodes: [{ name: "node1", postgresPort: 4, apiPort: 5, process: { pid: 99, startTicks: 7 } }],
+  nodes: [{ name: "node1", postgresPort: 4, apiPort: 5, raftPort: null, process: { pid: 99, startTicks: 7 } }],
 };
 
 describe("ports", () => {
@@ -55,11 +56,45 @@ describe("ports", () => {
   });
 });
 
+describe("the plan of ports", () => {
+  test("a block holds each server's port once, over either store", async () => {
+    const raft = await newPorts({ count: 3, first: 20_900, store: "raft", say: () => {} });
+    expect(raft.consul).toBeNull();
+    expect(new Set(raft.nodes.flatMap((node) => [node.postgresPort, node.apiPort, node.raftPort])).size).toBe(9);
+    const consul = await newPorts({ count: 3, first: 20_900, store: "consul", say: () => {} });
+    expect(consul.nodes.map((node) => node.raftPort)).toEqual([null, null, null]);
+    expect(consul.consul).not.toBeNull();
+  });
+
+  test("a kept run's taken Raft port is an error: the other members know that one", async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const raftPort = (server.address() as { port: number }).port;
+    const kept = {
+      ...state,
+      consul: null,
+      nodes: state.nodes.map((node) => ({ ...node, postgresPort: 20_990, apiPort: 20_991, raftPort })),
+    };
+    await expect(keptPorts(kept)).rejects.toThrow(`port ${raftPort} of node1's Raft member is taken`);
+    server.close();
+  });
+});
+
 describe("state file", () => {
   test("what is written is read again, and nobody else may read it", () => {
     writeState(folder, state);
     expect(readState(folder)).toEqual(state);
     expect(statSync(join(folder, "state.json")).mode & 0o777).toBe(0o600);
+  });
+
+  test("a run over the Raft, and one from before there was any, are read", () => {
+    const raft = { ...state, consul: null, nodes: state.nodes.map((node) => ({ ...node, raftPort: 6 })) };
+    writeState(folder, raft);
+    expect(readState(folder)).toEqual(raft);
+    const { raft: _, ...passwords } = state.passwords;
+    const nodes = state.nodes.map(({ raftPort: _port, ...node }) => node);
+    writeFileSync(join(folder, "state.json"), JSON.stringify({ ...state, passwords, nodes }));
+    expect(readState(folder)).toEqual({ ...state, passwords: { ...state.passwords, raft: "" } });
   });
 
   test("only one of two claims a folder", () => {
