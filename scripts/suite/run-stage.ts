@@ -75,6 +75,7 @@ async function runProgram(stage: Stage, run: StageRun, report: string): Promise<
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       ...process.env,
+      ...stage.environment,
       TMPDIR: run.temporary,
       [markName]: markValue,
       ...(run.ports === null ? {} : { MATRIARCH_TEST_PORTS: run.ports }),

@@ -15,6 +15,8 @@ export interface Stage {
   readonly seeds: number;
   /** It may run beside another one: it mostly waits, and what it starts is its own. */
   readonly shares: boolean;
+  /** Variables that it gets beside the caller's. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
@@ -30,6 +32,28 @@ const alone: Readonly<Record<Tier, readonly string[]>> = {
   default: ["conformance", "simulation", "integration"],
   full: ["conformance", "simulation", "integration", "full"],
 };
+/** Files whose clusters run a second time with the Raft as their store: in the default tier one for each promise. */
+const overRaft: Readonly<Record<Tier, readonly string[]>> = {
+  default: ["cluster-start", "host-death", "silent-host", "supervisor-death", "switchover"],
+  full: [
+    "cluster-start",
+    "crash",
+    "host-death",
+    "operations",
+    "rest-freshness",
+    "silent-host",
+    "store-garbage",
+    "supervisor-death",
+    "switchover",
+    "synchronous",
+    "tls-cluster",
+  ],
+};
+/** Longer than the default tier has time for. */
+const longer: Readonly<Record<Tier, Readonly<Record<string, string>>>> = {
+  default: {},
+  full: { RAFT_KILL_ROUNDS: "100", RAFT_FAILOVER_ROUNDS: "15" },
+};
 /** A test without a limit of its own must not hang the tier. */
 const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;
 
@@ -37,17 +61,24 @@ const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;
 export function stagesOf(product: string, options: { readonly tier: Tier; readonly only: string | null }): readonly Stage[] {
   const { tier, only } = options;
   const matching = (folder: string) => testFiles(product, folder).filter((file) => only === null || file.includes(only));
+  const again = overRaft[tier].map((name) => `test/integration/${name}.test.ts`).filter((file) => matching("integration").includes(file));
   const tests = [
     ...quick.flatMap((folder) => {
       const files = matching(folder);
-      return files.length === 0 ? [] : [testStage(`test/${folder}`, files, testTimeoutMs.quick, false)];
+      return files.length === 0 ? [] : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), shares: false }];
     }),
-    ...alone[tier].flatMap((folder) => matching(folder).map((file) => testStage(file, [file], testTimeoutMs.alone, true))),
+    ...alone[tier].flatMap((folder) =>
+      matching(folder).map((file) => ({ ...testStage(file, [file], testTimeoutMs.alone), environment: longer[tier] })),
+    ),
+    ...again.map((file) => ({
+      ...testStage(`${file} over Raft`, [file], testTimeoutMs.alone),
+      environment: { ...longer[tier], MATRIARCH_TEST_STORE: "raft" },
+    })),
   ];
   if (only !== null) return tests;
   const checks: Stage[] = [
-    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, shares: false },
-    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0, shares: false },
+    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, shares: false, environment: {} },
+    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0, shares: false, environment: {} },
   ];
   const seeds = seedsOf[tier];
   const simulate: Stage[] = existsSync(join(product, "scripts/simulate.ts"))
@@ -58,6 +89,7 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds), "--minutes", String(faultMinutesOf[tier])],
           seeds,
           shares: true,
+          environment: {},
         },
         {
           name: `${raftSeedsOf[tier]} simulated Raft seeds`,
@@ -65,6 +97,7 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           command: ["bun", "run", "scripts/simulate.ts", "--raft", "--seeds", String(raftSeedsOf[tier])],
           seeds: raftSeedsOf[tier],
           shares: true,
+          environment: {},
         },
       ]
     : [];
@@ -72,13 +105,14 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   return [...checks, ...simulate, ...tests];
 }
 
-function testStage(name: string, files: readonly string[], timeoutMs: number, shares: boolean): Stage {
+function testStage(name: string, files: readonly string[], timeoutMs: number): Stage {
   return {
     name,
     kind: "tests",
     command: ["bun", "test", "--timeout", String(timeoutMs), ...files.map((file) => `./${file}`)],
     seeds: 0,
-    shares,
+    shares: true,
+    environment: {},
   };
 }
 

@@ -23,8 +23,12 @@ export interface NodePlace {
   readonly name: string;
   /** Where its servers listen; 127.0.0.1 unless it has a network of its own. */
   readonly host: string;
+  /** Where the other nodes reach it. */
+  readonly peerHost: string;
   readonly postgresPort: number;
   readonly apiPort: number;
+  /** Of its member of the Raft, where the cluster is over that. */
+  readonly raftPort: number;
   /** Folder of the node, below the cluster's. */
   readonly folder: string;
   readonly user: ServerUser;
@@ -237,7 +241,8 @@ export class ClusterNode {
 export function nodeConfig(options: {
   readonly place: NodePlace;
   readonly scope: string;
-  readonly consulUrl: string;
+  /** The section of the store. */
+  readonly store: Tree;
   readonly dynamic: Tree;
   readonly extra: Tree;
 }): Tree {
@@ -247,7 +252,7 @@ export function nodeConfig(options: {
     scope: options.scope,
     name: place.name,
     restapi: { listen: `${place.host}:${place.apiPort}`, connect_address: `${place.host}:${place.apiPort}` },
-    consul: { url: options.consulUrl, register_service: false },
+    ...options.store,
     bootstrap: {
       dcs: merged({ ttl: 20, loop_wait: 2, retry_timeout: 3, postgresql: { use_pg_rewind: true, use_slots: true } }, options.dynamic),
       initdb: [{ encoding: "UTF8" }, { locale: "C" }, "data-checksums", "no-sync"],

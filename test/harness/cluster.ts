@@ -1,21 +1,24 @@
-// Owns a whole cluster for a test: real PostgreSQL under real supervisors over a real Consul, in a folder of its own, and its
-// end however the test ends. What happens to it is up to the test; how it is watched is here.
+// Owns a whole cluster for a test: real PostgreSQL under real supervisors over a real Consul or the Raft of its own nodes, in a
+// folder of its own, and its end however the test ends. What happens to it is up to the test; how it is watched is here.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SQL } from "bun";
 import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
-import { ClusterNode, nodeConfig, type Tree } from "./cluster-node.ts";
+import { ClusterNode, type NodePlace, nodeConfig, type Tree } from "./cluster-node.ts";
 import { Consul } from "./consul.ts";
 import { serverPorts } from "./ports.ts";
+import { ConsulSight, RaftSight, raftSection, type SeenKey, type StoreKind, type StoreSight, storeOfTests } from "./store-sight.ts";
 import { until } from "./wait.ts";
 import { Writer, withConnection } from "./writer.ts";
 
 export interface ClusterOptions {
   /** How many (node1, node2 …), or their names. */
   readonly nodes?: number | readonly string[];
-  /** An agent that the caller keeps; without it the cluster has one of its own. */
+  /** Default: what MATRIARCH_TEST_STORE says, else Consul. */
+  readonly store?: StoreKind;
+  /** An agent that the caller keeps; without it a cluster over Consul has one of its own. */
   readonly consul?: Consul;
   /** Where node `index` finds Consul, where it is not that agent's own address (an agent of its own, a proxy). */
   readonly consulUrl?: (index: number) => string;
@@ -25,9 +28,17 @@ export interface ClusterOptions {
   /** Merged over the node's file; null removes an option. */
   readonly extra?: (index: number, name: string) => Tree;
   /** A network of its own for node `index`: where it listens, and the command in front of the supervisor's. */
-  readonly network?: (index: number) => { readonly host: string; readonly prefix: readonly string[] };
+  readonly network?: (index: number) => NodeNetwork;
   /** False: the nodes are made but not started. */
   readonly start?: boolean;
+}
+
+export interface NodeNetwork {
+  /** Where the test reaches it. */
+  readonly host: string;
+  /** Where the other nodes reach it, if that is elsewhere. */
+  readonly peerHost?: string;
+  readonly prefix: readonly string[];
 }
 
 /** A row of GET /cluster. */
@@ -57,17 +68,21 @@ export class TestCluster {
   readonly folder: string;
   readonly scope: string;
   readonly nodes: readonly ClusterNode[];
-  readonly consul: Consul;
+  readonly store: StoreKind;
+  readonly #consul: Consul | null;
   readonly #ownsConsul: boolean;
+  readonly #sight: StoreSight;
   readonly #writers: Writer[] = [];
   #shared = false;
 
-  private constructor(parts: { folder: string; scope: string; nodes: readonly ClusterNode[]; consul: Consul; ownsConsul: boolean }) {
+  private constructor(parts: ClusterParts) {
     this.folder = parts.folder;
     this.scope = parts.scope;
     this.nodes = parts.nodes;
-    this.consul = parts.consul;
+    this.store = parts.consul === null ? "raft" : "consul";
+    this.#consul = parts.consul;
     this.#ownsConsul = parts.ownsConsul;
+    this.#sight = parts.consul === null ? new RaftSight(parts.nodes.map((node) => node.place)) : new ConsulSight(parts.consul.url);
     running.add(this);
   }
 
@@ -76,12 +91,14 @@ export class TestCluster {
     const names =
       typeof options.nodes === "object" ? options.nodes : Array.from({ length: options.nodes ?? 3 }, (_, index) => `node${index + 1}`);
     const user = serverUser();
-    const consul = options.consul ?? (await Consul.start());
-    const ports = await serverPorts(2 * names.length);
+    const store = options.consul === undefined ? (options.store ?? storeOfTests()) : "consul";
+    const consul = store === "raft" ? null : (options.consul ?? (await Consul.start()));
+    const ports = await serverPorts(PORTS_PER_NODE * names.length);
     const folder = mkdtempSync(join(tmpdir(), "cluster-"));
     give(folder, user);
     const scope = options.scope ?? "demo";
-    const nodes = names.map((name, index) => makeNode({ options, index, name, folder, user, scope, consul, ports }));
+    const places = names.map((name, index) => placeOf({ options, index, name, folder, user, ports }));
+    const nodes = places.map((place, index) => makeNode({ options, index, place, places, scope, consul }));
     const cluster = new TestCluster({ folder, scope, nodes, consul, ownsConsul: options.consul === undefined });
     if (options.start !== false) for (const node of nodes) node.start();
     return cluster;
@@ -120,6 +137,12 @@ export class TestCluster {
       this.printLogs(error instanceof Error ? error.message : String(error));
       throw error;
     }
+  }
+
+  /** Its agent. Throws where the cluster is over the Raft. */
+  get consul(): Consul {
+    if (this.#consul === null) throw new Error("this cluster has no Consul: it is over the Raft");
+    return this.#consul;
   }
 
   /** By index from 0, or by name. Throws where there is no such node. */
@@ -208,13 +231,23 @@ export class TestCluster {
     return withConnection(node, async (sql: SQL) => (await sql.unsafe(statement)) as readonly T[]);
   }
 
-  /** A key below the cluster's prefix as Consul has it; null where it is absent. */
-  async key(name: string): Promise<{ readonly value: string; readonly session: string | null; readonly modifyIndex: number } | null> {
-    const answer = await fetch(`${this.consul.url}/v1/kv/service/${this.scope}/${name}?consistent`, { signal: AbortSignal.timeout(3_000) });
-    if (answer.status === 404) return null;
-    const [row] = (await answer.json()) as readonly { Value: string | null; Session?: string; ModifyIndex: number }[];
-    if (row === undefined) return null;
-    return { value: Buffer.from(row.Value ?? "", "base64").toString(), session: row.Session ?? null, modifyIndex: row.ModifyIndex };
+  /** A key below the cluster's prefix as the store has it, by a consistent read; null where it is absent. Throws where nobody answers. */
+  key(name: string): Promise<SeenKey | null> {
+    return this.#sight.key(`service/${this.scope}/${name}`);
+  }
+
+  /** Writes a key below the cluster's prefix by hand, past every node. */
+  putKey(name: string, value: string): Promise<void> {
+    return this.#sight.putKey(`service/${this.scope}/${name}`, value);
+  }
+
+  deleteKey(name: string): Promise<void> {
+    return this.#sight.deleteKey(`service/${this.scope}/${name}`);
+  }
+
+  /** Ends a session of the store by hand. */
+  endSession(id: string): Promise<void> {
+    return this.#sight.endSession(id);
   }
 
   /** Names in the `sync` key, sorted; empty where there are none. */
@@ -249,33 +282,50 @@ export class TestCluster {
     const kept = process.env["MATRIARCH_TEST_KEEP"];
     await Promise.all(this.#writers.map((writer) => writer.stop()));
     await Promise.all(this.nodes.map((node) => node.killHost()));
-    if (this.#ownsConsul) await this.consul.stop();
+    await this.#sight.close();
+    if (this.#ownsConsul) await this.#consul?.stop();
     if (kept === undefined || kept === "") rmSync(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
     else process.stderr.write(`kept: ${this.folder}\n`);
   }
 }
 
-function makeNode(parts: {
+interface ClusterParts {
+  readonly folder: string;
+  readonly scope: string;
+  readonly nodes: readonly ClusterNode[];
+  /** Null: over the Raft. */
+  readonly consul: Consul | null;
+  readonly ownsConsul: boolean;
+}
+
+/** PostgreSQL, API, member of the Raft. */
+const PORTS_PER_NODE = 3;
+
+function placeOf(parts: {
   readonly options: ClusterOptions;
   readonly index: number;
   readonly name: string;
   readonly folder: string;
   readonly user: ServerUser;
-  readonly scope: string;
-  readonly consul: Consul;
   readonly ports: readonly number[];
-}): ClusterNode {
-  const { options, index, name, scope, consul, ports } = parts;
+}): NodePlace {
+  const { options, index, name, ports } = parts;
   const network = options.network?.(index) ?? { host: "127.0.0.1", prefix: [] };
-  const place = {
-    name,
-    ...network,
-    postgresPort: ports[2 * index] as number,
-    apiPort: ports[2 * index + 1] as number,
-    folder: join(parts.folder, name),
-    user: parts.user,
-  };
-  const consulUrl = options.consulUrl?.(index) ?? consul.url;
-  const config = nodeConfig({ place, scope, consulUrl, dynamic: options.dynamic ?? {}, extra: options.extra?.(index, name) ?? {} });
+  const [postgresPort, apiPort, raftPort] = ports.slice(PORTS_PER_NODE * index) as [number, number, number];
+  return { name, peerHost: network.host, ...network, postgresPort, apiPort, raftPort, folder: join(parts.folder, name), user: parts.user };
+}
+
+function makeNode(parts: {
+  readonly options: ClusterOptions;
+  readonly index: number;
+  readonly place: NodePlace;
+  readonly places: readonly NodePlace[];
+  readonly scope: string;
+  readonly consul: Consul | null;
+}): ClusterNode {
+  const { options, index, place, places, scope, consul } = parts;
+  const consulUrl = consul === null ? null : (options.consulUrl?.(index) ?? consul.url);
+  const store: Tree = consulUrl === null ? { raft: raftSection(place, places) } : { consul: { url: consulUrl, register_service: false } };
+  const config = nodeConfig({ place, scope, store, dynamic: options.dynamic ?? {}, extra: options.extra?.(index, place.name) ?? {} });
   return new ClusterNode(place, config);
 }

@@ -1,13 +1,14 @@
-// Owns a test cluster whose nodes are hosts of their own (namespaces.ts), with Consul on one more. The test itself reaches
+// Owns a test cluster whose nodes are hosts of their own (namespaces.ts), with Consul on one more unless it is over the Raft. The test itself reaches
 // every node by the wire that is never cut. Must not know what a test does with it.
 
 import { type ClusterOptions, TestCluster } from "./cluster.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
 import { Consul } from "./consul.ts";
 import { HostNetwork } from "./namespaces.ts";
+import { storeOfTests } from "./store-sight.ts";
 import { until } from "./wait.ts";
 
-export interface HostClusterOptions extends Pick<ClusterOptions, "nodes" | "dynamic" | "extra" | "scope"> {
+export interface HostClusterOptions extends Pick<ClusterOptions, "nodes" | "store" | "dynamic" | "extra" | "scope"> {
   /** True: each node has a client agent of its own on its host, and asks that. */
   readonly agents?: boolean;
 }
@@ -15,8 +16,6 @@ export interface HostClusterOptions extends Pick<ClusterOptions, "nodes" | "dyna
 export interface HostCluster {
   readonly cluster: TestCluster;
   readonly network: HostNetwork;
-  /** The server. */
-  readonly consul: Consul;
   /** The client agent of a node. Throws where it has none. */
   agent(node: ClusterNode): Consul;
   cut(node: ClusterNode): void;
@@ -32,22 +31,19 @@ export async function withHostCluster<T>(options: HostClusterOptions, body: (hos
   const agents: Consul[] = [];
   let consul: Consul | null = null;
   try {
-    const server = await Consul.start({ host: network.host(count) });
-    consul = server;
-    if (options.agents === true) {
-      agents.push(
-        ...(await Promise.all(Array.from({ length: count }, (_, index) => Consul.start({ host: network.host(index), joins: server })))),
-      );
+    if ((options.store ?? storeOfTests()) === "consul") {
+      const server = await Consul.start({ host: network.host(count) });
+      consul = server;
+      const hosts = options.agents === true ? Array.from({ length: count }, (_, index) => network.host(index)) : [];
+      agents.push(...(await Promise.all(hosts.map((host) => Consul.start({ host, joins: server })))));
     }
-    const consulUrl = (index: number) => {
-      const near = agents[index] ?? server;
-      return `http://${near.address}:${near.httpPort}`;
-    };
     const base: ClusterOptions = {
       ...options,
-      consul: server,
-      consulUrl,
-      network: (index) => ({ host: network.host(index).testAddress, prefix: network.host(index).prefix }),
+      ...(consul === null ? {} : overConsul(consul, agents)),
+      network: (index) => {
+        const { testAddress, address, prefix } = network.host(index);
+        return { host: testAddress, peerHost: address, prefix };
+      },
       start: false,
     };
     return await TestCluster.with(base, async (cluster) => {
@@ -59,7 +55,6 @@ export async function withHostCluster<T>(options: HostClusterOptions, body: (hos
       return await body({
         cluster,
         network,
-        consul: server,
         agent: (node) => {
           const agent = agents[indexOf(node)];
           if (agent === undefined) throw new Error(`${node.name} has no agent`);
@@ -77,6 +72,15 @@ export async function withHostCluster<T>(options: HostClusterOptions, body: (hos
     await Promise.all([...agents, ...(consul === null ? [] : [consul])].map((agent) => agent.stop()));
     network.close();
   }
+}
+
+/** Each node asks its own agent where there are any, else the server. */
+function overConsul(server: Consul, agents: readonly Consul[]): Pick<ClusterOptions, "consul" | "consulUrl"> {
+  const consulUrl = (index: number) => {
+    const near = agents[index] ?? server;
+    return `http://${near.address}:${near.httpPort}`;
+  };
+  return { consul: server, consulUrl };
 }
 
 /** For the other nodes at the host's own address, for the test at its own. */

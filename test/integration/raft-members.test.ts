@@ -8,8 +8,7 @@ import { join } from "node:path";
 import { LocalMember } from "../../lib/dcs/raft/client/local.ts";
 import type { ClientAnswer, ClientRequest } from "../../lib/dcs/raft/kv/client-protocol.ts";
 import { raftMemberConfig } from "../../lib/dcs/raft/member/config.ts";
-import { recoverAlone } from "../../lib/dcs/raft/member/recover.ts";
-import { openFileDisk } from "../../lib/dcs/raft/storage/file-disk.ts";
+import { recoverAlone } from "../../lib/dcs/raft/recover.ts";
 import { RaftStore } from "../../lib/dcs/raft/store.ts";
 import { ms } from "../../lib/model/units.ts";
 import { value } from "../conformance/suite-context.ts";
@@ -127,12 +126,8 @@ test(
 
     // The documented way out: the survivor alone, the others with empty folders.
     for (const place of running.places) await place.stop("immediate");
-    const disk = openFileDisk(survivor.folder);
-    if (!disk.ok) throw disk.error;
-    const log = recordingLog();
-    const recovered = await recoverAlone({ disk: disk.value, log, random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)) });
-    expect(recovered).toMatchObject({ ok: true, value: { formerClusterId: cluster, address: survivor.address } });
-    expect(log.lines.join()).toContain("only member");
+    const recovered = await recoverAlone({ folder: survivor.folder, address: survivor.address, log: recordingLog() });
+    expect(recovered).toMatchObject({ ok: true, value: { kept: `${survivor.folder}.before-recover` } });
     for (const place of wiped) place.wipe();
     for (const place of running.places) await place.start();
     await settled(running, running.addresses);

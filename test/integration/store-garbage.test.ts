@@ -53,7 +53,7 @@ test("garbage in the store is reported once and ignored; nothing dies, no write 
     const pids = cluster.nodes.map(({ pid }) => pid);
     for (const round of ROUNDS) {
       const from = cluster.nodes.map(({ log }) => log.length);
-      for (const [key, value] of round) await put(cluster, key, value);
+      for (const [key, value] of round) await cluster.putKey(key, value);
       await Bun.sleep(SEEN_WITHIN_MS);
       for (const [index, node] of cluster.nodes.entries()) {
         const said = complaints(node, from[index] ?? 0);
@@ -65,12 +65,12 @@ test("garbage in the store is reported once and ignored; nothing dies, no write 
       expect(await cluster.leader()).toBe(leader);
       expect(cluster.nodes.map(({ pid }) => pid)).toEqual(pids);
     }
-    await put(cluster, "config", '{"loop_wait":1,"retry_timeout":3,"ttl":20,"maximum_lag_on_failover":7}');
+    await cluster.putKey("config", '{"loop_wait":1,"retry_timeout":3,"ttl":20,"maximum_lag_on_failover":7}');
     await Bun.sleep(SEEN_WITHIN_MS);
-    await put(cluster, "config", "garbage again");
+    await cluster.putKey("config", "garbage again");
     const restored = async () => (await cluster.key("config"))?.value.includes('"maximum_lag_on_failover":7') === true;
     await until("the configuration that was in force is there again", restored, { withinMs: 5_000 });
-    await fetch(keyUrl(cluster, "members/stranger"), { method: "DELETE" });
+    await cluster.deleteKey("members/stranger");
     await cluster.untilHealthy();
     await until("the listing is whole again", async () => (await cluster.list()).members.length === 2, { withinMs: 5_000 });
     expect(await writer.lost(leader)).toEqual([]);
@@ -82,13 +82,4 @@ test("garbage in the store is reported once and ignored; nothing dies, no write 
 function complaints(node: ClusterNode, from: number): readonly string[] {
   const lines = node.log.slice(from).split("\n");
   return lines.filter((line) => / (WARNING|ERROR|CRITICAL): /.test(line)).map((line) => line.slice(24));
-}
-
-async function put(cluster: TestCluster, key: string, value: string): Promise<void> {
-  const answer = await fetch(keyUrl(cluster, key), { method: "PUT", body: value });
-  if (!answer.ok) throw new Error(`PUT ${key}: ${answer.status}`);
-}
-
-function keyUrl(cluster: TestCluster, key: string): string {
-  return `${cluster.consul.url}/v1/kv/service/${cluster.scope}/${key}`;
 }

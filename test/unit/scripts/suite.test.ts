@@ -18,6 +18,17 @@ describe("stages", () => {
     expect(names("default").slice(0, 2)).toEqual(["format and lint", "types"]);
   });
 
+  test("what runs a second time over the Raft is told apart by its name and its environment, and says the same file", () => {
+    for (const tier of ["default", "full"] as const) {
+      const again = stagesOf(product, { tier, only: null }).filter(({ name }) => name.endsWith(" over Raft"));
+      expect(again.length).toBeGreaterThanOrEqual(5);
+      for (const { name, command, environment } of again) {
+        expect(environment["MATRIARCH_TEST_STORE"]).toBe("raft");
+        expect(command.at(-1)).toBe(`./${name.replace(" over Raft", "")}`);
+      }
+    }
+  });
+
   test("a pattern chooses test files and leaves out everything else", () => {
     const [only, ...others] = stagesOf(product, { tier: "default", only: "unit/scripts/suite" });
     expect(others).toEqual([]);
@@ -47,7 +58,7 @@ test("two stages run beside each other only where they start servers of their ow
 describe("a stage", () => {
   const run = async (code: string, withinMs = 10_000) => {
     const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
-    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, shares: false };
+    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, shares: false, environment: {} };
     const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
     try {
       const print = (data: Buffer, to: "stdout" | "stderr"): void => {

@@ -18,7 +18,7 @@ function member(number: number): RaftMember {
 
 function status(number: number, over: Partial<RaftStatus> = {}): RaftStatus {
   const voters = [1, 2, 3].map(
-    (other): MemberStatus => ({ ...member(other), part: "voter", link: other === number ? null : "up", matched: null }),
+    (other): MemberStatus => ({ ...member(other), part: "voter", link: other === number ? null : "up", matched: null, silentMs: null }),
   );
   return {
     member: member(number),
@@ -41,6 +41,10 @@ function status(number: number, over: Partial<RaftStatus> = {}): RaftStatus {
     sessions: 3,
     clients: 1,
     watches: 0,
+    snapshotBytes: 0,
+    logBytes: 900,
+    syncMs: 0.2,
+    elections: 1,
     ...over,
   };
 }
@@ -125,7 +129,13 @@ describe("the leader", () => {
 
 test("the members are shown in order of their addresses, the leader marked", () => {
   const rows = [3, 1, 2].map(
-    (number): MemberStatus => ({ ...member(number), part: number === 3 ? "learner" : "voter", link: "up", matched: logIndex(7) }),
+    (number): MemberStatus => ({
+      ...member(number),
+      part: number === 3 ? "learner" : "voter",
+      link: "up",
+      matched: logIndex(7),
+      silentMs: 3,
+    }),
   );
   const lines = membersText(rows, member(2)).split("\n");
   const parts = lines.filter((line) => line.includes("5010")).map((line) => line.split("|").map((cell) => cell.trim())[3]);

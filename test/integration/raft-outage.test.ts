@@ -1,0 +1,94 @@
+// Goal: without a majority of the Raft nobody writes past a lease, and everything goes on by itself when it is back; a pause
+// makes such an outage harmless; a lock that is taken from a living primary is taken again by it, and nobody else.
+// Method: the supervisors of two of three nodes killed or frozen, so that their PostgreSQLs live and the Raft does not; session
+// and leader key removed by a client of the Raft.
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { staysTrue, until } from "../harness/wait.ts";
+
+const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2 };
+const TTL_MS = 5_000;
+/** From the moment both members are back to the first write: an election, and what the leader race takes. */
+const RECOVERY_MAX_MS = 6_000;
+const UNDISTURBED_GAP_MAX_MS = 2_000;
+
+afterAll(() => TestCluster.stopAll());
+
+describe.concurrent("the Raft without a majority", () => {
+  test.each([
+    ["killed and started again", (node: ClusterNode) => node.killSupervisor(), (node: ClusterNode) => node.start()],
+    ["frozen and woken", (node: ClusterNode) => node.sigstop(), (node: ClusterNode) => node.sigcont()],
+  ] as const)(
+    "two supervisors %s: the primary steps down before its lease ends, and the cluster recovers by itself",
+    async (what, take, giveBack) => {
+      await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
+        const leader = await cluster.untilHealthy();
+        const writer = await cluster.writer();
+        const begun = performance.now();
+        for (const node of cluster.others(leader)) await take(node);
+        await until("the primary serves nobody", async () => (await leader.health("/primary")) !== 200, { withinMs: 2 * TTL_MS });
+        await Bun.sleep(TTL_MS);
+        const lastWrite = writer.acknowledged.at(-1)?.ackedAt ?? Number.NaN;
+        console.log(`figure: majority ${what}: last write after ${Math.round(lastWrite - begun)} ms`);
+        expect(lastWrite - begun).toBeLessThan(TTL_MS - 100);
+        const back = performance.now();
+        for (const node of cluster.others(leader)) giveBack(node);
+        const recovered = await writer.afterNow(20_000);
+        console.log(`figure: majority back: first write after ${Math.round(recovered.ackedAt - back)} ms`);
+        expect(recovered.ackedAt - back).toBeLessThan(RECOVERY_MAX_MS);
+        await cluster.untilHealthy();
+        expect(writer.overlaps()).toEqual([]);
+        expect(await writer.lost(await cluster.untilLeader())).toEqual([]);
+      });
+    },
+    120_000,
+  );
+
+  test("for 3 × ttl while paused: /primary stays 200 and no write fails", async () => {
+    await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      await cluster.patchConfig({ pause: true });
+      for (const node of cluster.nodes) await until("paused", async () => (await node.status())["pause"] === true, { withinMs: 10_000 });
+      const writer = await cluster.writer();
+      const begun = performance.now();
+      const isPrimary = async () => ((await leader.health("/primary")) === 200 ? null : "/primary is not 200");
+      for (const node of cluster.others(leader)) node.sigstop();
+      await staysTrue("paused", isPrimary, { forMs: 3 * TTL_MS, everyMs: 100 });
+      for (const node of cluster.others(leader)) node.sigcont();
+      await staysTrue("back", isPrimary, { forMs: 2_000, everyMs: 50 });
+      await cluster.patchConfig({ pause: null });
+      await staysTrue("resumed", isPrimary, { forMs: 3_000, everyMs: 50 });
+      await writer.afterNow(2_000);
+      expect(writer.longestGap(begun).ms).toBeLessThan(UNDISTURBED_GAP_MAX_MS);
+      expect(new Set(writer.acknowledged.map(({ node }) => node))).toEqual(new Set([leader.name]));
+      expect(await writer.lost(leader)).toEqual([]);
+    });
+  }, 120_000);
+
+  test("a lock that is taken away from a living primary is taken again by it at once: session closed, leader key deleted", async () => {
+    await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      const writer = await cluster.writer();
+      for (const what of ["session", "key"] as const) {
+        const before = await cluster.key("leader");
+        if (what === "session") await cluster.endSession(before?.session ?? "");
+        else await cluster.deleteKey("leader");
+        await until(
+          "the lock is held again",
+          async () => {
+            const now = await cluster.key("leader");
+            return now?.value === leader.name && now.session !== null && now.modifyIndex !== before?.modifyIndex;
+          },
+          { withinMs: 5_000 },
+        );
+        await writer.afterNow(5_000);
+      }
+      expect(await cluster.untilHealthy()).toBe(leader);
+      expect(writer.longestGap().ms).toBeLessThan(UNDISTURBED_GAP_MAX_MS);
+      expect(new Set(writer.acknowledged.map(({ node }) => node))).toEqual(new Set([leader.name]));
+      expect(await writer.lost(leader)).toEqual([]);
+    });
+  }, 90_000);
+});
