@@ -212,12 +212,17 @@ export class RaftMemberNode {
     if (frame.kind !== "founding") this.#serving?.peerFrame(from, frame);
   }
 
+  /** One request that cannot be answered must not end a member: whoever sent it would repeat it to the next one. */
   async #onClientRequest(frame: ClientRequestFrame, answer: (body: string) => void): Promise<void> {
+    let text: string;
     try {
-      answer(await this.#answerText(frame));
+      text = await this.#answerText(frame);
     } catch (thrown) {
-      this.#halt(`a request could not be answered: ${thrown instanceof Error ? thrown.message : thrown}`);
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      this.#options.log.error(`raft: a request of ${frame.remote} could not be answered: ${reason}`);
+      text = writeClientAnswer({ kind: "unknown-outcome", reason: `the member failed to answer: ${reason}` });
     }
+    answer(text);
   }
 
   async #answerText({ body, deadline, gone }: ClientRequestFrame): Promise<string> {

@@ -182,7 +182,10 @@ export class Serving {
         this.#engine.message(from, frame.message);
         return;
       case "forward":
-        void this.#answerForwarded(from, frame.id, frame.body);
+        this.#answerForwarded(from, frame.id, frame.body).catch((thrown: unknown) => {
+          // One request that cannot be answered must not end the member; whoever asked hears nothing and learns so by its deadline.
+          this.#options.log.error(`raft: a forwarded request failed: ${thrown instanceof Error ? thrown.message : thrown}`);
+        });
         return;
       case "forward-answer":
         this.#forwarder.answered(from, frame.id, frame.body);

@@ -73,9 +73,19 @@ export class MemberThread {
     if (this.#node === null) return this.#reply(id, { kind: "unavailable", reason: "the member is not started" });
     const gone = new AbortController();
     this.#waiting.set(id, gone);
-    const answer = await this.#node.request(request.value, deadline, gone.signal);
+    this.#reply(id, await this.#asked(this.#node, request.value, deadline, gone.signal));
     this.#waiting.delete(id);
-    this.#reply(id, answer);
+  }
+
+  /** One request that cannot be answered must not end the member. */
+  async #asked(node: RaftMemberNode, ...request: Parameters<RaftMemberNode["request"]>): Promise<ClientAnswer> {
+    try {
+      return await node.request(...request);
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      this.#log().error(`raft: a request could not be answered: ${reason}`);
+      return { kind: "unknown-outcome", reason: `the member failed to answer: ${reason}` };
+    }
   }
 
   async #stop(mode: "clean" | "immediate"): Promise<void> {
