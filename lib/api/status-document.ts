@@ -38,6 +38,7 @@ export function statusDocument(facts: NodeFacts): Readonly<Record<string, unknow
     patroni: { version: COMPATIBLE_PATRONI_VERSION, scope: facts.config.scope, name: facts.config.name },
     product: { name: PRODUCT_NAME, version: PRODUCT_VERSION },
     fencing: facts.fencing,
+    raft: facts.raft ?? undefined,
     lease_held: facts.holdsLock || undefined,
     decision: facts.lastDecision ?? undefined,
   };
@@ -103,6 +104,7 @@ export class StatusText {
       facts.config,
       facts.dynamic,
       facts.fencing,
+      facts.raft,
       JSON.stringify(facts.lastDecision),
       facts.holdsLock,
     ];

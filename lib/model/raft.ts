@@ -37,3 +37,12 @@ export interface RaftMember {
   readonly id: MemberId;
   readonly address: string;
 }
+
+/** How a node's own member stands, for the status document. */
+export interface MemberStanding {
+  readonly state: "waiting" | "joining" | "serving";
+  readonly role: string;
+  readonly term: number;
+  /** Address of the member that leads; null where it knows none. */
+  readonly leader: string | null;
+}

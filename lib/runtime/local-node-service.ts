@@ -56,6 +56,7 @@ export class LocalNodeService implements NodeService {
       watchdogFailed: state.fencingMissing,
       systemIdentifier: state.local.systemIdentifier ?? (state.cluster?.initialize || null),
       fencing: watchdog.fencing,
+      raft: state.raft,
       now: clock.now(),
       lastCycleAt: state.lastCycleAt,
       lastDecision: state.lastDecision,

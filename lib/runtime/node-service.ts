@@ -7,6 +7,7 @@ import type { StoreError } from "../model/errors.ts";
 import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { PostgresStatus } from "../model/postgres.ts";
+import type { MemberStanding } from "../model/raft.ts";
 import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
 
@@ -33,6 +34,8 @@ export interface NodeFacts {
   readonly systemIdentifier: string | null;
   /** How this node is fenced: `watchdog /dev/watchdog`, `guard`, `none`. */
   readonly fencing: string;
+  /** Null where the node has no member of the Raft. */
+  readonly raft: MemberStanding | null;
   /** Boot-time now, and when the HA loop last finished a cycle. */
   readonly now: Ms;
   readonly lastCycleAt: Ms;

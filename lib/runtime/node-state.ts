@@ -11,6 +11,7 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { MemberStanding } from "../model/raft.ts";
 import { type Lsn, type Ms, revision, type Timeline } from "../model/units.ts";
 import { Notice } from "./notice.ts";
 
@@ -84,6 +85,8 @@ export class NodeState {
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
+  /** The node's own member of the Raft after the last cycle; null where it has none. */
+  raft: MemberStanding | null = null;
   /** What the lease mark said of this node at its last confirmed writing. */
   markedUnfenced = false;
   adopted = false;

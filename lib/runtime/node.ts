@@ -272,10 +272,8 @@ export class MatriarchNode {
 
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
-    if (state.local.dataDirectory.kind === "valid") {
-      await this.#settings.saveDynamic();
-      await this.#member?.noteData();
-    }
+    if (state.local.dataDirectory.kind === "valid") await this.#settings.saveDynamic();
+    if (this.#member !== null) state.raft = await this.#member.afterCycle(state.local.dataDirectory.kind);
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
     await this.#changeTtl();

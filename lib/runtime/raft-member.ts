@@ -10,6 +10,8 @@ import type { Store } from "../dcs/store.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Log } from "../model/log.ts";
 import type { RaftConfig } from "../model/node-config.ts";
+import type { DataDirectory } from "../model/postgres.ts";
+import type { MemberStanding, RaftClusterId } from "../model/raft.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -73,12 +75,20 @@ export class SupervisedMember {
     return ok(supervised);
   }
 
-  /** Writes down in PostgreSQL's data directory to which Raft it belongs; to be called while that is a valid one. */
-  async noteData(): Promise<void> {
-    if (this.#noted) return;
+  /**
+   * After each cycle: how the member stands; and, where PostgreSQL's data directory is a valid one, it is written down there to
+   * which Raft it belongs.
+   */
+  async afterCycle(data: DataDirectory["kind"]): Promise<MemberStanding | null> {
+    const status = await this.status();
+    if (status === null) return null;
+    if (data === "valid" && status.cluster !== null && !this.#noted) await this.#noteData(status.cluster);
+    const { state, role, term, leader } = status;
+    return { state, role, term, leader: leader?.address ?? null };
+  }
+
+  async #noteData(id: RaftClusterId): Promise<void> {
     const { dataDir, log } = this.#parts;
-    const id = (await this.status())?.cluster ?? null;
-    if (id === null) return;
     try {
       if (await noteRaftOfData(dataDir, id))
         log.warning(`raft: the data in ${dataDir} was used with another Raft before; it is ${id} from now on`);

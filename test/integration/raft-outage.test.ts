@@ -10,8 +10,8 @@ import { staysTrue, until } from "../harness/wait.ts";
 
 const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2 };
 const TTL_MS = 5_000;
-/** From the moment both members are back to the first write: an election, and what the leader race takes. */
-const RECOVERY_MAX_MS = 6_000;
+/** From the moment both supervisors are started or woken to the first write: their start, an election, and the leader race. */
+const RECOVERY_MAX_MS = 10_000;
 const UNDISTURBED_GAP_MAX_MS = 2_000;
 
 afterAll(() => TestCluster.stopAll());
@@ -30,7 +30,8 @@ describe.concurrent("the Raft without a majority", () => {
         for (const node of cluster.others(leader)) await take(node);
         await until("the primary serves nobody", async () => (await leader.health("/primary")) !== 200, { withinMs: 2 * TTL_MS });
         await Bun.sleep(TTL_MS);
-        const lastWrite = writer.acknowledged.at(-1)?.ackedAt ?? Number.NaN;
+        // When its answer was seen says more about this process than about the server.
+        const lastWrite = writer.acknowledged.at(-1)?.sentAt ?? Number.NaN;
         console.log(`figure: majority ${what}: last write after ${Math.round(lastWrite - begun)} ms`);
         expect(lastWrite - begun).toBeLessThan(TTL_MS - 100);
         const back = performance.now();
@@ -61,7 +62,11 @@ describe.concurrent("the Raft without a majority", () => {
       await cluster.patchConfig({ pause: null });
       await staysTrue("resumed", isPrimary, { forMs: 3_000, everyMs: 50 });
       await writer.afterNow(2_000);
-      expect(writer.longestGap(begun).ms).toBeLessThan(UNDISTURBED_GAP_MAX_MS);
+      const gap = writer.longestGap(begun);
+      console.log(
+        `figure: paused, no majority for 3 × ttl: longest time between two writes ${Math.round(gap.ms)} ms, ${Math.round(gap.from - begun)} ms after it began`,
+      );
+      expect(gap.ms).toBeLessThan(UNDISTURBED_GAP_MAX_MS);
       expect(new Set(writer.acknowledged.map(({ node }) => node))).toEqual(new Set([leader.name]));
       expect(await writer.lost(leader)).toEqual([]);
     });

@@ -187,6 +187,7 @@ export function facts(changes: Partial<NodeFacts> = {}): NodeFacts {
     watchdogFailed: false,
     systemIdentifier: "7710744159307945845",
     fencing: "guard",
+    raft: null,
     now: ms(performance.now()),
     lastCycleAt: ms(performance.now()),
     lastDecision: null,
