@@ -51,7 +51,8 @@ function find(plant: Plant): string | null {
       const run = bun(tree, ["test", `./test/unit/dcs/raft/simulation/scenarios.test.ts`, "-t", plant.scenario]);
       return run.status === 1 && run.text.includes("(fail)") ? `by the scenario ${plant.scenario}` : null;
     }
-    const run = bun(tree, ["run", "scripts/simulate.ts", "--raft", "--first", "--seeds", String(MANY_SEEDS)]);
+    const level = plant.level === "whole" ? ["--whole"] : [];
+    const run = bun(tree, ["run", "scripts/simulate.ts", "--raft", ...level, "--first", "--seeds", String(MANY_SEEDS)]);
     const violation = /^seed (\d+): VIOLATION (.*)$/m.exec(run.text);
     return run.status === 1 && violation !== null ? `by seed ${violation[1]}: ${violation[2]}` : null;
   } finally {

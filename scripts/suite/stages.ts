@@ -20,8 +20,11 @@ export interface Stage {
 }
 
 export const seedsOf: Readonly<Record<Tier, number>> = { default: 200, full: 20_000 };
-/** Clusters of the built-in Raft; short lives as well, by the same reason. */
-const raftSeedsOf: Readonly<Record<Tier, number>> = { default: 2000, full: 60_000 };
+/** Clusters of the built-in Raft, cores alone and whole members; short lives as well, by the same reason. */
+const raftSeedsOf: Readonly<Record<Tier, { readonly cores: number; readonly members: number }>> = {
+  default: { cores: 2000, members: 400 },
+  full: { cores: 60_000, members: 20_000 },
+};
 /** For how long faults happen in each simulated cluster: many short lives find more than few long ones. */
 const faultMinutesOf: Readonly<Record<Tier, number>> = { default: 20, full: 4 };
 
@@ -91,18 +94,17 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           shares: true,
           environment: {},
         },
-        {
-          name: `${raftSeedsOf[tier]} simulated Raft seeds`,
-          kind: "one",
-          command: ["bun", "run", "scripts/simulate.ts", "--raft", "--seeds", String(raftSeedsOf[tier])],
-          seeds: raftSeedsOf[tier],
-          shares: true,
-          environment: {},
-        },
+        raftStage("cores", raftSeedsOf[tier].cores, []),
+        raftStage("members", raftSeedsOf[tier].members, ["--whole"]),
       ]
     : [];
   // The long ones first, so that the lanes end together.
   return [...checks, ...simulate, ...tests];
+}
+
+function raftStage(what: string, seeds: number, words: readonly string[]): Stage {
+  const command = ["bun", "run", "scripts/simulate.ts", "--raft", ...words, "--seeds", String(seeds)] as const;
+  return { name: `${seeds} simulated seeds of Raft ${what}`, kind: "one", command, seeds, shares: true, environment: {} };
 }
 
 function testStage(name: string, files: readonly string[], timeoutMs: number): Stage {

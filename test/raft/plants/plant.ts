@@ -12,6 +12,8 @@ export interface Plant extends Patch {
   readonly name: string;
   readonly what: string;
   readonly also?: readonly Patch[];
+  /** Where it is searched for; default `core`. */
+  readonly level?: "core" | "whole";
   /** Scenario file (test/raft/scenarios) that finds it where random search would take more than a minute. */
   readonly scenario?: string;
 }

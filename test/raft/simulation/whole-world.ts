@@ -98,7 +98,8 @@ export class WholeWorld implements HostWorld {
   /** As whoever looks after the machine would: a folder that the member refuses is emptied where that is what its message says. */
   restart(host: Host): void {
     if (host.state !== "down") return;
-    if (host.fault !== null && host === this.hurt && host.refusals >= REFUSALS_BEFORE_WIPE) host.wipe();
+    const removed = host.fault?.includes(REMOVED) === true;
+    if (removed || (host.fault !== null && host === this.hurt && host.refusals >= REFUSALS_BEFORE_WIPE)) host.wipe();
     host.start();
   }
 
@@ -129,5 +130,7 @@ export class WholeWorld implements HostWorld {
   }
 }
 
+/** What a member says that was taken out of the cluster: its operator empties the folder. */
+const REMOVED = "was removed from the cluster";
 /** A start that fails may also be a fault of the moment (a full disk). */
 const REFUSALS_BEFORE_WIPE = 3;

@@ -83,6 +83,11 @@ export class Outbox {
     this.#held = waiting;
   }
 
+  /** The candidacy is over: its requests that still wait claim a log that may be another by then. */
+  withdrawVoteRequests(): void {
+    if (this.#held.length > 0) this.#held = this.#held.filter(({ message }) => message.kind !== "vote-request");
+  }
+
   takeWrites(): WriteBatch | null {
     if (this.#writes.length === 0) return null;
     this.#sequence++;

@@ -202,6 +202,7 @@ export function setHardState(core: CoreState, term: Term, votedFor: MemberId | n
 /** Enters the term if it is newer, gives up whatever role there was, and waits for a leader (or follows the given one). */
 export function becomeFollower(core: CoreState, term: Term, leader: MemberId | null): void {
   if (term > core.term) setHardState(core, term, null);
+  if (core.role === "candidate") core.outbox.withdrawVoteRequests();
   if (core.leading !== null) endLeading(core, leader);
   if (core.role !== "follower" || core.leader !== leader) resetElection(core);
   core.role = "follower";
