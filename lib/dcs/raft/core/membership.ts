@@ -68,11 +68,12 @@ function withLearner(core: CoreState, leading: Leading, member: RaftMember, repl
   if (replaced !== undefined && isLive(core, leading, replaced.id)) {
     return { kind: "invalid", reason: `the voter ${replaced.id} at ${replaced.address} is alive; remove it first` };
   }
-  if (replaced === undefined && configuration.voters.length >= VOTERS_MAX) {
-    return { kind: "invalid", reason: `there are ${VOTERS_MAX} voters already` };
-  }
   // A learner of an earlier attempt at the same address gave way to this one: its folder is gone.
   const learners = configuration.learners.filter(({ address }) => address !== member.address);
+  const coming = learners.filter((learner) => placeOf(configuration, learner) === "new").length;
+  if (replaced === undefined && configuration.voters.length + coming >= VOTERS_MAX) {
+    return { kind: "invalid", reason: `there are ${VOTERS_MAX} voters already, with those that are about to become one` };
+  }
   if (learners.length >= LEARNERS_MAX) return { kind: "invalid", reason: `there are ${LEARNERS_MAX} learners already` };
   const learner: Learner = { id: member.id, address: member.address, replaces: replaced?.id ?? null };
   return { ...configuration, learners: [...learners, learner] };
@@ -88,6 +89,11 @@ function withoutMember(core: CoreState, id: MemberId): Configuration | Refusal {
   return { voters, outgoing: configuration.voters, learners };
 }
 
+/** Whether the learner takes a voter's place or needs one of its own. */
+function placeOf(configuration: Configuration, { replaces }: Learner): "taken-over" | "new" {
+  return replaces !== null && contains(configuration.voters, replaces) ? "taken-over" : "new";
+}
+
 /** Joint: the old voters, and the new ones with the learner (in the place of whom it replaces). */
 function promoted(configuration: Configuration, learner: Learner): Configuration {
   const staying = configuration.voters.filter(({ id }) => id !== learner.replaces);
@@ -101,6 +107,8 @@ function promoted(configuration: Configuration, learner: Learner): Configuration
 function mayVote(core: CoreState, leading: Leading, learner: Learner): boolean {
   const progress = leading.progress.get(learner.id);
   if (progress === undefined || progress.trust === "doubted" || !inContact(core, leading, learner.id)) return false;
+  // Whom it was to replace may have been removed, and others have come meanwhile.
+  if (placeOf(core.configuration, learner) === "new" && core.configuration.voters.length >= VOTERS_MAX) return false;
   if (progress.match === 0 || progress.match + CAUGHT_UP_ENTRIES < core.log.lastIndex) return false;
   // Whom it should replace has come back: two members must not answer for one address.
   return learner.replaces === null || !isLive(core, leading, learner.replaces);

@@ -45,7 +45,7 @@ const FIRST_ELECTION_HEARTBEATS = 3;
 export class Raft {
   readonly #core: CoreState;
   #reported: RoleState;
-  #reportedConfiguration: LogIndex;
+  #reportedConfiguration: Configuration;
 
   constructor(start: RaftStart) {
     const core = new CoreState(start);
@@ -56,7 +56,7 @@ export class Raft {
     // Nobody else could lead: no reason to wait.
     if (isQuorum(core.configuration, (id) => id === core.id)) core.electionAt = core.now;
     this.#reported = core.roleState;
-    this.#reportedConfiguration = core.configurationIndex;
+    this.#reportedConfiguration = core.configuration;
   }
 
   /** Role, term and leader as the last step left them. */
@@ -154,8 +154,9 @@ export class Raft {
 
   #takeConfiguration(): Output["configuration"] {
     const core = this.#core;
-    if (core.configurationIndex === this.#reportedConfiguration) return null;
-    this.#reportedConfiguration = core.configurationIndex;
+    // Not by its index: another leader's may have taken the same place in the log.
+    if (core.configuration === this.#reportedConfiguration) return null;
+    this.#reportedConfiguration = core.configuration;
     return { configuration: core.configuration, index: core.configurationIndex };
   }
 

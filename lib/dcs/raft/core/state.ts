@@ -201,12 +201,14 @@ export function setHardState(core: CoreState, term: Term, votedFor: MemberId | n
 
 /** Enters the term if it is newer, gives up whatever role there was, and waits for a leader (or follows the given one). */
 export function becomeFollower(core: CoreState, term: Term, leader: MemberId | null): void {
+  // One that leads again in a later term is another leader: its log may have lost what it once sent, and its rounds begin anew.
+  const sameLeader = leader !== null && leader === core.leader && term === core.term;
   if (term > core.term) setHardState(core, term, null);
   if (core.role === "candidate") core.outbox.withdrawVoteRequests();
   if (core.leading !== null) endLeading(core, leader);
   if (core.role !== "follower" || core.leader !== leader) resetElection(core);
   core.role = "follower";
-  if (core.leader !== leader || leader === null) {
+  if (!sameLeader) {
     core.matched = logIndex(0);
     core.leaderRound = 0;
     core.answerOwed = false;
