@@ -20,7 +20,7 @@ export function sendSnapshot(core: CoreState, leading: Leading, progress: Progre
   if (sending === null) throw new Error("a member gets a snapshot that is not named");
   if (sending.state === "sent") {
     if (core.now - sending.sentAt < core.timings.electionMinMs) return;
-    if (sending.meta.index !== core.snapshot.index) {
+    if (sending.meta !== core.snapshot) {
       progress.sending = { meta: core.snapshot, size: core.snapshotSize, offset: 0, sentAt: core.now, state: "free" };
       sendSnapshot(core, leading, progress);
       return;
@@ -110,7 +110,8 @@ export function onSnapshotRefused(core: CoreState, meta: SnapshotMeta): void {
 /** An own snapshot is durable: entries well behind it may go. */
 export function onSnapshotSaved(core: CoreState, meta: SnapshotMeta, size: number): void {
   if (meta.index > core.applied) throw new Error(`a snapshot of ${meta.index} before it was applied`);
-  if (meta.index <= core.snapshot.index) return;
+  // One of the same index has replaced a file that could not be read: it may be of another length.
+  if (meta.index < core.snapshot.index) return;
   core.snapshot = meta;
   core.snapshotSize = size;
   const through = Math.min(meta.index, core.log.lastIndex) - TRAILING_ENTRIES;

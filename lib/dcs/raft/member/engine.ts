@@ -65,7 +65,7 @@ export class Engine {
   readonly #reads = new Map<number, (outcome: ReadOutcome) => void>();
   /** Accepted, by index. */
   readonly #accepted = new Map<LogIndex, Proposal>();
-  #applyWaiters: { readonly index: LogIndex; readonly run: () => void }[] = [];
+  readonly #applyWaiters = new Set<{ readonly index: LogIndex; readonly run: () => void }>();
   #timer: { readonly at: number; readonly stop: AbortController } | null = null;
   #timerAt = 0;
 
@@ -126,10 +126,15 @@ export class Engine {
     this.push({ kind: "read", id });
   }
 
-  /** At once where the index is applied already. */
-  whenApplied(index: LogIndex, run: () => void): void {
-    if (this.#options.machine.appliedIndex >= index) run();
-    else this.#applyWaiters.push({ index, run });
+  /** At once where the index is applied already. The answer takes it back: whoever gave up must not wait here for ever. */
+  whenApplied(index: LogIndex, run: () => void): () => void {
+    if (this.#options.machine.appliedIndex >= index) {
+      run();
+      return () => {};
+    }
+    const waiter = { index, run };
+    this.#applyWaiters.add(waiter);
+    return () => void this.#applyWaiters.delete(waiter);
   }
 
   /** Resolves once a snapshot of what is applied now, or later, is durable. Rejects with DiskError. */
@@ -137,19 +142,19 @@ export class Engine {
     return this.#snapshots.take();
   }
 
-  /** Whoever waits is told at once: `unknown` where it stood in the log, else refused. */
+  /** Whoever waits is told at once. A turn that broke off may have sent what was proposed in it: nothing is certain of that either. */
   stop(reason: string): void {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
     this.#timer?.stop.abort();
     this.#timer = null;
     const refusal: Refusal = { kind: "busy", reason };
-    for (const settle of [...this.#asked.values()]) settle({ kind: "refused", refusal });
+    for (const settle of [...this.#asked.values()]) settle({ kind: "unknown", reason });
     for (const settle of [...this.#reads.values()]) settle({ kind: "refused", refusal });
     this.#asked.clear();
     this.#reads.clear();
     this.#releaseAccepted(reason);
-    this.#applyWaiters = [];
+    this.#applyWaiters.clear();
   }
 
   #changeRoom(room: "full" | "room"): void {
@@ -257,11 +262,10 @@ export class Engine {
   }
 
   #releaseApplied(): void {
-    if (this.#applyWaiters.length === 0) return;
+    if (this.#applyWaiters.size === 0) return;
     const applied = this.#options.machine.appliedIndex;
-    const due = this.#applyWaiters.filter(({ index }) => index <= applied);
-    if (due.length === 0) return;
-    this.#applyWaiters = this.#applyWaiters.filter(({ index }) => index > applied);
+    const due = [...this.#applyWaiters].filter(({ index }) => index <= applied);
+    for (const waiter of due) this.#applyWaiters.delete(waiter);
     for (const { run } of due) run();
   }
 

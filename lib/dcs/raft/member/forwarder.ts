@@ -1,5 +1,5 @@
-// Owns what this member asks of the leader on behalf of those that asked it: one frame there, one frame back. It repeats
-// nothing and chooses nobody.
+// Owns what this member asks of the leader on behalf of those that asked it, and the way back of what others ask of it: one frame
+// there, one frame back. It repeats nothing and chooses nobody.
 
 import { type LogIndex, logIndex, type MemberId } from "../../../model/raft.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
@@ -43,7 +43,9 @@ interface Pending {
 export class Forwarder {
   readonly #send: (to: MemberId, frame: PeerFrame) => void;
   readonly #deadlines: Deadlines;
-  readonly #connected = new Set<MemberId>();
+  /** Each connection has a number of its own. */
+  readonly #connected = new Map<MemberId, number>();
+  #lastConnection = 0;
   readonly #pending = new Map<number, Pending>();
   #lastId = 0;
 
@@ -57,12 +59,13 @@ export class Forwarder {
   }
 
   up(id: MemberId): void {
-    this.#connected.add(id);
+    this.#connected.set(id, ++this.#lastConnection);
   }
 
   /** What was on its way there will not be answered. `back`: it is connected again already. */
   lost(id: MemberId, connection: "gone" | "back"): void {
     if (connection === "gone") this.#connected.delete(id);
+    else this.up(id);
     for (const [number, pending] of [...this.#pending]) {
       if (pending.to === id) this.#settle(number, err({ kind: "unknown", reason: "the connection to the leader was lost" }));
     }
@@ -93,6 +96,17 @@ export class Forwarder {
     if (this.#pending.get(id)?.to !== from) return;
     const answer = readForwardedAnswer(body);
     this.#settle(id, answer === null ? err({ kind: "unknown", reason: "the leader's answer makes no sense" }) : ok(answer));
+  }
+
+  /**
+   * For a question that has just come: its answer leaves over the connection that it came over, or not at all. Another run of the
+   * asker's process counts its questions anew and would take it for the answer to one of its own.
+   */
+  answerer(to: MemberId, id: number): (answer: ForwardedAnswer) => void {
+    const connection = this.#connected.get(to);
+    return (answer) => {
+      if (connection === this.#connected.get(to)) this.#send(to, { kind: "forward-answer", id, body: writeForwardedAnswer(answer) });
+    };
   }
 
   close(): void {

@@ -88,8 +88,11 @@ export class Reads {
 
   #applied(index: LogIndex, deadline: Ms): Promise<boolean> {
     return new Promise((resolve) => {
-      const cancel = this.#deadlines.add(deadline, () => resolve(false));
-      this.#engine.whenApplied(index, () => {
+      const cancel = this.#deadlines.add(deadline, () => {
+        leave();
+        resolve(false);
+      });
+      const leave = this.#engine.whenApplied(index, () => {
         cancel();
         resolve(true);
       });

@@ -19,7 +19,7 @@ import type { RaftMemberConfig } from "./config.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Engine } from "./engine.ts";
 import { Expiry } from "./expiry.ts";
-import { Forwarder, readForwarded, writeForwardedAnswer } from "./forwarder.ts";
+import { type ForwardedAnswer, Forwarder, readForwarded } from "./forwarder.ts";
 import { Joiner } from "./joiner.ts";
 import { Leadership } from "./leadership.ts";
 import type { JoinAnswer, PeerRequest } from "./peer-protocol.ts";
@@ -245,18 +245,17 @@ export class Serving {
   }
 
   async #answerForwarded(from: MemberId, id: number, body: string): Promise<void> {
-    const { transport, log } = this.#options;
     const question = readForwarded(body);
     if (question === null) {
-      log.warning(`raft: member ${from} forwarded something that makes no sense`);
+      this.#options.log.warning(`raft: member ${from} forwarded something that makes no sense`);
       return;
     }
-    const answer = await this.#forwardedAnswer(question);
-    transport.send(from, { kind: "forward-answer", id, body: writeForwardedAnswer(answer) });
+    const answer = this.#forwarder.answerer(from, id);
+    answer(await this.#forwardedAnswer(question));
   }
 
   /** Nothing is forwarded twice: who does not lead says so. */
-  async #forwardedAnswer(question: NonNullable<ReturnType<typeof readForwarded>>): Promise<Parameters<typeof writeForwardedAnswer>[0]> {
+  async #forwardedAnswer(question: NonNullable<ReturnType<typeof readForwarded>>): Promise<ForwardedAnswer> {
     if (this.#engine.role.role !== "leader") return { kind: "not-leader" };
     if (question.kind === "read-index") {
       return new Promise((resolve) => {

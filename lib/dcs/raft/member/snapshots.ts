@@ -50,17 +50,12 @@ export class SnapshotKeeper {
     const { limits, log } = this.#options;
     if (this.#taking !== null || (this.#entries < limits.entries && this.#bytes < limits.bytes)) return;
     // A disk that fails stops the member elsewhere; one that is full lets the log grow until there is room.
-    this.take().catch((error: unknown) =>
-      log.warning(`raft: no snapshot could be taken: ${error instanceof Error ? error.message : error}`),
-    );
+    this.take().catch((error: unknown) => log.warning(`raft: no snapshot could be taken: ${inWords(error)}`));
   }
 
   /** Resolves once it is durable. Rejects with DiskError. One at a time: who comes meanwhile shares it. */
   take(): Promise<void> {
-    this.#taking ??= this.#take().finally(() => {
-      this.#taking = null;
-    });
-    return this.#taking;
+    return this.#taken(this.#options.raft.status().snapshotIndex + 1);
   }
 
   send(chunk: ChunkToSend): void {
@@ -68,8 +63,10 @@ export class SnapshotKeeper {
     const { to, term, meta, size, offset, length, round } = chunk;
     storage.readChunk(meta, offset, length).then(
       (data) => send(to, { kind: "raft", message: { kind: "snapshot-chunk", term, meta, size, offset, data, round } }),
-      // The core sends the newest one again after a while.
-      (error: unknown) => log.warning(`raft: cannot read the snapshot at ${meta.index}: ${error instanceof Error ? error.message : error}`),
+      (error: unknown) => {
+        log.warning(`raft: cannot read the snapshot at ${meta.index}: ${inWords(error)}`);
+        this.#replace(meta.index);
+      },
     );
   }
 
@@ -80,16 +77,33 @@ export class SnapshotKeeper {
       if (thrown instanceof DiskError && thrown.kind === "full") {
         log.warning(`raft: no room for the leader's snapshot: ${thrown.message}`);
         push({ kind: "snapshot-refused", meta: chunk.meta });
-      } else onFault(`the leader's snapshot cannot be installed: ${thrown instanceof Error ? thrown.message : thrown}`);
+      } else onFault(`the leader's snapshot cannot be installed: ${inWords(thrown)}`);
     });
   }
 
-  async #take(): Promise<void> {
+  /**
+   * The core sends the newest snapshot again after a while. One that cannot be read is replaced, by one of the same index where
+   * nothing was applied since; an older one has been already.
+   */
+  #replace(index: LogIndex): void {
+    const { raft, log } = this.#options;
+    if (this.#taking !== null || index < raft.status().snapshotIndex) return;
+    this.#taken(index).catch((error: unknown) => log.warning(`raft: the snapshot could not be replaced: ${inWords(error)}`));
+  }
+
+  #taken(from: number): Promise<void> {
+    this.#taking ??= this.#take(from).finally(() => {
+      this.#taking = null;
+    });
+    return this.#taking;
+  }
+
+  /** Of what is applied, where that has reached the given index. */
+  async #take(from: number): Promise<void> {
     const { machine, raft, storage, push, log } = this.#options;
     const index = machine.appliedIndex;
-    const { snapshotIndex, configuration } = raft.status();
     // A newcomer that has not met a configuration yet could not describe what its state belongs to.
-    if (index <= snapshotIndex || configuration.voters.length === 0) return;
+    if (index < from || raft.status().configuration.voters.length === 0) return;
     const meta = raft.snapshotMeta(index);
     const body = machine.snapshot();
     this.#entries = 0;
@@ -116,4 +130,8 @@ export class SnapshotKeeper {
     push({ kind: "snapshot-installed", meta, size });
     installed(meta.index);
   }
+}
+
+function inWords(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

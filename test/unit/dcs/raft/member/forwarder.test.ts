@@ -20,14 +20,21 @@ const REQUEST: Forwarded = {
 
 function forwarder() {
   const sent: { readonly to: MemberId; readonly frame: Extract<PeerFrame, { kind: "forward" }> }[] = [];
+  const answers: PeerFrame[] = [];
   const made = new Forwarder({
     send: (to, frame) => {
       if (frame.kind === "forward") sent.push({ to, frame });
+      else answers.push(frame);
     },
     deadlines: new Deadlines(clock),
   });
   made.up(LEADER);
-  return { made, sent, ask: (question: Forwarded = REQUEST, budgetMs = 5000) => made.ask(LEADER, question, ms(clock.now() + budgetMs)) };
+  return {
+    made,
+    sent,
+    answers,
+    ask: (question: Forwarded = REQUEST, budgetMs = 5000) => made.ask(LEADER, question, ms(clock.now() + budgetMs)),
+  };
 }
 
 describe("the forwarder", () => {
@@ -69,6 +76,24 @@ describe("the forwarder", () => {
     made.answered(LEADER, id + 1, writeForwardedAnswer({ kind: "not-leader" }));
     made.answered(LEADER, id, "answer 0\n{]");
     expect(await asked).toMatchObject({ ok: false, error: { kind: "unknown", reason: "the leader's answer makes no sense" } });
+  });
+
+  test("an answer leaves over the connection that its question came over, or not at all", () => {
+    const { made, answers } = forwarder();
+    const answered = made.answerer(LEADER, 1);
+    answered({ kind: "not-leader" });
+    const restarted = made.answerer(LEADER, 2);
+    made.lost(LEADER, "back");
+    restarted({ kind: "not-leader" });
+    const away = made.answerer(LEADER, 3);
+    made.lost(LEADER, "gone");
+    made.up(LEADER);
+    away({ kind: "not-leader" });
+    made.answerer(LEADER, 1)({ kind: "read-index", index: logIndex(4) });
+    expect(answers).toEqual([
+      { kind: "forward-answer", id: 1, body: writeForwardedAnswer({ kind: "not-leader" }) },
+      { kind: "forward-answer", id: 1, body: writeForwardedAnswer({ kind: "read-index", index: logIndex(4) }) },
+    ]);
   });
 
   test("what is no question is none", () => {

@@ -4,7 +4,8 @@
 import { describe, expect, test } from "bun:test";
 import { DiskError } from "../../../../../lib/dcs/raft/storage/disk.ts";
 import { term } from "../../../../../lib/model/raft.ts";
-import { type DiskOperation, FakeDisk } from "../../../../raft/fake-disk.ts";
+import { FakeDisk } from "../../../../raft/fake-disk.ts";
+import type { DiskOperation } from "../../../../raft/fake-file.ts";
 import { settled } from "./history.ts";
 import { ALICE, append, entry, IDENTITY, meta, mustFound, mustOpen, open, SMALL_SEGMENT, vote, Writing } from "./storage-fixtures.ts";
 
