@@ -113,6 +113,14 @@ export const CORE_PLANTS: readonly Plant[] = [
     ],
   },
   {
+    name: "leader-of-two-terms",
+    what: "what a follower knows of a leader outlives that leader's term, where the same member leads the next one",
+    scenario: "leader-of-two-terms",
+    file: `${CORE}/state.ts`,
+    find: `  const sameLeader = leader !== null && leader === core.leader && term === core.term;`,
+    replace: `  const sameLeader = leader !== null && leader === core.leader;`,
+  },
+  {
     name: "stale-acknowledgement",
     what: "a leader takes an acknowledgement of an earlier term for one of its own",
     scenario: "stale-acknowledgement",
