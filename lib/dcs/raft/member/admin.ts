@@ -99,10 +99,7 @@ export class Admin {
     if (request.clusterId !== clusterId) return { kind: "refused", reason: `${self.address} belongs to another cluster (${clusterId})` };
     if (engine.role.role !== "leader") return { kind: "ask-leader", address: leader()?.address ?? null };
     if (findMember(this.#options.configuration(), request.from.id) !== null) return { kind: "member" };
-    const { commit, configurationIndex } = engine.status();
-    if (request.was === "voter") {
-      return configurationIndex <= commit ? { kind: "removed" } : { kind: "wait", reason: "a change of the membership is under way" };
-    }
+    if (request.was === "voter") return this.#removal(request.from.id);
     const { id, address } = request.from;
     const answer = await this.change({ kind: "add", member: { id, address }, replaces: null }, deadline);
     switch (answer.kind) {
@@ -131,6 +128,16 @@ export class Admin {
     }
     if (clusterId !== this.#options.clusterId()) return { kind: "refused", reason: `${address} belongs to another cluster (${clusterId})` };
     return this.change({ kind: "add", member: { id, address: advertised }, replaces }, deadline);
+  }
+
+  /** Its asker believes it for good: said only by a leader that still leads. One that was asleep may know nothing of a later change. */
+  async #removal(id: MemberId): Promise<JoinAnswer> {
+    const { engine, leader, configuration } = this.#options;
+    const leads = await new Promise<boolean>((resolve) => engine.readIndex((outcome) => resolve(outcome.kind === "index")));
+    if (!leads) return { kind: "ask-leader", address: leader()?.address ?? null };
+    const { commit, configurationIndex } = engine.status();
+    if (findMember(configuration(), id) !== null) return { kind: "member" };
+    return configurationIndex <= commit ? { kind: "removed" } : { kind: "wait", reason: "a change of the membership is under way" };
   }
 
   #find(member: MemberId | string): RaftMember | null {
