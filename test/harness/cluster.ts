@@ -1,7 +1,8 @@
 // Owns a whole cluster for a test: real PostgreSQL under real supervisors over a real Consul or the Raft of its own nodes, in a
 // folder of its own, and its end however the test ends. What happens to it is up to the test; how it is watched is here.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SQL } from "bun";
@@ -284,7 +285,8 @@ export class TestCluster {
     await Promise.all(this.nodes.map((node) => node.killHost()));
     await this.#sight.close();
     if (this.#ownsConsul) await this.#consul?.stop();
-    if (kept === undefined || kept === "") rmSync(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+    // Not in one piece: on a busy disk that is seconds, in which the witnesses of other tests in this process see nothing.
+    if (kept === undefined || kept === "") await rm(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
     else process.stderr.write(`kept: ${this.folder}\n`);
   }
 }
