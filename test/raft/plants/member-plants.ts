@@ -27,14 +27,6 @@ export const MEMBER_PLANTS: readonly Plant[] = [
     replace: "",
   },
   {
-    name: "record-sum-ignored",
-    what: "a record of the log is taken although its checksum does not fit",
-    level: "whole",
-    file: `${RAFT}/storage/record.ts`,
-    find: `  if (crc32c(bytes, body, end - 1, crc32c(bytes, at, at + AT.crc, chain)) !== crc) return null;`,
-    replace: `  if (end < 0) return null;`,
-  },
-  {
     name: "repeated-is-applied-again",
     what: "a command that is repeated is applied again",
     level: "whole",

@@ -78,7 +78,12 @@ export class WholeWorld implements HostWorld {
   /** Three are needed to do without one, and one at a time. */
   mayHurt(host: Host): boolean {
     if (this.hurt !== null && this.isWhole(this.hurt)) this.hurt = null;
-    return this.hurt === null && this.hosts.length >= 3 && this.hosts.every((other) => other === host || this.isWhole(other));
+    // While a change is under way the voters before it count as well, and one of them may be gone already.
+    const settled =
+      this.leader()
+        ?.node?.status()
+        .members.every(({ part }) => part === "voter") === true;
+    return settled && this.hurt === null && this.hosts.length >= 3 && this.hosts.every((other) => other === host || this.isWhole(other));
   }
 
   /** A voter of what the leader believes in, with its log whole and nearly at the end. */
