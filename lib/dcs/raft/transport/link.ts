@@ -2,8 +2,8 @@
 // Knows no frame's meaning.
 //
 // Both sides dial, so that a member that starts again is connected at once whoever notices first. Everything that arrives on any
-// connection counts; the newest one is used for sending. Where both dialled at the same time, the side with the greater id
-// closes its own after a moment, in which what was sent on it still arrives. A connection from another run of the process,
+// connection counts. Where both dialled at the same time, both send on the one that the side with the smaller id dialled; the
+// other side closes its own after a moment, in which what was sent on it still arrives. A connection from another run of the process,
 // or one more that the same side dialled, replaces the old ones at once: they are dead there.
 
 import type { Log } from "../../../model/log.ts";
@@ -47,7 +47,7 @@ interface Held {
 
 export class Link {
   readonly #options: LinkOptions;
-  /** Newest last: that one is used for sending. At most one that each side dialled. */
+  /** At most one that each side dialled. */
   #held: readonly Held[] = [];
   #address: string | null = null;
   #dialling: AbortController | null = null;
@@ -61,7 +61,7 @@ export class Link {
 
   /** The HELLO of the connection in use; null: there is none. */
   get hello(): HelloAnswer | null {
-    return this.#held.at(-1)?.hello ?? null;
+    return this.#used()?.hello ?? null;
   }
 
   /** Nobody needs it: not wanted, not connected. */
@@ -80,7 +80,7 @@ export class Link {
 
   /** Dropped where there is no connection. */
   send(frame: Frame): void {
-    this.#held.at(-1)?.channel.send(frame);
+    this.#used()?.channel.send(frame);
   }
 
   /** Takes an established channel that the other side dialled. */
@@ -109,6 +109,13 @@ export class Link {
     this.#address = null;
     this.#stopDialling();
     for (const { channel } of [...this.#held]) channel.close(null);
+  }
+
+  /** The one that stays, where there are two: what is sent on the other one could still be under way when it is closed. */
+  #used(): Held | undefined {
+    const { own, peer } = this.#options;
+    const staying = own < peer ? "self" : "peer";
+    return this.#held.find(({ dialledBy }) => dialledBy === staying) ?? this.#held[0];
   }
 
   #hold(held: Held): void {

@@ -56,6 +56,27 @@ describe("links over the fake network", () => {
     expect(b.events).toEqual(["up a", "a: one", "a: two"]);
   });
 
+  test.each([-8, -3, 0, 3, 8])("no frame is lost while a connection is given back: b dials %d ms after a", async (later) => {
+    const given = world("whole", () => 5);
+    const [a, b] = [await given.start("a"), await given.start("b")];
+    for (const { transport } of later < 0 ? [b, a] : [a, b]) {
+      transport.setPeers([a.member, b.member]);
+      await given.time.advance(Math.abs(later));
+    }
+    await given.time.advance(50);
+    const said: string[] = [];
+    for (let sent = 0; sent < 2000; sent++) {
+      a.transport.send(b.id, founding(String(sent)));
+      b.transport.send(a.id, founding(String(sent)));
+      said.push(String(sent));
+      await given.time.advance(1);
+    }
+    await given.time.advance(50);
+    const heard = ({ events }: TestMember) => events.filter((event) => event.includes(": ")).map((event) => event.slice(3));
+    expect(heard(a)).toEqual(said);
+    expect(heard(b)).toEqual(said);
+  });
+
   test("frames arrive whole and in order, however the bytes arrive", async () => {
     const given = world("chopped");
     const [a, b] = await pair(given);
