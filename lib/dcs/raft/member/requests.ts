@@ -6,10 +6,9 @@ import type { Clock } from "../../../model/clock.ts";
 import type { RaftMember } from "../../../model/raft.ts";
 import { type Ms, ms } from "../../../model/units.ts";
 import type { Refusal } from "../core/types.ts";
-import { KEY_VALUE_BOUNDS } from "../kv/bounds.ts";
 import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
 import type { Envelope, Query } from "../kv/command.ts";
-import { encodeEnvelope } from "../kv/command-codec.ts";
+import { encodeEnvelope, refuseSize } from "../kv/command-codec.ts";
 import type { KeyValueMachine } from "../kv/machine.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Engine, ProposalOutcome } from "./engine.ts";
@@ -46,7 +45,8 @@ export class Requests {
     // An expiry is the leader's own: nothing from outside may look like one.
     if (envelope.command.kind === "expire-session") return Promise.resolve({ kind: "refused", reason: "sessions expire by themselves" });
     const payload = encodeEnvelope(envelope);
-    if (payload.length > PAYLOAD_MAX_BYTES) return Promise.resolve(TOO_LONG);
+    const refused = refuseSize(payload);
+    if (refused !== null) return Promise.resolve({ kind: "command", answer: refused });
     return this.byLeader({ kind: "command", envelope }, deadline, () => this.#proposed(payload, deadline));
   }
 
@@ -68,7 +68,8 @@ export class Requests {
   /** On the leader alone; `not-leader` where it is not, or no longer. */
   async proposed(envelope: Envelope, deadline: Ms): Promise<ClientAnswer> {
     const payload = encodeEnvelope(envelope);
-    return payload.length > PAYLOAD_MAX_BYTES ? TOO_LONG : this.#proposed(payload, deadline);
+    const refused = refuseSize(payload);
+    return refused === null ? this.#proposed(payload, deadline) : { kind: "command", answer: refused };
   }
 
   async #proposed(payload: Uint8Array, deadline: Ms): Promise<ClientAnswer> {
@@ -163,9 +164,6 @@ export class Requests {
   }
 }
 
-/** The machine would refuse it as well, after every member had written it down. */
-const PAYLOAD_MAX_BYTES = KEY_VALUE_BOUNDS.payloadBytesMax;
-const TOO_LONG: ClientAnswer = { kind: "refused", reason: `a command is at most ${PAYLOAD_MAX_BYTES} bytes` };
 const NONSENSE: ClientAnswer = { kind: "unknown-outcome", reason: "the leader's answer makes no sense" };
 
 export function refusalAnswer(refusal: Refusal, leader: RaftMember | null): ClientAnswer {
