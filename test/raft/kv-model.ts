@@ -63,7 +63,8 @@ export class Model {
     const known = client.answers.find((each) => each.sequence === sequence);
     if (known !== undefined) return known.answer;
     const max = this.#bounds.answersMax;
-    if (client.answers.length >= max)
+    const isOldest = sequence === client.acknowledged + 1;
+    if (client.answers.length >= max && !isOldest)
       return error({ kind: "unavailable", reason: `${max} answers of this client wait to be acknowledged` });
     this.applied.push(`${id}/${sequence}`);
     const answer = this.#execute(command);

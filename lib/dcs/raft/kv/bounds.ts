@@ -24,7 +24,7 @@ export interface KeyValueBounds {
   readonly clientsMax: number;
   /** A registration ends after this long without a command, in cluster time. */
   readonly clientIdleMs: number;
-  /** Answers of one client that it has not acknowledged; beyond it, it has to wait. */
+  /** Answers of one client that it has not acknowledged; beyond it, it has to wait, except with the oldest one that is open. */
   readonly answersMax: number;
   /** Of all clients together; beyond it the client that is idle longest is forgotten. */
   readonly allAnswersMax: number;

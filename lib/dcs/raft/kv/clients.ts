@@ -76,7 +76,8 @@ export class Clients {
     if (request.sequence <= client.acknowledged) return UNKNOWN;
     const known = client.answers.get(request.sequence);
     if (known !== undefined) return { kind: "repeated", answer: known };
-    if (client.answers.size >= this.#bounds.answersMax) {
+    // The oldest open one may have been lost on its way: were it refused as well, nothing could ever be acknowledged.
+    if (client.answers.size >= this.#bounds.answersMax && request.sequence !== client.acknowledged + 1) {
       const reason = `${this.#bounds.answersMax} answers of this client wait to be acknowledged`;
       return { kind: "repeated", answer: err({ kind: "unavailable", reason }) };
     }
