@@ -2,13 +2,13 @@
 // Knows no frame's meaning.
 //
 // Both sides dial, so that a member that starts again is connected at once whoever notices first. Everything that arrives on any
-// connection counts. Where both dialled at the same time, both send on the one that the side with the smaller id dialled; the
-// other side closes its own after a moment, in which what was sent on it still arrives. A connection from another run of the process,
+// connection counts; the newest one is used for sending. Where both dialled at the same time, both send on the one that the side
+// with the smaller id dialled; the other side closes its own after a moment, in which what was sent on it still arrives. A connection from another run of the process,
 // or one more that the same side dialled, replaces the old ones at once: they are dead there.
 
 import type { Log } from "../../../model/log.ts";
 import type { MemberId } from "../../../model/raft.ts";
-import { ms } from "../../../model/units.ts";
+import { type Ms, ms } from "../../../model/units.ts";
 import type { Channel, ChannelEnd } from "./channel.ts";
 import { type ChannelContext, type DialError, type DialOptions, dial } from "./dial.ts";
 import type { Frame } from "./frame.ts";
@@ -43,11 +43,12 @@ interface Held {
   readonly channel: Channel;
   readonly hello: HelloAnswer;
   readonly dialledBy: "self" | "peer";
+  readonly since: Ms;
 }
 
 export class Link {
   readonly #options: LinkOptions;
-  /** At most one that each side dialled. */
+  /** Newest last; at most one that each side dialled. */
   #held: readonly Held[] = [];
   #address: string | null = null;
   #dialling: AbortController | null = null;
@@ -85,7 +86,7 @@ export class Link {
 
   /** Takes an established channel that the other side dialled. */
   accept(channel: Channel, hello: HelloAnswer): void {
-    this.#hold({ channel, hello, dialledBy: "peer" });
+    this.#hold({ channel, hello, dialledBy: "peer", since: this.#options.context.clock.now() });
   }
 
   /** A channel that was accepted has ended. */
@@ -111,11 +112,15 @@ export class Link {
     for (const { channel } of [...this.#held]) channel.close(null);
   }
 
-  /** The one that stays, where there are two: what is sent on the other one could still be under way when it is closed. */
+  /**
+   * The newest. Where both dialled at once, the one that stays: what is sent on the other one could still be under way when it is
+   * closed. An old one beside a newer one may be dead without our knowing.
+   */
   #used(): Held | undefined {
+    const [older, newer] = this.#held;
+    if (older === undefined || newer === undefined || newer.since - older.since > this.#options.connectMs) return newer ?? older;
     const { own, peer } = this.#options;
-    const staying = own < peer ? "self" : "peer";
-    return this.#held.find(({ dialledBy }) => dialledBy === staying) ?? this.#held[0];
+    return older.dialledBy === (own < peer ? "self" : "peer") ? older : newer;
   }
 
   #hold(held: Held): void {
@@ -184,7 +189,7 @@ export class Link {
   #take(channel: Channel, hello: HelloAnswer): void {
     channel.onFrame = (frame) => this.#options.onFrame(channel, frame);
     channel.onClosed = (end) => this.ended(channel, end);
-    this.#hold({ channel, hello, dialledBy: "self" });
+    this.#hold({ channel, hello, dialledBy: "self", since: this.#options.context.clock.now() });
   }
 
   #judge(hello: HelloAnswer | null): ReturnType<DialOptions["judge"]> {
