@@ -78,11 +78,10 @@ export class WholeWorld implements HostWorld {
   /** Three are needed to do without one, and one at a time. */
   mayHurt(host: Host): boolean {
     if (this.hurt !== null && this.isWhole(this.hurt)) this.hurt = null;
-    // While a change is under way the voters before it count as well, and one of them may be gone already.
-    const settled =
-      this.leader()
-        ?.node?.status()
-        .members.every(({ part }) => part === "voter") === true;
+    // While a change is under way the voters before it count as well, and one of them may be gone already. Where all is committed none is:
+    // a committed joint configuration is followed by the next one at once.
+    const status = this.leader()?.node?.status() ?? null;
+    const settled = status !== null && status.commit === status.lastIndex && status.members.every(({ part }) => part === "voter");
     return settled && this.hurt === null && this.hosts.length >= 3 && this.hosts.every((other) => other === host || this.isWhole(other));
   }
 
