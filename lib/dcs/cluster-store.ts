@@ -16,7 +16,6 @@ import { encodeFailover, encodeHistory, encodeJson, encodeStatus, encodeSync, ty
 import { type ClusterKeys, clusterKeys, memberKey } from "./keys.ts";
 import { type HeldLock, type LockCompanions, LockKeeper } from "./lock-keeper.ts";
 import { MemberKeeper } from "./member-keeper.ts";
-import { readLeaseMark } from "./quick-read.ts";
 import { type OpenSession, SessionKeeper } from "./session-keeper.ts";
 import { moveSession } from "./session-move.ts";
 import type { Change, Condition, RequestOptions, Snapshot, Store } from "./store.ts";
@@ -96,13 +95,13 @@ export class ClusterStore {
   ): Answer<{ readonly mark: LeaseMark | null; readonly revision: Revision }> {
     const woken = await this.#store.watch(this.keys.leaseMark, after, options);
     if (!woken.ok) return woken;
-    return ok({ mark: this.#markIn(woken.value), revision: woken.value.revision });
+    return ok({ mark: this.#lock.readMark(woken.value), revision: woken.value.revision });
   }
 
   /** The lease mark in a consistent read; null where there is none. Errors: unavailable, rejected. */
   async readLease(options: RequestOptions): Answer<LeaseMark | null> {
     const read = await this.#store.snapshot(this.keys.leaseMark, { deadline: options.deadline, consistency: "consistent" });
-    return read.ok ? ok(this.#markIn(read.value)) : read;
+    return read.ok ? ok(this.#lock.readMark(read.value)) : read;
   }
 
   /** The shortest times that the store can keep. Errors: unavailable, rejected. */
@@ -313,13 +312,6 @@ export class ClusterStore {
     ];
     const applied = await this.#store.transaction(changes, { deadline: options.deadline });
     return applied.ok ? ok(applied.value[1] ?? revision(0)) : applied;
-  }
-
-  #markIn(snapshot: Snapshot): LeaseMark | null {
-    const entry = snapshot.entries.find(({ key }) => key === this.keys.leaseMark);
-    const mark = entry === undefined ? null : readLeaseMark(entry);
-    this.#lock.observeMark(mark);
-    return mark;
   }
 
   #read(snapshot: Snapshot): Cluster {

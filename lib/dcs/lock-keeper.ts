@@ -10,8 +10,9 @@ import { type Ms, ms, type Revision, revision, type Timeline } from "../model/un
 import { encodeHistory, encodeJson, encodeLeaseMark, encodeStatus } from "./encode.ts";
 import type { ClusterKeys } from "./keys.ts";
 import type { MemberKeeper } from "./member-keeper.ts";
+import { readLeaseMark } from "./quick-read.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
-import type { Change, Condition, Entry, RequestOptions, Store } from "./store.ts";
+import type { Change, Condition, Entry, RequestOptions, Snapshot, Store } from "./store.ts";
 
 /** The lock as held by this node after a successful acquire or update. */
 export interface HeldLock {
@@ -94,9 +95,15 @@ export class LockKeeper {
     }
   }
 
-  /** Takes note of the mark: the next holder's first one says what the last one said, until it has published a timeline of its own. */
-  observeMark(mark: LeaseMark | null): void {
+  /**
+   * The mark in a snapshot, and takes note of it: the next holder's first one says what the last one said, until it has published
+   * a timeline of its own.
+   */
+  readMark(snapshot: Snapshot): LeaseMark | null {
+    const entry = snapshot.entries.find(({ key }) => key === this.#keys.leaseMark);
+    const mark = entry === undefined ? null : readLeaseMark(entry);
     if (mark !== null) this.#said = mark;
+    return mark;
   }
 
   /** Errors: condition-failed where another session holds the lock; session-gone, unavailable, unknown-outcome, rejected. */
@@ -117,6 +124,9 @@ export class LockKeeper {
     const renewed = await this.#sessions.renew(options);
     if (!renewed.ok) return renewed;
     const session = renewed.value;
+    // The mark of an adopted session is another run's: what it says goes on from here, so it is read before it is replaced.
+    const before = this.#marked ? ok(null) : await this.markCondition(options);
+    if (!before.ok) return before;
     const words = this.#words(session.id, companions);
     const member = companions.member == null ? null : this.#member.plan(companions.member, session);
     const changes: Change[] = [
@@ -152,6 +162,7 @@ export class LockKeeper {
     if (this.#markRevision !== null) return ok({ kind: "revision", revision: this.#markRevision });
     const read = await this.#store.snapshot(this.#keys.leaseMark, { deadline: options.deadline, consistency: "consistent" });
     if (!read.ok) return read;
+    this.readMark(read.value);
     const mark = read.value.entries.find(({ key }) => key === this.#keys.leaseMark);
     return ok(mark === undefined ? { kind: "absent" } : { kind: "revision", revision: mark.revision });
   }

@@ -4,6 +4,7 @@
 import { leaseMargin } from "../core/lease.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { ms } from "../model/units.ts";
+import { afterMark, beforeMark, disarm, unfencedNow } from "./fencing.ts";
 import { apiUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres } from "./observe.ts";
@@ -27,13 +28,16 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
     log.warning(`the former session cannot be continued: ${describeStoreError(session.error)}`);
     return putOff(context, session.error);
   }
-  const lock = await store.updateLeader({ deadline: dcsDeadline(context) });
+  const unfenced = unfencedNow(context);
+  beforeMark(context, unfenced);
+  const lock = await store.updateLeader({ deadline: dcsDeadline(context), unfenced });
   if (!lock.ok) {
     log.warning(`the former lock cannot be continued: ${describeStoreError(lock.error)}`);
     if (lock.error.kind !== "condition-failed" && lock.error.kind !== "session-gone") store.abandonSession();
     return putOff(context, lock.error);
   }
   state.hold(lock.value);
+  afterMark(context, unfenced, lock.value.session);
   state.adopted = true;
   lease.save({
     session: lock.value.session,
@@ -42,6 +46,8 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
   });
   log.info(`continuing with the session and the lock of the former process (${leader.session})`);
   await attachGuard(context);
+  // In a pause nothing is attached, and the mark has just said so: the former process's guard must not act on what it knew.
+  if (state.settings.dynamic.pause && state.isMarkedUnfenced()) await disarm(context);
   return true;
 }
 

@@ -28,11 +28,28 @@ export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
   return DONE;
 }
 
-/** What the lease mark has to say of this node: null where it is no primary, or fenced. In pause it is said before the fencing goes. */
+/**
+ * What the lease mark has to say of this node: null where it is no primary, or fenced. In pause it is said before the fencing goes,
+ * and of a standby that takes the lock as well: its promotion will not be fenced.
+ */
 export function unfencedNow({ state, watchdog }: NodeContext): UnfencedPrimary | null {
   const { local, settings } = state;
-  if (local.lastRole !== "primary" || local.process.kind !== "running" || (watchdog.armed && !settings.dynamic.pause)) return null;
+  const { pause } = settings.dynamic;
+  if (local.process.kind !== "running" || (watchdog.armed && !pause) || (local.lastRole === "replica" && !pause)) return null;
   return { name: settings.node.name, apiUrl: apiUrl(state), connUrl: connUrl(state) };
+}
+
+/**
+ * To be called before a mark is written: for as long as it is under way, and after an unknown outcome, only what both the mark of
+ * before and this one say is sure.
+ */
+export function beforeMark({ state }: NodeContext, unfenced: UnfencedPrimary | null): void {
+  if (unfenced === null) state.unfencedMark = null;
+}
+
+/** The mark is written, under that session. */
+export function afterMark({ state }: NodeContext, unfenced: UnfencedPrimary | null, session: string): void {
+  state.unfencedMark = unfenced === null ? null : session;
 }
 
 /** The cluster is paused, and nothing fences this PostgreSQL any more: what is shown of a pause to operators. */
@@ -41,8 +58,12 @@ export function pauseInForce({ state, watchdog }: NodeContext): boolean {
 }
 
 /** A pause is in force once the mark has told everybody that this PostgreSQL is not fenced; until then it is. */
-export async function disarmForPause({ log, state, watchdog }: NodeContext): Promise<void> {
-  if (!watchdog.armed || !state.markedUnfenced) return;
+export async function disarmForPause(context: NodeContext): Promise<void> {
+  if (context.watchdog.armed && context.state.isMarkedUnfenced()) await disarm(context);
+}
+
+/** Also where nothing is armed here: a guard that a former process left behind would act on its old deadline. */
+export async function disarm({ log, watchdog }: NodeContext): Promise<void> {
   const disarmed = await watchdog.disarm();
   if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
 }
@@ -56,13 +77,11 @@ export async function rearm(context: NodeContext): Promise<void> {
 
 /** Nothing of the server is left: it needs no fencing, and what was known of it is old. */
 export async function settleStopped(context: NodeContext): Promise<void> {
-  const { state, watchdog, log } = context;
+  const { state } = context;
   state.local.status = null;
   state.local.control = null;
   state.local.promotedAt = null;
   state.local.syncNamesSince = null;
   state.local.syncNamesSeen = null;
-  // Also where nothing is armed here: a guard that a former process left behind would act on its old deadline.
-  const disarmed = await watchdog.disarm();
-  if (!disarmed.ok) log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
+  await disarm(context);
 }

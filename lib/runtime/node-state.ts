@@ -87,8 +87,8 @@ export class NodeState {
   fencingMissing = false;
   /** The node's own member of the Raft after the last cycle; null where it has none. */
   raft: MemberStanding | null = null;
-  /** What the lease mark said of this node at its last confirmed writing. */
-  markedUnfenced = false;
+  /** The session whose lease mark surely says that nothing fences this node; null where it may say anything else. */
+  unfencedMark: string | null = null;
   adopted = false;
   /** Peers that did not answer the last time they were asked. */
   silentPeers: ReadonlySet<string> = new Set();
@@ -163,6 +163,11 @@ export class NodeState {
   /** The lock is held, and the view shows it as ours. */
   leads(): boolean {
     return this.held !== null && this.cluster?.leader?.session === this.held.session;
+  }
+
+  /** The mark of the lock that is held says that nothing fences this node. */
+  isMarkedUnfenced(): boolean {
+    return this.held !== null && this.unfencedMark === this.held.session;
   }
 
   /** `readAt`: before the read was sent that brought it; null where a watch did. */

@@ -145,7 +145,7 @@ export function observe(context: NodeContext): Observation {
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,
       pgCtlTimeoutMs: node.postgresql.pgCtlTimeoutMs,
       adopted: state.adopted,
-      markStale: state.held !== null && state.task === null && state.markedUnfenced !== (unfencedNow(context) !== null),
+      markStale: state.held !== null && state.task === null && state.isMarkedUnfenced() !== (unfencedNow(context) !== null),
     },
     config: dynamic,
     dcs: dcsFacts(context),

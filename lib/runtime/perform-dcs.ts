@@ -8,7 +8,7 @@ import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
-import { armWatchdog, disarmForPause, unfencedNow } from "./fencing.ts";
+import { afterMark, armWatchdog, beforeMark, disarm, disarmForPause, unfencedNow } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { stopBudget } from "./observe.ts";
@@ -77,6 +77,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   const companions =
     history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };
   const unfenced = unfencedNow(context);
+  beforeMark(context, unfenced);
   const answer = await store.updateLeader({ deadline: limit, ...companions, unfenced, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
@@ -88,8 +89,8 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
     return failed(context, "renew-lock", answer.error);
   }
   state.hold(answer.value);
+  afterMark(context, unfenced, answer.value.session);
   if (history !== null && history !== "unreadable") state.local.historyPublished = history.timeline;
-  state.markedUnfenced = unfenced !== null;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
   if (watchdog.armed && state.settings.dynamic.pause) await disarmForPause(context);
   else if (watchdog.armed) {
@@ -110,13 +111,14 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const obstacle = racing ? await whyNotRace(context) : await heldInBetween(context);
   if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
   const unfenced = unfencedNow(context);
+  beforeMark(context, unfenced);
   const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context), unfenced });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
     return failed(context, "acquire-lock", answer.error);
   }
   state.hold(answer.value);
-  state.markedUnfenced = unfenced !== null;
+  afterMark(context, unfenced, answer.value.session);
   state.adopted = false;
   lease.save({
     session: answer.value.session,
@@ -171,10 +173,7 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
   }
   state.drop();
   lease.clear();
-  if (watchdog.armed) {
-    const disarmed = await watchdog.disarm();
-    if (!disarmed.ok) context.log.error(`the watchdog was not disarmed: ${disarmed.error.message}`);
-  }
+  if (watchdog.armed) await disarm(context);
   return done("release-lock");
 }
 

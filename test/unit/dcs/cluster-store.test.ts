@@ -261,7 +261,6 @@ describe("what the lease mark says of the fencing", () => {
     expect((await a.reloadConfig({ ...within(), ttl: ms(60_000) })).ok).toBe(true);
     expect(await shown(b, within())).toEqual(place);
     const again = node("a");
-    await again.readLease(within());
     await again.adoptSession(a.session()?.id ?? "", within());
     expect((await again.updateLeader(within())).ok).toBe(true);
     expect(await shown(b, within())).toEqual(place);

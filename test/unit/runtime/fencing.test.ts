@@ -1,0 +1,248 @@
+// Goal: a pause lets the guard go only while the lease mark of the lock that is held surely says that nothing fences PostgreSQL
+// (docs/adr/0004), whatever became of earlier marks, locks and processes. Method: the real effects and cluster store over a memory
+// store with a gate that makes the faults; PostgreSQL and the guard are facts that the test sets.
+
+import { expect, test } from "bun:test";
+import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
+import { clusterKeys } from "../../../lib/dcs/keys.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import type { LeaseMark } from "../../../lib/model/cluster.ts";
+import { ok } from "../../../lib/model/result.ts";
+import { ms, timeline } from "../../../lib/model/units.ts";
+import { LocalPostgresql } from "../../../lib/postgres/local.ts";
+import type { Watchdog } from "../../../lib/postgres/watchdog/watchdog.ts";
+import { adoptLock } from "../../../lib/runtime/adoption.ts";
+import { disarmForPause, rearm } from "../../../lib/runtime/fencing.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { Waker } from "../../../lib/runtime/waker.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { loadTemplate } from "../../simulation/node-config.ts";
+import { CONFIG, primaryStatus, status } from "../core/observations.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
+
+const template = await loadTemplate();
+const RUNNING = { kind: "running", pid: 10, startTicks: 1, stopped: false } as const;
+
+/** The machine's guard: armed or not, whichever process armed it. */
+class Machine {
+  guard: "armed" | "disarmed" = "disarmed";
+}
+
+/** One process's handle of that guard. */
+class TestWatchdog implements Watchdog {
+  readonly fencing = "process";
+  armed = false;
+  readonly #machine: Machine;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  async prepare() {
+    return ok(null);
+  }
+
+  async arm() {
+    this.armed = true;
+    this.#machine.guard = "armed";
+    return ok(null);
+  }
+
+  attach() {
+    return this.arm();
+  }
+
+  extend() {
+    return ok(null);
+  }
+
+  async disarm() {
+    this.armed = false;
+    this.#machine.guard = "disarmed";
+    return ok(null);
+  }
+
+  healthy(): boolean {
+    return this.armed;
+  }
+
+  actsAt(): null {
+    return null;
+  }
+
+  guardProcess(): null {
+    return null;
+  }
+
+  onLost() {
+    return () => undefined;
+  }
+
+  async close(): Promise<void> {}
+}
+
+class Bench {
+  readonly clock = new ManualClock();
+  readonly data = new MemoryCluster({ clock: this.clock });
+  readonly machine = new Machine();
+  /** One verdict for each coming request; then everything passes. */
+  readonly plan: GateVerdict[] = [];
+
+  store(name: string): ClusterStore {
+    const store = new MemoryStore({ cluster: this.data, clock: this.clock, gate: () => this.plan.shift() ?? { kind: "pass" } });
+    const { namespace, scope } = template;
+    return new ClusterStore({ store, clock: this.clock, log: recordingLog(), namespace, scope, group: null, name, ttl: CONFIG.ttlMs });
+  }
+
+  constructor() {
+    const { namespace, scope } = template;
+    const key = clusterKeys({ namespace, scope, group: null }).initialize;
+    this.data.apply([{ kind: "put", key, value: primaryStatus().systemIdentifier }]);
+  }
+
+  /** A process on the machine whose PostgreSQL runs in that role. */
+  async node(role: "primary" | "replica"): Promise<NodeContext> {
+    const { clock } = this;
+    const log = { ...recordingLog(), heartbeat: () => undefined };
+    const state = new NodeState(clock, { node: { ...template, name: "a" }, dynamic: CONFIG });
+    const postgres = new LocalPostgresql({ config: template.postgresql, name: "a", scope: template.scope, clock, log });
+    const seen = role === "primary" ? { ...primaryStatus(), timeline: timeline(1) } : status();
+    postgres.inspect = async () => ({ dataDirectory: { kind: "valid", majorVersion: 17 }, process: RUNNING });
+    postgres.status = async () => ok(seen);
+    Object.assign(state.local, { process: RUNNING, status: seen, lastRole: role });
+    const context: NodeContext = {
+      clock,
+      log,
+      store: this.store("a"),
+      postgres,
+      peers: { ask: async () => null },
+      watchdog: new TestWatchdog(this.machine),
+      lease: { former: () => null, save: () => undefined, clear: () => undefined },
+      state,
+      waker: new Waker(clock),
+    };
+    await refreshCluster(context);
+    return context;
+  }
+
+  /** A primary that holds the lock, with its guard armed. */
+  async leader(): Promise<NodeContext> {
+    const a = await this.node("primary");
+    await rearm(a);
+    expect((await acquireLock(a)).ok).toBe(true);
+    expect((await this.mark())?.unfenced).toBeNull();
+    return a;
+  }
+
+  async mark(): Promise<LeaseMark | null> {
+    const read = await this.store("reader").readLease({ deadline: ms(this.clock.now() + 1_000) });
+    if (!read.ok) throw new Error("the store is there");
+    return read.value;
+  }
+}
+
+function pause({ state }: NodeContext, to: "on" | "off"): void {
+  state.settings = { ...state.settings, dynamic: { ...state.settings.dynamic, pause: to === "on" } };
+}
+
+test("a pause lets the guard go once the mark has said so, and not before", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await disarmForPause(a);
+  expect(bench.machine.guard).toBe("armed");
+  expect((await renewLock(a)).ok).toBe(true);
+  expect(bench.machine.guard).toBe("disarmed");
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+});
+
+test("the guard stays in a second pause while a mark that says otherwise is under way, or may have been written", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await renewLock(a);
+  pause(a, "off");
+  await rearm(a);
+  bench.plan.push({ kind: "pass" }, { kind: "lose-answer" });
+  const renewing = renewLock(a);
+  await bench.clock.advance(1);
+  expect(bench.plan).toEqual([]);
+  pause(a, "on");
+  await disarmForPause(a);
+  expect(bench.machine.guard).toBe("armed");
+  await bench.clock.advance(5_000);
+  expect(await renewing).toMatchObject({ ok: false });
+  expect((await bench.mark())?.unfenced).toBeNull();
+  await disarmForPause(a);
+  expect(bench.machine.guard).toBe("armed");
+  expect((await renewLock(a)).ok).toBe(true);
+  expect(bench.machine.guard).toBe("disarmed");
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+});
+
+test("what the mark of a lock said that is gone lets no guard go", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await renewLock(a);
+  pause(a, "off");
+  await rearm(a);
+  pause(a, "on");
+  a.state.held = null;
+  await disarmForPause(a);
+  expect(bench.machine.guard).toBe("armed");
+});
+
+test("a process that takes over in a pause leaves no moment in which the mark says that PostgreSQL is fenced", async () => {
+  const bench = new Bench();
+  const former = await bench.leader();
+  pause(former, "on");
+  await renewLock(former);
+  const again = await bench.node("primary");
+  pause(again, "on");
+  expect(await adoptLock(again)).toBe(true);
+  expect(await bench.mark()).toMatchObject({ session: former.state.held?.session, unfenced: { name: "a" }, timeline: 1 });
+  expect(again.state.isMarkedUnfenced()).toBe(true);
+});
+
+test("a process that takes over in a pause says so in its first mark, and only then ends the guard that the former one armed", async () => {
+  const bench = new Bench();
+  await bench.leader();
+  const again = await bench.node("primary");
+  pause(again, "on");
+  bench.plan.push({ kind: "pass" }, { kind: "pass" }, { kind: "pass" }, { kind: "refuse" });
+  expect(await adoptLock(again)).toBe(false);
+  expect(bench.machine.guard).toBe("armed");
+  expect((await bench.mark())?.unfenced).toBeNull();
+  await refreshCluster(again);
+  expect(await adoptLock(again)).toBe(true);
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  expect(bench.machine.guard).toBe("disarmed");
+});
+
+test("a process that takes over while the cluster is not paused arms the guard, and the mark tells when there was none", async () => {
+  const bench = new Bench();
+  const former = await bench.leader();
+  pause(former, "on");
+  await renewLock(former);
+  const again = await bench.node("primary");
+  expect(await adoptLock(again)).toBe(true);
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  expect(bench.machine.guard).toBe("armed");
+  expect((await renewLock(again)).ok).toBe(true);
+  expect((await bench.mark())?.unfenced).toBeNull();
+});
+
+test("a standby that takes the lock in a pause says at once that its promotion is not fenced, and otherwise that it is", async () => {
+  const bench = new Bench();
+  const a = await bench.node("replica");
+  pause(a, "on");
+  expect((await acquireLock(a)).ok).toBe(true);
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  pause(a, "off");
+  expect((await acquireLock(a)).ok).toBe(true);
+  expect((await bench.mark())?.unfenced).toBeNull();
+});
