@@ -99,11 +99,14 @@ export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; rea
   if (markFits && markIsLast && mark.released) return { kind: "go", why: "the old leader released the lock" };
   if (trace.name === null && mark === null) return { kind: "go", why: "no leader is known" };
   const ttl = ms(Math.max(options.ttl, markFits ? mark.ttl : 0));
-  const waitEnd = ms(vanishedAt + ttl);
+  // A mark that came to be seen later may tell of somebody who held the lock since, of whom the snapshots showed nothing: his lease
+  // counts from there, and what was answered before says nothing of it.
+  const heldAt = mark !== null && !mark.released && trace.markSeenAt !== null ? trace.markSeenAt : 0;
+  const waitEnd = ms(Math.max(vanishedAt, heldAt) + ttl);
   if (now >= waitEnd) return { kind: "go", why: "the lock has been free for ttl" };
   const leaseOver = markFits && markIsLast && trace.markSeenAt !== null ? ms(trace.markSeenAt + mark.ttl) : null;
   if (leaseOver !== null && now >= leaseOver) return { kind: "go", why: "the old leader's lease is over" };
-  const answer = trace.answer;
+  const answer = trace.answer !== null && trace.answer.at >= heldAt ? trace.answer : null;
   const fresh = answer !== null && now - answer.at < ANSWER_FRESH_MS;
   if (fresh && answer.kind === "primary") {
     return { kind: "wait", until: ms(Math.min(waitEnd, answer.at + ANSWER_FRESH_MS)), why: `${trace.name} still answers as primary` };

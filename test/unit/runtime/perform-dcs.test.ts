@@ -4,6 +4,7 @@
 import { expect, test } from "bun:test";
 import type { PeerStatus } from "../../../lib/core/observation.ts";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
+import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
@@ -81,6 +82,50 @@ test("a former leader does not race while the lease of a leader that it never sa
   a.store.abandonSession();
   await refreshCluster(a);
   expect(a.state.trace.name).toBe("a");
+  expect(await acquireLock(a)).toMatchObject({ ok: false });
+  await bench.clock.advance(30_001);
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+});
+
+test("a node that saw the lock free, and nobody hold it, counts from the mark of whoever led meanwhile", async () => {
+  const bench = new Bench();
+  const b = bench.store("b");
+  await b.attemptToAcquireLeader(bench.soon());
+  bench.data.closeSession(b.session()?.id ?? "");
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  await refreshMark(a);
+  // Cut off from here on: b leads again under another session, which is destroyed while b goes on under its lease.
+  await bench.clock.advance(25_000);
+  expect((await b.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
+  bench.data.closeSession(b.session()?.id ?? "");
+  await bench.clock.advance(6_000);
+  await refreshCluster(a);
+  expect(a.state.trace).toMatchObject({ name: null, vanishedAt: 0 });
+  expect(await acquireLock(a)).toMatchObject({ ok: false });
+  await bench.clock.advance(30_001);
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+});
+
+test("an answer from before the old leader took its lock again, unseen, lets nobody race", async () => {
+  const bench = new Bench();
+  const b = bench.store("b");
+  const { namespace, scope } = template;
+  const deleteLock = () => bench.data.apply([{ kind: "delete", key: clusterKeys({ namespace, scope, group: null }).leader }]);
+  await b.attemptToAcquireLeader(bench.soon());
+  const a = bench.node("a");
+  asStandby(a);
+  await refreshCluster(a);
+  deleteLock();
+  await refreshCluster(a);
+  await refreshMark(a);
+  a.state.trace = { ...a.state.trace, answer: { kind: "not-primary", at: bench.clock.now() } };
+  // Cut off from here on: b takes it again, and it is deleted by hand once more.
+  await bench.clock.advance(5_000);
+  expect((await b.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
+  deleteLock();
+  await refreshCluster(a);
   expect(await acquireLock(a)).toMatchObject({ ok: false });
   await bench.clock.advance(30_001);
   expect(await acquireLock(a)).toMatchObject({ ok: true });
