@@ -101,6 +101,7 @@ export class LockKeeper {
    */
   readMark(snapshot: Snapshot): LeaseMark | null {
     const entry = snapshot.entries.find(({ key }) => key === this.#keys.leaseMark);
+    if (entry !== undefined && (this.#markRevision === null || entry.revision > this.#markRevision)) this.#markRevision = entry.revision;
     const mark = entry === undefined ? null : readLeaseMark(entry);
     if (mark !== null) this.#said = mark;
     return mark;
@@ -125,38 +126,38 @@ export class LockKeeper {
     if (!renewed.ok) return renewed;
     const session = renewed.value;
     // The mark of an adopted session is another run's: what it says goes on from here, so it is read before it is replaced.
-    const before = this.#marked ? ok(null) : await this.markCondition(options);
-    if (!before.ok) return before;
-    const words = this.#words(session.id, companions);
-    const member = companions.member == null ? null : this.#member.plan(companions.member, session);
-    const changes: Change[] = [
-      { kind: "check-owner", key: this.#keys.leader, session: session.id },
-      ...this.#markChanges(session, words),
-      ...this.#companionChanges(companions),
-      ...(member?.changes ?? []),
-    ];
-    const applied = await this.#transact(changes, options);
-    if (applied.ok) {
-      member?.done(applied.value.at(-1) ?? revision(0));
-      this.#said = { session: session.id, ...words };
-      return ok(this.held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
-    }
-    if (applied.error.kind === "session-gone") this.#sessions.forget(session.id);
-    return applied;
+    if (!this.#marked) this.#markRevision = null;
+    const confirmed = await this.#onMark(session.id, options, (mark) => this.#confirm(session, companions, mark, options));
+    if (!confirmed.ok && confirmed.error.kind === "session-gone") this.#sessions.forget(session.id);
+    return confirmed;
   }
 
   /** Errors: condition-failed where that session does not hold the lock any more; unavailable, unknown-outcome, rejected. */
   async release(lock: HeldLock, companions: LockCompanions, options: RequestOptions): Promise<Result<null, StoreError>> {
-    const first = this.#markRevision === null ? null : await this.#release(lock, companions, options);
+    return await this.#onMark(lock.session, options, (mark) => this.#release(lock, companions, mark, options));
+  }
+
+  /** With the mark as we know it; where it was changed by somebody, or by a request of ours whose answer was lost, once more as it is. */
+  async #onMark<T>(
+    session: string,
+    options: RequestOptions,
+    write: (mark: Condition) => Promise<Result<T, StoreError>>,
+  ): Promise<Result<T, StoreError>> {
+    const known = this.#markRevision;
+    const first = known === null ? null : await write({ kind: "revision", revision: known });
     if (first !== null && (first.ok || first.error.kind !== "condition-failed")) return first;
-    // The mark was changed by somebody, or by a request of ours whose answer was lost: looked up, and tried once more.
     this.#markRevision = null;
-    return this.#release(lock, companions, options);
+    const mark = await this.markCondition(options);
+    if (!mark.ok) return mark;
+    // Another holder's mark: the lock was lost, not the sight of our own mark.
+    if (first !== null && mark.value.kind === "revision" && this.#said.session !== session) return first;
+    return await write(mark.value);
   }
 
   /**
    * Holds only as long as the mark is the one that we know. A request that is applied late, after its caller gave up and went on
-   * under the same session, would otherwise take a lock away that has been confirmed since. Errors: unavailable, rejected.
+   * under the same session, would otherwise take a lock away that has been confirmed since, or say of the fencing and the timeline
+   * what was so before. Errors: unavailable, rejected.
    */
   async markCondition(options: RequestOptions): Promise<Result<Condition, StoreError>> {
     if (this.#markRevision !== null) return ok({ kind: "revision", revision: this.#markRevision });
@@ -206,29 +207,48 @@ export class LockKeeper {
 
   async #take(session: OpenSession, options: RequestOptions & Pick<LockCompanions, "unfenced">): Promise<Result<HeldLock, StoreError>> {
     const words = this.#words(session.id, { unfenced: options.unfenced ?? null });
-    const changes: readonly Change[] = [
+    const changes = (mark: Condition): readonly Change[] => [
       { kind: "put", key: this.#keys.leader, value: this.#name, session: session.id },
-      ...this.#markChanges(session, words),
+      ...this.#markChanges(session, mark, words),
     ];
-    const applied = await this.#transact(changes, options);
+    // Who races has just read the mark. Where it has changed since, the leader key alone says who may take it: a race is not lost over that.
+    const known = this.#markRevision;
+    const first = known === null ? null : await this.#transact(changes({ kind: "revision", revision: known }), options);
+    const again = first === null || (!first.ok && first.error.kind === "condition-failed");
+    if (again) this.#markRevision = null;
+    const applied = again ? await this.#transact(changes({ kind: "none" }), options) : first;
     if (!applied.ok) return applied;
     this.#seen = { session: session.id, revision: applied.value[0] ?? revision(0) };
     this.#said = { session: session.id, ...words };
     return ok(this.held(session, this.#seen.revision));
   }
 
-  async #release(lock: HeldLock, companions: LockCompanions, options: RequestOptions): Promise<Result<null, StoreError>> {
-    const mark = await this.markCondition(options);
-    if (!mark.ok) return mark;
+  async #confirm(
+    session: OpenSession,
+    companions: LockCompanions,
+    mark: Condition,
+    options: RequestOptions,
+  ): Promise<Result<HeldLock, StoreError>> {
+    const words = this.#words(session.id, companions);
+    const member = companions.member == null ? null : this.#member.plan(companions.member, session);
+    const changes: Change[] = [
+      { kind: "check-owner", key: this.#keys.leader, session: session.id },
+      ...this.#markChanges(session, mark, words),
+      ...this.#companionChanges(companions),
+      ...(member?.changes ?? []),
+    ];
+    const applied = await this.#transact(changes, options);
+    if (!applied.ok) return applied;
+    member?.done(applied.value.at(-1) ?? revision(0));
+    this.#said = { session: session.id, ...words };
+    return ok(this.held(session, this.#seen?.session === session.id ? this.#seen.revision : revision(0)));
+  }
+
+  async #release(lock: HeldLock, companions: LockCompanions, mark: Condition, options: RequestOptions): Promise<Result<null, StoreError>> {
     const applied = await this.#transact(
       [
         { kind: "check-owner", key: this.#keys.leader, session: lock.session },
-        this.#markPut(
-          { id: lock.session, promisedMs: lock.promisedMs },
-          "released",
-          mark.value,
-          this.#words(lock.session, { unfenced: null }),
-        ),
+        this.#markPut({ id: lock.session, promisedMs: lock.promisedMs }, "released", mark, this.#words(lock.session, { unfenced: null })),
         ...this.#companionChanges(companions),
         { kind: "delete", key: this.#keys.leader },
       ],
@@ -268,9 +288,9 @@ export class LockKeeper {
    * still says that the lease has ended. `cycle` differs at each writing of this run; the first one also replaces the key, as an
    * earlier run of this node may have written that very text under the session that we adopted.
    */
-  #markChanges(session: OpenSession, words: MarkWords): readonly Change[] {
-    const put = this.#markPut(session, "held", { kind: "none" }, words);
-    return this.#marked ? [put] : [{ kind: "delete", key: this.#keys.leaseMark }, put];
+  #markChanges(session: OpenSession, mark: Condition, words: MarkWords): readonly Change[] {
+    if (this.#marked || mark.kind === "absent") return [this.#markPut(session, "held", mark, words)];
+    return [{ kind: "delete", key: this.#keys.leaseMark, condition: mark }, this.#markPut(session, "held", { kind: "none" }, words)];
   }
 
   /**

@@ -299,6 +299,34 @@ describe("requests that are applied late", () => {
     expect(await a.readLease(within())).toMatchObject({ ok: true, value: { released: false } });
   });
 
+  test("an update whose caller gave up and wrote another takes nothing back of what the later mark says", async () => {
+    const { clock, node, plan, within } = openNodes();
+    const a = node("a");
+    const unfenced = { name: "a", apiUrl: null, connUrl: "postgres://host-a:5432/postgres" };
+    await a.attemptToAcquireLeader(within());
+    plan.push({ kind: "pass" }, { kind: "delay", requestMs: 3_000, answerMs: 0 });
+    const updating = a.updateLeader({ ...within(), unfenced: null, timeline: timeline(1) });
+    await clock.advance(1_000);
+    expect(await updating).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
+    expect((await a.updateLeader({ ...within(), unfenced, timeline: timeline(2) })).ok).toBe(true);
+    await clock.advance(5_000);
+    expect(await a.readLease(within())).toMatchObject({ ok: true, value: { unfenced, timeline: 2 } });
+  });
+
+  test("an update succeeds although somebody touched the mark, and fails at once where another node's mark tells of its lock", async () => {
+    const { cluster, node, asked, within } = openNodes();
+    const [a, b] = [node("a"), node("b")];
+    await a.attemptToAcquireLeader(within());
+    cluster.apply([{ kind: "delete", key: "service/demo.lease" }]);
+    expect((await a.updateLeader(within())).ok).toBe(true);
+    cluster.apply([{ kind: "delete", key: "service/demo/leader" }]);
+    expect((await b.attemptToAcquireLeader(within())).ok).toBe(true);
+    asked.length = 0;
+    expect(await a.updateLeader(within())).toMatchObject({ ok: false, error: { kind: "condition-failed" } });
+    expect(asked).toEqual(["renewSession", "transaction", "snapshot"]);
+    expect(await b.readLease(within())).toMatchObject({ ok: true, value: { session: b.session()?.id } });
+  });
+
   test("a release after an update without an answer looks the mark up, and succeeds", async () => {
     const { clock, node, plan, within, leader } = openNodes();
     const a = node("a");
