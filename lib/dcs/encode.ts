@@ -79,7 +79,7 @@ const LABELS: ReadonlyMap<string, string> = new Map(MEMBER_FIELDS.map((name) => 
 
 /** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
 function encodeField(value: unknown): string {
-  if (typeof value === "bigint") return value.toString();
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return String(value);
   if (typeof value === "string") return quoted(value);
   return typeof value === "object" && value !== null && Object.isFrozen(value) ? frozenText(value) : encodeJson(value);
 }
