@@ -125,22 +125,28 @@ describe("members of a Raft", () => {
     120_000,
   );
 
-  test("a member wiped while the list is still being founded: one cluster or a wait, never two", async () => {
-    const raft = await RaftProcesses.make(3);
-    await raft.during(async () => {
-      for (let round = 0; round < 5; round++) {
-        for (const member of raft.members) if (!member.running) member.start();
-        const victim = raft.members[round % 3];
-        await Bun.sleep(150 * round);
+  // One at a time: whoever wipes a second voter before the first has been replaced has lost a majority (docs/raft.md).
+  test.each([0, 1, 2, 3, 4])(
+    "a member wiped %p × 150 ms after the start of all: one cluster of all three in the end, never two",
+    async (step) => {
+      const raft = await RaftProcesses.make(3);
+      await raft.during(async () => {
+        for (const member of raft.members) member.start();
+        const victim = raft.members[step % 3];
+        await Bun.sleep(150 * step);
         await victim?.kill();
         victim?.wipe();
-        const clusters = new Set((await raft.statuses()).flatMap(({ cluster }) => cluster ?? []));
-        expect(clusters.size).toBeLessThanOrEqual(1);
-      }
-      for (const member of raft.members) if (!member.running) member.start();
-      await raft.untilServing(3, 40_000);
-    });
-  }, 120_000);
+        const before = clustersOf(await raft.statuses());
+        expect(before.length).toBeLessThanOrEqual(1);
+        victim?.start();
+        await raft.untilServing(3, 40_000);
+        const after = clustersOf(await raft.statuses());
+        expect(after).toHaveLength(1);
+        if (before.length === 1) expect(after).toEqual(before);
+      });
+    },
+    60_000,
+  );
 
   test("a witness refuses a folder that is in use, and a damaged one, each with one line", async () => {
     const raft = await started(1);
@@ -163,3 +169,7 @@ describe("members of a Raft", () => {
     });
   }, 30_000);
 });
+
+function clustersOf(statuses: readonly { readonly cluster: string | null }[]): readonly string[] {
+  return [...new Set(statuses.flatMap(({ cluster }) => cluster ?? []))];
+}

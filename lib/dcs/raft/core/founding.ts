@@ -139,6 +139,7 @@ export function foundingWait(state: FoundingState): string {
   const reasons = others(state).flatMap((address) => emptyObstacle(state, address) ?? []);
   const founder = state.list[0] as string;
   if (reasons.length > 0) return `waiting for ${reasons.join(", ")}`;
+  if (founder === state.self.address && state.founding === "may") return "everyone has answered: this member founds the cluster";
   if (founder === state.self.address) {
     return `this member has the smallest address and may not found: its data directory belongs to a cluster; waiting for one of ${others(state).join(", ")} to belong to one`;
   }
@@ -280,6 +281,7 @@ function promisedWait(state: FoundingState, promise: FoundingPromise): string {
     return `promised to found cluster ${promise.clusterId}, but ${gone.join(", ")} lost what they had promised, a majority: if there never was such a cluster, empty this member's folder`;
   }
   const open = promise.members.filter((member) => stageOf(state, promise, member) === "open");
+  if (open.length === 0) return `promised to found cluster ${promise.clusterId}, as all others have: it begins`;
   return `promised to found cluster ${promise.clusterId}; waiting for ${open.map(({ address }) => `${address} (${openReason(state, address)})`).join(", ")}`;
 }
 
