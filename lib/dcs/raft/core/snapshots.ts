@@ -45,9 +45,13 @@ export function onSnapshotAnswer(core: CoreState, leading: Leading, from: Member
     return;
   }
   if (answer.offset > sending.size) return;
+  // Only an answer beyond what is in flight lets the next chunk leave at once. If every answer did, messages that come twice would
+  // multiply without end; what is lost is sent again after a while.
+  const goesOn = answer.offset > sending.offset;
+  sending.offset = answer.offset;
+  if (!goesOn) return;
   // At the end of the last chunk the member installs; the next word is its own, or the repetition above.
   sending.state = answer.offset === sending.size ? "sent" : "free";
-  sending.offset = Math.min(answer.offset, sending.size);
   sending.sentAt = core.now;
 }
 
