@@ -14,6 +14,9 @@ export class Invariants {
   /** Newest commit that was acknowledged after waiting for a standby, and newest of all. */
   #synchronous: WalEnd | null = null;
   #newest: WalEnd | null = null;
+  /** The position in the `status` key, on the branch of whoever published it. */
+  #published: WalEnd | null = null;
+  #statusRevision = 0;
   /** Of the server that became primary last. */
   #leading: Branch | null = null;
   /** `who>whom` → since when an unfenced primary could be seen. */
@@ -29,6 +32,7 @@ export class Invariants {
   /** Invariants 1 and 3: at this instant at most one acknowledges, and none past its lease. */
   check(): void {
     const world = this.#world;
+    this.#notePublished();
     let first: FakeServer | null = null;
     for (const node of world.nodes) {
       const { server } = node;
@@ -109,10 +113,21 @@ export class Invariants {
     }
   }
 
+  /** Only the holder of the lock publishes, and it does so together with the lock's confirmation or its release. */
+  #notePublished(): void {
+    const world = this.#world;
+    const entry = world.cluster.get(world.keys.status);
+    if (entry === null || entry.revision === this.#statusRevision) return;
+    this.#statusRevision = entry.revision;
+    const branch = world.leader()?.server.wal.branch ?? this.#leading;
+    const position = world.publishedPosition();
+    if (branch !== null && position !== null) this.#published = { branch, lsn: position };
+  }
+
   #judgeLoss(server: FakeServer, lost: number, newest: WalEnd): void {
     const world = this.#world;
-    const published = world.publishedPosition();
-    const sincePublished = published === null ? newest.lsn : Math.max(0, newest.lsn - published);
+    // What a primary wrote that died before it published anything was all written since: its predecessor's position is of another branch.
+    const sincePublished = newest.lsn - (this.#published === null ? 0 : commonEnd(newest, this.#published));
     const allowed = world.maximumLag() + sincePublished;
     if (lost > allowed) world.violation(`${server.name} became primary and lost ${lost} bytes, ${allowed} are allowed`);
   }
