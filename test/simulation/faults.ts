@@ -224,10 +224,10 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   "slow-link": (world, timer, random) => {
     if (world.servers.links.length === 0) return null;
     const link = random.pick(world.servers.links);
-    const before = link.delay;
     link.delay = random.between(500, 30_000);
+    // Not what it was before: that may have been slow as well, by a fault that has ended meanwhile.
     timer.for(aWhile(world, random), () => {
-      link.delay = before;
+      link.delay = link.usualDelay;
     });
     return `${link.from.name}>${link.to.name}`;
   },

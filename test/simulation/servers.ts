@@ -26,6 +26,8 @@ export interface Link {
   readonly pid: number;
   /** One way, ms. */
   delay: number;
+  /** Without a fault. */
+  readonly usualDelay: number;
   /** Sent and not confirmed yet: when, and up to where. Below `received` it has arrived. */
   readonly times: number[];
   readonly positions: number[];
@@ -135,11 +137,13 @@ export class Servers {
       );
     }
     this.#pids += 1;
+    const usualDelay = this.random.between(0.2, this.random.chance(0.1) ? 200 : 5);
     const link: Link = {
       from: upstream,
       to: standby,
       pid: this.#pids,
-      delay: this.random.between(0.2, this.random.chance(0.1) ? 200 : 5),
+      delay: usualDelay,
+      usualDelay,
       times: [],
       positions: [],
       received: 0,
