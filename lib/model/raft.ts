@@ -1,7 +1,6 @@
-// Owns the numbers and names of the Raft: terms, log indexes, member identities. Imports nothing; knows no clock.
+// Owns the numbers and names of the Raft: terms, log indexes, member identities. Knows no clock.
 
-declare const brand: unique symbol;
-type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+import type { Branded } from "./units.ts";
 
 /** A Raft term; 0 before the first election. */
 export type Term = Branded<number, "Term">;

@@ -1,7 +1,8 @@
 // Owns the branded numbers of the domain and their constructors. Imports nothing; knows no clock.
 
 declare const brand: unique symbol;
-type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+/** A value that cannot be taken for another of the same type. Its constructors live in this folder alone. */
+export type Branded<T, Name extends string> = T & { readonly [brand]: Name };
 
 /** A duration, or an instant of the boot-time clock, in milliseconds. */
 export type Ms = Branded<number, "Ms">;

@@ -148,6 +148,14 @@ function pause({ state }: NodeContext, to: "on" | "off"): void {
   state.settings = { ...state.settings, dynamic: { ...state.settings.dynamic, pause: to === "on" } };
 }
 
+/** A pause that has ended: the mark said that nothing fences PostgreSQL, and the guard is armed again. */
+async function pausedOnce(context: NodeContext): Promise<void> {
+  pause(context, "on");
+  await renewLock(context);
+  pause(context, "off");
+  await rearm(context);
+}
+
 test("a pause lets the guard go once the mark has said so, and not before", async () => {
   const bench = new Bench();
   const a = await bench.leader();
@@ -162,10 +170,7 @@ test("a pause lets the guard go once the mark has said so, and not before", asyn
 test("the guard stays in a second pause while a mark that says otherwise is under way, or may have been written", async () => {
   const bench = new Bench();
   const a = await bench.leader();
-  pause(a, "on");
-  await renewLock(a);
-  pause(a, "off");
-  await rearm(a);
+  await pausedOnce(a);
   bench.plan.push({ kind: "pass" }, { kind: "lose-answer" });
   const renewing = renewLock(a);
   await bench.clock.advance(1);
@@ -186,10 +191,7 @@ test("the guard stays in a second pause while a mark that says otherwise is unde
 test("what the mark of a lock said that is gone lets no guard go", async () => {
   const bench = new Bench();
   const a = await bench.leader();
-  pause(a, "on");
-  await renewLock(a);
-  pause(a, "off");
-  await rearm(a);
+  await pausedOnce(a);
   pause(a, "on");
   a.state.held = null;
   await disarmForPause(a);

@@ -126,6 +126,7 @@ export class RaftStorage {
         throw thrown;
       }
     });
+    // Whoever asked for it is told; the next in turn is concerned only by what failed the writer.
     this.#files = result.catch(() => {});
     return result;
   }
