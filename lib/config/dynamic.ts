@@ -3,12 +3,13 @@
 
 import type { DynamicConfig, DynamicLimits, StandbyClusterConfig } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
+import { type PermanentSlot, SLOT_NAME_PATTERN, type SlotMatcher } from "../model/slots.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { checkTree } from "./check.ts";
 import { ignoredFault } from "./obsolete.ts";
 import { DYNAMIC_SCHEMA, type DynamicTree, OLD_NAMES } from "./schema-dynamic.ts";
 import { unknownPaths } from "./schema-walk.ts";
-import { entriesOf, isTree, type Tree, withoutValue } from "./tree.ts";
+import { isTree, type Tree, withoutValue } from "./tree.ts";
 
 export interface AcceptedDynamic {
   /** What is left of the key after wrong values were taken out and old names replaced. */
@@ -84,12 +85,35 @@ function buildDynamic(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFa
     memberSlotsTtlMs: tree.member_slots_ttl,
     pause: tree.pause,
     standbyCluster: standbyCluster(tree.standby_cluster),
-    slots: Object.fromEntries(
-      entriesOf(tree.slots).filter((entry): entry is [string, Readonly<Record<string, unknown>>] => entry[1] !== null),
-    ),
-    ignoreSlots: tree.ignore_slots,
+    slots: permanentSlots(tree.slots, faults),
+    ignoreSlots: tree.ignore_slots.map(slotMatcher),
   };
   return { config, adjusted };
+}
+
+function permanentSlots(tree: DynamicTree["slots"], faults: ConfigFault[]): readonly PermanentSlot[] {
+  return Object.entries(tree).flatMap(([name, slot]): PermanentSlot[] => {
+    if (!SLOT_NAME_PATTERN.test(name)) {
+      const message = `Invalid permanent replication slot name '${name}'. Slot name may only contain lower case letters, numbers, and the underscore chars`;
+      faults.push({ path: `slots.${name}`, message });
+      return [];
+    }
+    const { type, database, plugin, cluster_type: clusterWord } = slot;
+    const clusterType = clusterWord === "primary" || clusterWord === "standby" ? clusterWord : null;
+    if (clusterType === null && clusterWord !== undefined && clusterWord !== null) {
+      faults.push({
+        path: `slots.${name}.cluster_type`,
+        message: "is neither primary nor standby; the slot is kept in both kinds of cluster",
+      });
+    }
+    if (type !== "logical") return [{ kind: "physical", name, clusterType }];
+    return [{ kind: "logical", name, database: String(database), plugin: String(plugin), clusterType }];
+  });
+}
+
+function slotMatcher(line: Readonly<Record<string, unknown>>): SlotMatcher {
+  const word = (name: string): string | null => (line[name] === undefined || line[name] === null ? null : String(line[name]));
+  return { name: word("name"), type: word("type"), database: word("database"), plugin: word("plugin") };
 }
 
 /** A standby cluster has a source; without one the section says nothing. */

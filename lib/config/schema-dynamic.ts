@@ -18,6 +18,8 @@ const STANDBY_CLUSTER = {
   recovery_min_apply_delay: optional({ wanted: "a duration", example: "5min", read: readTextOrNumber }),
 };
 
+const SLOT_WANTED = "a slot: {type: physical}, or {type: logical, database: NAME, plugin: NAME}";
+
 export const DYNAMIC_SCHEMA = v.object(
   {
     loop_wait: duration(10),
@@ -42,7 +44,7 @@ export const DYNAMIC_SCHEMA = v.object(
     member_slots_ttl: duration("30min", { min: 0 }),
     pause: flag(false),
     standby_cluster: optionalSection(STANDBY_CLUSTER),
-    slots: mapOf(slotOption()),
+    slots: mapOf(option({ wanted: SLOT_WANTED, example: "{type: physical}", read: readSlot, fallback: {} })),
     ignore_slots: option({ wanted: "a list of mappings", example: "[{name: other, type: physical}]", read: readMappings, fallback: [] }),
     postgresql: defaultSection(POSTGRESQL_ENTRIES),
   },
@@ -79,19 +81,15 @@ function readMappings(value: unknown): readonly Readonly<Record<string, unknown>
   return Array.isArray(value) && value.every(isTree) ? value : undefined;
 }
 
-function slotOption() {
-  return optional({
-    wanted: "a slot: {type: physical}, or {type: logical, database: NAME, plugin: NAME}",
-    example: "{type: physical}",
-    read: readSlot,
-  });
+/** A slot without a type is physical unless it names a database and a plugin; an empty value stands for a physical one. */
+function readSlot(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (!isTree(value)) return value === 0 || value === false || value === "" ? { type: "physical" } : undefined;
+  const slot = Object.fromEntries(entriesOf(value));
+  const complete = isName(slot["database"]) && isName(slot["plugin"]);
+  const type = slot["type"] ?? (complete ? "logical" : "physical");
+  return type === "physical" || (type === "logical" && complete) ? { ...slot, type } : undefined;
 }
 
-/** A slot without a type is physical unless it names a database or a plugin. */
-function readSlot(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  if (!isTree(value)) return undefined;
-  const slot = Object.fromEntries(entriesOf(value));
-  const type = slot["type"] ?? ("database" in slot || "plugin" in slot ? "logical" : "physical");
-  const complete = type === "logical" && typeof slot["database"] === "string" && typeof slot["plugin"] === "string";
-  return type === "physical" || complete ? { ...slot, type } : undefined;
+function isName(value: unknown): boolean {
+  return typeof value === "string" && value !== "";
 }

@@ -1,6 +1,7 @@
 // Owns the decision: which one effect to perform next, and why. Effects are performed in lib/runtime/perform.ts.
 
 import type { FollowTarget } from "../model/postgres.ts";
+import type { SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
 
 export type Effect =
@@ -28,7 +29,7 @@ export type Effect =
   | { readonly kind: "follow"; readonly target: FollowTarget | null }
   /** null: what the operator's own parameters say. */
   | { readonly kind: "set-sync-names"; readonly value: string | null }
-  | { readonly kind: "sync-slots"; readonly names: readonly string[] }
+  | { readonly kind: "sync-slots"; readonly actions: readonly SlotAction[]; readonly text: string; readonly errors: readonly string[] }
   // PostgreSQL, beside the loop: completion is an event
   | { readonly kind: "bootstrap" }
   | { readonly kind: "clone"; readonly target: FollowTarget; readonly clear: boolean }

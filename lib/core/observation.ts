@@ -37,6 +37,7 @@ export interface SelfFacts {
   readonly fencingMissing: boolean;
   /** How long before the lease's end PostgreSQL must be on its way down. */
   readonly stopBudgetMs: Ms;
+  readonly useSlots: boolean;
   readonly usePgRewind: boolean;
   readonly removeDataDirectoryOnRewindFailure: boolean;
   readonly removeDataDirectoryOnDivergedTimelines: boolean;
@@ -80,8 +81,10 @@ export interface LocalFacts {
   readonly upstream: string;
   /** Since when the running standby has not been streaming; null while it streams. */
   readonly notStreamingSince: Ms | null;
-  /** The members whose slots were made at the last slot pass; null = not yet. */
+  /** For what the slots were last brought up to date (slots-desired.ts); null = not yet. */
   readonly slotsFor: string | null;
+  /** When that was; null = not yet. */
+  readonly slotsAt: Ms | null;
   /** History that this primary has already published, as its timeline. */
   readonly historyPublished: Timeline | null;
   /** Position of the primary when the server first showed the present synchronous_standby_names. */

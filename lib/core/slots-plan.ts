@@ -1,41 +1,147 @@
-// Owns which replication slots the leader keeps for the members. Pure.
+// Owns what is to be done about replication slots: those that this node is to have (slots-desired.ts) against those that the server
+// shows. Pure.
 
-import type { Member } from "../model/member.ts";
-import { slotName } from "../model/slot-name.ts";
-import { otherMembers } from "./candidates.ts";
+import type { Cluster } from "../model/cluster.ts";
+import type { SlotStatus } from "../model/postgres.ts";
+import { isIgnoredSlot, type LogicalSlot, type SlotAction } from "../model/slots.ts";
+import type { Lsn } from "../model/units.ts";
+import type { Effect } from "./decision.ts";
 import type { Observation } from "./observation.ts";
+import { type DesiredSlot, type DesiredSlots, desiredSlots } from "./slots-desired.ts";
 
-/** Slots for every other member, so that a replica that comes back finds its WAL; sorted. */
-export function wantedSlots(o: Observation): readonly string[] {
-  return slotsOf(o).names;
+export interface SlotsPlan {
+  /** In the order in which they are to be done. */
+  readonly actions: readonly SlotAction[];
+  /** Logical slots of the primary that this standby has to copy: with a restart. */
+  readonly copies: readonly LogicalSlot[];
 }
 
-/** Members came or went since the last pass. */
-export function membersChanged(o: Observation): boolean {
-  return o.local.slotsFor !== slotsOf(o).text;
+const NOTHING: SlotsPlan = { actions: [], copies: [] };
+
+/** Slots are looked at once a loop_wait; at once where members, configuration or role have changed. */
+const DUE = 0.9;
+
+/** The slots have to be brought up to date now. */
+export function slotsAreDue(o: Observation): boolean {
+  const { role } = desiredSlots(o);
+  if (role === null) return false;
+  if (slotsChanged(o)) return true;
+  const at = o.local.slotsAt;
+  return (at === null || o.now - at >= o.config.loopWaitMs * DUE) && slotsPlan(o).actions.length > 0;
 }
 
-interface Slots {
-  readonly self: string;
-  readonly names: readonly string[];
-  readonly text: string;
+export function slotsEffect(o: Observation): Effect {
+  const { text, errors } = desiredSlots(o);
+  return { kind: "sync-slots", actions: slotsPlan(o).actions, text, errors };
 }
 
-const NO_SLOTS: Slots = { self: "", names: [], text: "" };
+/** Members or the configuration of slots have changed since the last pass. */
+export function slotsChanged(o: Observation): boolean {
+  return o.local.slotsFor !== desiredSlots(o).text;
+}
 
-/** Member lists are immutable, and several rules of each decision ask. */
-const known = new WeakMap<readonly Member[], Slots>();
+/** Asked by several rules of one decision. */
+const plans = new WeakMap<Observation, SlotsPlan>();
 
-function slotsOf(o: Observation): Slots {
-  const { cluster } = o.dcs;
-  if (cluster === null) return NO_SLOTS;
-  const self = o.self.name;
-  const before = known.get(cluster.members);
-  if (before !== undefined && before.self === self) return before;
-  const names = otherMembers(cluster, self)
-    .map((member) => slotName(member.name))
-    .sort();
-  const slots = { self, names, text: names.join(",") };
-  known.set(cluster.members, slots);
-  return slots;
+export function slotsPlan(o: Observation): SlotsPlan {
+  const known = plans.get(o);
+  if (known !== undefined) return known;
+  const plan = makePlan(o);
+  plans.set(o, plan);
+  return plan;
+}
+
+function makePlan(o: Observation): SlotsPlan {
+  const { status } = o.local;
+  const cluster = o.dcs.cluster;
+  const desired = desiredSlots(o);
+  if (status === null || cluster === null || desired.role === null) return NOTHING;
+  const reach = status.inRecovery ? status.replayedLsn : status.walLsn;
+  const drops: SlotAction[] = [];
+  const missing = new Map(desired.slots);
+  const moves: SlotAction[] = [];
+  const copies: LogicalSlot[] = [];
+  for (const slot of status.slots) {
+    const wanted = desired.slots.get(slot.name);
+    if (slot.temporary || slot.failover || isIgnoredSlot(slot, o.config.ignoreSlots)) {
+      missing.delete(slot.name);
+      continue;
+    }
+    const why = whyDrop(o, desired, slot);
+    if (why !== null && !slot.active) {
+      drops.push({ kind: "drop", name: slot.name, why });
+      continue;
+    }
+    missing.delete(slot.name);
+    if (wanted === undefined || why !== null) continue;
+    if (wanted.kind === "logical" && desired.role === "replica" && slot.lost) copies.push(wanted.slot);
+    else moves.push(...advance(slot, { to: positionOf(cluster, desired, slot.name, wanted), reach }));
+  }
+  const creates = [...missing].flatMap(([name, wanted]): SlotAction[] => {
+    if (wanted.kind === "physical") return [{ kind: "create-physical", name }];
+    if (desired.role === "primary") return [{ kind: "create-logical", slot: wanted.slot }];
+    // Only what the primary has can be copied.
+    if (published(cluster, name) !== null) copies.push(wanted.slot);
+    return [];
+  });
+  return { actions: [...drops, ...creates, ...moves], copies };
+}
+
+/** Null where the slot stays; else the line for the log. */
+function whyDrop(o: Observation, { role, slots, released }: DesiredSlots, slot: SlotStatus): string | null {
+  const { name } = slot;
+  const wanted = slots.get(name);
+  if (wanted === undefined) {
+    // Not ours, and not to be judged while people are at work; without use_slots only what we made ourselves is taken away.
+    const stays = o.config.pause || (!o.self.useSlots && !released.has(name));
+    return stays ? null : `Trying to drop unknown replication slot '${name}'`;
+  }
+  if (!isSame(wanted, slot)) {
+    return `Trying to drop replication slot '${name}' because value is changing from ${wordsOf(slot)} to ${wordsOfDesired(wanted)}`;
+  }
+  if (wanted.kind === "logical") {
+    return slot.lost && role === "primary" ? `Trying to drop replication slot '${name}' with wal_status=lost` : null;
+  }
+  if (slot.lost) return `Trying to drop replication slot '${name}' with wal_status=lost`;
+  if (slot.restartLsn === null) {
+    return `Dropping physical replication slot ${name} because it has no restart_lsn. This slot was not made to keep WAL from the start`;
+  }
+  // Nobody takes feedback back that came over it once: on a slot that is not in use it would hold up vacuum for ever.
+  if (slot.xmin !== null && !wanted.inUse) return `Dropping physical replication slot ${name} because of its xmin value ${slot.xmin}`;
+  return null;
+}
+
+function isSame(wanted: DesiredSlot, slot: SlotStatus): boolean {
+  if (wanted.kind === "physical") return slot.type === "physical";
+  return slot.type === "logical" && slot.database === wanted.slot.database && slot.plugin === wanted.slot.plugin;
+}
+
+function wordsOf({ type, database, plugin }: SlotStatus): string {
+  return type === "physical" ? "{'type': 'physical'}" : `{'type': 'logical', 'database': '${database}', 'plugin': '${plugin}'}`;
+}
+
+function wordsOfDesired(wanted: DesiredSlot): string {
+  if (wanted.kind === "physical") return "{'type': 'physical'}";
+  return `{'type': 'logical', 'database': '${wanted.slot.database}', 'plugin': '${wanted.slot.plugin}'}`;
+}
+
+/** Where the slot's consumer is, as far as this node is to follow it; null where it moves the slot itself. */
+function positionOf(cluster: Cluster, { role }: DesiredSlots, name: string, wanted: DesiredSlot): Lsn | null {
+  if (wanted.kind === "physical" && wanted.inUse) return null;
+  if (role !== "replica") return wanted.kind === "physical" ? (wanted.member?.xlogLocation ?? null) : null;
+  const member = wanted.kind === "physical" ? wanted.member : null;
+  return published(cluster, name) ?? member?.xlogLocation ?? null;
+}
+
+function published(cluster: Cluster, name: string): Lsn | null {
+  const { slots } = cluster.status;
+  return Object.hasOwn(slots, name) ? (slots[name] ?? null) : null;
+}
+
+/** Never beyond what is replayed (or written) here: the server would refuse. */
+function advance(slot: SlotStatus, { to, reach }: { readonly to: Lsn | null; readonly reach: Lsn | null }): readonly SlotAction[] {
+  const at = slot.type === "physical" ? slot.restartLsn : slot.confirmedFlushLsn;
+  if (to === null || reach === null || at === null || slot.active) return [];
+  const end = to < reach ? to : reach;
+  return end > at ? [{ kind: "advance", name: slot.name, to: end, database: slot.type === "logical" ? slot.database : null }] : [];
 }

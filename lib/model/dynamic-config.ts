@@ -1,5 +1,6 @@
 // Owns the shape and defaults of the dynamic configuration (contract §6). The schema that reads it is in lib/config.
 
+import type { PermanentSlot, SlotMatcher } from "./slots.ts";
 import { type Ms, seconds } from "./units.ts";
 
 export type SynchronousMode = "off" | "on" | "quorum";
@@ -33,8 +34,9 @@ export interface DynamicConfig {
   readonly memberSlotsTtlMs: Ms;
   readonly pause: boolean;
   readonly standbyCluster: StandbyClusterConfig | null;
-  readonly slots: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  readonly ignoreSlots: readonly Readonly<Record<string, unknown>>[];
+  /** Permanent slots, in the order of the key; names are valid and unique. */
+  readonly slots: readonly PermanentSlot[];
+  readonly ignoreSlots: readonly SlotMatcher[];
 }
 
 /** The shortest times that the dynamic configuration may set: what the store can keep, and what other members make of it. */

@@ -61,6 +61,14 @@ export interface SlotStatus {
   readonly restartLsn: Lsn | null;
   readonly confirmedFlushLsn: Lsn | null;
   readonly temporary: boolean;
+  /** Oldest transaction that it holds; null where none. */
+  readonly xmin: number | null;
+  /** Oldest transaction whose changes to the catalogs it holds; null where none. */
+  readonly catalogXmin: number | null;
+  /** `wal_status` is `lost`, or it was invalidated: it can never be used again. */
+  readonly lost: boolean;
+  /** PostgreSQL itself keeps it on the standbys (PostgreSQL 17: `failover` or `synced`). */
+  readonly failover: boolean;
 }
 
 /** Everything the loop and the API need, from ONE query over one connection. */

@@ -9,6 +9,7 @@ import type { PendingRestartReason } from "../model/member.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
+import type { SlotAction } from "../model/slots.ts";
 import { type Ms, ms, timeline } from "../model/units.ts";
 import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
@@ -29,7 +30,8 @@ import { askRole } from "./remote-role.ts";
 import { removeDataDirectory } from "./remove-data-directory.ts";
 import { crashRecover, rewindTo } from "./rewind.ts";
 import { ServerConfiguration } from "./server-configuration.ts";
-import { syncMemberSlots } from "./slots.ts";
+import { SlotKeeper } from "./slot-keeper.ts";
+import type { SlotNote } from "./slots.ts";
 import { watchStandbys } from "./standby-watch.ts";
 import { readStatus } from "./status.ts";
 import { stopServer } from "./stop.ts";
@@ -59,6 +61,7 @@ export class LocalPostgresql implements Postgresql {
   readonly #statusConnection: Connection;
   readonly #connection: Connection;
   readonly #configuration: ServerConfiguration;
+  readonly #slots: SlotKeeper;
   readonly #callbacks = new CallbackLanes();
 
   constructor(options: LocalPostgresqlOptions) {
@@ -78,6 +81,7 @@ export class LocalPostgresql implements Postgresql {
       connection: this.#connection,
       postmaster: this.#postmaster,
     });
+    this.#slots = new SlotKeeper({ clock, log, connection: this.#connection, endpoint: () => this.#endpoint() });
     // Backends may answer for a moment after their postmaster is dead; nothing of that is a status.
     this.#postmaster.onExit(() => this.#dropConnections());
   }
@@ -243,11 +247,8 @@ export class LocalPostgresql implements Postgresql {
     if (!done.ok) this.#log.debug(`commits that wait already may wait for another 10 s: ${done.error.message}`);
   }
 
-  async syncMemberSlots(options: {
-    readonly wanted: readonly string[];
-    readonly keep: readonly string[];
-  }): Promise<Result<readonly string[], PostgresError>> {
-    return await syncMemberSlots((text, values) => this.#connection.query(text, values ?? [], this.#soon()), options);
+  async changeSlots(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>> {
+    return await this.#slots.change(actions);
   }
 
   async checkpoint(deadline: Ms): Promise<Result<null, PostgresError>> {
@@ -270,6 +271,7 @@ export class LocalPostgresql implements Postgresql {
   }
 
   async close(): Promise<void> {
+    this.#slots.drop();
     await Promise.all([this.#statusConnection.close(), this.#connection.close(), this.#postmaster.close(), this.#callbacks.close()]);
   }
 
@@ -323,6 +325,7 @@ export class LocalPostgresql implements Postgresql {
   #dropConnections(): void {
     this.#statusConnection.drop();
     this.#connection.drop();
+    this.#slots.drop();
   }
 
   #soon(): Ms {

@@ -7,7 +7,9 @@ import type { PendingRestartReason } from "../model/member.ts";
 import type { BootstrapConfig, PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
+import type { SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
+import type { SlotNote } from "./slots.ts";
 
 /**
  * - `primary`, `standby`: a PostgreSQL that says so.
@@ -118,11 +120,11 @@ export interface Postgresql {
   /** Sets synchronous_standby_names ("" = none, null = as the configuration's own parameters say) and reloads; resolves when the server shows it. */
   setSynchronousStandbyNames(value: string | null, deadline: Ms): Promise<Result<null, PostgresError>>;
 
-  /** Makes the physical slots of these names exist on the primary (or cascading standby) and drops our inactive others. Value: what was done. */
-  syncMemberSlots(options: {
-    readonly wanted: readonly string[];
-    readonly keep: readonly string[];
-  }): Promise<Result<readonly string[], PostgresError>>;
+  /**
+   * Makes, moves and drops slots. Value: what was done or failed, for the log; logical slots are moved beside it, and what comes of that
+   * goes to the log by itself. Errors: unreachable, timeout.
+   */
+  changeSlots(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>>;
 
   /** CHECKPOINT. */
   checkpoint(deadline: Ms): Promise<Result<null, PostgresError>>;

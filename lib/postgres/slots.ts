@@ -1,47 +1,91 @@
-// Owns the statements that make and drop them on the local server.
+// Owns the statements that make, move and drop replication slots on the local server. Which ones is decided elsewhere.
 
 import type { PostgresError } from "../model/errors.ts";
-import { ok, type Result } from "../model/result.ts";
-import { slotName } from "../model/slot-name.ts";
-import type { RunSql } from "./context.ts";
-import { literal } from "./sql-literal.ts";
+import { formatLsn } from "../model/lsn.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import type { SlotAction } from "../model/slots.ts";
+import type { Row } from "./connection.ts";
 
-/** Members whose names give one slot name: groups of two and more, each sorted. */
-export function slotCollisions(memberNames: readonly string[]): readonly { readonly slot: string; readonly members: readonly string[] }[] {
-  const bySlot = Map.groupBy([...memberNames].sort(), slotName);
-  return [...bySlot].filter(([, members]) => members.length > 1).map(([slot, members]) => ({ slot, members }));
+/** One statement; `database` null = the kept connection to `postgres`. */
+export type SlotSql = (
+  text: string,
+  values: readonly unknown[],
+  options: { readonly database: string | null; readonly limit: "short" | "none" },
+) => Promise<Result<readonly Row[], PostgresError>>;
+
+/** A line for the log about one slot. */
+export interface SlotNote {
+  readonly level: "info" | "warning" | "error";
+  readonly text: string;
 }
 
+const CREATE_PHYSICAL = "SELECT pg_catalog.pg_create_physical_replication_slot($1, true)";
+const CREATE_LOGICAL = "SELECT pg_catalog.pg_create_logical_replication_slot($1, $2)";
+const ADVANCE = "SELECT pg_catalog.pg_replication_slot_advance($1, $2::pg_lsn)";
+/** The condition is asked again in the statement: a walsender may have taken it since. */
+const DROP =
+  "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND NOT active";
+const IS_THERE = "SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
+
 /**
- * Creates the missing ones of `wanted`, with WAL reserved at once, and drops inactive permanent physical slots outside
- * `wanted` and `keep`; logical ones are left alone. Both lists hold slot names. Works on a primary and on a standby.
- * Value: what was done, in words. Errors: those of the first statement that fails; a slot taken into use meanwhile is none.
+ * Does the actions in their order; one that fails keeps no other from being done. Value: what was done or failed, in words.
+ * Errors: unreachable, timeout (the server does not answer: the rest was not tried).
  */
-export async function syncMemberSlots(
-  sql: RunSql,
-  options: { readonly wanted: readonly string[]; readonly keep: readonly string[] },
-): Promise<Result<readonly string[], PostgresError>> {
-  const found = await sql("SELECT slot_name, slot_type, active, temporary FROM pg_catalog.pg_replication_slots");
-  if (!found.ok) return found;
-  const done: string[] = [];
-  const names = new Set(found.value.map((row) => String(row["slot_name"])));
-  const wanted = new Set(options.wanted);
-  for (const name of wanted) {
-    if (names.has(name)) continue;
-    const created = await sql(`SELECT pg_catalog.pg_create_physical_replication_slot(${literal(name)}, true)`);
-    if (!created.ok) return created;
-    done.push(`created physical slot ${name}`);
+export async function changeSlots(sql: SlotSql, actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>> {
+  const notes: SlotNote[] = [];
+  for (const action of actions) {
+    const failure = await change(sql, action, notes);
+    if (failure !== null && (failure.kind === "unreachable" || failure.kind === "timeout")) return err(failure);
   }
-  const kept = new Set([...wanted, ...options.keep]);
-  for (const row of found.value) {
-    const name = String(row["slot_name"]);
-    if (row["slot_type"] !== "physical" || row["temporary"] === true || row["active"] === true || kept.has(name)) continue;
-    // The condition is asked again in the statement: a walsender may have taken it since.
-    const dropped = await sql(
-      `SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = ${literal(name)} AND NOT active`,
-    );
-    if (!dropped.ok) return dropped;
-    if (dropped.value.length > 0) done.push(`dropped physical slot ${name}`);
+  return ok(notes);
+}
+
+async function change(sql: SlotSql, action: SlotAction, notes: SlotNote[]): Promise<PostgresError | null> {
+  const note = (level: SlotNote["level"], text: string): void => void notes.push({ level, text });
+  switch (action.kind) {
+    case "drop":
+      return await drop(sql, action, note);
+    case "create-physical": {
+      const made = await sql(CREATE_PHYSICAL, [action.name], { database: null, limit: "short" });
+      if (made.ok) note("info", `Created physical replication slot '${action.name}'`);
+      else note("error", `Failed to create physical replication slot '${action.name}': ${made.error.message}`);
+      return made.ok ? null : made.error;
+    }
+    case "create-logical": {
+      const { name, database, plugin } = action.slot;
+      // Waits for the transactions of this moment to end.
+      const made = await sql(CREATE_LOGICAL, [name, plugin], { database, limit: "short" });
+      if (made.ok) note("info", `Created logical replication slot '${name}' plugin='${plugin}'`);
+      else note("error", `Failed to create logical replication slot '${name}' plugin='${plugin}': ${made.error.message}`);
+      return made.ok ? null : made.error;
+    }
+    case "advance": {
+      const { name, to, database } = action;
+      const moved = await sql(ADVANCE, [name, formatLsn(to)], { database, limit: database === null ? "short" : "none" });
+      const what = database === null ? "replication" : "logical replication";
+      if (!moved.ok) note("error", `Failed to advance ${what} slot '${name}' to position ${formatLsn(to)}: ${moved.error.message}`);
+      return moved.ok ? null : moved.error;
+    }
   }
-  return ok(done);
+}
+
+async function drop(
+  sql: SlotSql,
+  action: Extract<SlotAction, { kind: "drop" }>,
+  note: (level: SlotNote["level"], text: string) => void,
+): Promise<PostgresError | null> {
+  const { name, why } = action;
+  note(why.startsWith("Dropping") ? "warning" : "info", why);
+  const dropped = await sql(DROP, [name], { database: null, limit: "short" });
+  if (!dropped.ok) {
+    note("error", `Failed to drop replication slot '${name}': ${dropped.error.message}`);
+    return dropped.error;
+  }
+  if (dropped.value.length > 0) {
+    note("info", `Dropped replication slot '${name}'`);
+    return null;
+  }
+  const there = await sql(IS_THERE, [name], { database: null, limit: "short" });
+  if (there.ok && there.value.length > 0) note("warning", `Unable to drop replication slot '${name}', slot is active`);
+  return there.ok ? null : there.error;
 }

@@ -17,7 +17,7 @@ const ROLE_CHANGED_SQLSTATE = "SQLSTATE 55000";
 
 /**
  * Functions rather than views where the view would look at every backend: the cost must not grow with the number of
- * clients. What fails in the other role stands behind CASE, which evaluates only the branch it takes.
+ * clients. Columns of slots that only newer versions have are read by their names. What fails in the other role stands behind CASE, which evaluates only the branch it takes.
  * A standby without a receiver: pg_control learns of a new timeline only at the next restartpoint, its WAL files show it.
  */
 export const STATUS_QUERY = `
@@ -44,8 +44,10 @@ SELECT pg_backend_pid() AS backend_pid,
     FROM pg_stat_get_wal_senders() s, pg_stat_get_activity(s.pid) a) AS replication,
   (SELECT json_agg(json_build_object('name', l.slot_name, 'type', l.slot_type, 'active', l.active, 'plugin', l.plugin,
       'database', l.database, 'temporary', l.temporary, 'restart_lsn', l.restart_lsn::text,
-      'confirmed_flush_lsn', l.confirmed_flush_lsn::text) ORDER BY l.slot_name)
-    FROM pg_replication_slots l) AS slots,
+      'confirmed_flush_lsn', l.confirmed_flush_lsn::text, 'xmin', l.xmin::text::int8, 'catalog_xmin', l.catalog_xmin::text::int8,
+      'lost', coalesce(l.wal_status = 'lost' OR (j.row->>'conflicting')::bool OR j.row->>'invalidation_reason' IS NOT NULL, false),
+      'failover', coalesce((j.row->>'failover')::bool OR (j.row->>'synced')::bool, false)) ORDER BY l.slot_name)
+    FROM pg_replication_slots l, to_jsonb(l) AS j(row)) AS slots,
   current_setting('synchronous_standby_names') AS synchronous_standby_names,
   current_setting('primary_conninfo') AS primary_conninfo,
   current_setting('primary_slot_name') AS primary_slot_name,
@@ -109,6 +111,10 @@ const statusRow = v.object({
         temporary: v.boolean(),
         restart_lsn: position,
         confirmed_flush_lsn: position,
+        xmin: v.nullable(v.number()),
+        catalog_xmin: v.nullable(v.number()),
+        lost: v.boolean(),
+        failover: v.boolean(),
       }),
     ),
   ),
@@ -196,5 +202,9 @@ function slotStatus(row: NonNullable<StatusRow["slots"]>[number]): SlotStatus {
     temporary: row.temporary,
     restartLsn: row.restart_lsn,
     confirmedFlushLsn: row.confirmed_flush_lsn,
+    xmin: row.xmin,
+    catalogXmin: row.catalog_xmin,
+    lost: row.lost,
+    failover: row.failover,
   };
 }

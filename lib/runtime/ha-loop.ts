@@ -9,9 +9,8 @@ import type { Outcome } from "../core/observation.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { describeStoreError } from "../model/errors.ts";
 import type { PostgresStatus } from "../model/postgres.ts";
-import { assertNever } from "../model/result.ts";
+import { assertNever, ok } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
-import { slotCollisions } from "../postgres/slots.ts";
 import { adoptLock } from "./adoption.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres, lookStands, observe, stopBudget } from "./observe.ts";
@@ -33,7 +32,6 @@ import {
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
-import { SlotMemory } from "./slot-memory.ts";
 import { touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
@@ -45,17 +43,15 @@ export type LoopEnd = { readonly code: number; readonly message: string };
 export class HaLoop {
   readonly #context: NodeContext;
   readonly #afterCycle: () => Promise<void>;
-  readonly #slots: SlotMemory;
   #lastRule = "";
   #lastWhy = "";
-  #toldCollisions = "";
+  #toldSlotErrors = "";
   #toldAt: Ms = ms(0);
   #decidedOn: PostgresStatus | null = null;
 
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
     this.#context = context;
-    this.#slots = new SlotMemory(context.clock);
     this.#afterCycle = afterCycle;
   }
 
@@ -119,9 +115,6 @@ export class HaLoop {
     state.done = [];
     state.peerAnswers = [];
     this.#takeScheduledRestart();
-    if (state.local.slotsFor !== null && this.#slots.isDue(state.local.slotsFor.split(","), state.settings.dynamic.memberSlotsTtlMs)) {
-      state.local.slotsFor = null;
-    }
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
@@ -226,7 +219,7 @@ export class HaLoop {
       case "set-sync-names":
         return await this.#setSyncNames(effect.value);
       case "sync-slots":
-        return await this.#syncSlots(effect.names);
+        return await this.#syncSlots(effect);
       case "abort-task":
         context.state.task?.controller.abort();
         return { kind: effect.kind, ok: true, message: "" };
@@ -301,26 +294,20 @@ export class HaLoop {
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
   }
 
-  /** Two members with one slot would read each other's WAL away: told once for each set of names. */
-  #reportCollisions(): void {
-    const { state, log } = this.#context;
-    const found = slotCollisions(state.cluster?.members.map(({ name }) => name) ?? []);
-    const text = found
-      .map(({ slot, members }) => `members ${members.join(" and ")} share the replication slot ${slot}: rename one of them`)
-      .join("; ");
-    if (text !== "" && text !== this.#toldCollisions) log.error(text);
-    this.#toldCollisions = text;
-  }
-
-  async #syncSlots(names: readonly string[]): Promise<Outcome> {
-    const { state, postgres, log } = this.#context;
-    this.#reportCollisions();
-    const keep = this.#slots.kept(names, state.local.status?.slots ?? [], state.settings.dynamic.memberSlotsTtlMs);
-    const made = await postgres.syncMemberSlots({ wanted: names, keep });
-    state.localChanged();
-    if (!made.ok) return { kind: "sync-slots", ok: false, message: made.error.message };
-    state.local.slotsFor = names.join(",");
-    for (const text of made.value) log.info(text);
+  /** What is wrong is told once for each set of names. */
+  async #syncSlots(effect: Extract<Effect, { kind: "sync-slots" }>): Promise<Outcome> {
+    const { clock, state, postgres, log } = this.#context;
+    const errors = effect.errors.join("\n");
+    if (errors !== "" && errors !== this.#toldSlotErrors) for (const text of effect.errors) log.error(text);
+    this.#toldSlotErrors = errors;
+    const at = clock.now();
+    const changed = effect.actions.length === 0 ? ok([]) : await postgres.changeSlots(effect.actions);
+    // Where only positions move, what was seen of the server a moment ago still holds.
+    if (effect.actions.some(({ kind }) => kind !== "advance")) state.localChanged();
+    state.local.slotsAt = at;
+    if (!changed.ok) return { kind: "sync-slots", ok: false, message: changed.error.message };
+    state.local.slotsFor = effect.text;
+    for (const { level, text } of changed.value) log[level](text);
     return { kind: "sync-slots", ok: true, message: "" };
   }
 }

@@ -4,6 +4,7 @@
 import { type LeaderTrace, NO_TRACE, traceCluster, traceMark } from "../core/leader-trace.ts";
 import { leaseEnd } from "../core/lease.ts";
 import type { FinishedTask, HeldFacts, OperatorRequests, Outcome, PeerAnswer, RunningTask } from "../core/observation.ts";
+import type { RetainedSlots } from "../core/slots-status.ts";
 import type { HeldLock } from "../dcs/cluster-store.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Cluster, LeaseMark } from "../model/cluster.ts";
@@ -45,6 +46,7 @@ export interface LocalMemory {
   upstream: string;
   notStreamingSince: Ms | null;
   slotsFor: string | null;
+  slotsAt: Ms | null;
   historyPublished: Timeline | null;
   syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
   /** The present synchronous_standby_names, and since when it was seen. */
@@ -112,6 +114,7 @@ export class NodeState {
     upstream: "",
     notStreamingSince: null,
     slotsFor: null,
+    slotsAt: null,
     historyPublished: null,
     syncNamesSince: null,
     syncNamesSeen: null,
@@ -124,6 +127,8 @@ export class NodeState {
 
   /** Start of the last look at the server whose result stands; null where something was done to it since. */
   lookedAt: Ms | null = null;
+  /** The members' slots that the leadership under this session keeps. */
+  retained: { readonly session: string; readonly slots: RetainedSlots } | null = null;
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 

@@ -86,7 +86,6 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
   local.lastRole = status.inRecovery ? "replica" : "primary";
   if (status.inRecovery) {
     local.promotedAt = null;
-    local.slotsFor = null;
     local.syncNamesSince = null;
     local.syncNamesSeen = null;
     local.notStreamingSince = status.replicationState === "streaming" ? null : (local.notStreamingSince ?? clock.now());
@@ -140,6 +139,7 @@ export function observe(context: NodeContext): Observation {
       session: store.session()?.id ?? null,
       fencingMissing: state.fencingMissing,
       stopBudgetMs: stopBudget(context, held),
+      useSlots: node.postgresql.useSlots,
       usePgRewind: node.postgresql.usePgRewind,
       removeDataDirectoryOnRewindFailure: node.postgresql.removeDataDirectoryOnRewindFailure,
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,

@@ -4,6 +4,7 @@ import type { Effect } from "../core/decision.ts";
 import { raceVerdict } from "../core/leader-trace.ts";
 import { stopInstant } from "../core/lease.ts";
 import type { Outcome } from "../core/observation.ts";
+import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-status.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
@@ -11,12 +12,13 @@ import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from ".
 import { afterMark, armWatchdog, beforeMark, disarm, disarmForPause, unfencedNow } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
-import { stopBudget } from "./observe.ts";
+import { observe, stopBudget } from "./observe.ts";
 
 /** One attempt at the DCS takes at most this long, and never longer than retry_timeout. */
 const DCS_ATTEMPT_MS = 5000;
 /** And at least this long, so that a slow DCS is not given up because the lease is short. */
 const DCS_ATTEMPT_MIN_MS = 500;
+const NOTHING_RETAINED: RetainedSlots = new Map();
 /** A mark that was read this short a time ago is not read again before the lock is taken. */
 const MARK_FRESH_MS = 1000;
 
@@ -219,12 +221,16 @@ export async function writeHistory(context: NodeContext): Promise<Outcome> {
 
 /** The `status` key where it is to change; null where it may stay. */
 function currentStatus(context: NodeContext): ClusterStatus | null {
-  const { state } = context;
+  const { log, state } = context;
   const status = state.local.status;
-  if (status === null || status.inRecovery || status.walLsn === null) return null;
-  const known = state.cluster?.status;
-  if (known !== undefined && known.optime === status.walLsn) return null;
-  return { optime: status.walLsn, slots: known?.slots ?? {}, retainSlots: known?.retainSlots ?? [] };
+  const session = state.held?.session;
+  if (status === null || status.inRecovery || status.walLsn === null || session === undefined) return null;
+  const known = state.retained?.session === session ? state.retained.slots : NOTHING_RETAINED;
+  const slots = slotsStatus(observe(context), known);
+  state.retained = { session, slots: slots.retained };
+  const seconds = Math.round(state.settings.dynamic.memberSlotsTtlMs / 1000);
+  for (const name of slots.expired) log.info(`Replication slot '${name}' for absent cluster member is expired after ${seconds} sec.`);
+  return changedStatus(state.cluster?.status ?? null, status.walLsn, slots);
 }
 
 export async function writeSync(context: NodeContext, effect: Extract<Effect, { kind: "write-sync" }>): Promise<Outcome> {

@@ -45,6 +45,7 @@ const overRaft: Readonly<Record<Tier, readonly string[]>> = {
     "operations",
     "rest-freshness",
     "silent-host",
+    "slots",
     "store-garbage",
     "supervisor-death",
     "switchover",

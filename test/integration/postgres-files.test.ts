@@ -244,7 +244,10 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   });
 
   test("a clone through a slot streams under the member's name", async () => {
-    expect(await a.syncMemberSlots({ wanted: ["b"], keep: [] })).toEqual({ ok: true, value: ["created physical slot b"] });
+    expect(await a.changeSlots([{ kind: "create-physical", name: "b" }])).toEqual({
+      ok: true,
+      value: [{ level: "info", text: "Created physical replication slot 'b'" }],
+    });
     const lines: string[] = [];
     const cloned = await b.clone({
       source: sourceOf("a", PORT_A, "b"),
@@ -263,11 +266,24 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(existsSync(join(folder, "b", "standby.signal"))).toBe(true);
   });
 
-  test("member slots that nobody wants are dropped, kept and active ones stay", async () => {
-    await a.syncMemberSlots({ wanted: ["b", "gone", "kept"], keep: [] });
-    const done = await a.syncMemberSlots({ wanted: [], keep: ["kept"] });
-    expect(done).toEqual({ ok: true, value: ["dropped physical slot gone"] });
-    await a.syncMemberSlots({ wanted: ["b"], keep: [] });
+  test("a slot that is in use stays, and what fails keeps nothing else from being done", async () => {
+    const why = (name: string) => `Trying to drop unknown replication slot '${name}'`;
+    const done = await a.changeSlots([
+      { kind: "drop", name: "b", why: why("b") },
+      { kind: "create-physical", name: "gone" },
+      { kind: "create-physical", name: "gone" },
+      { kind: "drop", name: "gone", why: why("gone") },
+      { kind: "drop", name: "never", why: why("never") },
+    ]);
+    expect(done.ok && done.value).toEqual([
+      { level: "info", text: why("b") },
+      { level: "warning", text: "Unable to drop replication slot 'b', slot is active" },
+      { level: "info", text: "Created physical replication slot 'gone'" },
+      { level: "error", text: expect.stringContaining("Failed to create physical replication slot 'gone': ") },
+      { level: "info", text: why("gone") },
+      { level: "info", text: "Dropped replication slot 'gone'" },
+      { level: "info", text: why("never") },
+    ]);
   });
 
   test("a standby keeps what its primary had when the configuration asks for less", async () => {
@@ -309,7 +325,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
     const plan = await planFor(a, sourceOf("b", PORT_B, null));
     expect(plan.kind).toBe("follow");
-    await b.syncMemberSlots({ wanted: ["a"], keep: [] });
+    await b.changeSlots([{ kind: "create-physical", name: "a" }]);
     expect(await startAs(a, "standby", sourceOf("b", PORT_B, "a"))).toEqual({ ok: true, value: null });
     await until(
       "a streams",
@@ -341,7 +357,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
       progress: (text) => lines.push(text),
     });
     expect(rewound).toEqual({ ok: true, value: null });
-    await a.syncMemberSlots({ wanted: ["b"], keep: [] });
+    await a.changeSlots([{ kind: "create-physical", name: "b" }]);
     expect(await startAs(b, "standby", sourceOf("a", PORT_A, "b"))).toEqual({ ok: true, value: null });
     await until(
       "b streams",
@@ -402,7 +418,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
 
   test("a crashed standby with WAL that the new primary never had is rewound too", async () => {
     const c = node("c", PORT_C);
-    await a.syncMemberSlots({ wanted: ["b", "c"], keep: [] });
+    await a.changeSlots([{ kind: "create-physical", name: "c" }]);
     expect((await c.clone({ source: sourceOf("a", PORT_A, "c"), ...quiet() })).ok).toBe(true);
     await startAs(c, "standby", sourceOf("a", PORT_A, "c"));
     await until(

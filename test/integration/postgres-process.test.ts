@@ -521,7 +521,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
     try {
       value(await first.postgresql.bootstrap({ bootstrap, signal: never, progress }));
       expect((await first.postgresql.inspect()).dataDirectory.kind).toBe("valid");
-      value(await first.postgresql.syncMemberSlots({ wanted: ["second_life"], keep: [] }));
+      value(await first.postgresql.changeSlots([{ kind: "create-physical", name: "second_life" }]));
       const source = { name: "first", host: "127.0.0.1", port: first.port, slotName: "second_life" };
       value(await second.postgresql.clone({ source, signal: never, progress }));
       value(

@@ -10,9 +10,11 @@ import type {
   PostgresStatus,
   PostmasterProcess,
   ReplicationConnection,
+  SlotStatus,
   UpstreamHistory,
 } from "../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../lib/model/result.ts";
+import type { SlotAction } from "../../lib/model/slots.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
 import type { Postgresql, RemoteRole, StartOptions } from "../../lib/postgres/postgresql.ts";
 import type { FakeServer } from "./fake-server.ts";
@@ -288,15 +290,19 @@ export class FakePostgres implements Postgresql {
     return this.#statement(() => this.#server.setSyncNames(value ?? ""));
   }
 
-  async syncMemberSlots(options: { readonly wanted: readonly string[] }): Promise<Result<readonly string[], PostgresError>> {
+  async changeSlots(actions: readonly SlotAction[]): ReturnType<Postgresql["changeSlots"]> {
     const { slots, senders } = this.#server;
-    const made = await this.#statement(() => {
-      for (const name of options.wanted) slots.add(name);
-      for (const name of [...slots]) {
-        if (!options.wanted.includes(name) && !senders.some((link) => link.to.target?.slotName === name)) slots.delete(name);
+    const done = await this.#statement(() => {
+      for (const action of actions) {
+        if (action.kind === "create-logical") throw new Error("no logical slots here");
+        const { name } = action;
+        const used = senders.some((link) => link.to.target?.slotName === name);
+        if (action.kind === "drop" && !used) slots.delete(name);
+        if (action.kind === "create-physical") slots.set(name, slotAt(name, lsn(this.#server.lsn)));
+        if (action.kind === "advance") slots.set(name, slotAt(name, action.to));
       }
     });
-    return made.ok ? ok([]) : made;
+    return done.ok ? ok([]) : done;
   }
 
   async checkpoint(): Promise<Answer> {
@@ -384,12 +390,20 @@ function statusOf(server: FakeServer, askedAt: Ms): PostgresStatus {
     replicationState: inRecovery && link !== null ? "streaming" : null,
     walReceiver: null,
     replication: server.senders.length === 0 ? NO_ROWS : replicationOf(server),
-    slots: [],
+    slots: server.slots.size === 0 ? NO_SLOTS : [...server.slots.values()],
     synchronousStandbyNames: server.sync.text,
     primaryConninfo: server.target === null ? "" : `host=${server.target.host} port=${server.target.port}`,
     primarySlotName: server.target?.slotName ?? "",
     restoreCommand: "",
   };
+}
+
+const NO_SLOTS: readonly SlotStatus[] = [];
+
+/** All WAL is kept, so the slots of those that stream stay where they were made. */
+function slotAt(name: string, restartLsn: Lsn): SlotStatus {
+  const physical = { type: "physical", plugin: null, database: null, confirmedFlushLsn: null, catalogXmin: null } as const;
+  return { ...physical, name, restartLsn, active: false, temporary: false, xmin: null, lost: false, failover: false };
 }
 
 const NO_ROWS: readonly ReplicationConnection[] = [];

@@ -1,7 +1,7 @@
 // Owns one machine's PostgreSQL as a thing of its own: data directory, postmaster, roles. It outlives the supervisor that uses it.
 // What a server does takes time on the machine; how its WAL gets to others is in servers.ts.
 
-import type { DataDirectory, FollowTarget } from "../../lib/model/postgres.ts";
+import type { DataDirectory, FollowTarget, SlotStatus } from "../../lib/model/postgres.ts";
 import type { Link, Servers } from "./servers.ts";
 import { type Branch, NO_SYNC_SETTING, type SyncSetting, syncSetting, type WalEnd } from "./wal.ts";
 
@@ -45,7 +45,7 @@ export class FakeServer {
   writesUntil = Number.POSITIVE_INFINITY;
   target: FollowTarget | null = null;
   sync: SyncSetting = NO_SYNC_SETTING;
-  readonly slots = new Set<string>();
+  readonly slots = new Map<string, SlotStatus>();
   link: Link | null = null;
   readonly senders: Link[] = [];
   /** How many of the next starts fail, and what the next ones take longer. */

@@ -7,7 +7,7 @@ import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
 import type { Observation, PeerAnswer } from "../observation.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
-import { membersChanged, wantedSlots } from "../slots-plan.ts";
+import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
@@ -64,9 +64,9 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   },
   {
     id: "leader-slots",
-    when: (o) => leads(o) && leaseIsValid(o) && membersChanged(o) && didThisCycle(o, "sync-slots") === null,
-    then: (o) => ({ kind: "sync-slots", names: wantedSlots(o) }),
-    why: () => "the members' replication slots are brought up to date",
+    when: (o) => leads(o) && leaseIsValid(o) && slotsAreDue(o) && didThisCycle(o, "sync-slots") === null,
+    then: slotsEffect,
+    why: () => "the replication slots are brought up to date",
   },
   {
     id: "leader-history",

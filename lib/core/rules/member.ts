@@ -19,6 +19,7 @@ import {
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
 
 /** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
 const DIVERGED_AFTER_MS = 2_000;
@@ -174,6 +175,12 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
       why: (o) => `the local data has diverged from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
     },
   ]),
+  {
+    id: "standby-slots",
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && slotsAreDue(o) && didThisCycle(o, "sync-slots") === null,
+    then: slotsEffect,
+    why: () => "the replication slots are brought up to date",
+  },
   {
     id: "standby-not-streaming",
     when: (o) => lockIsForeign(o) && runsAsStandby(o) && (o.local.notStreamingSince !== null || behindOnTimeline(o)),

@@ -15,7 +15,7 @@ import {
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, waitAtMost } from "../rule.ts";
-import { membersChanged } from "../slots-plan.ts";
+import { slotsChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
 
 /** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
@@ -198,7 +198,7 @@ export function mustRenew(o: Observation): boolean {
   if (held === null || held.leaseEndsAt <= o.now || o.self.markStale) return true;
   const age = o.now - held.confirmedAt;
   // Who has just joined knows of the lease mark only that it is there: a new one tells him when this lease began.
-  if (o.local.slotsFor !== null && membersChanged(o) && age >= NEWCOMER_AGE_MS) return true;
+  if (o.local.slotsFor !== null && slotsChanged(o) && age >= NEWCOMER_AGE_MS) return true;
   return isUnpublished(o) || age >= o.config.loopWaitMs * 0.9;
 }
 

@@ -52,7 +52,7 @@ export const DYNAMIC: DynamicConfig = {
   memberSlotsTtlMs: seconds(1800),
   pause: false,
   standbyCluster: null,
-  slots: {},
+  slots: [],
   ignoreSlots: [],
 };
 

@@ -35,7 +35,7 @@ test("without a config key every option has its documented default", () => {
     memberSlotsTtlMs: 1_800_000,
     pause: false,
     standbyCluster: null,
-    slots: {},
+    slots: [],
     ignoreSlots: [],
   });
 });
@@ -82,8 +82,11 @@ test("every dynamic option is read", () => {
     memberSlotsTtlMs: 0,
     pause: true,
     standbyCluster: { host: "h", port: 5432, primary_slot_name: null },
-    slots: { a: { type: "physical" }, b: { type: "logical", database: "d", plugin: "p" } },
-    ignoreSlots: [{ name: "x" }],
+    slots: [
+      { kind: "physical", name: "a", clusterType: null },
+      { kind: "logical", name: "b", database: "d", plugin: "p", clusterType: null },
+    ],
+    ignoreSlots: [{ name: "x", type: null, database: null, plugin: null }],
   });
   expect(sources.get("ttl")).toBe("dcs");
   expect(sources.get("primary_start_timeout")).toBe("dcs");
@@ -101,7 +104,7 @@ describe("wrong values", () => {
     expect(dynamic).toMatchObject({
       ttlMs: 30_000,
       loopWaitMs: 5000,
-      slots: { b: { type: "physical" } },
+      slots: [{ kind: "physical", name: "b", clusterType: null }],
       synchronousMode: "off",
       pause: false,
     });

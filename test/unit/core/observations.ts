@@ -2,6 +2,7 @@
 
 import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
 import type { FinishedTask, LocalFacts, Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
+import { desiredSlots } from "../../../lib/core/slots-desired.ts";
 import type { Cluster, LeaseMark } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { Member } from "../../../lib/model/member.ts";
@@ -27,7 +28,7 @@ export const CONFIG: DynamicConfig = {
   memberSlotsTtlMs: seconds(1800),
   pause: false,
   standbyCluster: null,
-  slots: {},
+  slots: [],
   ignoreSlots: [],
 };
 
@@ -109,6 +110,9 @@ export function primaryStatus(fields: Partial<PostgresStatus> = {}): PostgresSta
   return status({ inRecovery: false, walLsn: lsn(1000), receivedLsn: null, replayedLsn: null, replicationState: null, ...fields });
 }
 
+/** The slots are as they should be, whatever that is. */
+const SETTLED_SLOTS = "settled";
+
 export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
   return {
     dataDirectory: { kind: "valid", majorVersion: 15 },
@@ -121,7 +125,8 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
     crashedAt: null,
     upstream: "host-a:5432",
     notStreamingSince: null,
-    slotsFor: "a,c",
+    slotsFor: SETTLED_SLOTS,
+    slotsAt: ms(99_900),
     historyPublished: null,
     syncNamesSince: null,
     promotedAt: null,
@@ -134,7 +139,7 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
 /** Node b, a replica that follows a. */
 export function observation(fields: Partial<Observation> & { readonly cluster?: Cluster } = {}): Observation {
   const { cluster: view, ...rest } = fields;
-  return {
+  const made: Observation = {
     now: ms(100_000),
     wallNow: 1_700_000_000_000,
     self: {
@@ -143,6 +148,7 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
       session: "s-b",
       fencingMissing: false,
       stopBudgetMs: ms(1000),
+      useSlots: true,
       usePgRewind: true,
       removeDataDirectoryOnRewindFailure: false,
       removeDataDirectoryOnDivergedTimelines: false,
@@ -162,6 +168,8 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
     done: [],
     ...rest,
   };
+  if (made.local.slotsFor !== SETTLED_SLOTS) return made;
+  return { ...made, local: { ...made.local, slotsFor: desiredSlots(made).text } };
 }
 
 /** Leader a's lease mark: released on purpose. */

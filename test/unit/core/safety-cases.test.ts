@@ -181,7 +181,7 @@ describe("a failover request", () => {
 
   test("right after a promotion waits for the standbys to stream", () => {
     const view = { ...mine, failover: { ...request, revision: revision(8) } };
-    const promoted = local({ status: primaryStatus(), slotsFor: "a,c", lastRole: "primary", upstream: "", promotedAt: ms(95_000) });
+    const promoted = local({ status: primaryStatus(), lastRole: "primary", upstream: "", promotedAt: ms(95_000) });
     expect(decide(leading({ cluster: view, local: promoted, ...asked })).rule).toBe("failover-pending");
     const later = leading({ cluster: view, local: { ...promoted, promotedAt: ms(80_000) }, ...asked });
     expect(decide(later)).toMatchObject({ rule: "failover-impossible", effect: { kind: "clear-failover" } });
@@ -216,7 +216,8 @@ describe("a standby", () => {
   test("in pause is not stopped because it has diverged", () => {
     const paused = observation({ config: { ...CONFIG, pause: true }, local: other, lastTask: planned("rewind") });
     expect(decide(paused).effect.kind).toBe("wait");
-    const silent = { ...paused, local: local({ notStreamingSince: ms(90_000) }) };
+    const since = local({ notStreamingSince: ms(90_000) });
+    const silent = observation({ config: { ...CONFIG, pause: true }, local: since, lastTask: planned("rewind") });
     expect(decide(silent).effect.kind).toBe("wait");
   });
 

@@ -13,7 +13,6 @@ import { userStatements } from "../../../lib/postgres/initdb.ts";
 import { longOptions, methodCommand } from "../../../lib/postgres/method-command.ts";
 import { pgpassContent } from "../../../lib/postgres/pgpass.ts";
 import { shellWords } from "../../../lib/postgres/shell-words.ts";
-import { slotCollisions } from "../../../lib/postgres/slots.ts";
 import { literal } from "../../../lib/postgres/sql-literal.ts";
 import { parseTimelineHistory } from "../../../lib/postgres/timeline-history.ts";
 import { serverConfig } from "../../harness/local-server.ts";
@@ -31,11 +30,6 @@ test("a slot name follows the contract: case, dash, dot, other characters, lengt
   expect(slotName("é")).toBe("u0233");
   expect(slotName("x".repeat(80))).toHaveLength(63);
   fc.assert(fc.property(fc.string({ minLength: 1, unit: "grapheme" }), (name) => expect(slotName(name)).toMatch(/^[a-z0-9_]{1,63}$/)));
-});
-
-test("members whose slots would collide are named together", () => {
-  expect(slotCollisions(["a-b", "c", "a.b", "A_B"])).toEqual([{ slot: "a_b", members: ["A_B", "a-b", "a.b"] }]);
-  expect(slotCollisions(["a", "b"])).toEqual([]);
 });
 
 test("a connection string reads back as what was put in", () => {

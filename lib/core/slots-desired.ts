@@ -1,0 +1,191 @@
+// Owns which replication slots this node is to have, and whose they are: of members, of members that are away, permanent ones.
+// Pure. Source: Patroni's documentation, "Dynamic Configuration Settings" (slots, member_slots_ttl, use_slots).
+
+import { type Cluster, findMember } from "../model/cluster.ts";
+import { isNofailover, type Member, type Tags, tagEnabled } from "../model/member.ts";
+import { slotName } from "../model/slot-name.ts";
+import type { LogicalSlot, PermanentSlot } from "../model/slots.ts";
+import { lockIsForeign, lockIsOurs, runsAsPrimary, runsAsStandby } from "./facts.ts";
+import type { Observation } from "./observation.ts";
+
+/** `standby_leader`: holds the lock of a standby cluster. */
+export type SlotRole = "primary" | "standby_leader" | "replica";
+
+export type DesiredSlot =
+  | {
+      readonly kind: "physical";
+      /** Null: of a member that is away, or nobody's but the configuration's. */
+      readonly member: Member | null;
+      readonly permanent: boolean;
+      /** Its consumer streams from this node, or may at any moment: nobody else moves it. */
+      readonly inUse: boolean;
+    }
+  | { readonly kind: "logical"; readonly slot: LogicalSlot };
+
+export interface DesiredSlots {
+  readonly role: SlotRole | null;
+  readonly slots: ReadonlyMap<string, DesiredSlot>;
+  /** Slots that would be ours if `use_slots` were on: known, and to be dropped. */
+  readonly released: ReadonlySet<string>;
+  /** What is wrong with the names, in words. */
+  readonly errors: readonly string[];
+  /** Changes where the slots or the members change. */
+  readonly text: string;
+}
+
+/** Null where this node keeps no slots now: nobody leads, or PostgreSQL is not what the lock says. */
+export function slotRole(o: Observation): SlotRole | null {
+  if (lockIsOurs(o)) {
+    if (runsAsPrimary(o)) return "primary";
+    return runsAsStandby(o) && o.config.standbyCluster !== null ? "standby_leader" : null;
+  }
+  return lockIsForeign(o) && runsAsStandby(o) ? "replica" : null;
+}
+
+/** Asked by several rules of each decision; nothing of it changes with positions. */
+export function desiredSlots(o: Observation): DesiredSlots {
+  const cluster = o.dcs.cluster;
+  const role = slotRole(o);
+  if (cluster === null || role === null) return NONE;
+  const known = lastDesired.get(cluster.members);
+  const retained = cluster.status.retainSlots;
+  const { slots: permanent, memberSlotsTtlMs: ttl, standbyCluster } = o.config;
+  const input: Input = {
+    role,
+    name: o.self.name,
+    tags: o.self.tags,
+    useSlots: o.self.useSlots,
+    keepsAway: ttl > 0,
+    standbyCluster: standbyCluster !== null,
+    permanent,
+    retained,
+    leader: cluster.leader?.name ?? null,
+  };
+  if (known !== undefined && sameInput(known.input, input)) return known.desired;
+  const desired = build(cluster, input);
+  lastDesired.set(cluster.members, { input, desired });
+  return desired;
+}
+
+/** The slot of this node's WAL on the primary, its own or that of the standby it follows; null where none reaches it (nostream). */
+export function slotOnPrimary(cluster: Cluster, self: { readonly name: string; readonly tags: Tags }): string | null {
+  let { name, tags } = self;
+  const seen = new Set<string>();
+  for (;;) {
+    if (tagEnabled(tags, "nostream")) return null;
+    const source = sourceName(tags);
+    const member = source === null || seen.has(name) ? null : findMember(cluster, source);
+    if (member === null || member.name === name || member.name === cluster.leader?.name) return slotName(name);
+    seen.add(name);
+    ({ name, tags } = member);
+  }
+}
+
+interface Input {
+  readonly role: SlotRole;
+  readonly name: string;
+  readonly tags: Tags;
+  readonly useSlots: boolean;
+  readonly keepsAway: boolean;
+  readonly standbyCluster: boolean;
+  readonly permanent: readonly PermanentSlot[];
+  readonly retained: readonly string[];
+  readonly leader: string | null;
+}
+
+const NONE: DesiredSlots = { role: null, slots: new Map(), released: new Set(), errors: [], text: "" };
+
+/** Member lists are immutable. */
+const lastDesired = new WeakMap<readonly Member[], { readonly input: Input; readonly desired: DesiredSlots }>();
+
+function sameInput(a: Input, b: Input): boolean {
+  return (
+    a.role === b.role &&
+    a.name === b.name &&
+    a.tags === b.tags &&
+    a.useSlots === b.useSlots &&
+    a.keepsAway === b.keepsAway &&
+    a.standbyCluster === b.standbyCluster &&
+    a.permanent === b.permanent &&
+    a.leader === b.leader &&
+    a.retained.length === b.retained.length &&
+    a.retained.every((name, index) => name === b.retained[index])
+  );
+}
+
+function build(cluster: Cluster, input: Input): DesiredSlots {
+  const errors: string[] = [];
+  const slots = memberSlots(cluster, input, errors);
+  addPermanent(cluster, input, slots, errors);
+  const lines = [...slots].map(
+    ([name, slot]) => `${name}:${slot.kind === "physical" ? slot.inUse : `${slot.slot.database}/${slot.slot.plugin}`}`,
+  );
+  const members = cluster.members.map(({ name }) => name);
+  const text = `${input.role} ${input.useSlots} ${members.join(",")} ${lines.sort().join(",")}`;
+  if (input.useSlots) return { role: input.role, slots, released: new Set(), errors, text };
+  return { role: input.role, slots: new Map(), released: new Set(slots.keys()), errors: [], text };
+}
+
+function memberSlots(cluster: Cluster, input: Input, errors: string[]): Map<string, DesiredSlot> {
+  const { role, keepsAway } = input;
+  const own = slotName(input.name);
+  const mayLead = role !== "replica" || !isNofailover(input.tags);
+  const slots = new Map<string, DesiredSlot>();
+  const owners = new Map<string, string[]>();
+  for (const member of cluster.members) {
+    if (tagEnabled(member.tags, "nostream")) continue;
+    const name = slotName(member.name);
+    owners.set(name, [...(owners.get(name) ?? []), member.name]);
+    if (member.name === input.name || name === own) continue;
+    const inUse = streamsFromHere(cluster, member, input);
+    // A node that may lead one day keeps what every other one needs; others only what is read from them.
+    if (inUse || (keepsAway && mayLead)) slots.set(name, { kind: "physical", member, permanent: false, inUse });
+  }
+  const shared = [...owners].filter(([, names]) => names.length > 1).sort();
+  if (shared.length > 0) {
+    const words = shared.map(([slot, names]) => `${names.join(",")} map to ${slot}`).join("; ");
+    errors.push(`Following cluster members share a replication slot name: ${words}`);
+  }
+  if (!keepsAway || !mayLead) return slots;
+  for (const name of input.retained) {
+    if (name !== own && !slots.has(name)) slots.set(name, { kind: "physical", member: null, permanent: false, inUse: role !== "replica" });
+  }
+  return slots;
+}
+
+/** The leader serves whoever names no source, or one that is not there; a replica serves whoever names it. */
+function streamsFromHere(cluster: Cluster, member: Member, { role, name, leader }: Input): boolean {
+  const source = sourceName(member.tags);
+  if (source === name) return role !== "replica" || member.name !== leader;
+  if (role === "replica") return false;
+  return source === null || source === member.name || findMember(cluster, source) === null;
+}
+
+function addPermanent(cluster: Cluster, input: Input, slots: Map<string, DesiredSlot>, errors: string[]): void {
+  const { role } = input;
+  if (role === "replica" && isNofailover(input.tags)) return;
+  const own = slotName(input.name);
+  const withLogical = !input.standbyCluster && (role === "primary" || slotOnPrimary(cluster, input) !== null);
+  for (const slot of input.permanent) {
+    if (slot.clusterType !== null && slot.clusterType !== (input.standbyCluster ? "standby" : "primary")) continue;
+    const known = slots.get(slot.name);
+    if (slot.kind === "physical") {
+      if (slot.name === own) continue;
+      const inUse = role !== "replica";
+      slots.set(
+        slot.name,
+        known?.kind === "physical" ? { ...known, permanent: true } : { kind: "physical", member: null, permanent: true, inUse },
+      );
+    } else if (known !== undefined) {
+      const value = `{'type': 'logical', 'database': '${slot.database}', 'plugin': '${slot.plugin}'}`;
+      errors.push(
+        `Permanent logical replication slot {'${slot.name}': ${value}} is conflicting with physical replication slot for cluster member`,
+      );
+    } else if (withLogical) slots.set(slot.name, { kind: "logical", slot });
+  }
+}
+
+function sourceName(tags: Tags): string | null {
+  const source = tags["replicatefrom"];
+  return source === undefined || source === null || source === "" ? null : String(source);
+}
