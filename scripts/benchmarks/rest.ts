@@ -1,8 +1,12 @@
 // Owns what a node costs at rest: the memory and the processor time of all its processes that are not PostgreSQL's, read from /proc.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import type { ClusterNode } from "../../test/harness/cluster-node.ts";
+
+const CPUCLOCK_SCHED = 2;
+const libc = dlopen("libc.so.6", { clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 } });
 
 export interface Memory {
   /** MiB: shared pages divided among the processes that share them, on the whole machine. */
@@ -30,24 +34,41 @@ export function memoryOf(node: ClusterNode): Memory {
   return { pss: pss / 1024, rss: rss / 1024 };
 }
 
-/** Percent of one core over the time. */
+/** Percent of one core over the time. A process that ends meanwhile counts for nothing; one that begins, from its beginning. */
 export async function cpuOf(nodes: readonly ClusterNode[], forMs: number): Promise<readonly number[]> {
-  const before = nodes.map(nanoseconds);
+  const before = nodes.map(nanosecondsOf);
   const begin = performance.now();
   await Bun.sleep(forMs);
   const elapsed = performance.now() - begin;
-  return nodes.map((node, index) => ((nanoseconds(node) - (before[index] ?? 0)) / 1e6 / elapsed) * 100);
+  return nodes.map((node, index) => {
+    let spent = 0;
+    for (const [pid, nanoseconds] of nanosecondsOf(node)) spent += nanoseconds - (before[index]?.get(pid) ?? 0);
+    return (spent / 1e6 / elapsed) * 100;
+  });
 }
 
-/** On a processor so far, all threads. Source: proc(5), schedstat. */
-function nanoseconds(node: ClusterNode): number {
-  let sum = 0;
+/** What each process has used so far: its threads, those that have ended too, and its children that have ended. */
+function nanosecondsOf(node: ClusterNode): ReadonlyMap<number, number> {
+  const spent = new Map<number, number>();
   for (const pid of processesOf(node)) {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      sum += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ")[0]);
-    }
+    const own = processClock(pid);
+    if (own !== null) spent.set(pid, own + endedChildren(pid));
   }
-  return sum;
+  return spent;
+}
+
+/** Source: clock_getcpuclockid(3); the number is how Linux writes "all threads of this process". Null where it has ended. */
+function processClock(pid: number): number | null {
+  const answer = new BigInt64Array(2);
+  if (libc.symbols.clock_gettime((~pid << 3) | CPUCLOCK_SCHED, ptr(answer)) !== 0) return null;
+  return Number(answer[0]) * 1e9 + Number(answer[1]);
+}
+
+/** Source: proc(5), fields cutime and cstime of stat, in ticks of 10 ms. */
+function endedChildren(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[13]) + Number(fields[14])) * 1e7;
 }
 
 function kilobytes(text: string, field: string): number {
