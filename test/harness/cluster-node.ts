@@ -98,12 +98,12 @@ export class ClusterNode {
     this.writeConfig(config);
   }
 
-  /** Starts the supervisor; does not wait until it serves. Throws where it runs already. */
-  start(environment: Readonly<Record<string, string>> = {}): void {
+  /** Starts the supervisor, or what `prefix` makes of its command; does not wait until it serves. Throws where it runs already. */
+  start(environment: Readonly<Record<string, string>> = {}, prefix: readonly string[] = this.place.prefix): void {
     if (this.#child !== null) throw new Error(`${this.name} runs already`);
     const log = openSync(this.logPath, "a");
     const [markName = "", markValue = ""] = this.#mark.environment.split("=");
-    const { user, prefix } = this.place;
+    const { user } = this.place;
     const [program = "", ...args] = [...prefix, process.execPath, "run", SUPERVISOR, this.configPath];
     // What the caller's own shell says about clusters must not reach the node.
     const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PATRONI|PG|MATRIARCH)/.test(name)));
