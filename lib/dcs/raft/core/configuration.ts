@@ -57,6 +57,17 @@ export function everyMember(configuration: Configuration): readonly RaftMember[]
   return all;
 }
 
+/**
+ * Whom to seek at its address: not who is being replaced there, because who takes its place answers by then. Should it come back, it
+ * dials the others itself.
+ */
+export function membersToDial(configuration: Configuration): readonly RaftMember[] {
+  const { voters, outgoing, learners } = configuration;
+  const newcomers = [...voters.filter(({ id }) => outgoing !== null && !contains(outgoing, id)), ...learners];
+  const isTakenOver = ({ id, address }: RaftMember): boolean => newcomers.some((other) => other.address === address && other.id !== id);
+  return everyMember(configuration).filter((member) => contains(newcomers, member.id) || !isTakenOver(member));
+}
+
 export function findMember(configuration: Configuration, id: MemberId): RaftMember | null {
   return everyMember(configuration).find((member) => member.id === id) ?? null;
 }

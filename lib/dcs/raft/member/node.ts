@@ -21,7 +21,7 @@ import type { RaftMemberConfig } from "./config.ts";
 import { Founder } from "./founder.ts";
 import { isPeerRequest, readPeerRequest, writeJoinAnswer, writeStanding } from "./peer-protocol.ts";
 import { Questions } from "./questions.ts";
-import { Serving } from "./serving.ts";
+import { type PeerLoss, Serving } from "./serving.ts";
 import { writeShortAnswer } from "./short-answer.ts";
 import { servingStatus } from "./status.ts";
 
@@ -318,8 +318,8 @@ function identityOf(self: Pick<StoredIdentity, "memberId" | "address">, record: 
   }
 }
 
-function lostAs(cause: LostCause): "gone" | "silent" | "back" {
-  if (cause === "gone") return "gone";
+function lostAs(cause: LostCause): PeerLoss {
+  if (cause === "gone" || cause === "restarted") return cause;
   return cause === "replaced" ? "back" : "silent";
 }
 

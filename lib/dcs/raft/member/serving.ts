@@ -5,7 +5,7 @@ import type { Log } from "../../../model/log.ts";
 import { type LogIndex, logIndex, type MemberId, type RaftClusterId, type RaftMember, term } from "../../../model/raft.ts";
 import { assertNever } from "../../../model/result.ts";
 import { type Ms, ms } from "../../../model/units.ts";
-import { everyMember, findMember } from "../core/configuration.ts";
+import { everyMember, findMember, membersToDial } from "../core/configuration.ts";
 import { Raft } from "../core/raft.ts";
 import type { Configuration, RoleState, SnapshotMeta } from "../core/types.ts";
 import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
@@ -52,6 +52,9 @@ export interface ServingOptions {
   /** It must stop at once; in words. */
   readonly onFault: (reason: string) => void;
 }
+
+/** `gone`: its process is not there. `back`: it is connected again already. `restarted`: the same, by another process. */
+export type PeerLoss = "gone" | "silent" | "back" | "restarted";
 
 export class Serving {
   readonly #options: ServingOptions;
@@ -158,7 +161,7 @@ export class Serving {
 
   /** The links are made, the first step is taken, and the way into the configuration is sought where it is needed. */
   start(): void {
-    this.#options.transport.setPeers(everyMember(this.#configuration));
+    this.#options.transport.setPeers(membersToDial(this.#configuration));
     for (const id of this.#options.transport.connected().keys()) this.peerUp(id);
     this.#engine.push({ kind: "tick" });
     void this.#joiner.run();
@@ -169,10 +172,10 @@ export class Serving {
     this.#leadership.changed();
   }
 
-  /** `gone`: its process is not there; `back`: it is connected again already. */
-  peerLost(id: MemberId, how: "gone" | "silent" | "back"): void {
-    this.#forwarder.lost(id, how === "back" ? "back" : "gone");
-    if (how === "gone") this.#engine.push({ kind: "peer-lost", peer: id });
+  peerLost(id: MemberId, how: PeerLoss): void {
+    this.#forwarder.lost(id, how === "back" || how === "restarted" ? "back" : "gone");
+    // The process that led is gone, also where the next one was faster than we could see.
+    if (how === "gone" || how === "restarted") this.#engine.push({ kind: "peer-lost", peer: id });
     this.#leadership.changed();
   }
 
@@ -288,7 +291,7 @@ export class Serving {
     const { log, transport } = this.#options;
     this.#configuration = configuration;
     log.info(`raft: members are now ${describe(configuration)}`);
-    transport.setPeers(everyMember(configuration));
+    transport.setPeers(membersToDial(configuration));
     this.#belonging.see(configuration);
     this.#leadership.changed();
   }

@@ -21,9 +21,10 @@ const LINGER_MS = 1000;
 
 /**
  * - `gone`: reset, or nobody listens at its address: as far as can be seen from here, its process is gone. - `silent`: nothing comes from it any more.
- * - `replaced`: it came back on another connection (an `up` follows at once). - `closed`: one side closed on purpose.
+ * - `replaced`: it came back on another connection (an `up` follows at once). - `restarted`: the same, and it is another process by now.
+ * - `closed`: one side closed on purpose.
  */
-export type LostCause = "gone" | "silent" | "replaced" | "closed";
+export type LostCause = "gone" | "silent" | "replaced" | "restarted" | "closed";
 
 export interface LinkOptions {
   readonly context: ChannelContext;
@@ -127,11 +128,12 @@ export class Link {
     const replaced = this.#held.filter((one) => one.hello.run !== held.hello.run || one.dialledBy === held.dialledBy);
     const beside = this.#held.filter((one) => !replaced.includes(one));
     const wasUp = this.#held.length > 0;
+    const restarted = this.#held.some((one) => one.hello.run !== held.hello.run);
     this.#held = [...beside, held];
     for (const { channel } of replaced) channel.close("superseded");
     this.#failure = null;
     this.#goneTold = false;
-    if (wasUp && beside.length === 0) this.#options.onLost("replaced");
+    if (wasUp && beside.length === 0) this.#options.onLost(restarted ? "restarted" : "replaced");
     if (beside.length > 0) return void this.#settle();
     this.#options.log.info(`raft: connected to ${this.#name(held.hello.address)}`);
     this.#options.onUp(held.hello);

@@ -7,9 +7,12 @@ import {
   encodeConfiguration,
   foundingConfiguration,
   isQuorum,
+  membersToDial,
   quorumValue,
   readConfiguration,
 } from "../../../../../lib/dcs/raft/core/configuration.ts";
+import type { Configuration } from "../../../../../lib/dcs/raft/core/types.ts";
+import type { RaftMember } from "../../../../../lib/model/raft.ts";
 import { bytes, idOf, memberOf } from "./core-world.ts";
 
 const numbers = fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 9 });
@@ -35,6 +38,17 @@ test("two majorities of one set always meet", () => {
       expect(voters.some((voter) => some.includes(voter) && others.includes(voter))).toBe(true);
     }),
   );
+});
+
+test("who is being replaced is not sought at the address where the one that replaces it answers", () => {
+  const [one, two, three] = [1, 2, 3].map(memberOf) as [RaftMember, RaftMember, RaftMember];
+  const newcomer = { id: idOf(9), address: two.address };
+  const learning = { ...foundingConfiguration([one, two, three]), learners: [{ ...newcomer, replaces: two.id }] };
+  const joint = { voters: [one, three, newcomer], outgoing: [one, two, three], learners: [] };
+  const dialled = (configuration: Configuration) => membersToDial(configuration).map(({ id }) => id);
+  expect(dialled(learning)).toEqual([one.id, three.id, newcomer.id]);
+  expect(dialled(joint)).toEqual([one.id, three.id, newcomer.id]);
+  expect(dialled({ ...joint, voters: [one, three], outgoing: [one, two, three] })).toEqual([one.id, three.id, two.id]);
 });
 
 test("a configuration comes back from the log as it was written", () => {

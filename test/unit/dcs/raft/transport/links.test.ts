@@ -184,6 +184,22 @@ describe("links over the fake network", () => {
     await talk(given, a, again, "back");
   });
 
+  test("a process that is back before its end was seen is told as another one", async () => {
+    const ways = { delayMs: 0.5 };
+    const given = world("whole", () => ways.delayMs);
+    const [a] = await pair(given);
+    ways.delayMs = 500;
+    given.network.crash("b");
+    ways.delayMs = 0.5;
+    const again = await given.start("b");
+    again.transport.setPeers([a.member]);
+    await given.time.advance(20);
+    expect(a.events).toEqual(["up b", "lost b restarted", "up b"]);
+    await given.time.advance(1000);
+    await talk(given, a, again, "back");
+    expect(a.events).toEqual(["up b", "lost b restarted", "up b", "b: back"]);
+  });
+
   test("reset connections come back at once", async () => {
     const given = world();
     const [a, b] = await pair(given);
