@@ -2,7 +2,7 @@
 // Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { contains, encodeConfiguration, findMember, isVoter, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { contains, encodeConfiguration, findMember, isQuorum, isVoter, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
 import { appendEntry, inContact, notLeader, onTransfer, trackMembers } from "./leading.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
 import type { Configuration, Learner, MembershipChange, Refusal } from "./types.ts";
@@ -17,7 +17,8 @@ export function onChangeMembers(core: CoreState, id: number, change: MembershipC
     core.refused.push({ id, refusal: refusal ?? notLeader(core) });
     return;
   }
-  const wanted = change.kind === "add" ? withLearner(core, leading, change.member, change.replaces) : withoutMember(core, change.id);
+  const wanted =
+    change.kind === "add" ? withLearner(core, leading, change.member, change.replaces) : withoutMember(core, leading, change.id);
   if ("kind" in wanted) {
     core.refused.push({ id, refusal: wanted });
     return;
@@ -79,14 +80,32 @@ function withLearner(core: CoreState, leading: Leading, member: RaftMember, repl
   return { ...configuration, learners: [...learners, learner] };
 }
 
-function withoutMember(core: CoreState, id: MemberId): Configuration | Refusal {
+function withoutMember(core: CoreState, leading: Leading, id: MemberId): Configuration | Refusal {
   const { configuration } = core;
   if (findMember(configuration, id) === null) return { kind: "invalid", reason: `${id} is not a member` };
   const learners = configuration.learners.filter((learner) => learner.id !== id);
   if (!contains(configuration.voters, id)) return { ...configuration, learners };
   const voters = configuration.voters.filter((voter) => voter.id !== id);
   if (voters.length === 0) return { kind: "invalid", reason: "the last voter cannot be removed" };
-  return { voters, outgoing: configuration.voters, learners };
+  const wanted = { voters, outgoing: configuration.voters, learners };
+  return isQuorum(wanted, (voter) => canCount(core, leading, voter)) ? wanted : tooFewLeft(core, leading, voters);
+}
+
+/** Has acknowledged in this term, a moment ago, with a log that is whole: a majority may be made of it. */
+function canCount(core: CoreState, leading: Leading, id: MemberId): boolean {
+  if (id === core.id) return true;
+  const progress = leading.progress.get(id);
+  return progress !== undefined && progress.trust === "counted" && progress.answeredRound >= 0 && inContact(core, leading, id);
+}
+
+/** Such a change could never be completed, nor a leader be elected once this one is gone. */
+function tooFewLeft(core: CoreState, leading: Leading, voters: readonly RaftMember[]): Refusal {
+  const missing = voters
+    .filter(({ id }) => !canCount(core, leading, id))
+    .map(({ id, address }) => `${address} ${leading.progress.get(id)?.trust === "doubted" ? "has a damaged log" : "does not answer"}`);
+  const needed = Math.floor(voters.length / 2) + 1;
+  const reason = `without it ${voters.length} voters would be left, of which ${needed} must be well, and ${missing.join(", ")}; mend or remove that first`;
+  return { kind: "invalid", reason };
 }
 
 /** Whether the learner takes a voter's place or needs one of its own. */
