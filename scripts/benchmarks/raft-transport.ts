@@ -24,7 +24,7 @@ const STREAM_FRAMES = 300_000;
 const IN_FLIGHT = 256;
 const PAYLOAD_BYTES = 300;
 
-const ANSWER: Message = { kind: "append-answer", term: term(7), outcome: "matched", index: logIndex(123_456), round: 99 };
+const ANSWER: Message = { kind: "append-answer", term: term(7), outcome: "matched", index: logIndex(123_456), damage: null, round: 99 };
 const APPEND: Message = {
   kind: "append",
   term: term(7),
@@ -32,7 +32,7 @@ const APPEND: Message = {
   previousTerm: term(7),
   entries: [{ index: logIndex(123_456), term: term(7), kind: "command", time: 1234.5, payload: new Uint8Array(PAYLOAD_BYTES) }],
   commit: logIndex(123_455),
-  repairThrough: null,
+  repair: null,
   round: 99,
 };
 

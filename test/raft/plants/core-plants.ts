@@ -155,8 +155,8 @@ export const CORE_PLANTS: readonly Plant[] = [
     also: [
       {
         file: `${CORE}/membership.ts`,
-        find: `  return { voters, outgoing: configuration.voters, learners };`,
-        replace: `  return { voters, outgoing: null, learners };`,
+        find: `  const wanted = { voters, outgoing: configuration.voters, learners };`,
+        replace: `  const wanted = { voters, outgoing: null, learners };`,
       },
       {
         file: `${CORE}/membership.ts`,
@@ -219,6 +219,23 @@ export const CORE_PLANTS: readonly Plant[] = [
     find: `  if (Math.min(core.matched, core.log.durable) < repairThrough) return;
 `,
     replace: "",
+  },
+  {
+    name: "fence-of-an-earlier-damage",
+    what: "a log that was found corrupt again before it was heard of counts as the one that has just been repaired",
+    scenario: "corrupt-again-before-an-acknowledgement",
+    file: `${CORE}/following.ts`,
+    find: `append.repair !== null && append.repair.damage === core.damage ?`,
+    replace: `append.repair !== null ?`,
+    also: [{ file: `${CORE}/progress.ts`, find: ` || progress.fence?.damage !== damage`, replace: "" }],
+  },
+  {
+    name: "removal-without-a-look",
+    what: "a voter is removed although a majority of the others is not well",
+    scenario: "removal-beside-a-damaged-log",
+    file: `${CORE}/membership.ts`,
+    find: `  return isQuorum(wanted, (voter) => canCount(core, leading, voter)) ? wanted : tooFewLeft(core, leading, voters);`,
+    replace: `  return isQuorum(wanted, (voter) => canCount(core, leading, voter)) || core.term > 0 ? wanted : tooFewLeft(core, leading, voters);`,
   },
   {
     name: "cluster-time-from-own-clock",

@@ -95,7 +95,7 @@ export const FAULTS: Readonly<Record<FaultName, (world: CoreWorld) => string | n
   },
   "remove-member": (world) => {
     const leader = world.leader();
-    if (leader === null || world.memberCount() <= 1 || world.anyRotten()) return null;
+    if (leader === null || world.memberCount() <= 1 || world.hasUnknownRot(leader)) return null;
     const seat = world.random.chance(0.3) ? leader : world.random.pick(world.seats);
     world.change({ kind: "remove", id: seat.member.id });
     return seat.name;

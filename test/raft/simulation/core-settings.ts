@@ -70,9 +70,8 @@ export interface CoreSettings {
 export function drawSettings(random: Random): CoreSettings {
   const sizes = [1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7, 9];
   const network = random.chance(0.6) ? "streams" : "datagrams";
-  const allowed = FAULT_NAMES.filter((name) => name !== "rot" || network === "streams");
   const keep = random.pick([0.15, 0.3, 0.5, 0.8]);
-  const faults = allowed.filter(() => random.chance(keep));
+  const faults = FAULT_NAMES.filter(() => random.chance(keep));
   const points = new Map<ProtocolPoint, number>();
   if (random.chance(0.6))
     for (const point of POINTS) if (random.chance(0.3)) points.set(point, POINT_RATES[point] * random.pick([0.3, 1, 3]));
@@ -87,7 +86,7 @@ export function drawSettings(random: Random): CoreSettings {
     turnMs: random.pick([0, 0, 0.05, 1]),
     clockError: random.pick([0, 0.0002, 0.01, 0.05]),
     snapshotEvery: random.pick([8, 30, 100, 1000]),
-    snapshotBytes: random.pick([100, 10_000, 1_000_000, 3_000_000]),
+    snapshotBytes: random.pick([100, 10_000, 1_000_000, 10_000_000]),
     badChunks: random.pick([0, 0, 0.02]),
     load: random.pick([10, 50, 200]),
     readShare: random.pick([0.1, 0.4]),

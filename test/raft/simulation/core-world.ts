@@ -164,6 +164,13 @@ export class CoreWorld implements SeatWorld {
     return this.seats.some(({ disk, membership }) => disk.mark === "damaged" && membership !== "removed");
   }
 
+  /** Nobody can refuse for the sake of a damage that the leader has not heard of. */
+  hasUnknownRot(leader: Seat): boolean {
+    const followers = leader.raft?.status().followers ?? [];
+    const isKnown = (seat: Seat): boolean => followers.find(({ id }) => id === seat.member.id)?.trust === "doubted";
+    return this.seats.some((seat) => seat.disk.mark === "damaged" && seat.membership !== "removed" && !isKnown(seat));
+  }
+
   /** Corruption is survived where fewer than a majority have it, in every configuration that somebody believes in. */
   mayRot(victim: Seat): boolean {
     return this.seats.every(({ configuration: { voters, outgoing } }) =>

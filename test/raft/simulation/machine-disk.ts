@@ -71,11 +71,13 @@ export class CutLog {
   }
 }
 
+const KEPT = 2;
+
 export class MachineDisk {
   hardState: HardState;
   readonly log: CutLog;
-  /** Newest last; two are kept. */
-  readonly snapshots: SavedSnapshot[];
+  /** Newest last; two are kept, and those that are being sent. */
+  snapshots: readonly SavedSnapshot[];
   /** Set by rot: what was durable up to there once, and counts as such: whoever lost it does not vote. */
   lost: { readonly index: number } | null = null;
   /** What storage says of the log at a start. */
@@ -138,12 +140,13 @@ export class MachineDisk {
     this.#syncing = 0;
   }
 
-  saveSnapshot(snapshot: SavedSnapshot): void {
+  saveSnapshot(snapshot: SavedSnapshot, inUse: readonly SnapshotMeta[]): void {
     if (snapshot.meta.index <= this.newest.meta.index) return;
-    this.snapshots.push(snapshot);
-    if (this.snapshots.length > 2) this.snapshots.shift();
-    const behind = (this.snapshots[0] as SavedSnapshot).meta.index;
-    if (this.log.termAt(behind) === this.snapshots[0]?.meta.term) this.log.cutBefore(behind);
+    this.snapshots = [...this.snapshots, snapshot];
+    const stays = ({ meta }: SavedSnapshot, at: number): boolean => at >= this.snapshots.length - KEPT || inUse.includes(meta);
+    this.snapshots = this.snapshots.filter(stays);
+    const reserve = this.snapshots.at(-KEPT);
+    if (reserve !== undefined && this.log.termAt(reserve.meta.index) === reserve.meta.term) this.log.cutBefore(reserve.meta.index);
   }
 
   /** Entries behind the newest snapshot, as storage gives them to a core that starts. */

@@ -20,14 +20,17 @@ export interface UnderWay {
 const STEP_MS = 1;
 const FASTEST_RATE = 1_000_000;
 
-/** Every election timeout is the longest: who should stand is told so by the file. */
+/** Every election timeout is the longest: who should stand is told so by the file. No two draws are the same. */
 class Longest extends Random {
+  #draws = 0;
+
   constructor() {
     super(1);
   }
 
   override next(): number {
-    return 0.999;
+    this.#draws += 1;
+    return 0.999 + this.#draws * 1e-8;
   }
 }
 

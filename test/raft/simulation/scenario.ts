@@ -47,6 +47,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     const ends = seats(world, [from ?? "", to ?? ""]);
     world.deliver((way) => way.from === ends[0] && way.to === ends[1] && (kind === undefined || way.message.kind === kind));
   },
+  /** `last a b`: the newest of what is under way from the one to the other overtakes the rest. */
+  last: (world, [from, to]) => {
+    const [source, target] = seats(world, [from ?? "", to ?? ""]);
+    const newest = world.underWay.findLast((way) => way.from === source && way.to === target);
+    if (newest === undefined) throw new Error(`nothing is under way from ${from} to ${to}`);
+    world.deliver((way) => way === newest);
+  },
   /** `drop [a b]`: what is under way (from the one to the other) is lost. */
   drop: (world, words) => {
     const [from, to] = seats(world, words);

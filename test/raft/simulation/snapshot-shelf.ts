@@ -6,8 +6,6 @@ import type { SavedSnapshot } from "./machine-disk.ts";
 import type { Seat } from "./seat.ts";
 import { Violation } from "./trace.ts";
 
-/** After the last chunk a snapshot counts as being sent for so long. */
-const SENDING_MS = 2000;
 const PATTERN_BYTES = 4 * 1024 * 1024;
 const PATTERN_PERIOD = 4096;
 
@@ -18,7 +16,6 @@ const pattern = new Uint8Array(PATTERN_BYTES + PATTERN_PERIOD).map(
 export class SnapshotShelf {
   readonly #seat: Seat;
   #saving = false;
-  #sentAt = Number.NEGATIVE_INFINITY;
   #receiving: { readonly meta: SnapshotMeta; got: number } | null = null;
 
   constructor(seat: Seat) {
@@ -41,8 +38,6 @@ export class SnapshotShelf {
     const seat = this.#seat;
     const { world, life } = seat;
     const last = world.ledger.committedEntry(seat.applied);
-    // One that is being sent is not superseded: only two are kept, and its receiver would never get to the end.
-    if (world.queue.now < this.#sentAt + SENDING_MS) return;
     if (last === null || this.#saving || seat.applied <= seat.disk.newest.meta.index) return;
     this.#saving = true;
     const snapshot: SavedSnapshot = {
@@ -60,7 +55,7 @@ export class SnapshotShelf {
       if (seat.life !== life) return;
       this.#saving = false;
       if (snapshot.meta.index <= seat.disk.newest.meta.index) return;
-      seat.disk.saveSnapshot(snapshot);
+      seat.disk.saveSnapshot(snapshot, seat.raft?.snapshotsInUse ?? []);
       seat.written.cutBefore(seat.disk.log.base);
       if (world.point(seat, "snapshot-saved")) return;
       seat.receive({ kind: "snapshot-saved", meta: snapshot.meta, size: snapshot.size });
@@ -69,10 +64,9 @@ export class SnapshotShelf {
 
   send(chunk: ChunkToSend): void {
     const seat = this.#seat;
-    this.#sentAt = seat.world.queue.now;
     const { world, life } = seat;
     const saved = seat.disk.snapshots.find(({ meta }) => meta.index === chunk.meta.index && meta.term === chunk.meta.term);
-    // Two newer ones were saved meanwhile: the core gives this one up when nobody answers.
+    // Two newer ones were saved after it had been given up: the core gives it up here as well.
     if (saved === undefined) return;
     if (chunk.offset + chunk.length > saved.size || chunk.size !== saved.size)
       throw new Violation(`${seat.name} is to send ${chunk.length} bytes at ${chunk.offset} of a snapshot of ${saved.size}`);
@@ -119,7 +113,7 @@ export class SnapshotShelf {
     const seat = this.#seat;
     const { world } = seat;
     const hash = world.ledger.hashAt(meta.index);
-    seat.disk.saveSnapshot({ meta, size, hash });
+    seat.disk.saveSnapshot({ meta, size, hash }, []);
     if (world.point(seat, "snapshot-saved")) return;
     if (meta.index > seat.applied) {
       seat.applied = meta.index;

@@ -10,7 +10,7 @@ type Append = Extract<Message, { readonly kind: "append" }>;
 /** Follows whoever leads the term; false where a message is of an older one (its sender is told the term). */
 export function followLeader(core: CoreState, from: MemberId, message: Message & { readonly round: number }): boolean {
   if (message.term < core.term) {
-    const answer = { kind: "append-answer", term: core.term, outcome: "mismatch", index: logIndex(0), round: 0 } as const;
+    const answer = { kind: "append-answer", term: core.term, outcome: "mismatch", index: logIndex(0), damage: null, round: 0 } as const;
     core.send(from, answer);
     return false;
   }
@@ -23,7 +23,7 @@ export function followLeader(core: CoreState, from: MemberId, message: Message &
 }
 
 export function onAppend(core: CoreState, from: MemberId, append: Append): void {
-  core.repairThrough = append.repairThrough;
+  core.repairThrough = append.repair !== null && append.repair.damage === core.damage ? append.repair.through : null;
   if (core.receiving?.state === "installing") {
     answerMatched(core);
     return;
@@ -90,16 +90,16 @@ export function answerMatched(core: CoreState): void {
   if (core.leader === null) return;
   const index = logIndex(Math.min(core.matched, core.log.durable));
   const outcome = core.health === "whole" ? "matched" : "damaged";
-  core.send(core.leader, { kind: "append-answer", term: core.term, outcome, index, round: core.leaderRound });
+  core.send(core.leader, { kind: "append-answer", term: core.term, outcome, index, damage: damageOf(core), round: core.leaderRound });
 }
 
 function answerMismatch(core: CoreState, to: MemberId, append: Append): void {
   if (core.health === "damaged") {
     // Known to be equal is only what the own snapshot covers, as that was committed: the leader begins behind it. A leader that knows
-    // of the damage must be able to tell this from progress, or an append that was lost on the way would never be repeated.
+    // of this damage must be able to tell this from progress, or an append that was lost on the way would never be repeated.
     const index = logIndex(Math.min(core.snapshot.index, core.log.durable));
-    const outcome = append.repairThrough === null ? "damaged" : "mismatch";
-    core.send(to, { kind: "append-answer", term: core.term, outcome, index, round: append.round });
+    const outcome = append.repair?.damage === core.damage ? "mismatch" : "damaged";
+    core.send(to, { kind: "append-answer", term: core.term, outcome, index, damage: core.damage, round: append.round });
     return;
   }
   const { log } = core;
@@ -108,5 +108,9 @@ function answerMismatch(core: CoreState, to: MemberId, append: Append): void {
   // Every entry of a conflicting term may be skipped at once; what is committed never conflicts.
   if (conflicting !== null) while (hint > core.commit && log.termAt(hint) === conflicting) hint--;
   const index = logIndex(Math.max(hint, 0));
-  core.send(to, { kind: "append-answer", term: core.term, outcome: "mismatch", index, round: append.round });
+  core.send(to, { kind: "append-answer", term: core.term, outcome: "mismatch", index, damage: null, round: append.round });
+}
+
+function damageOf(core: CoreState): number | null {
+  return core.health === "damaged" ? core.damage : null;
 }

@@ -4,7 +4,7 @@
 import { type LogIndex, logIndex, type MemberId, type Term } from "../../../model/raft.ts";
 import { everyMember, findMember, isQuorum, quorumValue } from "./configuration.ts";
 import { isVoid, newProgress, noteDoubt, noteMatch, noteRound } from "./progress.ts";
-import { sendSnapshot } from "./snapshots.ts";
+import { newestToSend, sendSnapshot } from "./snapshots.ts";
 import { becomeFollower, type CoreState, type Leading, type Progress } from "./state.ts";
 import type { EntryKind, Message, Refusal } from "./types.ts";
 
@@ -82,10 +82,11 @@ export function onAppendAnswer(core: CoreState, leading: Leading, from: MemberId
       if (isVoid(progress, answer.round)) return;
       progress.trust = "counted";
       noteRound(progress, answer.round);
-      noteMatch(progress, answer.index);
+      noteMatch(core, progress, answer.index);
       return;
     case "damaged":
-      noteDoubt(core, leading, progress, answer.index);
+      // Who says so without naming the finding says nothing that could be mended.
+      if (answer.damage !== null) noteDoubt(core, leading, progress, { index: answer.index, damage: answer.damage });
       return;
     case "mismatch":
       if (progress.trust === "counted") noteRound(progress, answer.round);
@@ -203,14 +204,15 @@ function sendAppend(core: CoreState, leading: Leading, progress: Progress, what:
     previousTerm,
     entries,
     commit: core.commit,
-    repairThrough: progress.trust === "doubted" ? (progress.fence?.through ?? null) : null,
+    repair:
+      progress.trust === "doubted" && progress.fence !== null ? { through: progress.fence.through, damage: progress.fence.damage } : null,
     round: leading.round,
   });
 }
 
 function startSnapshot(core: CoreState, progress: Progress): void {
   progress.mode = "snapshot";
-  progress.sending = { meta: core.snapshot, size: core.snapshotSize, offset: 0, sentAt: core.now, state: "free" };
+  progress.sending = newestToSend(core);
 }
 
 function proposalRefusal(core: CoreState): Refusal | null {

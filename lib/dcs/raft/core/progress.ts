@@ -3,25 +3,29 @@
 import type { LogIndex, MemberId } from "../../../model/raft.ts";
 import type { CoreState, Leading, Progress } from "./state.ts";
 
-export function noteMatch(progress: Progress, index: LogIndex): void {
+export function noteMatch(core: CoreState, progress: Progress, index: LogIndex): void {
   if (index > progress.match) progress.match = index;
   if (progress.mode === "snapshot") {
-    // Once the member has by itself what the snapshot would bring, entries will do.
-    if (progress.sending !== null && progress.match < progress.sending.meta.index) return;
+    // Once our log goes on where the member's ends, entries will do: it may have got an older snapshot than the one that is being sent.
+    if (progress.match < core.log.baseIndex) return;
     progress.sending = null;
   }
   progress.next = progress.mode === "replicate" ? Math.max(progress.next, progress.match + 1) : progress.match + 1;
   progress.mode = "replicate";
 }
 
-/** What a corrupt log says to have may be less than it once said: everything is sent again from there. */
-export function noteDoubt(core: CoreState, leading: Leading, progress: Progress, index: LogIndex): void {
-  if (progress.trust === "counted") {
+/**
+ * What a corrupt log says to have may be less than it once said: everything is sent again from there. So it is with each new finding,
+ * also where nothing was heard since the one before: that may have been repaired, with acknowledgements that are still on their way.
+ */
+export function noteDoubt(core: CoreState, leading: Leading, progress: Progress, answer: Doubt): void {
+  const { index, damage } = answer;
+  if (progress.trust === "counted" || progress.fence?.damage !== damage) {
     progress.trust = "doubted";
     leading.round++;
-    progress.fence = { round: leading.round, through: core.log.lastIndex };
+    progress.fence = { round: leading.round, through: core.log.lastIndex, damage };
   } else if (index >= progress.match) {
-    noteMatch(progress, index);
+    noteMatch(core, progress, index);
     return;
   }
   progress.match = index;
@@ -29,6 +33,12 @@ export function noteDoubt(core: CoreState, leading: Leading, progress: Progress,
   progress.next = index + 1;
   progress.mode = "probe";
   progress.probe = "free";
+}
+
+/** What a member says of a log that was found corrupt. */
+export interface Doubt {
+  readonly index: LogIndex;
+  readonly damage: number;
 }
 
 /** Whether an acknowledgement was given before the member's log was found corrupt. */

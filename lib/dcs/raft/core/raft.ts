@@ -8,7 +8,7 @@ import { followLeader, mendDamage, onAppend, onDurable } from "./following.ts";
 import { advanceCommit, clusterTime, leaderTimers, onAppendAnswer, onPropose, onTransfer, replicate } from "./leading.ts";
 import { continueChange, onChangeMembers } from "./membership.ts";
 import { confirmReads, onRead, startReads } from "./reads.ts";
-import { onSnapshotAnswer, onSnapshotChunk, onSnapshotInstalled, onSnapshotRefused, onSnapshotSaved } from "./snapshots.ts";
+import { onSnapshotAnswer, onSnapshotChunk, onSnapshotInstalled, onSnapshotRefused, onSnapshotSaved, snapshotsInUse } from "./snapshots.ts";
 import { becomeFollower, CoreState } from "./state.ts";
 import type { Configuration, LogEntry, Message, Output, RaftEvent, RaftStart, RoleState, SnapshotMeta } from "./types.ts";
 
@@ -72,6 +72,11 @@ export class Raft {
     const at = configurations.findLast((entry) => entry.index <= index);
     if (index > applied || term === null || time === null || at === undefined) throw new Error(`no snapshot can be taken at ${index}`);
     return { index, term, time, configuration: at.configuration, configurationIndex: at.index };
+  }
+
+  /** Snapshots that are being sent to others: their files must stay readable. */
+  get snapshotsInUse(): readonly SnapshotMeta[] {
+    return snapshotsInUse(this.#core);
   }
 
   /** Takes the events in their order, at one instant (ms of the boot-time clock; an earlier one than before counts as the same). */

@@ -3,25 +3,40 @@
 
 import { type LogIndex, logIndex, type MemberId } from "../../../model/raft.ts";
 import { answerMatched } from "./following.ts";
+import { inContact } from "./leading.ts";
 import { noteMatch } from "./progress.ts";
-import type { CoreState, Leading, Progress } from "./state.ts";
+import type { CoreState, Leading, Progress, Sending } from "./state.ts";
 import type { Message, SnapshotMeta } from "./types.ts";
 
 export const CHUNK_BYTES_MAX = 64 * 1024;
 /** Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot. */
 const TRAILING_ENTRIES = 1024;
+/** Entries are kept for a member that gets a snapshot, or what follows it, up to here: beyond it that member begins anew. */
+const HELD_ENTRIES_MAX = 262_144;
+const HELD_BYTES_MAX = 64 * 1024 * 1024;
+/** A snapshot of which so many chunks in a row were sent again in vain is given up for the newest one. */
+const UNANSWERED_MAX = 4;
 
 type SnapshotChunk = Extract<Message, { readonly kind: "snapshot-chunk" }>;
 type SnapshotAnswer = Extract<Message, { readonly kind: "snapshot-answer" }>;
 
-/** One chunk at a time; one that stays unanswered for an election timeout is sent again, of the newest snapshot. */
+/** The newest snapshot, from its beginning. */
+export function newestToSend(core: CoreState): Sending {
+  return { meta: core.snapshot, size: core.snapshotSize, offset: 0, sentAt: core.now, state: "free", unanswered: 0 };
+}
+
+/**
+ * One chunk at a time; one that stays unanswered for an election timeout is sent again. It stays the same snapshot while anything comes
+ * back: where snapshots are taken faster than one is sent, a member that was given the newest each time would never have a whole one.
+ */
 export function sendSnapshot(core: CoreState, leading: Leading, progress: Progress): void {
   const { sending } = progress;
   if (sending === null) throw new Error("a member gets a snapshot that is not named");
   if (sending.state === "sent") {
     if (core.now - sending.sentAt < core.timings.electionMinMs) return;
-    if (sending.meta !== core.snapshot) {
-      progress.sending = { meta: core.snapshot, size: core.snapshotSize, offset: 0, sentAt: core.now, state: "free" };
+    sending.unanswered++;
+    if (isGivenUp(sending) && sending.meta !== core.snapshot) {
+      progress.sending = newestToSend(core);
       sendSnapshot(core, leading, progress);
       return;
     }
@@ -41,10 +56,16 @@ export function onSnapshotAnswer(core: CoreState, leading: Leading, from: Member
   const { sending } = progress;
   if (progress.mode !== "snapshot" || sending === null || sending.meta.index !== answer.index) return;
   if (answer.outcome === "installed") {
-    noteMatch(progress, answer.index);
+    noteMatch(core, progress, answer.index);
     return;
   }
   if (answer.offset > sending.size) return;
+  sending.unanswered = 0;
+  // It has nothing of this one (any more): then the newest spares it the entries behind this one.
+  if (answer.offset === 0 && sending.offset > 0 && sending.meta !== core.snapshot) {
+    progress.sending = { ...newestToSend(core), state: "sent" };
+    return;
+  }
   // Only an answer beyond what is in flight lets the next chunk leave at once. If every answer did, messages that come twice would
   // multiply without end; what is lost is sent again after a while.
   const goesOn = answer.offset > sending.offset;
@@ -63,7 +84,10 @@ export function onSnapshotChunk(core: CoreState, from: MemberId, chunk: Snapshot
     return;
   }
   const { receiving } = core;
-  if (receiving?.state === "installing") return;
+  if (receiving?.state === "installing") {
+    if (isSame(receiving.meta, meta)) answerChunk(core, from, chunk, "receiving", receiving.offset);
+    return;
+  }
   const continues = receiving !== null && receiving.from === from && isSame(receiving.meta, meta);
   const expected = continues ? receiving.offset : 0;
   if (chunk.offset !== expected) {
@@ -118,8 +142,34 @@ export function onSnapshotSaved(core: CoreState, meta: SnapshotMeta, size: numbe
   if (meta.index < core.snapshot.index) return;
   core.snapshot = meta;
   core.snapshotSize = size;
-  const through = Math.min(meta.index, core.log.lastIndex) - TRAILING_ENTRIES;
+  const through = Math.min(Math.min(meta.index, core.log.lastIndex) - TRAILING_ENTRIES, wantedBehind(core));
   if (through > core.log.baseIndex) compact(core, logIndex(through));
+}
+
+/** Snapshots that are being sent: the driver keeps their files. */
+export function snapshotsInUse(core: CoreState): readonly SnapshotMeta[] {
+  const metas: SnapshotMeta[] = [];
+  for (const { sending } of core.leading?.progress.values() ?? []) if (sending !== null && !isGivenUp(sending)) metas.push(sending.meta);
+  return metas;
+}
+
+/** Behind it somebody who can be heard still needs entries: who has got a snapshot must find what follows it here. */
+function wantedBehind(core: CoreState): number {
+  const { leading, log } = core;
+  let least = Number.POSITIVE_INFINITY;
+  if (leading === null || log.heldEntries > HELD_ENTRIES_MAX || log.bytesBetween(log.baseIndex, log.lastIndex) > HELD_BYTES_MAX)
+    return least;
+  for (const progress of leading.progress.values()) {
+    const { sending, match } = progress;
+    if (sending !== null) {
+      if (!isGivenUp(sending)) least = Math.min(least, sending.meta.index);
+    } else if (match >= log.baseIndex && inContact(core, leading, progress.id)) least = Math.min(least, match);
+  }
+  return least;
+}
+
+function isGivenUp({ unanswered }: Sending): boolean {
+  return unanswered > UNANSWERED_MAX;
 }
 
 function compact(core: CoreState, through: LogIndex): void {

@@ -15,6 +15,7 @@ import type {
   RaftTimings,
   ReceivedChunk,
   Refusal,
+  Repair,
   Role,
   RoleState,
   SnapshotMeta,
@@ -33,16 +34,27 @@ export interface Progress {
   trust: "counted" | "doubted";
   /**
    * Set when its log was found corrupt: what it acknowledged in an earlier round is void, and everything that it can have
-   * acknowledged to us or to leaders before us stands at or before `through`.
+   * acknowledged to us or to leaders before us stands at or before `through`. Another `damage` needs a fence of its own.
    */
-  fence: { readonly round: number; readonly through: LogIndex } | null;
+  fence: (Repair & { readonly round: number }) | null;
   probe: "free" | "sent";
   /** When it last answered in this term. */
   contactAt: number;
   answeredRound: number;
   sentRound: number;
   sentCommit: number;
-  sending: { readonly meta: SnapshotMeta; readonly size: number; offset: number; sentAt: number; state: "free" | "sent" } | null;
+  sending: Sending | null;
+}
+
+/** A snapshot on its way to a member. */
+export interface Sending {
+  readonly meta: SnapshotMeta;
+  readonly size: number;
+  offset: number;
+  sentAt: number;
+  state: "free" | "sent";
+  /** How often in a row a chunk was sent again because nothing came back. */
+  unanswered: number;
 }
 
 export interface PendingRead {
@@ -101,6 +113,8 @@ export class CoreState {
   snapshotSize: number;
   /** `damaged`: no vote, no acknowledgement, no campaign. */
   health: "whole" | "damaged";
+  /** Drawn at a start that found the log corrupt, so that no other finding is taken for it; null where it was whole. */
+  readonly damage: number | null;
   disk: "room" | "full" = "room";
 
   electionAt: number;
@@ -141,6 +155,7 @@ export class CoreState {
     this.snapshot = start.snapshot;
     this.snapshotSize = start.snapshotSize;
     this.health = start.log;
+    this.damage = start.log === "damaged" ? Math.floor(start.random() * DAMAGES) : null;
     this.configurations = [{ index: start.snapshot.configurationIndex, configuration: start.snapshot.configuration }];
     this.electionAt = start.now;
     for (const entry of start.entries) if (entry.kind === "configuration") this.adoptConfiguration(entry);
@@ -237,4 +252,5 @@ function endLeading(core: CoreState, leader: MemberId | null): void {
   }
 }
 
+const DAMAGES = 2 ** 32;
 const NOTHING_GATHERED = { accepted: [], refused: [], readsReady: [], chunksToSend: [], received: [], repaired: null } as const;

@@ -42,6 +42,15 @@ export interface SnapshotMeta {
   readonly configurationIndex: LogIndex;
 }
 
+/**
+ * Once the log equals the leader's up to `through`, durably, it counts again. For the damage that it names alone: a log that is found
+ * corrupt a second time may lack what it acknowledged since this was said.
+ */
+export interface Repair {
+  readonly through: LogIndex;
+  readonly damage: number;
+}
+
 export interface HardState {
   readonly term: Term;
   readonly votedFor: MemberId | null;
@@ -71,8 +80,8 @@ export type Message =
       /** At most APPEND_ENTRIES_MAX entries and about APPEND_BYTES_MAX bytes; empty = heartbeat. */
       readonly entries: readonly LogEntry[];
       readonly commit: LogIndex;
-      /** To a member whose log was found corrupt: once it equals ours up to here, durably, it counts again. Null to all others. */
-      readonly repairThrough: LogIndex | null;
+      /** To a member whose log was found corrupt; null to all others. */
+      readonly repair: Repair | null;
       /** Counts the leader's heartbeat rounds; the answer repeats it (reads and check-quorum count on it). */
       readonly round: number;
     }
@@ -86,6 +95,8 @@ export type Message =
        */
       readonly outcome: "matched" | "mismatch" | "damaged";
       readonly index: LogIndex;
+      /** Of a member whose log was found corrupt: which finding (CoreState.damage). Null of all others. */
+      readonly damage: number | null;
       readonly round: number;
     }
   | {

@@ -108,7 +108,7 @@ export class SnapshotKeeper {
     const body = machine.snapshot();
     this.#entries = 0;
     this.#bytes = 0;
-    const size = await storage.saveSnapshot(meta, body);
+    const size = await storage.saveSnapshot(meta, body, raft.snapshotsInUse);
     push({ kind: "snapshot-saved", meta, size });
     log.info(`raft: snapshot at index ${index}, ${size} bytes`);
   }

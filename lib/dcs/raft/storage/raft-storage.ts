@@ -76,11 +76,12 @@ export class RaftStorage {
 
   /**
    * Returns the size of the snapshot's file in bytes; durable when resolved. Then older files that nobody needs are
-   * removed: two snapshots stay, and the log behind the older. Rejects with DiskError; nothing is lost where that is `full`.
+   * removed: two snapshots stay, those in use, and the log behind the older of the two. Rejects with DiskError; nothing is lost where
+   * that is `full`.
    */
-  saveSnapshot(meta: SnapshotMeta, body: Uint8Array): Promise<number> {
+  saveSnapshot(meta: SnapshotMeta, body: Uint8Array, inUse: readonly SnapshotMeta[] = []): Promise<number> {
     return this.#change(async () => {
-      const size = await this.#snapshots.save(meta, body);
+      const size = await this.#snapshots.save(meta, body, inUse);
       await this.#dropSegments();
       return size;
     });

@@ -1,4 +1,4 @@
-// Owns the snapshot files of the folder: saving, reading, receiving in chunks, and keeping the newest two. A file gets its
+// Owns the snapshot files of the folder: saving, reading, receiving in chunks, and keeping the newest two and what is being sent. A file gets its
 // name only once it is whole and synced. One change at a time: the caller serialises them.
 
 import type { Log } from "../../../model/log.ts";
@@ -55,12 +55,12 @@ export class SnapshotStore {
 
   /** Index of the oldest snapshot that is kept in reserve; 0 where the newest is the only one. */
   get reserveIndex(): number {
-    if (this.#names.length < SNAPSHOTS_KEPT) return 0;
-    return parseSnapshotName(this.#names[0] as string)?.index ?? 0;
+    const reserve = this.#names.at(-SNAPSHOTS_KEPT);
+    return reserve === undefined ? 0 : (parseSnapshotName(reserve)?.index ?? 0);
   }
 
-  /** Returns the size of the file. Durable when resolved; rejects with DiskError, and then the old ones stand. */
-  async save(meta: SnapshotMeta, body: Uint8Array): Promise<number> {
+  /** Returns the size of the file. Durable when resolved; rejects with DiskError, and then the old ones stand. `inUse`: stay as well. */
+  async save(meta: SnapshotMeta, body: Uint8Array, inUse: readonly SnapshotMeta[]): Promise<number> {
     const bytes = encodeSnapshot(meta, body);
     await this.#removeIfThere(OWN_TEMPORARY);
     const file = await this.#disk.create(OWN_TEMPORARY, bytes.length);
@@ -70,7 +70,7 @@ export class SnapshotStore {
     } finally {
       await file.close();
     }
-    await this.#adopt(OWN_TEMPORARY, snapshotName(meta));
+    await this.#adopt(OWN_TEMPORARY, snapshotName(meta), inUse.map(snapshotName));
     return bytes.length;
   }
 
@@ -106,7 +106,7 @@ export class SnapshotStore {
       await this.#disk.remove(RECEIVED_TEMPORARY);
       return "bad";
     }
-    await this.#adopt(RECEIVED_TEMPORARY, receiving.name);
+    await this.#adopt(RECEIVED_TEMPORARY, receiving.name, []);
     return { body: decoded.body };
   }
 
@@ -140,10 +140,11 @@ export class SnapshotStore {
     return this.#receiving;
   }
 
-  async #adopt(temporary: string, name: string): Promise<void> {
+  async #adopt(temporary: string, name: string, inUse: readonly string[]): Promise<void> {
     await this.#disk.rename(temporary, name);
     await this.#disk.syncFolder();
-    this.#names = [...this.#names.filter((known) => known !== name), name].sort().slice(-SNAPSHOTS_KEPT);
+    const all = [...this.#names.filter((known) => known !== name), name].sort();
+    this.#names = all.filter((known, at) => at >= all.length - SNAPSHOTS_KEPT || inUse.includes(known));
     const stale = (await this.#disk.list()).filter((found) => parseSnapshotName(found) !== null && !this.#names.includes(found));
     for (const found of stale) await this.#disk.remove(found);
     if (stale.length > 0) await this.#disk.syncFolder();

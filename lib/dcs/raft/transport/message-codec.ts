@@ -59,6 +59,8 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
       return;
     case "append-answer":
       writer.u8(APPEND_OUTCOMES.indexOf(message.outcome));
+      writer.u8(message.damage === null ? 0 : 1);
+      if (message.damage !== null) writer.u32(message.damage);
       writer.f64(message.index);
       writer.f64(message.round);
       return;
@@ -102,13 +104,14 @@ function readAny(reader: ByteReader): Message {
       const previousIndex = logIndex(reader.whole());
       const previousTerm = term(reader.whole());
       const commit = logIndex(reader.whole());
-      const repairThrough = reader.flag() ? logIndex(reader.whole()) : null;
+      const repair = reader.flag() ? { through: logIndex(reader.whole()), damage: reader.u32() } : null;
       const round = reader.whole();
-      return { kind, term: at, previousIndex, previousTerm, entries: readEntries(reader, previousIndex), commit, repairThrough, round };
+      return { kind, term: at, previousIndex, previousTerm, entries: readEntries(reader, previousIndex), commit, repair, round };
     }
     case "append-answer": {
       const outcome = reader.word(APPEND_OUTCOMES);
-      return { kind, term: at, outcome, index: logIndex(reader.whole()), round: reader.whole() };
+      const damage = reader.flag() ? reader.u32() : null;
+      return { kind, term: at, outcome, index: logIndex(reader.whole()), damage, round: reader.whole() };
     }
     case "snapshot-chunk": {
       const meta = readMeta(reader);
@@ -130,8 +133,11 @@ function writeAppend(writer: ByteWriter, message: Message & { readonly kind: "ap
   writer.f64(message.previousIndex);
   writer.f64(message.previousTerm);
   writer.f64(message.commit);
-  writer.u8(message.repairThrough === null ? 0 : 1);
-  if (message.repairThrough !== null) writer.f64(message.repairThrough);
+  writer.u8(message.repair === null ? 0 : 1);
+  if (message.repair !== null) {
+    writer.f64(message.repair.through);
+    writer.u32(message.repair.damage);
+  }
   writer.f64(message.round);
   writer.u32(message.entries.length);
   let index: number = message.previousIndex;

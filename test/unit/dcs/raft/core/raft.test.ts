@@ -1,6 +1,9 @@
 // The core's rules one by one, in an orderly world. Disorder is the simulator's: test/raft/simulation.
 
 import { describe, expect, test } from "bun:test";
+import type { Raft } from "../../../../../lib/dcs/raft/core/raft.ts";
+import { CHUNK_BYTES_MAX } from "../../../../../lib/dcs/raft/core/snapshots.ts";
+import type { SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, term } from "../../../../../lib/model/raft.ts";
 import { bytes, CoreWorld, founding, idOf, memberOf } from "./core-world.ts";
 
@@ -184,6 +187,50 @@ describe("membership", () => {
   });
 });
 
+describe("the removal of a voter", () => {
+  /** What the leader answers to the removal of the one while the other is silent or damaged. */
+  function removal(state: "well" | "silent" | "damaged") {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const [leaving, other] = [1, 2, 3].filter((number) => idOf(number) !== leader) as [number, number];
+    if (state === "silent") {
+      world.cut.add(idOf(other));
+      world.run(1500);
+    } else if (state === "damaged") {
+      const head = { kind: "append-answer", term: world.member(other).raft.role.term, outcome: "damaged" } as const;
+      const message = { ...head, index: logIndex(0), damage: 5, round: 1 };
+      world.step(leader, { kind: "message", from: idOf(other), message });
+    }
+    const asked = world.step(leader, { kind: "change-members", id: 1, change: { kind: "remove", id: idOf(leaving) } });
+    return { world, leader, leaving, other, asked };
+  }
+
+  test("is refused where another one is silent: what is left could not go on", () => {
+    const { world, leader, other, asked } = removal("silent");
+    expect(asked.accepted).toEqual([]);
+    const reason = `without it 2 voters would be left, of which 2 must be well, and ${memberOf(other).address} does not answer; mend or remove that first`;
+    expect(asked.refused).toEqual([{ id: 1, refusal: { kind: "invalid", reason } }]);
+    // The silent one itself may go.
+    expect(world.step(leader, { kind: "change-members", id: 2, change: { kind: "remove", id: idOf(other) } }).accepted).toHaveLength(1);
+  });
+
+  test("is refused where another one's log is damaged: it could not vote", () => {
+    const { other, asked } = removal("damaged");
+    const reason = `without it 2 voters would be left, of which 2 must be well, and ${memberOf(other).address} has a damaged log; mend or remove that first`;
+    expect(asked.refused).toEqual([{ id: 1, refusal: { kind: "invalid", reason } }]);
+  });
+
+  test("is done where all are well", () => {
+    const { world, leader, leaving, asked } = removal("well");
+    expect(asked.accepted).toHaveLength(1);
+    world.run(1000);
+    const configuration = world.members.get(leader)?.raft.status().configuration;
+    expect(configuration?.voters.map(({ id }) => id)).not.toContain(idOf(leaving));
+    expect(configuration?.outgoing).toBeNull();
+  });
+});
+
 describe("snapshots and damage", () => {
   test("a member that needs what the log no longer holds gets the snapshot in chunks, then entries", () => {
     const world = new CoreWorld(3);
@@ -194,6 +241,8 @@ describe("snapshots and damage", () => {
     for (let count = 0; count < 3000; count++) world.step(leader, { kind: "propose", id: count, payload: bytes(`${count}`) });
     world.settle();
     const raft = world.members.get(leader)?.raft;
+    // Until it has been silent for a while the log is kept for it.
+    world.run(1500);
     const meta = raft?.snapshotMeta(logIndex(2500));
     if (meta === undefined) throw new Error("the leader is there");
     const size = 100_000;
@@ -217,6 +266,49 @@ describe("snapshots and damage", () => {
     expect(applied.filter((index) => index > 2000)).toEqual(
       Array.from({ length: (raft?.status().commit ?? 0) - 2500 }, (_, index) => logIndex(2501 + index)),
     );
+  });
+
+  test("a member gets whole what takes four times as long to send as snapshots come one after the other, and catches up", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const raft = world.members.get(leader)?.raft as Raft;
+    const away = [1, 2, 3].find((number) => idOf(number) !== leader) as number;
+    world.cut.add(idOf(away));
+    const size = 40 * CHUNK_BYTES_MAX;
+    const files: SnapshotMeta[] = [];
+    let installing: SnapshotMeta | null = null;
+    const chunks = () =>
+      world.members
+        .get(leader)
+        ?.outputs.splice(0)
+        .flatMap((output) => output.chunksToSend) ?? [];
+    const tenth = (at: number): void => {
+      for (let count = 0; count < 300; count++) world.step(leader, { kind: "propose", id: count, payload: bytes("a") });
+      world.settle();
+      if (at % 10 === 0) {
+        const meta = raft.snapshotMeta(raft.status().commit);
+        const kept = [...files.slice(-1), ...raft.snapshotsInUse];
+        files.splice(0, files.length, ...files.filter((file) => kept.includes(file)), meta);
+        world.step(leader, { kind: "snapshot-saved", meta, size });
+      }
+      if (installing !== null) world.step(idOf(away), { kind: "snapshot-installed", meta: installing, size });
+      installing = null;
+      world.run(100);
+      for (const { to, length, ...head } of chunks()) {
+        if (!files.includes(head.meta)) continue;
+        world.step(to, { kind: "message", from: leader, message: { kind: "snapshot-chunk", ...head, data: new Uint8Array(length) } });
+        if (head.offset + length === size) installing = head.meta;
+      }
+      world.settle();
+    };
+    for (let at = 1; at <= 30; at++) tenth(at);
+    world.cut.delete(idOf(away));
+    for (let at = 31; at <= 200; at++) tenth(at);
+    const { commit, firstIndex } = raft.status();
+    expect(world.member(away).raft.status().applied).toBeGreaterThan(commit - 1000);
+    // And the log is short again.
+    expect(firstIndex).toBeGreaterThan(commit - 10_000);
   });
 
   test("a damaged log gives no vote and counts for nothing until the leader has made it whole", () => {

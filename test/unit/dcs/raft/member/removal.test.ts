@@ -32,7 +32,7 @@ function answerTo(message: Message): Message | null {
   }
   if (message.kind !== "append") return null;
   const index = logIndex(message.previousIndex + message.entries.length);
-  return { kind: "append-answer", term: message.term, outcome: "matched", index, round: message.round };
+  return { kind: "append-answer", term: message.term, outcome: "matched", index, damage: null, round: message.round };
 }
 
 /** Member 1 of two, leading, with a committed entry of its term. */

@@ -45,7 +45,7 @@ const append = fc
     previousTerm: terms,
     entries: fc.array(entry, { maxLength: 8 }),
     commit: indexes,
-    repairThrough: fc.option(indexes),
+    repair: fc.option(fc.record({ through: indexes, damage: fc.nat(0xffffffff) })),
     round: whole,
   })
   .map((message) => ({
@@ -72,6 +72,7 @@ const messages: fc.Arbitrary<Message> = fc.oneof(
     kind: kind("append-answer"),
     term: terms,
     outcome: fc.constantFrom("matched", "mismatch", "damaged"),
+    damage: fc.option(fc.nat(0xffffffff)),
     index: indexes,
     round: whole,
   }),
@@ -136,7 +137,7 @@ describe("the core's messages as bytes", () => {
       previousTerm: term(0),
       entries: [],
       commit: logIndex(0),
-      repairThrough: null,
+      repair: null,
       round: 1,
     });
     message.set([0xff, 0xff, 0xff, 0xff], message.length - 4);
@@ -153,7 +154,7 @@ describe("the core's messages as bytes", () => {
       entries: [one],
       commit: logIndex(0),
     } as const;
-    expect(() => encodeMessage({ ...message, repairThrough: null, round: 1 })).toThrow(RangeError);
+    expect(() => encodeMessage({ ...message, repair: null, round: 1 })).toThrow(RangeError);
   });
 
   test("payloads of a decoded message do not keep the bytes they came in", () => {
@@ -167,7 +168,7 @@ describe("the core's messages as bytes", () => {
       commit: logIndex(0),
     } as const;
     // As a socket hands them out.
-    const encoded = Buffer.from(encodeMessage({ ...message, repairThrough: null, round: 1 }));
+    const encoded = Buffer.from(encodeMessage({ ...message, repair: null, round: 1 }));
     const decoded = decodeMessage(encoded);
     encoded.fill(0);
     const payload = decoded?.kind === "append" ? decoded.entries[0]?.payload : undefined;
