@@ -71,7 +71,7 @@ export async function refreshMark(context: NodeContext): Promise<void> {
 
 /** Confirms the lock: session and lock in two requests, status and member key along with the second. */
 export async function renewLock(context: NodeContext): Promise<Outcome> {
-  const { clock, state, store, watchdog, lease } = context;
+  const { clock, state, store, lease } = context;
   const held = state.heldFacts();
   if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
@@ -94,6 +94,14 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   afterMark(context, unfenced, answer.value.session);
   if (history !== null && history !== "unreadable") state.local.historyPublished = history.timeline;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
+  await fenceLease(context, leaseEndsAt);
+  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
+  return done("renew-lock");
+}
+
+/** Takes the lease that has just been confirmed to the guard. */
+async function fenceLease(context: NodeContext, leaseEndsAt: Ms): Promise<void> {
+  const { state, watchdog } = context;
   if (watchdog.armed && state.settings.dynamic.pause) await disarmForPause(context);
   else if (watchdog.armed) {
     const extended = watchdog.extend(leaseEndsAt);
@@ -102,8 +110,6 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
     // A lease that begins again, after a pause or an outage, is fenced from its first moment: the rest of the cycle may take long.
     await armWatchdog(context);
   }
-  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
-  return done("renew-lock");
 }
 
 export async function acquireLock(context: NodeContext): Promise<Outcome> {
@@ -122,13 +128,10 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   state.hold(answer.value);
   afterMark(context, unfenced, answer.value.session);
   state.adopted = false;
-  lease.save({
-    session: answer.value.session,
-    revision: answer.value.revision,
-    deadline: state.heldFacts()?.leaseEndsAt ?? context.clock.now(),
-  });
+  const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? context.clock.now();
+  await fenceLease(context, leaseEndsAt);
+  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
   if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
-  if (context.watchdog.armed) context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
   // The sync key that allows a promotion is read after the lock was taken, when nobody else changes it any more.
   if (racing) await refreshCluster(context);
   return done("acquire-lock");

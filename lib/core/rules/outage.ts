@@ -1,10 +1,14 @@
 // Rules for the time in which the DCS is out of reach: the lease is what it was, never longer. Pure.
 
 import { ms } from "../../model/units.ts";
+import type { Effect } from "../decision.ts";
 import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, runsAsPrimary } from "../facts.ts";
 import { stopInstant } from "../lease.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
+
+/** With less than this a fast stop would not come to its checkpoint. */
+const FAST_STOP_MIN_MS = 500;
 
 export const outageRules: readonly Rule[] = inSection(isAway, [
   {
@@ -34,10 +38,7 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
   {
     id: "outage-demote",
     when: (o) => o.dcs.kind === "unreachable" && runsAsPrimary(o),
-    then: (o) => {
-      const left = leaseRemaining(o) - o.self.stopBudgetMs;
-      return { kind: "stop", mode: left > 500 ? "fast" : "immediate", within: ms(Math.max(0, left)) };
-    },
+    then: stopWithinLease,
     why: () => "demoting self because DCS is not accessible and I was a leader",
   },
   {
@@ -53,6 +54,12 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
     why: () => "DCS is not accessible",
   },
 ]);
+
+/** The stop of a primary whose lock is not renewed any more: as orderly as the lease leaves time for, at once where there is none. */
+export function stopWithinLease(o: Observation): Effect {
+  const left = leaseRemaining(o) - o.self.stopBudgetMs;
+  return { kind: "stop", mode: left > FAST_STOP_MIN_MS ? "fast" : "immediate", within: ms(Math.max(0, left)) };
+}
 
 function isAway(o: Observation): boolean {
   return o.dcs.kind === "unreachable";

@@ -17,6 +17,7 @@ import type { Observation } from "../observation.ts";
 import { inSection, type Rule, waitAtMost } from "../rule.ts";
 import { slotsChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
+import { stopWithinLease } from "./outage.ts";
 
 /** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
 const STOP_LIMIT_MS = 60_000;
@@ -87,11 +88,8 @@ export const processRules: readonly Rule[] = [
     {
       id: "shutdown-stop",
       when: (o) => o.requests.shutdown && isRunning(o),
-      then: (o) => ({
-        kind: "stop",
-        mode: "fast",
-        within: ms(runsAsPrimary(o) && o.lock.held !== null ? Math.max(0, leaseRemaining(o)) : STOP_LIMIT_MS),
-      }),
+      // Without a lease (PostgreSQL was left running in a pause, and was not taken over since) nothing else stops a primary that hangs.
+      then: (o) => (runsAsPrimary(o) ? stopWithinLease(o) : { kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
       why: () => "shutting down: PostgreSQL is stopped",
     },
     {

@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import { type LeaderTrace, traceUnfenced, UNFENCED_FRESH_MS } from "../../../lib/core/leader-trace.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
-import { type Ms, ms } from "../../../lib/model/units.ts";
-import { CONFIG, leading, mark, observation, released, unlocked } from "./observations.ts";
+import { type Ms, ms, revision } from "../../../lib/model/units.ts";
+import { CONFIG, cluster, leading, local, mark, observation, released, unlocked } from "./observations.ts";
 
 const NOW = ms(100_000);
 const place = { name: "a", apiUrl: "http://host-a:8008/patroni", connUrl: "postgres://host-a:5432/postgres" };
@@ -86,5 +86,18 @@ describe("the holder", () => {
     expect(decide(o)).toMatchObject({ rule: "shutdown-paused-mark", effect: { kind: "renew-lock" } });
     expect(decide({ ...o, done: [{ kind: "renew-lock", ok: false, message: "" }] }).rule).toBe("shutdown-paused");
     expect(decide({ ...o, self: observation().self }).rule).toBe("shutdown-paused");
+  });
+
+  test("that is to end stops its primary within the lease, and at once where a pause left it without one", () => {
+    const requests = { shutdown: true, restart: false, reinitialize: null };
+    const a = cluster({ leader: { name: "b", session: "s-former", revision: revision(4) } });
+    const primary = local({ status: null, lastRole: "primary", upstream: "" });
+    const ending = (held: Observation["lock"]["held"]) => decide(observation({ cluster: a, local: primary, lock: { held }, requests }));
+    expect(ending(null)).toMatchObject({ rule: "shutdown-stop", effect: { kind: "stop", mode: "immediate", within: 0 } });
+    const held = { session: "s-b", revision: revision(4), confirmedAt: ms(90_000), leaseEndsAt: ms(110_000) };
+    const { stopBudgetMs } = observation().self;
+    expect(ending(held).effect).toEqual({ kind: "stop", mode: "fast", within: ms(10_000 - stopBudgetMs) });
+    const standby = decide(observation({ local: local(), requests }));
+    expect(standby.effect).toEqual({ kind: "stop", mode: "fast", within: ms(60_000) });
   });
 });

@@ -248,3 +248,21 @@ test("a standby that takes the lock in a pause says at once that its promotion i
   expect((await acquireLock(a)).ok).toBe(true);
   expect((await bench.mark())?.unfenced).toBeNull();
 });
+
+test("a primary that takes its vanished lock again after a pause is fenced with the lock, and a standby that races is not", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await renewLock(a);
+  expect(bench.machine.guard).toBe("disarmed");
+  const session = a.state.held?.session ?? "";
+  bench.data.closeSession(session);
+  await refreshCluster(a);
+  pause(a, "off");
+  a.store.abandonSession();
+  expect((await acquireLock(a)).ok).toBe(true);
+  expect(bench.machine.guard).toBe("armed");
+  const replica = new Bench();
+  expect((await acquireLock(await replica.node("replica"))).ok).toBe(true);
+  expect(replica.machine.guard).toBe("disarmed");
+});
