@@ -1,6 +1,7 @@
 // Owns the words of scripts/bench. Starts nothing.
 
 import { parseArgs } from "node:util";
+import type { StoreKind } from "../../test/harness/store-sight.ts";
 import { ROWS } from "./rows.ts";
 
 export interface BenchArguments {
@@ -9,16 +10,19 @@ export interface BenchArguments {
   /** How often each row is measured; `default` for the rest. */
   readonly samples: ReadonlyMap<string, number>;
   readonly systems: "ours" | "both" | "patroni";
+  /** What the clusters are over; Patroni speaks Consul alone of the two. */
+  readonly store: StoreKind;
   /** Patroni's command without its file; null: found in PATH or PYTHONPATH. */
   readonly patroni: string | null;
   /** File for every sample; null: none. */
   readonly json: string | null;
 }
 
-export const USAGE = `usage: scripts/bench [--rows ROW,ROW…] [--n N | --n ROW=N]… [--only ours|patroni] [--patroni COMMAND] [--json FILE] [--list]
+export const USAGE = `usage: scripts/bench [--rows ROW,ROW…] [--n N | --n ROW=N]… [--only ours|patroni] [--store consul|raft] [--patroni COMMAND] [--json FILE] [--list]
   --rows     what to measure (default: everything); --list names the rows
   --n        samples of each row (default 3), or of one row
   --only     one of the two; without it Patroni is measured beside ours where it is found
+  --store    what the clusters are over (default consul); over raft ours is measured alone
   --patroni  its command without the configuration file, e.g. "python3 -m patroni"
   --json     every sample, for a closer look`;
 
@@ -33,6 +37,7 @@ export function readBenchArguments(argv: readonly string[]): BenchArguments | "l
         rows: { type: "string" },
         n: { type: "string", multiple: true },
         only: { type: "string" },
+        store: { type: "string", default: "consul" },
         patroni: { type: "string" },
         json: { type: "string" },
         list: { type: "boolean" },
@@ -46,10 +51,13 @@ export function readBenchArguments(argv: readonly string[]): BenchArguments | "l
     if (rows.some((row) => !known.includes(row))) return null;
     const samples = readSamples(values.n ?? []);
     if (samples === null || ![undefined, "ours", "patroni"].includes(values.only)) return null;
+    if (values.store !== "consul" && values.store !== "raft") return null;
+    if (values.store === "raft" && values.only === "patroni") return null;
     return {
       rows: known.filter((id) => rows.includes(id)),
       samples,
       systems: values.only === undefined ? "both" : (values.only as "ours" | "patroni"),
+      store: values.store,
       patroni: values.patroni ?? null,
       json: values.json ?? null,
     };

@@ -3,7 +3,7 @@
 
 import { TestCluster } from "../../test/harness/cluster.ts";
 import type { ClusterNode, Tree } from "../../test/harness/cluster-node.ts";
-import type { Consul } from "../../test/harness/consul.ts";
+import type { ClusterStoreOptions } from "../../test/harness/cluster-store.ts";
 import type { Writer } from "../../test/harness/writer.ts";
 import { LockClock } from "./lock-clock.ts";
 import type { System } from "./system.ts";
@@ -13,6 +13,9 @@ export const DEFAULT: Tree = { ttl: 30, loop_wait: 10, retry_timeout: 10 };
 /** The shortest that both take over Consul. */
 export const TIGHT: Tree = { ttl: 20, loop_wait: 1, retry_timeout: 3 };
 
+/** A Consul that all clusters of a run share, or a Raft of each cluster's own nodes. */
+export type BenchStore = Pick<ClusterStoreOptions, "store" | "outside">;
+
 const HEALTHY_WITHIN_MS = 180_000;
 /** The writer's rows from before the event that belong to its gap. */
 const BEFORE_MS = 200;
@@ -20,26 +23,26 @@ const BEFORE_MS = 200;
 export class BenchCluster {
   readonly cluster: TestCluster;
   readonly system: System;
+  readonly store: BenchStore;
   readonly clock: LockClock;
   #writer: Writer | null = null;
   #settings = "";
 
-  private constructor(cluster: TestCluster, system: System) {
+  private constructor(cluster: TestCluster, system: System, store: BenchStore) {
     this.cluster = cluster;
     this.system = system;
-    this.clock = new LockClock(cluster.consul.url, cluster.scope);
+    this.store = store;
+    this.clock = new LockClock(cluster);
   }
 
-  static async start(
-    system: System,
-    options: { readonly consul: Consul; readonly scope: string; readonly dynamic: Tree },
-  ): Promise<BenchCluster> {
+  static async start(system: System, options: { readonly store: BenchStore; readonly scope: string }): Promise<BenchCluster> {
     const cluster = await TestCluster.start({
-      ...options,
-      dynamic: { ...DEFAULT, ...options.dynamic },
+      ...options.store,
+      scope: options.scope,
+      dynamic: DEFAULT,
       ...(system.prefix.length === 0 ? {} : { network: () => ({ host: "127.0.0.1", prefix: system.prefix }) }),
     });
-    return new BenchCluster(cluster, system);
+    return new BenchCluster(cluster, system, options.store);
   }
 
   /** The leader, once everybody streams under these settings. */

@@ -81,9 +81,8 @@ export const NODE_ROWS: readonly Row[] = [
 async function bootstrap(bench: BenchCluster): Promise<number> {
   const begin = performance.now();
   const fresh = await BenchCluster.start(bench.system, {
-    consul: bench.cluster.consul,
+    store: bench.store,
     scope: `fresh-${crypto.randomUUID()}`,
-    dynamic: {},
   });
   try {
     await fresh.cluster.untilHealthy({ withinMs: 180_000 });

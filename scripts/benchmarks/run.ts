@@ -5,8 +5,9 @@ import { loadavg } from "node:os";
 import { PRODUCT_VERSION } from "../../lib/model/product.ts";
 import { TestCluster } from "../../test/harness/cluster.ts";
 import { Consul } from "../../test/harness/consul.ts";
+import { OutsideConsul, type OutsideStore } from "../../test/harness/outside-store.ts";
 import { type BenchArguments, readBenchArguments, USAGE } from "./arguments.ts";
-import { BenchCluster } from "./bench-cluster.ts";
+import { BenchCluster, type BenchStore } from "./bench-cluster.ts";
 import { reapOrphans } from "./reaper.ts";
 import { type OwnRow, ROWS, type Row } from "./rows.ts";
 import { ourSystem, patroniSystem, type System } from "./system.ts";
@@ -42,19 +43,19 @@ export async function runBenchmarks(argv: readonly string[]): Promise<number> {
   return [...results.values()].some((found) => [...found.values()].some((samples) => typeof samples === "string")) ? 1 : 0;
 }
 
-/** The Consul that the present system's clusters use. */
-let consulInUse: Consul | null = null;
+/** The store that the present system's clusters share. */
+let storeInUse: OutsideStore | null = null;
 
 /** Nothing that was started stays. */
 async function interrupted(): Promise<never> {
   console.error("interrupted: everything is stopped");
   await TestCluster.stopAll();
-  await consulInUse?.stop();
+  await storeInUse?.stop();
   process.exit(130);
 }
 
 function systemsOf(options: BenchArguments): readonly System[] | null {
-  const patroni = options.systems === "ours" ? null : patroniSystem(options.patroni);
+  const patroni = options.systems === "ours" || options.store === "raft" ? null : patroniSystem(options.patroni);
   if (patroni === null && (options.systems === "patroni" || options.patroni !== null)) {
     console.error("patroni: not found; name its command with --patroni");
     return null;
@@ -72,12 +73,13 @@ async function measureSystem(system: System, rows: readonly (Row | OwnRow)[], op
   const own = rows.filter((row): row is Row => "measure" in row);
   if (own.length === 0) return;
   // Consul's own least TTL, as in production.
-  const consul = await Consul.start({ sessionTtlMin: "10s" });
-  consulInUse = consul;
+  const shared = options.store === "raft" ? null : new OutsideConsul(await Consul.start({ sessionTtlMin: "10s" }));
+  const store: BenchStore = shared === null ? { store: "raft" } : { outside: shared };
+  storeInUse = shared;
   let bench: BenchCluster | null = null;
   try {
     for (const row of own) {
-      bench ??= await BenchCluster.start(system, { consul, scope: `bench-${crypto.randomUUID()}`, dynamic: {} });
+      bench ??= await BenchCluster.start(system, { store, scope: `bench-${crypto.randomUUID()}` });
       const cluster = bench;
       const measured = await measureRow(row, system.name, options, results, () => row.measure(cluster));
       if (measured) continue;
@@ -87,8 +89,8 @@ async function measureSystem(system: System, rows: readonly (Row | OwnRow)[], op
     }
   } finally {
     await bench?.stop();
-    await consul.stop();
-    consulInUse = null;
+    await shared?.stop();
+    storeInUse = null;
   }
 }
 

@@ -1,7 +1,7 @@
 // Owns what the two tiers of tests consist of: an ordered list of stages. Pure but for a look at which files exist.
 
 import { existsSync, readdirSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 
 export type Tier = "default" | "full";
 
@@ -35,23 +35,19 @@ const alone: Readonly<Record<Tier, readonly string[]>> = {
   default: ["conformance", "simulation", "integration"],
   full: ["conformance", "simulation", "integration", "full"],
 };
-/** Files whose clusters run a second time with the Raft as their store: in the default tier one for each promise. */
-const overRaft: Readonly<Record<Tier, readonly string[]>> = {
-  default: ["cluster-start", "host-death", "silent-host", "supervisor-death", "switchover"],
-  full: [
-    "cluster-start",
-    "crash",
-    "host-death",
-    "operations",
-    "rest-freshness",
-    "silent-host",
-    "slots",
-    "store-garbage",
-    "supervisor-death",
-    "switchover",
-    "synchronous",
-    "tls-cluster",
-  ],
+/** Folders whose files run a second time with the Raft as their store in the full tier, all but those of `once`. */
+const twice = ["integration", "full"];
+/** The default tier has time for one for each promise. */
+const twiceByDefault = ["cluster-start", "host-death", "silent-host", "supervisor-death", "switchover"];
+/** Why a file of those folders runs once: by the beginning of its name. */
+const once: Readonly<Record<string, string>> = {
+  "consul-": "about Consul alone; raft-outage is its twin",
+  guard: "no store",
+  "mixed-cluster": "Patroni knows no such Raft",
+  patroni: "the same",
+  "postgres-": "no store",
+  quickstart: "it starts its own store, and a Consul where it is asked for one",
+  "raft-": "about the Raft alone",
 };
 /** Longer than the default tier has time for. */
 const longer: Readonly<Record<Tier, Readonly<Record<string, string>>>> = {
@@ -65,7 +61,9 @@ const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;
 export function stagesOf(product: string, options: { readonly tier: Tier; readonly only: string | null }): readonly Stage[] {
   const { tier, only } = options;
   const matching = (folder: string) => testFiles(product, folder).filter((file) => only === null || file.includes(only));
-  const again = overRaft[tier].map((name) => `test/integration/${name}.test.ts`).filter((file) => matching("integration").includes(file));
+  const again = twice
+    .filter((folder) => alone[tier].includes(folder))
+    .flatMap((folder) => matching(folder).filter((file) => runsTwice(file, tier)));
   const tests = [
     ...quick.flatMap((folder) => {
       const files = matching(folder);
@@ -101,6 +99,12 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
     : [];
   // The long ones first, so that the lanes end together.
   return [...checks, ...simulate, ...tests];
+}
+
+/** Whether a second time over the Raft. */
+function runsTwice(file: string, tier: Tier): boolean {
+  const name = basename(file, ".test.ts");
+  return tier === "default" ? twiceByDefault.includes(name) : !Object.keys(once).some((beginning) => name.startsWith(beginning));
 }
 
 function raftStage(what: string, seeds: number, words: readonly string[]): Stage {

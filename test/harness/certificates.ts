@@ -1,8 +1,10 @@
 // Owns a small certificate authority for tests, made with openssl in a folder of its own.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { give } from "../../lib/cli/quickstart/folder.ts";
+import type { ClusterNode } from "./cluster-node.ts";
 
 export interface Authority {
   readonly folder: string;
@@ -48,6 +50,15 @@ export function makeAuthority(): Authority {
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
+}
+
+/** A copy in the node's folder that its user alone can read; the path. */
+export function copyFor({ place }: ClusterNode, file: string): string {
+  const path = join(place.folder, basename(file));
+  copyFileSync(file, path);
+  chmodSync(path, 0o600);
+  give(path, place.user);
+  return path;
 }
 
 function openssl(parameters: readonly string[]): void {

@@ -8,21 +8,16 @@ import { join } from "node:path";
 import type { SQL } from "bun";
 import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
 import { ClusterNode, type NodePlace, nodeConfig, type Tree } from "./cluster-node.ts";
-import { Consul } from "./consul.ts";
+import { type ClusterStore, type ClusterStoreOptions, openClusterStore } from "./cluster-store.ts";
+import type { Consul } from "./consul.ts";
 import { serverPorts } from "./ports.ts";
-import { ConsulSight, RaftSight, raftSection, type SeenKey, type StoreKind, type StoreSight, storeOfTests } from "./store-sight.ts";
+import type { SeenKey, SeenSession, StoreClient, StoreKind, StoreSight } from "./store-sight.ts";
 import { until } from "./wait.ts";
 import { Writer, withConnection } from "./writer.ts";
 
-export interface ClusterOptions {
+export interface ClusterOptions extends ClusterStoreOptions {
   /** How many (node1, node2 …), or their names. */
   readonly nodes?: number | readonly string[];
-  /** Default: what MATRIARCH_TEST_STORE says, else Consul. */
-  readonly store?: StoreKind;
-  /** An agent that the caller keeps; without it a cluster over Consul has one of its own. */
-  readonly consul?: Consul;
-  /** Where node `index` finds Consul, where it is not that agent's own address (an agent of its own, a proxy). */
-  readonly consulUrl?: (index: number) => string;
   readonly scope?: string;
   /** Merged over the first dynamic configuration (ttl 20, loop_wait 2, retry_timeout 3). Read once, at the bootstrap. */
   readonly dynamic?: Tree;
@@ -69,10 +64,7 @@ export class TestCluster {
   readonly folder: string;
   readonly scope: string;
   readonly nodes: readonly ClusterNode[];
-  readonly store: StoreKind;
-  readonly #consul: Consul | null;
-  readonly #ownsConsul: boolean;
-  readonly #sight: StoreSight;
+  readonly #store: ClusterStore;
   readonly #writers: Writer[] = [];
   #shared = false;
 
@@ -80,10 +72,7 @@ export class TestCluster {
     this.folder = parts.folder;
     this.scope = parts.scope;
     this.nodes = parts.nodes;
-    this.store = parts.consul === null ? "raft" : "consul";
-    this.#consul = parts.consul;
-    this.#ownsConsul = parts.ownsConsul;
-    this.#sight = parts.consul === null ? new RaftSight(parts.nodes.map((node) => node.place)) : new ConsulSight(parts.consul.url);
+    this.#store = parts.store;
     running.add(this);
   }
 
@@ -92,15 +81,14 @@ export class TestCluster {
     const names =
       typeof options.nodes === "object" ? options.nodes : Array.from({ length: options.nodes ?? 3 }, (_, index) => `node${index + 1}`);
     const user = serverUser();
-    const store = options.consul === undefined ? (options.store ?? storeOfTests()) : "consul";
-    const consul = store === "raft" ? null : (options.consul ?? (await Consul.start()));
     const ports = await serverPorts(PORTS_PER_NODE * names.length);
     const folder = mkdtempSync(join(tmpdir(), "cluster-"));
     give(folder, user);
     const scope = options.scope ?? "demo";
     const places = names.map((name, index) => placeOf({ options, index, name, folder, user, ports }));
-    const nodes = places.map((place, index) => makeNode({ options, index, place, places, scope, consul }));
-    const cluster = new TestCluster({ folder, scope, nodes, consul, ownsConsul: options.consul === undefined });
+    const store = await openClusterStore(options, places, folder);
+    const nodes = places.map((place, index) => makeNode({ options, index, place, scope, store: store.sectionOf(index) }));
+    const cluster = new TestCluster({ folder, scope, nodes, store });
     if (options.start !== false) for (const node of nodes) node.start();
     return cluster;
   }
@@ -140,10 +128,24 @@ export class TestCluster {
     }
   }
 
+  get store(): StoreKind {
+    return this.#store.kind;
+  }
+
+  /** How a client reaches its store. */
+  get storeClient(): StoreClient {
+    return this.#store.client;
+  }
+
+  /** The store as a whole, past every node. */
+  get sight(): StoreSight {
+    return this.#store.sight;
+  }
+
   /** Its agent. Throws where the cluster is over the Raft. */
   get consul(): Consul {
-    if (this.#consul === null) throw new Error("this cluster has no Consul: it is over the Raft");
-    return this.#consul;
+    if (this.#store.consul === null) throw new Error("this cluster has no Consul: it is over the Raft");
+    return this.#store.consul;
   }
 
   /** By index from 0, or by name. Throws where there is no such node. */
@@ -234,21 +236,32 @@ export class TestCluster {
 
   /** A key below the cluster's prefix as the store has it, by a consistent read; null where it is absent. Throws where nobody answers. */
   key(name: string): Promise<SeenKey | null> {
-    return this.#sight.key(`service/${this.scope}/${name}`);
+    return this.sight.key(this.path(name));
   }
 
   /** Writes a key below the cluster's prefix by hand, past every node. */
   putKey(name: string, value: string): Promise<void> {
-    return this.#sight.putKey(`service/${this.scope}/${name}`, value);
+    return this.sight.putKey(this.path(name), value);
   }
 
   deleteKey(name: string): Promise<void> {
-    return this.#sight.deleteKey(`service/${this.scope}/${name}`);
+    return this.sight.deleteKey(this.path(name));
+  }
+
+  /** The path of a key below the cluster's prefix. */
+  path(name: string): string {
+    return `service/${this.scope}/${name}`;
+  }
+
+  /** The session that owns a key; null where there is none, or it does not live. */
+  async sessionOf(name: string): Promise<SeenSession | null> {
+    const session = (await this.key(name))?.session ?? null;
+    return session === null ? null : this.sight.session(session);
   }
 
   /** Ends a session of the store by hand. */
   endSession(id: string): Promise<void> {
-    return this.#sight.endSession(id);
+    return this.sight.endSession(id);
   }
 
   /** Names in the `sync` key, sorted; empty where there are none. */
@@ -271,10 +284,9 @@ export class TestCluster {
   }
 
   printLogs(reason: string): void {
-    const tails = this.nodes.map(
-      (node) => `── ${node.name} (${node.pid ?? "down"})\n${node.log.trimEnd().split("\n").slice(-LOG_TAIL).join("\n")}`,
-    );
-    process.stderr.write(`\n${reason}\n${tails.join("\n")}\n`);
+    const tails = this.nodes.map((node) => `── ${node.name} (${node.pid ?? "down"})\n${logEnd(node.log)}`);
+    const witnesses = this.#store.witnesses.map(({ address, log }) => `── witness at ${address}\n${logEnd(log)}`);
+    process.stderr.write(`\n${reason}\n${[...tails, ...witnesses].join("\n")}\n`);
   }
 
   /** Ends writers, supervisors, servers, guards and Consul, and removes the folder. Can be repeated. */
@@ -283,8 +295,7 @@ export class TestCluster {
     const kept = process.env["MATRIARCH_TEST_KEEP"];
     await Promise.all(this.#writers.map((writer) => writer.stop()));
     await Promise.all(this.nodes.map((node) => node.killHost()));
-    await this.#sight.close();
-    if (this.#ownsConsul) await this.#consul?.stop();
+    await this.#store.stop();
     // Not in one piece: on a busy disk that is seconds, in which the witnesses of other tests in this process see nothing.
     if (kept === undefined || kept === "") await rm(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
     else process.stderr.write(`kept: ${this.folder}\n`);
@@ -295,9 +306,11 @@ interface ClusterParts {
   readonly folder: string;
   readonly scope: string;
   readonly nodes: readonly ClusterNode[];
-  /** Null: over the Raft. */
-  readonly consul: Consul | null;
-  readonly ownsConsul: boolean;
+  readonly store: ClusterStore;
+}
+
+function logEnd(log: string): string {
+  return log.trimEnd().split("\n").slice(-LOG_TAIL).join("\n");
 }
 
 /** PostgreSQL, API, member of the Raft. */
@@ -321,13 +334,10 @@ function makeNode(parts: {
   readonly options: ClusterOptions;
   readonly index: number;
   readonly place: NodePlace;
-  readonly places: readonly NodePlace[];
   readonly scope: string;
-  readonly consul: Consul | null;
+  readonly store: Tree;
 }): ClusterNode {
-  const { options, index, place, places, scope, consul } = parts;
-  const consulUrl = consul === null ? null : (options.consulUrl?.(index) ?? consul.url);
-  const store: Tree = consulUrl === null ? { raft: raftSection(place, places) } : { consul: { url: consulUrl, register_service: false } };
+  const { options, index, place, scope, store } = parts;
   const config = nodeConfig({ place, scope, store, dynamic: options.dynamic ?? {}, extra: options.extra?.(index, place.name) ?? {} });
   return new ClusterNode(place, config);
 }

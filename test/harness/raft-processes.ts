@@ -16,7 +16,7 @@ import { ms } from "../../lib/model/units.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import { serverPorts } from "./ports.ts";
 import { recordingLog } from "./recording-log.ts";
-import { RAFT_PASSWORD } from "./store-sight.ts";
+import { RAFT_PASSWORD, type RaftAddress } from "./store-sight.ts";
 import { until } from "./wait.ts";
 
 const WORKER = join(import.meta.dir, "../../workers/raft-node.ts");
@@ -29,18 +29,31 @@ export class RaftProcess {
   readonly folder: string;
   readonly logPath: string;
   readonly #partners: () => readonly string[];
+  readonly #prefix: readonly string[];
   #child: ChildProcess | null = null;
   #exited: Promise<number> = Promise.resolve(0);
 
-  constructor(options: { readonly address: string; readonly folder: string; readonly partners: () => readonly string[] }) {
+  /** `prefix`: in front of the command. */
+  constructor(options: {
+    readonly address: string;
+    readonly folder: string;
+    readonly partners: () => readonly string[];
+    readonly prefix?: readonly string[];
+  }) {
     this.address = options.address;
     this.folder = options.folder;
     this.logPath = `${options.folder}.log`;
     this.#partners = options.partners;
+    this.#prefix = options.prefix ?? [];
   }
 
   get running(): boolean {
     return this.#child !== null;
+  }
+
+  get place(): RaftAddress {
+    const [host = "", port] = this.address.split(":");
+    return { host, raftPort: Number(port) };
   }
 
   /** Resolves to the exit status of the last started process. */
@@ -52,24 +65,28 @@ export class RaftProcess {
     return existsSync(this.logPath) ? readFileSync(this.logPath, "utf8") : "";
   }
 
+  /** Its whole configuration, as variables, and what of this process's own says nothing about clusters. */
+  get environment(): Readonly<Record<string, string>> {
+    const inherited = Object.entries(process.env).flatMap(([name, value]) =>
+      value === undefined || /^(PATRONI|MATRIARCH)/.test(name) ? [] : [[name, value] as const],
+    );
+    return {
+      ...Object.fromEntries(inherited),
+      PATRONI_RAFT_SELF_ADDR: this.address,
+      PATRONI_RAFT_PARTNER_ADDRS: this.#partners()
+        .map((address) => `'${address}'`)
+        .join(","),
+      PATRONI_RAFT_DATA_DIR: this.folder,
+      PATRONI_RAFT_PASSWORD: RAFT_PASSWORD,
+    };
+  }
+
   /** Configured by variables alone. Throws where it runs already. */
   start(environment: Readonly<Record<string, string>> = {}): void {
     if (this.#child !== null) throw new Error(`${this.address} runs already`);
     const log = openSync(this.logPath, "a");
-    const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PATRONI|MATRIARCH)/.test(name)));
-    const child = spawn(process.execPath, ["run", WORKER], {
-      stdio: ["ignore", log, log],
-      env: {
-        ...inherited,
-        PATRONI_RAFT_SELF_ADDR: this.address,
-        PATRONI_RAFT_PARTNER_ADDRS: this.#partners()
-          .map((address) => `'${address}'`)
-          .join(","),
-        PATRONI_RAFT_DATA_DIR: this.folder,
-        PATRONI_RAFT_PASSWORD: RAFT_PASSWORD,
-        ...environment,
-      },
-    });
+    const [program = "", ...words] = [...this.#prefix, process.execPath, "run", WORKER];
+    const child = spawn(program, words, { stdio: ["ignore", log, log], env: { ...this.environment, ...environment } });
     closeSync(log);
     this.#child = child;
     this.#exited = new Promise((resolve) => {

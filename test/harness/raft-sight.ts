@@ -6,6 +6,7 @@ import type { RaftStatus } from "../../lib/dcs/raft/kv/client-protocol.ts";
 import { ms } from "../../lib/model/units.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import type { ClusterNode } from "./cluster-node.ts";
+import { addressAmongMembers } from "./cluster-store.ts";
 import { recordingLog } from "./recording-log.ts";
 import { raftClient } from "./store-sight.ts";
 import { until } from "./wait.ts";
@@ -23,7 +24,7 @@ export function untilRaftLeader(nodes: readonly ClusterNode[], withinMs = 15_000
     "a leader of the Raft",
     async () => {
       const leader = (await raftStatuses(nodes)).find(({ role }) => role === "leader");
-      return nodes.find((node) => leader !== undefined && addressAmongMembers(node) === leader.member.address);
+      return nodes.find((node) => leader !== undefined && addressAmongMembers(node.place) === leader.member.address);
     },
     { withinMs, everyMs: 50 },
   );
@@ -35,16 +36,12 @@ export async function leadRaft(nodes: readonly ClusterNode[], node: ClusterNode)
     `${node.name} leads the Raft`,
     async () => {
       if ((await untilRaftLeader(nodes)) === node) return true;
-      const request = { kind: "transfer", to: addressAmongMembers(node) } as const;
+      const request = { kind: "transfer", to: addressAmongMembers(node.place) } as const;
       await withLink(nodes, (link, addresses) => askLeader(link, { addresses, request, deadline: deadline() }));
       return false;
     },
     { withinMs: 20_000, everyMs: 50 },
   );
-}
-
-function addressAmongMembers({ place }: ClusterNode): string {
-  return `${place.peerHost}:${place.raftPort}`;
 }
 
 async function withLink<T>(

@@ -22,7 +22,7 @@ beforeAll(async () => {
   cluster = await TestCluster.shared();
   await cluster.untilHealthy();
   config = join(cluster.folder, "ctl.yml");
-  writeFileSync(config, `scope: ${cluster.scope}\nconsul: {url: "${cluster.consul.url}"}\n`, { mode: 0o600 });
+  writeFileSync(config, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section }), { mode: 0o600 });
 }, LIMIT_MS);
 afterAll(() => TestCluster.stopAll());
 
@@ -85,9 +85,12 @@ describe("list", () => {
   });
 
   scenario("goes by -d alone, and says so where the store is away", async () => {
-    const named = await ctl(["-d", cluster.consul.url.replace("http:", "consul:"), "list", cluster.scope]);
-    expect(named.status).toBe(0);
-    expect(await ctl(["list", "-d", "consul://127.0.0.1:1"])).toMatchObject({
+    const without = join(cluster.folder, "nothing.yml");
+    writeFileSync(without, `scope: ${cluster.scope}\n`);
+    const { url, secrets } = cluster.storeClient;
+    const named = await ctl(["-c", without, "-d", url, "list", cluster.scope], { env: secrets });
+    expect(named).toMatchObject({ status: 0, complaints: "" });
+    expect(await ctl(["list", "-d", `${cluster.store}://127.0.0.1:1`])).toMatchObject({
       status: 1,
       complaints: expect.stringMatching(/^Error: the DCS is not available/),
     });
@@ -299,9 +302,9 @@ describe("members", () => {
 });
 
 describe("without a member that answers", () => {
-  const url = (path: string) => `${cluster.consul.url}/v1/kv/service/silent/${path}`;
+  const read = (path: string) => cluster.sight.key(`service/silent/${path}`);
   const put = (path: string, value: unknown) =>
-    fetch(url(path), { method: "PUT", body: typeof value === "string" ? value : JSON.stringify(value) });
+    cluster.sight.putKey(`service/silent/${path}`, typeof value === "string" ? value : JSON.stringify(value));
 
   scenario("a change of the leader is left in the DCS for whoever leads next; the cluster can be removed", async () => {
     for (const [name, role] of [
@@ -320,15 +323,15 @@ describe("without a member that answers", () => {
     const asked = await ctl(["switchover", "silent", "--candidate", "b", "--force"]);
     expect(asked.status).toBe(0);
     expect(asked.complaints).toContain("falling back to DCS");
-    expect(await (await fetch(`${url("failover")}?raw`)).json()).toEqual({ leader: "a", member: "b" });
+    expect(JSON.parse((await read("failover"))?.value ?? "null")).toEqual({ leader: "a", member: "b" });
     expect(await ctl(["pause", "silent"])).toMatchObject({
       status: 1,
       complaints: expect.stringContaining("Can not find accessible cluster member"),
     });
     const wrong = await ctl(["remove", "silent"], { input: "silent\nYes I am aware\nb\n" });
     expect(wrong.complaints).toBe("Error: You did not specify the current leader of the cluster\n");
-    expect((await fetch(url("leader"))).status).toBe(200);
+    expect((await read("leader"))?.value).toBe("a");
     expect((await ctl(["remove", "silent"], { input: "silent\nYes I am aware\na\n" })).status).toBe(0);
-    expect((await fetch(url("leader"))).status).toBe(404);
+    expect(await read("leader")).toBeNull();
   });
 });

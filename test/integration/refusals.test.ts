@@ -1,5 +1,5 @@
 // Goal: what cannot work is refused with one clear error, and nothing is changed: not the data, not the cluster's keys.
-// Method: supervisors with one fault each beside a healthy one-node cluster, in one Consul.
+// Method: supervisors with one fault each beside a healthy one-node cluster, in one store.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -8,25 +8,25 @@ import { join } from "node:path";
 import { give } from "../../lib/cli/quickstart/folder.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
-import { Consul } from "../harness/consul.ts";
+import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
 import { until } from "../harness/wait.ts";
 
 const strangers: TestCluster[] = [];
 const EXIT_WITHIN_MS = 20_000;
 
-let consul: Consul;
+let outside: OutsideStore;
 let healthy: TestCluster;
 
 beforeAll(async () => {
-  consul = await Consul.start();
-  healthy = await TestCluster.start({ nodes: ["node1"], consul });
+  outside = await startOutsideStore();
+  healthy = await TestCluster.start({ nodes: ["node1"], outside });
   await healthy.untilHealthy();
 }, 60_000);
 
 afterAll(async () => {
   await Promise.all([...strangers, ...(healthy === undefined ? [] : [healthy])].map((cluster) => cluster.stop()));
   await TestCluster.stopAll();
-  await consul?.stop();
+  await outside?.stop();
 });
 
 describe("a node that cannot work", () => {
@@ -131,11 +131,11 @@ describe("a node that cannot work", () => {
   });
 
   test.concurrent("whose store is out of reach waits, says so, and goes on when the store is there", async () => {
-    const late = await Consul.start();
+    const late = await startOutsideStore();
     const waiting: TestCluster[] = [];
     try {
       await late.kill();
-      const cluster = await TestCluster.start({ nodes: ["patient"], consul: late });
+      const cluster = await TestCluster.start({ nodes: ["patient"], outside: late });
       waiting.push(cluster);
       const node = cluster.node(0);
       await node.untilLogs("DCS is not accessible", { withinMs: 15_000 });
@@ -158,7 +158,7 @@ async function newNode(
 ): Promise<ClusterNode> {
   const cluster = await TestCluster.start({
     nodes: [name],
-    consul,
+    outside,
     scope: options.scope ?? "demo",
     start: false,
     extra: () => options.extra ?? {},

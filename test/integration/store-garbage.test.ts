@@ -1,6 +1,6 @@
 // Goal: what somebody writes into the store by hand cannot take a node down: each wrong value is reported once, ignored one by
 // one, and the cluster goes on.
-// Method: a real cluster under a writer; keys are overwritten in Consul beside it.
+// Method: a real cluster under a writer; keys are overwritten in the store beside it.
 
 import { afterAll, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";

@@ -1,5 +1,5 @@
 // Goal: in synchronous mode the key never names a standby that the primary does not wait for, and only such a standby takes over.
-// Method: real clusters, the `sync` key as Consul has it, the setting as PostgreSQL has it, and a client that writes every 10 ms.
+// Method: real clusters, the `sync` key as the store has it, the setting as PostgreSQL has it, and a client that writes every 10 ms.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
@@ -12,6 +12,8 @@ afterAll(() => TestCluster.stopAll());
 const PATIENCE_MS = 60_000;
 /** A standby that died is missed within a second, and a busy machine. Far below wal_receiver_status_interval (10 s). */
 const STANDBY_LOST_MAX_MS = 5_000;
+/** With two of three nodes gone a Raft still has a majority. */
+const BOTH_STANDBYS_MAY_DIE = { witnesses: 2 };
 const PLACEHOLDER = "__patroni_strict_sync_replica_placeholder__";
 
 /** Names that the server waits for, as it says itself. */
@@ -85,7 +87,7 @@ class KeyWatch {
 
 describe.concurrent("synchronous mode", () => {
   test("switched on while the cluster runs, one standby is waited for; when it dies another takes its place, and commits go on", async () => {
-    await TestCluster.with({ dynamic: { loop_wait: 10 } }, async (cluster) => {
+    await TestCluster.with({ ...BOTH_STANDBYS_MAY_DIE, dynamic: { loop_wait: 10 } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
       const watch = new KeyWatch(cluster);
@@ -175,7 +177,8 @@ describe.concurrent("synchronous mode", () => {
   }, 110_000);
 
   test("strict: without a standby no commit is acknowledged, and with the first that streams they go on", async () => {
-    await TestCluster.with({ dynamic: { loop_wait: 10, synchronous_mode: true, synchronous_mode_strict: true } }, async (cluster) => {
+    const strict = { loop_wait: 10, synchronous_mode: true, synchronous_mode_strict: true };
+    await TestCluster.with({ ...BOTH_STANDBYS_MAY_DIE, dynamic: strict }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const [sync = ""] = await untilStandbys(cluster, (names) => names.length === 1, "one standby in the key");
       const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });

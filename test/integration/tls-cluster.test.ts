@@ -2,10 +2,8 @@
 // and nobody else is. Method: three nodes with certificates of one authority; requests with and without a client certificate.
 
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { give } from "../../lib/cli/quickstart/folder.ts";
-import { makeAuthority } from "../harness/certificates.ts";
+import { readFileSync } from "node:fs";
+import { copyFor, makeAuthority } from "../harness/certificates.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { until } from "../harness/wait.ts";
@@ -21,32 +19,20 @@ test("three nodes with verify_client required: switchover works between them, st
   try {
     await cluster.during(async () => {
       for (const node of cluster.nodes) {
-        const here = (name: string): string => join(node.place.folder, name);
-        const copies: readonly (readonly [string, string])[] = [
-          [authority.ca, "ca.crt"],
-          [issued.node.cert, "node.crt"],
-          [issued.node.key, "node.key"],
-          [issued.client.cert, "client.crt"],
-          [issued.client.key, "client.key"],
-        ];
-        for (const [from, name] of copies) {
-          copyFileSync(from, here(name));
-          chmodSync(here(name), 0o600);
-          give(here(name), node.place.user);
-        }
+        const here = (file: string): string => copyFor(node, file);
         node.editConfig((config) => {
           const restapi = config["restapi"] as Tree;
           Object.assign(restapi, {
-            certfile: here("node.crt"),
-            keyfile: here("node.key"),
-            cafile: here("ca.crt"),
+            certfile: here(issued.node.cert),
+            keyfile: here(issued.node.key),
+            cafile: here(authority.ca),
             verify_client: "required",
             authentication: AUTHENTICATION,
           });
           config["ctl"] = {
-            cacert: here("ca.crt"),
-            certfile: here("client.crt"),
-            keyfile: here("client.key"),
+            cacert: here(authority.ca),
+            certfile: here(issued.client.cert),
+            keyfile: here(issued.client.key),
             authentication: AUTHENTICATION,
           };
         });

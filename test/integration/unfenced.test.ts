@@ -9,7 +9,7 @@ import { until } from "../harness/wait.ts";
 
 afterAll(() => TestCluster.stopAll());
 
-const OPTIONS = { nodes: 2, dynamic: { ttl: 4, loop_wait: 1, retry_timeout: 1 } } as const;
+const OPTIONS = { nodes: 2, witnesses: 1, dynamic: { ttl: 4, loop_wait: 1, retry_timeout: 1 } } as const;
 /** Beyond ttl, a race and a promotion. */
 const LONG_MS = 12_000;
 const STILL_RUNS = "still runs and nothing fences it";

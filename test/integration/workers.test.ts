@@ -1,35 +1,35 @@
 // Goal: each worker alone does its one thing, tells a shell how it went, and endangers nobody.
-// Method: the real programs on a real PostgreSQL and Consul; what they changed is read from Consul and /proc.
+// Method: the real programs on a real PostgreSQL, as clients of a store that lives on without them; what they changed is read
+// from that store and /proc.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
 import { until } from "../harness/wait.ts";
 import { RunningWorker, runWorker } from "./fixtures/worker-alone.ts";
 
 const WORKERS = ["supervisor", "leader-race", "touch-member", "watch", "failsafe-write", "http-api"] as const;
 const TTL_MS = 20_000;
 
+let outside: OutsideStore;
 let cluster: TestCluster;
 let node: ClusterNode;
 beforeAll(async () => {
-  cluster = await TestCluster.shared({ nodes: 1, dynamic: { ttl: TTL_MS / 1000, loop_wait: 2, failsafe_mode: true } });
+  outside = await startOutsideStore();
+  cluster = await TestCluster.shared({ nodes: 1, outside, dynamic: { ttl: TTL_MS / 1000, loop_wait: 2, failsafe_mode: true } });
   node = cluster.node(0);
   await cluster.untilHealthy();
 }, 60_000);
-afterAll(() => TestCluster.stopAll());
+afterAll(async () => {
+  await TestCluster.stopAll();
+  await outside?.stop();
+});
 
-/** Revisions of everything that the cluster keeps. */
+/** Everything that the cluster keeps. */
 async function keys(): Promise<string> {
-  const answer = await fetch(`${cluster.consul.url}/v1/kv/service/${cluster.scope}/?recurse&consistent`);
-  const rows = (await answer.json()) as readonly { Key: string; Value: string | null; Session?: string }[];
-  return rows.map(({ Key, Value, Session }) => `${Key} ${Value} ${Session}`).join("\n");
-}
-
-async function session(name: string): Promise<string> {
-  const body = JSON.stringify({ Name: name, Checks: [], TTL: "60s", Behavior: "delete", LockDelay: "1ms" });
-  const answer = await fetch(`${cluster.consul.url}/v1/session/create`, { method: "PUT", body });
-  return ((await answer.json()) as { ID: string }).ID;
+  const all = await cluster.sight.keys(cluster.path(""));
+  return [...all].map(([path, { value, session }]) => `${path} ${value} ${session}`).join("\n");
 }
 
 describe("beside a running supervisor of the same node", () => {
@@ -99,14 +99,13 @@ describe("without a supervisor", () => {
   }, 20_000);
 
   test("touch-member refuses where a living session that is not its own owns the key", async () => {
-    const foreign = await session("somebody");
-    const url = `${cluster.consul.url}/v1/kv/service/${cluster.scope}/members/${node.name}`;
-    await fetch(`${url}?acquire=${foreign}`, { method: "PUT", body: "{}" });
+    const foreign = await cluster.sight.openSession("somebody", 60_000);
+    await cluster.sight.putKey(cluster.path(`members/${node.name}`), "{}", foreign);
     const run = await runWorker(node, "touch-member");
     expect(run).toMatchObject({ code: 1, out: "" });
     expect(run.complaint).toContain(foreign);
     expect((await cluster.key(`members/${node.name}`))?.session).toBe(foreign);
-    await fetch(`${cluster.consul.url}/v1/session/destroy/${foreign}`, { method: "PUT" });
+    await cluster.endSession(foreign);
   }, 20_000);
 
   test("watch prints each change and the lease mark; touch-member publishes once, renews its own session, and lets it run out", async () => {
@@ -170,8 +169,7 @@ describe("leader-race --perform", () => {
     const race = new RunningWorker(node, "leader-race", ["--perform", node.configPath]);
     await until("PostgreSQL is primary", () => isPrimary(), { withinMs: 20_000 });
     const config = JSON.parse((await cluster.key("config"))?.value ?? "{}") as Record<string, unknown>;
-    const put = (value: unknown) =>
-      fetch(`${cluster.consul.url}/v1/kv/service/${cluster.scope}/config`, { method: "PUT", body: JSON.stringify(value) });
+    const put = (value: unknown) => cluster.putKey("config", JSON.stringify(value));
     await put({ ...config, pause: true });
     await until(
       "it knows of the pause",
@@ -197,7 +195,7 @@ describe("leader-race --perform", () => {
 
 describe("while the store is away", () => {
   test("each says so with status 3; leader-race still judges", async () => {
-    await cluster.consul.kill();
+    await outside.kill();
     const [race, failsafe, watch] = await Promise.all(["leader-race", "failsafe-write", "watch"].map((worker) => runWorker(node, worker)));
     const touch = await runWorker(node, "touch-member");
     expect(race?.code).toBe(3);

@@ -11,6 +11,7 @@ describe("arguments", () => {
       rows: ROWS.map(({ id }) => id),
       samples: new Map([["default", 3]]),
       systems: "both",
+      store: "consul",
       patroni: null,
       json: null,
     });
@@ -27,12 +28,18 @@ describe("arguments", () => {
     });
   });
 
-  test.each([[["--rows", "nothing"]], [["--n", "0"]], [["--n", "nothing=3"]], [["--only", "theirs"]], [["--unknown"]], [["word"]]])(
-    "%p is a usage error",
-    (argv) => {
-      expect(readBenchArguments(argv)).toBeNull();
-    },
-  );
+  test.each([
+    [["--rows", "nothing"]],
+    [["--n", "0"]],
+    [["--n", "nothing=3"]],
+    [["--only", "theirs"]],
+    [["--store", "paper"]],
+    [["--store", "raft", "--only", "patroni"]],
+    [["--unknown"]],
+    [["word"]],
+  ])("%p is a usage error", (argv) => {
+    expect(readBenchArguments(argv)).toBeNull();
+  });
 
   test("no two rows have one id", () => {
     expect(new Set(ROWS.map(({ id }) => id)).size).toBe(ROWS.length);

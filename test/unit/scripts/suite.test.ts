@@ -29,6 +29,21 @@ describe("stages", () => {
     }
   });
 
+  test("the full tier runs every file with a cluster over both stores", () => {
+    const files = stagesOf(product, { tier: "full", only: "test/" }).map(({ name }) => name);
+    const onceOnly = files.filter(
+      (name) => /^test\/(integration|full)\//.test(name) && !name.endsWith(" over Raft") && !files.includes(`${name} over Raft`),
+    );
+    const aboutOneStore = /\/(consul-|raft-|patroni\.|mixed-cluster|quickstart)/;
+    expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
+      "test/integration/guard.test.ts",
+      "test/integration/postgres-files.test.ts",
+      "test/integration/postgres-process.test.ts",
+    ]);
+    expect(files).toContain("test/integration/operations.test.ts over Raft");
+    expect(files).toContain("test/full/random-faults.test.ts over Raft");
+  });
+
   test("a pattern chooses test files and leaves out everything else", () => {
     const [only, ...others] = stagesOf(product, { tier: "default", only: "unit/scripts/suite" });
     expect(others).toEqual([]);
