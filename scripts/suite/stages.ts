@@ -43,8 +43,9 @@ const twiceByDefault = ["cluster-start", "host-death", "silent-host", "superviso
 const once: Readonly<Record<string, string>> = {
   "consul-": "about Consul alone; raft-outage is its twin",
   guard: "no store",
-  "mixed-cluster": "Patroni knows no such Raft",
-  patroni: "the same",
+  migration: "from Patroni, which knows no such Raft",
+  "mixed-cluster": "beside one",
+  patroni: "with one",
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",
   "raft-": "about the Raft alone",
