@@ -93,6 +93,7 @@ export function buildPostgresql(merged: MergedPostgresql, node: { readonly pgpas
     beforeStop: read.before_stop,
     prePromote: read.pre_promote,
     useSlots: read.use_slots,
+    enforcesFeedback: false,
     usePgRewind: read.use_pg_rewind,
     rewindOptions: read.rewind,
     removeDataDirectoryOnRewindFailure: read.remove_data_directory_on_rewind_failure,

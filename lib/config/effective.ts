@@ -3,6 +3,7 @@
 
 import { type DynamicConfig, type DynamicLimits, PATRONI_LIMITS } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
+import { type Tags, tagEnabled } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { buildPostgresql, mergePostgresql } from "./build-postgresql.ts";
 import { acceptDynamic } from "./dynamic.ts";
@@ -32,10 +33,18 @@ export function effectiveConfig(
   const accepted = acceptDynamic(dynamicJson ?? {}, limits);
   const local = treeAt(loaded.raw, "postgresql");
   const merged = mergePostgresql(treeAt(accepted.tree, "postgresql"), local);
-  const node: NodeConfig = { ...loaded.config, postgresql: buildPostgresql(merged, { pgpass: loaded.config.postgresql.pgpass }) };
+  const built = buildPostgresql(merged, { pgpass: loaded.config.postgresql.pgpass });
+  const enforcesFeedback = built.useSlots && copiesLogicalSlots(accepted.config, loaded.config.tags);
+  const node: NodeConfig = { ...loaded.config, postgresql: enforcesFeedback ? { ...built, enforcesFeedback } : built };
   const tree = effectiveTree(loaded.raw, accepted, merged);
   const faults = [...accepted.faults, ...merged.faults];
   return { node, dynamic: accepted.config, faults, sources: effectiveSources(tree, loaded, accepted, merged), tree };
+}
+
+/** Its feedback keeps the catalogs on the primary that its copies need; also what passes on the feedback of those that stream from it. */
+function copiesLogicalSlots({ slots, standbyCluster }: DynamicConfig, tags: Tags): boolean {
+  if (standbyCluster !== null || tagEnabled(tags, "nostream")) return false;
+  return slots.some(({ kind, clusterType }) => kind === "logical" && clusterType !== "standby");
 }
 
 type Accepted = ReturnType<typeof acceptDynamic>;

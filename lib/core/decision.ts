@@ -1,7 +1,7 @@
 // Owns the decision: which one effect to perform next, and why. Effects are performed in lib/runtime/perform.ts.
 
 import type { FollowTarget } from "../model/postgres.ts";
-import type { SlotAction } from "../model/slots.ts";
+import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
 
 export type Effect =
@@ -43,6 +43,8 @@ export type Effect =
       readonly syncNames: string | null;
     }
   | { readonly kind: "restart" }
+  /** Copies logical slots of the primary into this standby, with a restart. */
+  | { readonly kind: "copy-slots"; readonly source: FollowTarget; readonly slots: readonly LogicalSlot[] }
   | { readonly kind: "promote"; readonly syncNames: string | null }
   | { readonly kind: "stop"; readonly mode: "fast" | "immediate"; readonly within: Ms }
   /** Stop with a checkpoint first, then release the lock as soon as a standby has the shutdown checkpoint. */

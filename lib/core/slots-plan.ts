@@ -107,7 +107,8 @@ function whyDrop(o: Observation, { role, slots, released }: DesiredSlots, slot: 
     return `Dropping physical replication slot ${name} because it has no restart_lsn. This slot was not made to keep WAL from the start`;
   }
   // Nobody takes feedback back that came over it once: on a slot that is not in use it would hold up vacuum for ever.
-  if (slot.xmin !== null && !wanted.inUse) return `Dropping physical replication slot ${name} because of its xmin value ${slot.xmin}`;
+  const held = slot.xmin ?? slot.catalogXmin;
+  if (held !== null && !wanted.inUse) return `Dropping physical replication slot ${name} because of its xmin value ${held}`;
   return null;
 }
 

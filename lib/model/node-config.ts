@@ -168,6 +168,8 @@ export interface PostgresqlConfig {
   readonly beforeStop: string | null;
   readonly prePromote: string | null;
   readonly useSlots: boolean;
+  /** A standby sends hot_standby_feedback whatever the parameters say: copies of logical slots depend on it. */
+  readonly enforcesFeedback: boolean;
   readonly usePgRewind: boolean;
   readonly rewindOptions: readonly string[];
   readonly removeDataDirectoryOnRewindFailure: boolean;

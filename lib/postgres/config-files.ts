@@ -143,7 +143,7 @@ async function effectiveSettings(context: PostgresContext, request: ConfigFilesR
     recovery_target_timeline: "latest",
     // Written for every role, so that nothing of an included file is in force.
     primary_conninfo: replication === null ? "" : primaryConninfo(context, replication, request.majorVersion),
-    primary_slot_name: replication?.slotName ?? "",
+    primary_slot_name: (context.config.useSlots ? replication?.slotName : null) ?? "",
     ...Object.fromEntries(Object.entries(request.recoverySettings ?? {}).map(([name, value]) => [name, parameterText(value)])),
   };
   const synchronous = request.synchronousStandbyNames ?? file["synchronous_standby_names"];

@@ -20,6 +20,7 @@ import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
 import { runHook } from "./hooks.ts";
+import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotFile, writeLogicalSlots } from "./logical-slots.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
 import type { Postgresql, RemoteRole, StartOptions } from "./postgresql.ts";
@@ -249,6 +250,18 @@ export class LocalPostgresql implements Postgresql {
 
   async changeSlots(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>> {
     return await this.#slots.change(actions);
+  }
+
+  async readLogicalSlots(options: Parameters<Postgresql["readLogicalSlots"]>[0]): Promise<Result<readonly SlotFile[], PostgresError>> {
+    return await readLogicalSlots(this.#configuration.context, options);
+  }
+
+  async writeLogicalSlots(files: readonly SlotFile[]): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("change of slot files")) ?? (await writeLogicalSlots(this.#dataDir, files));
+  }
+
+  async primarySlots(options: Parameters<Postgresql["primarySlots"]>[0]): Promise<Result<PrimarySlots, PostgresError>> {
+    return await readPrimarySlots(this.#configuration.context, options);
   }
 
   async checkpoint(deadline: Ms): Promise<Result<null, PostgresError>> {

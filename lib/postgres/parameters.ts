@@ -88,6 +88,7 @@ export function wantedParameters(
       file[name] = parameterText(value);
     }
   }
+  if (config.enforcesFeedback && options.role !== "primary") file["hot_standby_feedback"] = "on";
   return { file, controlled, faults };
 }
 

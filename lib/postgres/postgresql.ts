@@ -7,8 +7,9 @@ import type { PendingRestartReason } from "../model/member.ts";
 import type { BootstrapConfig, PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
-import type { SlotAction } from "../model/slots.ts";
+import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
+import type { PrimarySlots, SlotFile } from "./logical-slots.ts";
 import type { SlotNote } from "./slots.ts";
 
 /**
@@ -125,6 +126,27 @@ export interface Postgresql {
    * goes to the log by itself. Errors: unreachable, timeout.
    */
   changeSlots(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>>;
+
+  /**
+   * Reads the files of those of the primary's logical slots whose WAL is here too. Errors: unreachable, timeout, failed, refused (the
+   * server would not start with them).
+   */
+  readLogicalSlots(options: {
+    readonly source: FollowTarget;
+    readonly slots: readonly LogicalSlot[];
+    readonly deadline: Ms;
+  }): Promise<Result<readonly SlotFile[], PostgresError>>;
+
+  /** Puts them into the stopped server's data directory. Errors: refused (it runs), failed. */
+  writeLogicalSlots(files: readonly SlotFile[]): Promise<Result<null, PostgresError>>;
+
+  /** What the primary holds for this standby and its copies. Errors: unreachable, timeout, failed. */
+  primarySlots(options: {
+    readonly source: FollowTarget;
+    readonly physical: string;
+    readonly logical: readonly string[];
+    readonly deadline: Ms;
+  }): Promise<Result<PrimarySlots, PostgresError>>;
 
   /** CHECKPOINT. */
   checkpoint(deadline: Ms): Promise<Result<null, PostgresError>>;

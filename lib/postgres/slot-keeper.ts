@@ -1,5 +1,5 @@
 // Owns the connections over which slots are changed: the kept one, one of its own for each database with logical slots, and the
-// advancing of logical slots beside everything else (it decodes WAL, which may take minutes). It decides nothing.
+// making and advancing of logical slots beside everything else (it may take minutes). It decides nothing.
 
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
@@ -11,16 +11,16 @@ import { Connection, type Endpoint } from "./connection.ts";
 import { changeSlots, type SlotNote, type SlotSql } from "./slots.ts";
 
 const STATEMENT_TIMEOUT_MS = 10_000;
-/** Advancing a logical slot reads all WAL up to there: given up only where the server hangs. */
-const ADVANCE_TIMEOUT_MS = 3600_000;
+/** What takes its time is given up only where the server hangs. */
+const LONG_TIMEOUT_MS = 3600_000;
 
 export class SlotKeeper {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #connection: Connection;
   readonly #endpoint: () => Promise<Endpoint | null>;
-  /** Connections of the advancing at work; null where none is. */
-  #advancing: Map<string, Connection> | null = null;
+  /** Connections of the long work under way; null where there is none. */
+  #working: Map<string, Connection> | null = null;
 
   constructor(options: {
     readonly clock: Clock;
@@ -35,40 +35,40 @@ export class SlotKeeper {
     this.#endpoint = options.endpoint;
   }
 
-  /** As changeSlots; logical slots are advanced beside it, and not while the last advancing is at work. */
+  /** As changeSlots; logical slots are made and advanced beside it, and not while the last such work is under way. */
   async change(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>> {
-    const later = actions.filter(isLogicalAdvance);
+    const later = actions.filter(takesTime);
     const databases = new Map<string, Connection>();
     try {
       const done = await changeSlots(
         this.#sql(databases),
-        actions.filter((action) => !isLogicalAdvance(action)),
+        actions.filter((action) => !takesTime(action)),
       );
-      if (done.ok && later.length > 0 && this.#advancing === null) void this.#advance(later);
+      if (done.ok && later.length > 0 && this.#working === null) void this.#work(later);
       return done;
     } finally {
       await closeAll(databases);
     }
   }
 
-  /** Ends the advancing at work: its server is about to stop. */
+  /** Ends the long work: its server is about to stop. */
   drop(): void {
-    for (const connection of this.#advancing?.values() ?? []) connection.drop();
+    for (const connection of this.#working?.values() ?? []) connection.drop();
   }
 
-  async #advance(actions: readonly SlotAction[]): Promise<void> {
+  async #work(actions: readonly SlotAction[]): Promise<void> {
     const databases = new Map<string, Connection>();
-    this.#advancing = databases;
+    this.#working = databases;
     const done = await changeSlots(this.#sql(databases), actions);
-    this.#advancing = null;
+    this.#working = null;
     await closeAll(databases);
-    if (!done.ok) this.#log.warning(`logical replication slots were not advanced: ${done.error.message}`);
+    if (!done.ok) this.#log.warning(`logical replication slots were not brought up to date: ${done.error.message}`);
     else for (const { level, text } of done.value) this.#log[level](text);
   }
 
   #sql(databases: Map<string, Connection>): SlotSql {
     return async (text, values, { database, limit }) => {
-      const deadline = ms(this.#clock.now() + (limit === "none" ? ADVANCE_TIMEOUT_MS : STATEMENT_TIMEOUT_MS));
+      const deadline = ms(this.#clock.now() + (limit === "none" ? LONG_TIMEOUT_MS : STATEMENT_TIMEOUT_MS));
       if (database === null) return await this.#connection.query(text, values, deadline);
       const connection = databases.get(database) ?? this.#open(database);
       databases.set(database, connection);
@@ -85,8 +85,9 @@ export class SlotKeeper {
   }
 }
 
-function isLogicalAdvance(action: SlotAction): boolean {
-  return action.kind === "advance" && action.database !== null;
+/** Advancing a logical slot decodes WAL; making one waits for every transaction of that moment to end. */
+function takesTime(action: SlotAction): boolean {
+  return action.kind === "create-logical" || (action.kind === "advance" && action.database !== null);
 }
 
 async function closeAll(connections: ReadonlyMap<string, Connection>): Promise<void> {

@@ -53,8 +53,7 @@ async function change(sql: SlotSql, action: SlotAction, notes: SlotNote[]): Prom
     }
     case "create-logical": {
       const { name, database, plugin } = action.slot;
-      // Waits for the transactions of this moment to end.
-      const made = await sql(CREATE_LOGICAL, [name, plugin], { database, limit: "short" });
+      const made = await sql(CREATE_LOGICAL, [name, plugin], { database, limit: "none" });
       if (made.ok) note("info", `Created logical replication slot '${name}' plugin='${plugin}'`);
       else note("error", `Failed to create logical replication slot '${name}' plugin='${plugin}': ${made.error.message}`);
       return made.ok ? null : made.error;

@@ -12,6 +12,7 @@ import type { PostgresStatus } from "../model/postgres.ts";
 import { assertNever, ok } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
+import { LogicalSlots } from "./logical-slots.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres, lookStands, observe, stopBudget } from "./observe.ts";
 import {
@@ -43,6 +44,7 @@ export type LoopEnd = { readonly code: number; readonly message: string };
 export class HaLoop {
   readonly #context: NodeContext;
   readonly #afterCycle: () => Promise<void>;
+  readonly #logicalSlots: LogicalSlots;
   #lastRule = "";
   #lastWhy = "";
   #toldSlotErrors = "";
@@ -52,6 +54,8 @@ export class HaLoop {
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
     this.#context = context;
+    this.#logicalSlots = new LogicalSlots(context);
+    context.state.logicalSlots = this.#logicalSlots;
     this.#afterCycle = afterCycle;
   }
 
@@ -138,6 +142,7 @@ export class HaLoop {
   async #finish(): Promise<void> {
     const { clock, state } = this.#context;
     await touchMember(this.#context);
+    this.#logicalSlots.note();
     state.lastCycleAt = clock.now();
     await this.#afterCycle();
   }
@@ -172,8 +177,10 @@ export class HaLoop {
     const again = decision.why === this.#lastWhy;
     const regular = now - this.#toldAt >= state.settings.dynamic.loopWaitMs * 0.9;
     this.#lastRule = decision.rule;
-    if (decision.effect.kind !== "renew-lock") this.#lastWhy = decision.why;
-    if (decision.effect.kind === "renew-lock" || (decision.effect.kind === "wait" && again && !regular)) {
+    // Done again and again, and what comes of it is told by itself.
+    const routine = decision.effect.kind === "renew-lock" || decision.effect.kind === "sync-slots";
+    if (!routine) this.#lastWhy = decision.why;
+    if (routine || (decision.effect.kind === "wait" && again && !regular)) {
       log.debug(decision.why);
       return;
     }
@@ -229,6 +236,7 @@ export class HaLoop {
       case "rewind":
       case "start":
       case "restart":
+      case "copy-slots":
       case "promote":
       case "stop":
       case "hand-over":
@@ -242,7 +250,8 @@ export class HaLoop {
     const { clock, state, waker, log } = this.#context;
     const controller = new AbortController();
     state.localChanged();
-    if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart") state.local.status = null;
+    if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart" || effect.kind === "copy-slots")
+      state.local.status = null;
     const before = state.lastTask;
     const settled = runTask(this.#context, effect, controller.signal)
       .catch((reason: unknown) => ({ ok: false, message: reason instanceof Error ? reason.message : String(reason) }))

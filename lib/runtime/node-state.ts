@@ -60,6 +60,12 @@ export interface LocalMemory {
   checkpointAfterPromote: boolean | null;
 }
 
+export interface CopiedSlots {
+  /** Might lose or repeat changes after a failover. */
+  readonly unsafe: readonly string[];
+  copied(names: readonly string[]): void;
+}
+
 export class NodeState {
   readonly #clock: Clock;
   /** Told of each change that somebody may wait for: the cluster view, the lock, a finished task. */
@@ -129,6 +135,8 @@ export class NodeState {
   lookedAt: Ms | null = null;
   /** The members' slots that the leadership under this session keeps. */
   retained: { readonly session: string; readonly slots: RetainedSlots } | null = null;
+  /** The copies of the primary's logical slots here; the HA loop puts its own in this place. */
+  logicalSlots: CopiedSlots = { unsafe: [], copied: () => undefined };
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 
@@ -251,7 +259,7 @@ export class NodeState {
     const kind = this.task?.kind;
     if (kind === "bootstrap") return this.local.process.kind === "running" ? "starting after custom bootstrap" : "initializing new cluster";
     if (kind === "clone") return "creating replica";
-    if (kind === "restart") return "restarting";
+    if (kind === "restart" || kind === "copy-slots") return "restarting";
     if (kind === "stop" || kind === "hand-over") return "stopping";
     if (kind === "start") return "starting";
     if (this.local.process.kind === "running")

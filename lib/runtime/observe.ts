@@ -48,7 +48,7 @@ async function lookOnce(context: NodeContext): Promise<void> {
     return;
   }
   const task = state.task?.kind;
-  if (task === "start" || task === "bootstrap" || task === "stop" || task === "hand-over" || task === "restart") {
+  if (task === "start" || task === "bootstrap" || task === "stop" || task === "hand-over" || task === "restart" || task === "copy-slots") {
     local.status = null;
     return;
   }

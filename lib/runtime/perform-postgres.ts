@@ -4,7 +4,9 @@
 import type { Effect } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
+import type { PostgresError } from "../model/errors.ts";
 import type { FollowTarget } from "../model/postgres.ts";
+import { ok, type Result } from "../model/result.ts";
 import { slotName } from "../model/slot-name.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
 import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
@@ -20,7 +22,7 @@ const UPSTREAM_DEADLINE_MS = 5000;
 
 export type TaskEffect = Extract<
   Effect,
-  { kind: "bootstrap" | "clone" | "plan-rejoin" | "rewind" | "start" | "restart" | "promote" | "stop" | "hand-over" }
+  { kind: "bootstrap" | "clone" | "plan-rejoin" | "rewind" | "start" | "restart" | "copy-slots" | "promote" | "stop" | "hand-over" }
 >;
 
 export async function runTask(context: NodeContext, effect: TaskEffect, signal: AbortSignal): Promise<TaskResult> {
@@ -37,6 +39,8 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
       return await start(context, effect, signal);
     case "restart":
       return await restart(context, signal);
+    case "copy-slots":
+      return await copySlots(context, effect, signal);
     case "promote":
       return await promote(context, effect.syncNames, signal);
     case "stop":
@@ -174,7 +178,11 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   return DONE;
 }
 
-async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskResult> {
+async function restart(
+  context: NodeContext,
+  signal: AbortSignal,
+  whileStopped: () => Promise<Result<null, PostgresError>> = async () => ok(null),
+): Promise<TaskResult> {
   const { clock, postgres, state } = context;
   state.requests = { ...state.requests, restart: false };
   const primary = state.local.lastRole === "primary";
@@ -188,6 +196,7 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
     await settleStopped(context);
     return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
   }
+  const done = await whileStopped();
   const started = await postgres.start({
     role: primary ? "primary" : "standby",
     follow: primary ? null : target,
@@ -197,7 +206,23 @@ async function restart(context: NodeContext, signal: AbortSignal): Promise<TaskR
   });
   if (primary && started.ok) await rearm(context);
   if (started.ok) postgres.callback("on_restart", primary ? "primary" : "replica");
-  return taskResult(started);
+  return taskResult(started.ok ? done : started);
+}
+
+/** The slots are read first: where there is nothing to copy, nothing is restarted. */
+async function copySlots(context: NodeContext, effect: Extract<Effect, { kind: "copy-slots" }>, signal: AbortSignal): Promise<TaskResult> {
+  const { clock, postgres, state } = context;
+  const deadline = ms(clock.now() + UPSTREAM_DEADLINE_MS);
+  const files = await postgres.readLogicalSlots({ source: effect.source, slots: effect.slots, deadline });
+  if (!files.ok)
+    return {
+      ok: false,
+      message: `Failed to copy logical slots from the ${effect.source.name} via postgresql connection: ${files.error.message}`,
+    };
+  if (files.value.length === 0) return { ok: false, message: "no logical slot can be copied yet" };
+  const copied = await restart(context, signal, () => postgres.writeLogicalSlots(files.value));
+  if (copied.ok) state.logicalSlots.copied(files.value.map(({ name }) => name));
+  return copied;
 }
 
 /** The source that a standby is pointed at, so that a restart keeps it. */
@@ -242,6 +267,8 @@ async function promote(context: NodeContext, syncNames: string | null, signal: A
   }
   if (signal.aborted || !state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
   const undo = stopOnAbort(context, signal);
+  const unsafe = state.logicalSlots.unsafe;
+  if (unsafe.length > 0) log.warning(`Logical replication slots that might be unsafe to use after promote: ${unsafe.join(", ")}`);
   const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
   if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);

@@ -81,6 +81,7 @@ export function serverConfig(folder: string, name: string, port: number): Postgr
     beforeStop: null,
     prePromote: null,
     useSlots: true,
+    enforcesFeedback: false,
     usePgRewind: true,
     rewindOptions: [],
     removeDataDirectoryOnRewindFailure: false,

@@ -305,6 +305,18 @@ export class FakePostgres implements Postgresql {
     return done.ok ? ok([]) : done;
   }
 
+  readLogicalSlots(): ReturnType<Postgresql["readLogicalSlots"]> {
+    throw new Error("no logical slots here");
+  }
+
+  writeLogicalSlots(): ReturnType<Postgresql["writeLogicalSlots"]> {
+    throw new Error("no logical slots here");
+  }
+
+  primarySlots(): ReturnType<Postgresql["primarySlots"]> {
+    throw new Error("no logical slots here");
+  }
+
   async checkpoint(): Promise<Answer> {
     await this.#process.later(this.#server.world.random.between(20, 1000), () => null);
     return this.#server.up ? DONE : NOT_RUNNING;

@@ -1,6 +1,6 @@
 // Rules for a node beside somebody else's leader: make a copy, rejoin, follow. Pure.
 
-import { leaderMember } from "../../model/cluster.ts";
+import { type Cluster, leaderMember } from "../../model/cluster.ts";
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import {
@@ -15,11 +15,12 @@ import {
   retryAt,
   runsAsPrimary,
   runsAsStandby,
+  targetOf,
   upstreamKey,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
+import { slotsAreDue, slotsEffect, slotsPlan } from "../slots-plan.ts";
 
 /** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
 const DIVERGED_AFTER_MS = 2_000;
@@ -182,6 +183,15 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     why: () => "the replication slots are brought up to date",
   },
   {
+    id: "standby-copy-slots",
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && !isPaused(o) && copiesSlots(o) && retryAt(o, "copy-slots") === null,
+    then: copyEffect,
+    why: (o) =>
+      `Copying logical slots [${slotsPlan(o)
+        .copies.map(({ name }) => `'${name}'`)
+        .join(", ")}] from the primary`,
+  },
+  {
     id: "standby-not-streaming",
     when: (o) => lockIsForeign(o) && runsAsStandby(o) && (o.local.notStreamingSince !== null || behindOnTimeline(o)),
     then: (o) => waitAtMost(o, 1000),
@@ -194,6 +204,21 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     why: heartbeat,
   },
 ]);
+
+/** Each copy is a restart: where one was of no use, the next has time. */
+const COPY_AGAIN_MS = 60_000;
+
+function copiesSlots(o: Observation): boolean {
+  if (slotsPlan(o).copies.length === 0 || o.local.status?.replicationState !== "streaming" || !leaderIsServing(o)) return false;
+  const last = o.lastTask;
+  return last?.kind !== "copy-slots" || !last.ok || o.now - last.finishedAt >= COPY_AGAIN_MS;
+}
+
+function copyEffect(o: Observation): Effect {
+  const leader = clusterOf(o) === null ? null : leaderMember(clusterOf(o) as Cluster);
+  const source = leader === null ? null : targetOf(leader, null);
+  return source === null ? waitAtMost(o, 1000) : { kind: "copy-slots", source, slots: slotsPlan(o).copies };
+}
 
 /** Down in pause on our own account (a switchover, an operator's reinitialize), and therefore to be brought up again; a stop by hand is left alone. */
 function bringsUp(o: Observation): boolean {

@@ -217,6 +217,7 @@ function isAbortable(o: Observation): boolean {
     case "hand-over":
     case "promote":
     case "restart":
+    case "copy-slots":
     case "wait":
     case "exit":
     case "renew-lock":

@@ -283,3 +283,28 @@ describe("postgresql", () => {
     expect(key).toEqual(frozen);
   });
 });
+
+test("a permanent logical slot makes standbys send feedback, except where none is copied", async () => {
+  const slots = { events: { database: "d", plugin: "p" } };
+  const enforces = (key: Record<string, unknown>, from = loaded) => effectiveConfig(from, key).node.postgresql.enforcesFeedback;
+  expect(enforces({ slots })).toBe(true);
+  expect(enforces({ slots: { backup: 0 } })).toBe(false);
+  expect(enforces({ slots, postgresql: { use_slots: false } })).toBe(false);
+  expect(enforces({ slots, standby_cluster: { host: "h" } })).toBe(false);
+  expect(enforces({ slots: { events: { ...slots.events, cluster_type: "standby" } } })).toBe(false);
+  expect(enforces({ slots }, await mustLoad(mergeTrees(BASE, { tags: { nostream: true } })))).toBe(false);
+});
+
+test("slots: short forms, kinds by what is named, and each wrong one by itself", () => {
+  const key = {
+    slots: { a: 0, b: null, c: {}, d: { type: "logical" }, "no-good": 0, e: { type: "physical", cluster_type: "standby" }, f: 1 },
+  };
+  const { dynamic, faults } = effectiveConfig(loaded, key);
+  expect(dynamic.slots.map(({ kind, name, clusterType }) => `${kind} ${name} ${clusterType}`)).toEqual([
+    "physical a null",
+    "physical b null",
+    "physical c null",
+    "physical e standby",
+  ]);
+  expect(faults.map(({ path }) => path).sort()).toEqual(["slots.d", "slots.f", "slots.no-good"]);
+});

@@ -2,6 +2,7 @@
 // Method: observations with slots as the server would show them; the plan and the status key that follow.
 
 import { describe, expect, test } from "bun:test";
+import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { desiredSlots, slotOnPrimary } from "../../../lib/core/slots-desired.ts";
 import { slotsPlan } from "../../../lib/core/slots-plan.ts";
@@ -214,6 +215,24 @@ describe("a replica", () => {
     const lost = replica({ slots: [...members, logical("events", { lost: true })], config, cluster: at });
     expect([slotsPlan(lost).copies, actionsOf(lost)]).toEqual([[LOGICAL], []] as never);
     expect(actionsOf(replica({ slots: [...members, logical("dummy")], config, cluster: at }))).toEqual(["drop dummy"]);
+  });
+
+  test("restarts for a copy beside a serving leader, not in pause, and not again at once", () => {
+    const view = published({ events: 900 });
+    const base = replica({ slots: [slot("a"), slot("c")], config: { slots: [LOGICAL] }, cluster: view });
+    const o = { ...base, local: { ...base.local, slotsFor: desiredSlots(base).text, slotsAt: base.now } };
+    expect(decide(o)).toMatchObject({
+      rule: "standby-copy-slots",
+      why: "Copying logical slots ['events'] from the primary",
+      effect: { kind: "copy-slots", source: { name: "a", host: "host-a", slotName: null }, slots: [LOGICAL] },
+    });
+    expect(decide({ ...o, config: { ...o.config, pause: true } }).effect.kind).toBe("wait");
+    const down = cluster({ ...view, members: withTags({}, { state: "starting" }) });
+    expect(decide({ ...o, dcs: { kind: "reachable", cluster: down, readAt: o.now } }).effect.kind).not.toBe("copy-slots");
+    const copied = { kind: "copy-slots", finishedAt: ms(o.now - 1000), ok: true, message: "", failures: 0, plan: null } as const;
+    expect(decide({ ...o, lastTask: copied }).rule).toBe("standby");
+    expect(decide({ ...o, lastTask: { ...copied, finishedAt: ms(o.now - 60_000) } }).rule).toBe("standby-copy-slots");
+    expect(decide({ ...o, lastTask: { ...copied, ok: false, failures: 1, finishedAt: o.now } }).rule).toBe("standby");
   });
 
   test("has no logical slots where no feedback of it reaches the primary", () => {

@@ -128,3 +128,14 @@ test("settings are taken out of postgresql.auto.conf without touching the rest",
     "# comment\nwork_mem = '1MB'\nlast = 1",
   );
 });
+
+test("copies of logical slots switch hot_standby_feedback on for standbys, whatever the parameters say", () => {
+  const off = {
+    ...serverConfig("/data", "a", 5432),
+    parameters: { hot_standby_feedback: "off" },
+    parametersReplica: { hot_standby_feedback: false },
+  };
+  const feedback = (enforcesFeedback: boolean, role: "primary" | "replica") =>
+    wantedParameters({ ...off, enforcesFeedback }, { role, scope: "s" }).file["hot_standby_feedback"];
+  expect([feedback(true, "replica"), feedback(true, "primary"), feedback(false, "replica")]).toEqual(["on", "off", "off"]);
+});

@@ -1,0 +1,130 @@
+// Owns the copying of logical slots from the primary: their files are read over SQL and put into the stopped standby's data directory.
+// It decides neither which ones nor when. Source: Patroni's documentation, "Dynamic Configuration Settings" (slots).
+
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { PostgresError } from "../model/errors.ts";
+import { parseLsn } from "../model/lsn.ts";
+import type { FollowTarget } from "../model/postgres.ts";
+import { err, ok, type Result } from "../model/result.ts";
+import { type LogicalSlot, SLOT_NAME_PATTERN } from "../model/slots.ts";
+import type { Lsn, Ms } from "../model/units.ts";
+import { reasonOf, syncFolder } from "./atomic-file.ts";
+import type { PostgresContext } from "./context.ts";
+import { literal } from "./sql-literal.ts";
+import { askServer } from "./upstream.ts";
+
+/** A slot's file is a few hundred bytes. */
+const STATE_MAX_BYTES = 1_000_000;
+
+export interface SlotFile {
+  readonly name: string;
+  /** Content of pg_replslot/NAME/state. */
+  readonly state: Buffer;
+}
+
+/**
+ * Reads those of the primary's slots whose WAL is here too: the others cannot be copied yet (or are others than wanted), and the log says
+ * why. Errors: unreachable, timeout, failed (not a primary, no right to read the files).
+ */
+export async function readLogicalSlots(
+  context: PostgresContext,
+  options: { readonly source: FollowTarget; readonly slots: readonly LogicalSlot[]; readonly deadline: Ms },
+): Promise<Result<readonly SlotFile[], PostgresError>> {
+  const { source, slots, deadline } = options;
+  const refused = await whyNotTake(context, slots.length);
+  if (refused !== null) return err({ kind: "refused", message: refused });
+  const names = slots.map(({ name }) => literal(name)).join(", ");
+  const command =
+    "SELECT slot_name, plugin, database, restart_lsn, pg_catalog.encode(pg_catalog.pg_read_binary_file(" +
+    `'pg_replslot/' || slot_name || '/state', 0, ${STATE_MAX_BYTES}, true), 'base64') FROM pg_catalog.pg_replication_slots ` +
+    `WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_type = 'logical' AND slot_name IN (${names})`;
+  const rows = await askServer(context, { user: context.config.rewind, target: source, command, deadline });
+  if (!rows.ok) return rows;
+  const segments = await walSegments(context.config.dataDir);
+  const files: SlotFile[] = [];
+  for (const [name = "", plugin, database, position, content = ""] of rows.value) {
+    const wanted = slots.find((slot) => slot.name === name);
+    const at = parseLsn(position ?? "");
+    if (wanted === undefined || !SLOT_NAME_PATTERN.test(name) || content === "" || at === null) continue;
+    if (wanted.plugin !== plugin || wanted.database !== database) {
+      const found = `database ${database}, plugin ${plugin}`;
+      context.log.warning(`Will not copy the logical slot "${name}" due to the configuration mismatch: the primary's is of ${found}`);
+    } else if (!segments.holds(at)) {
+      context.log.info(`the logical slot "${name}" is not copied yet: the WAL from ${position} on is not on this node`);
+    } else files.push({ name, state: Buffer.from(content, "base64") });
+  }
+  return ok(files);
+}
+
+export interface PrimarySlots {
+  readonly physicalFound: boolean;
+  readonly physicalXmin: number | null;
+  /** Slot → catalog_xmin. */
+  readonly logicalXmin: ReadonlyMap<string, number>;
+}
+
+/** Asks what the primary's slots hold of its catalogs. Errors: as askServer; failed where it is no primary. */
+export async function readPrimarySlots(
+  context: PostgresContext,
+  options: { readonly source: FollowTarget; readonly physical: string; readonly logical: readonly string[]; readonly deadline: Ms },
+): Promise<Result<PrimarySlots, PostgresError>> {
+  const { source, physical, logical, deadline } = options;
+  const names = [physical, ...logical].map(literal).join(", ");
+  const command =
+    "SELECT slot_name, slot_type, catalog_xmin FROM pg_catalog.pg_replication_slots " +
+    `WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_name IN (${names})`;
+  const rows = await askServer(context, { user: context.config.rewind, target: source, command, deadline });
+  if (!rows.ok) return rows;
+  const held = rows.value.map(([name = "", type, xmin]) => ({ name, type, xmin: xmin === undefined || xmin === "" ? null : Number(xmin) }));
+  const own = held.find(({ name, type }) => name === physical && type === "physical");
+  const logicalXmin = new Map(held.flatMap(({ name, type, xmin }) => (type === "logical" && xmin !== null ? [[name, xmin] as const] : [])));
+  return ok({ physicalFound: own !== undefined, physicalXmin: own?.xmin ?? null, logicalXmin });
+}
+
+/** Puts them into the data directory of a stopped server, in place of slots of the same name. Errors: failed. */
+export async function writeLogicalSlots(dataDir: string, files: readonly SlotFile[]): Promise<Result<null, PostgresError>> {
+  const folder = join(dataDir, "pg_replslot");
+  try {
+    const { mode } = await stat(dataDir);
+    for (const { name, state } of files) {
+      // PostgreSQL removes what ends so when it starts: a crash here leaves nothing half made.
+      const making = join(folder, `${name}.tmp`);
+      await rm(making, { recursive: true, force: true });
+      await mkdir(making, { mode: mode & 0o777 });
+      const file = await open(join(making, "state"), "wx", mode & 0o666);
+      try {
+        await file.writeFile(state);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await syncFolder(making);
+      await rm(join(folder, name), { recursive: true, force: true });
+      await rename(making, join(folder, name));
+    }
+    await syncFolder(folder);
+    return ok(null);
+  } catch (error) {
+    return err({ kind: "failed", message: `the slots cannot be written: ${reasonOf(error)}` });
+  }
+}
+
+/** PostgreSQL does not start with slots that its settings do not allow. */
+async function whyNotTake({ config }: PostgresContext, count: number): Promise<string | null> {
+  const { wal_level: level, max_replication_slots: limit } = config.controlledParameters;
+  if (level !== "logical") return `a restart would bring wal_level ${level}, and logical slots need wal_level logical`;
+  const there = await readdir(join(config.dataDir, "pg_replslot"));
+  return there.length + count > Number(limit) ? `max_replication_slots is ${limit}, and ${there.length} slots are here already` : null;
+}
+
+/** Which WAL is in pg_wal, of whatever timeline. */
+async function walSegments(dataDir: string): Promise<{ readonly holds: (position: Lsn) => boolean }> {
+  const folder = join(dataDir, "pg_wal");
+  const names = (await readdir(folder)).filter((name) => /^[0-9A-F]{24}$/.test(name));
+  const [first] = names;
+  if (first === undefined) return { holds: () => false };
+  const size = BigInt((await stat(join(folder, first))).size);
+  const numbers = new Set(names.map((name) => BigInt(`0x${name.slice(8, 16)}`) * (0x1_0000_0000n / size) + BigInt(`0x${name.slice(16)}`)));
+  return { holds: (position) => numbers.has(position / size) };
+}
