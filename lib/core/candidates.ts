@@ -3,7 +3,7 @@
 import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { isNofailover, type Member } from "../model/member.ts";
+import { isNofailover, type Member, priorityOf } from "../model/member.ts";
 import type { ReplicationConnection } from "../model/postgres.ts";
 import { isSyncStandby, type SyncState } from "../model/sync-state.ts";
 import { type Lsn, lsn, type Timeline, timeline } from "../model/units.ts";
@@ -75,12 +75,17 @@ export interface Contender {
 /**
  * Is this contender the healthiest of those that answered? Members that may not take over still count where they are
  * primary; of the others the one with more WAL wins, then the one with the higher failover_priority. Equals race for the lock.
+ * The former leader does not go first by its priority: it has given the lock up, or lost it. Where the sync key vouches for this contender,
+ * neither does it by more WAL, which nobody was promised.
  */
 export function healthiest(options: {
   readonly self: Contender;
   readonly answers: readonly PeerAnswer[];
   readonly lineage: Lineage;
   readonly eligible: (name: string) => boolean;
+  readonly formerLeader: string | null;
+  /** The leader that the sync key names, where it vouches for `self`. */
+  readonly syncLeader: string | null;
 }): Fitness {
   const { lineage, self } = options;
   const own = sharedPosition(lineage, self.timeline, self.lsn);
@@ -93,26 +98,24 @@ export function healthiest(options: {
     if (status.timeline !== null && self.timeline !== null && status.timeline > self.timeline && theirs >= own) {
       return unfit(`${name} is on a newer timeline`);
     }
-    if (theirs > own) return unfit(`${name} has more WAL`);
-    if (theirs === own && failoverPriority(status.tags) > self.priority) return unfit(`${name} has a higher failover_priority`);
+    if (theirs > own && name !== options.syncLeader) return unfit(`Wal position of ${name} is ahead of my wal position`);
+    const priority = priorityOf(status.tags, "failover_priority");
+    if (theirs === own && priority > self.priority && name !== options.formerLeader) {
+      return unfit(`${name} has equally tolerable WAL position and priority ${priority}, while this node has priority ${self.priority}`);
+    }
   }
   return FIT;
 }
 
-/** failover_priority, 1 where it is not set. */
-export function failoverPriority(tags: Member["tags"]): number {
-  const value = Number(tags["failover_priority"] ?? 1);
-  return Number.isFinite(value) ? value : 1;
-}
-
-/** May the leader hand over to this member, as it answered? `wal`: the leader's present position. */
+/** May the leader hand over to this member, as it answered? `wal`, `timeline`: the leader's own. */
 export function handoverFitness(options: {
   readonly answer: PeerAnswer;
   readonly config: DynamicConfig;
   readonly sync: SyncState;
   readonly wal: Lsn | null;
   readonly replication: readonly ReplicationConnection[];
-  /** A switchover: nothing that was acknowledged may be lost. */
+  readonly timeline: Timeline | null;
+  /** A switchover: nothing that was acknowledged may be lost. A failover is an operator's word: it goes beyond lag, timeline and sync key. */
   readonly planned: boolean;
 }): Fitness {
   const { answer, config, sync, wal } = options;
@@ -124,7 +127,10 @@ export function handoverFitness(options: {
   if (config.synchronousMode !== "off" && options.planned && sync.leader !== null && !isSyncStandby(sync, answer.name)) {
     return unfit(`${answer.name} is not a synchronous standby`);
   }
-  if (wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
+  if (options.planned && config.checkTimeline && options.timeline !== null && (status.timeline ?? 0) < options.timeline) {
+    return unfit(`${answer.name} is on an older timeline`);
+  }
+  if (options.planned && wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
     return unfit(`${answer.name} lags by more than maximum_lag_on_failover`);
   }
   if (status.lsn === null) return unfit(`${answer.name} shows no WAL position`);

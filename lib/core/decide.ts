@@ -9,9 +9,18 @@ import { leaderlessRules } from "./rules/leaderless.ts";
 import { memberRules } from "./rules/member.ts";
 import { outageRules } from "./rules/outage.ts";
 import { processRules } from "./rules/process.ts";
+import { promotionRules } from "./rules/promotion.ts";
 
 /** In order: the first whose `when` holds decides. */
-export const RULES: readonly Rule[] = [...processRules, ...outageRules, ...holderRules, ...leaderRules, ...memberRules, ...leaderlessRules];
+export const RULES: readonly Rule[] = [
+  ...processRules,
+  ...outageRules,
+  ...holderRules,
+  ...promotionRules,
+  ...leaderRules,
+  ...memberRules,
+  ...leaderlessRules,
+];
 
 /** Throws Error where no rule matches: a hole in the table. */
 export function decide(o: Observation): Decision {

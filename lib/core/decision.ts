@@ -17,7 +17,9 @@ export type Effect =
   | { readonly kind: "cancel-initialize" }
   | { readonly kind: "write-initialize" }
   | { readonly kind: "write-config" }
-  | { readonly kind: "write-sync"; readonly leader: string | null; readonly standbys: readonly string[] }
+  | { readonly kind: "write-sync"; readonly leader: string | null; readonly standbys: readonly string[]; readonly quorum: number }
+  /** Publishes that this member is no more to be waited for. */
+  | { readonly kind: "ask-release" }
   | { readonly kind: "clear-failover" }
   | { readonly kind: "write-history" }
   | { readonly kind: "leave" }
@@ -45,6 +47,8 @@ export type Effect =
   | { readonly kind: "restart" }
   /** Copies logical slots of the primary into this standby, with a restart. */
   | { readonly kind: "copy-slots"; readonly source: FollowTarget; readonly slots: readonly LogicalSlot[] }
+  /** The operator's own check, which may veto the promotion: then the lock is released. */
+  | { readonly kind: "pre-promote" }
   | { readonly kind: "promote"; readonly syncNames: string | null }
   | { readonly kind: "stop"; readonly mode: "fast" | "immediate"; readonly within: Ms }
   /** Stop with a checkpoint first, then release the lock as soon as a standby has the shutdown checkpoint. */

@@ -8,6 +8,7 @@ import type { Lsn, Ms, Revision, Timeline } from "../model/units.ts";
 import type { EffectKind } from "./decision.ts";
 import type { LeaderTrace } from "./leader-trace.ts";
 import type { RewindPlan } from "./rewind-plan.ts";
+import type { SyncPosition } from "./sync-standbys.ts";
 
 export interface Observation {
   /** Boot-time clock. */
@@ -33,6 +34,12 @@ export interface SelfFacts {
   readonly tags: Tags;
   /** Our session's id; null while none is open. */
   readonly session: string | null;
+  /** The hook of that name: not configured, to be run under the present lock, or passed under it. */
+  readonly prePromote: "none" | "due" | "passed";
+  /** What synchronous_commit makes commits wait for. */
+  readonly syncPosition: SyncPosition;
+  /** Since when this member asks not to be a synchronous standby any more; null where it does not. */
+  readonly releaseAskedAt: Ms | null;
   /** The promised fencing cannot be armed although it is required. */
   readonly fencingMissing: boolean;
   /** How long before the lease's end PostgreSQL must be on its way down. */

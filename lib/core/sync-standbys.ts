@@ -1,152 +1,144 @@
-// Owns synchronous_mode on the leader: which standbys to wait for, and in which order key and setting change, so that
-// at each instant every name in the sync key is one that PostgreSQL waits for (safety.md, invariant 2). Pure.
+// Owns which standbys the leader of a synchronous cluster wants to wait for, and what a node waits for from its first write on. The way
+// there is sync-step.ts. Pure.
 
 import type { DynamicConfig } from "../model/dynamic-config.ts";
-import type { Member } from "../model/member.ts";
-import { tagEnabled } from "../model/member.ts";
+import { isNofailover, isNosync, type Member, priorityOf } from "../model/member.ts";
 import type { PostgresStatus, ReplicationConnection } from "../model/postgres.ts";
 import type { SyncState } from "../model/sync-state.ts";
-import type { Lsn } from "../model/units.ts";
+import { formatFirstNames, formatQuorumNames, formatSyncNames, includesName, parseSyncNames, STRICT_PLACEHOLDER } from "./sync-names.ts";
 
-/** In strict mode without any candidate: a name that no standby has, so that commits wait. */
-export const STRICT_PLACEHOLDER = "__patroni_strict_sync_replica_placeholder__";
+/** By which position of a standby its lag is measured: that for which synchronous_commit makes commits wait. */
+export type SyncPosition = "write" | "flush" | "replay";
 
-/** Writes names as PostgreSQL reads them; plain identifiers stand bare (contract §10). */
-export function formatSyncNames(names: readonly string[]): string {
-  const quoted = [...names].sort().map(quoteName);
-  if (quoted.length === 0) return "";
-  return quoted.length === 1 ? (quoted[0] ?? "") : `${quoted.length} (${quoted.join(",")})`;
+export function syncPositionOf(synchronousCommit: string): SyncPosition {
+  if (synchronousCommit === "remote_apply") return "replay";
+  return synchronousCommit === "remote_write" ? "write" : "flush";
 }
 
-function quoteName(name: string): string {
-  const plain = /^[a-z_][a-z0-9_$]*$/.test(name) && name !== "first" && name !== "any";
-  return plain ? name : `"${name.replaceAll('"', '""')}"`;
+/** What key and setting are to become. */
+export interface SyncTarget {
+  /** Sorted; all of them are voters. */
+  readonly names: readonly string[];
+  /** How many of them have to confirm each commit. */
+  readonly count: number;
+  /** How many other voters a candidate has to be compared with: `count + quorum = names`. */
+  readonly quorum: number;
+  /** synchronous_standby_names. */
+  readonly setting: string;
 }
 
-/** Reads what formatSyncNames wrote, and the quorum and FIRST forms too; `*` stays a name. */
-export function parseSyncNames(text: string): readonly string[] {
-  // The setting is read at each look and seldom changes.
-  if (lastParsed.text !== text) lastParsed = { text, names: parseNames(text) };
-  return lastParsed.names;
-}
-
-let lastParsed: { readonly text: string; readonly names: readonly string[] } = { text: "", names: [] };
-
-function parseNames(text: string): readonly string[] {
-  const inner = /^\s*(?:(?:FIRST|ANY)?\s*\d+\s*)?\((.*)\)\s*$/is.exec(text)?.[1] ?? text;
-  const names: string[] = [];
-  for (const match of inner.matchAll(/"((?:[^"]|"")*)"|([^\s,]+)/g)) {
-    names.push(match[1] === undefined ? (match[2] ?? "").toLowerCase() : match[1].replaceAll('""', '"'));
-  }
-  return names.filter((name) => name !== "");
-}
-
-export type SyncStep =
-  | { readonly kind: "done" }
-  | { readonly kind: "delete-key"; readonly why: string }
-  | { readonly kind: "write-key"; readonly standbys: readonly string[]; readonly why: string }
-  /** `value` null: what the operator's own parameters say. */
-  | { readonly kind: "set-names"; readonly value: string | null; readonly why: string };
-
-export interface SyncInput {
+export interface SyncChoice {
   readonly self: string;
   readonly config: DynamicConfig;
   readonly members: readonly Member[];
   readonly sync: SyncState;
   readonly status: PostgresStatus;
-  /** Primary's position when the server first showed the present setting; null = not known yet. */
-  readonly since: { readonly names: string; readonly lsn: Lsn } | null;
-  /** The present setting was made by us, not by the operator's parameters. */
-  readonly managed: boolean;
-  /** Just promoted: the setting names every reachable member until one streams, or this long is over. */
-  readonly grace: boolean;
+  readonly position: SyncPosition;
 }
 
-/** The next step towards the wanted state; `done` where nothing is to be changed. */
-export function syncStep(input: SyncInput): SyncStep {
-  const { config, sync, status } = input;
-  const setting = status.synchronousStandbyNames;
-  if (config.synchronousMode === "off") {
-    // The key goes first: while it names standbys, each of them must have every acknowledged commit.
-    if (sync.leader !== null) return { kind: "delete-key", why: "synchronous mode is off" };
-    if (input.managed && setting !== "") return { kind: "set-names", value: null, why: "synchronous mode is off" };
-    return { kind: "done" };
+interface Standby {
+  readonly member: Member;
+  readonly row: ReplicationConnection;
+}
+
+/** Not for mode off. */
+export function syncTarget(choice: SyncChoice): SyncTarget {
+  const { config } = choice;
+  const wanted = Math.max(1, config.synchronousNodeCount);
+  const ranked = rankedStandbys(choice);
+  if (ranked.length === 0) return nobody(config);
+  if (config.synchronousMode !== "quorum") {
+    const names = namesOf(ranked.slice(0, wanted));
+    return { names, count: names.length, quorum: 0, setting: formatSyncNames(names) };
   }
-  const current = parseSyncNames(setting).filter((name) => name !== STRICT_PLACEHOLDER);
-  const inKey = sync.leader === input.self ? sync.standbys : [];
-  if (sync.leader !== input.self) return { kind: "write-key", standbys: [], why: "the sync key names another leader" };
+  const leading = ranked.filter(({ member }) => !isNofailover(member.tags));
+  // Who may not lead is a voter only where each commit has to be on all of them: else it alone might have the newest.
+  const names = namesOf(leading.length >= wanted ? leading : ranked.slice(0, wanted));
+  const count = Math.min(wanted, names.length);
+  return { names, count, quorum: names.length - count, setting: formatQuorumNames(count, names) };
+}
 
-  const lost = inKey.filter((name) => !current.includes(name.toLowerCase()) && !current.includes(name));
-  if (lost.length > 0)
-    return {
-      kind: "write-key",
-      standbys: inKey.filter((name) => !lost.includes(name)),
-      why: `PostgreSQL does not wait for ${lost.join(", ")}`,
-    };
+function nobody(config: DynamicConfig): SyncTarget {
+  const quorum = config.synchronousMode === "quorum";
+  const placeholder = quorum ? formatQuorumNames(1, [STRICT_PLACEHOLDER]) : STRICT_PLACEHOLDER;
+  return { names: [], count: 0, quorum: 0, setting: config.synchronousModeStrict ? placeholder : "" };
+}
 
-  const wanted = pickStandbys(input, current);
-  if (wanted.length === 0 && input.grace) return { kind: "done" };
-  const value = wanted.length === 0 && config.synchronousModeStrict ? STRICT_PLACEHOLDER : formatSyncNames(wanted);
-  const removed = inKey.filter((name) => !wanted.includes(name));
-  // Strict without a candidate keeps the old names in the key: they still hold every acknowledged commit.
-  if (removed.length > 0 && !(wanted.length === 0 && config.synchronousModeStrict)) {
-    return {
-      kind: "write-key",
-      standbys: inKey.filter((name) => wanted.includes(name)),
-      why: `${removed.join(", ")} may not be waited for any more`,
-    };
+function namesOf(standbys: readonly Standby[]): readonly string[] {
+  return standbys.map(({ member }) => member.name).sort();
+}
+
+/**
+ * Streaming members that lag little enough, the best first: who may lead, then by sync_priority (not in quorum mode), then who is
+ * synchronous already, so that nobody is replaced without need, then by position.
+ */
+function rankedStandbys(choice: SyncChoice): readonly Standby[] {
+  const { config, sync, status, position } = choice;
+  const current = parseSyncNames(status.synchronousStandbyNames);
+  const near = withoutLaggards(choice, streamingStandbys(choice));
+  const rank = ({ member: { name } }: Standby): number => (includesName(sync.standbys, name) ? 0 : includesName(current, name) ? 1 : 2);
+  const priority = ({ member }: Standby): number => (config.synchronousMode === "quorum" ? 0 : priorityOf(member.tags, "sync_priority"));
+  const mayNotLead = ({ member }: Standby): number => (isNofailover(member.tags) ? 1 : 0);
+  return near.sort(
+    (a, b) =>
+      mayNotLead(a) - mayNotLead(b) ||
+      priority(b) - priority(a) ||
+      rank(a) - rank(b) ||
+      comparePositions(positionOf(b.row, position), positionOf(a.row, position)) ||
+      (a.member.name < b.member.name ? -1 : 1),
+  );
+}
+
+function streamingStandbys({ self, members, status }: SyncChoice): readonly Standby[] {
+  const found: Standby[] = [];
+  for (const member of members) {
+    if (member.name === self || isNosync(member.tags)) continue;
+    const row = connectionOf(status, member.name);
+    if (row?.state === "streaming") found.push({ member, row });
   }
-  if (value !== setting)
-    return { kind: "set-names", value, why: wanted.length === 0 ? "no standby is streaming" : `wait for ${wanted.join(", ")}` };
-  const confirmed = wanted.filter((name) => !inKey.includes(name) && isConfirmed(input, name));
-  if (confirmed.length > 0)
-    return { kind: "write-key", standbys: [...inKey, ...confirmed].sort(), why: `${confirmed.join(", ")} is synchronous` };
-  return { kind: "done" };
+  return found;
 }
 
-/** A name is confirmed once PostgreSQL calls it synchronous and it has flushed all that was committed before it was waited for. */
-function isConfirmed(input: SyncInput, name: string): boolean {
-  const row = connectionOf(input.status, name);
-  if (row === null || row.state !== "streaming" || row.flushLsn === null) return false;
-  if (row.syncState !== "sync" && row.syncState !== "quorum") return false;
-  const since = input.since;
-  return since !== null && since.names === input.status.synchronousStandbyNames && row.flushLsn >= since.lsn;
+/** maximum_lag_on_syncnode, against the standby that is furthest ahead; one alone against the primary itself. 0 and below: no limit. */
+function withoutLaggards({ config, status, position }: SyncChoice, standbys: readonly Standby[]): Standby[] {
+  const limit = config.maximumLagOnSyncnodeBytes;
+  if (limit <= 0) return [...standbys];
+  const positions = standbys.map(({ row }) => positionOf(row, position));
+  const reference = standbys.length > 1 ? highest(positions) : (status.walLsn ?? 0n);
+  return standbys.filter((_, index) => Number(reference - (positions[index] ?? 0n)) <= limit);
 }
 
-/** Streaming members, those that are synchronous already first, then by position; at most synchronous_node_count. */
-function pickStandbys(input: SyncInput, current: readonly string[]): readonly string[] {
-  const inKey = input.sync.standbys;
-  const rows = input.members
-    .filter((member) => member.name !== input.self && !tagEnabled(member.tags, "nosync"))
-    .map((member) => ({ name: member.name, row: connectionOf(input.status, member.name) }))
-    .filter(
-      (candidate): candidate is { name: string; row: ReplicationConnection } =>
-        candidate.row !== null && candidate.row.state === "streaming",
-    );
-  const maximum = highestFlush(rows.map(({ row }) => row));
-  const lagLimit = input.config.maximumLagOnSyncnodeBytes;
-  const near = rows.filter(({ row }) => lagLimit < 0 || Number(maximum - (row.flushLsn ?? 0n)) <= lagLimit);
-  const rank = (name: string): number =>
-    inKey.includes(name) ? 0 : current.includes(name) || current.includes(name.toLowerCase()) ? 1 : 2;
-  near.sort((a, b) => rank(a.name) - rank(b.name) || compareLsn(b.row.flushLsn, a.row.flushLsn) || (a.name < b.name ? -1 : 1));
-  return near
-    .slice(0, Math.max(1, input.config.synchronousNodeCount))
-    .map(({ name }) => name)
-    .sort();
+function positionOf(row: ReplicationConnection, position: SyncPosition): bigint {
+  switch (position) {
+    case "write":
+      return row.writeLsn ?? 0n;
+    case "flush":
+      return row.flushLsn ?? 0n;
+    case "replay":
+      return row.replayLsn ?? 0n;
+  }
 }
 
-function highestFlush(rows: readonly ReplicationConnection[]): bigint {
-  return rows.reduce<bigint>((highest, row) => (row.flushLsn !== null && row.flushLsn > highest ? row.flushLsn : highest), 0n);
+function highest(positions: readonly bigint[]): bigint {
+  let found = 0n;
+  for (const each of positions) if (each > found) found = each;
+  return found;
 }
 
-function compareLsn(a: bigint | null, b: bigint | null): number {
-  const left = a ?? 0n;
-  const right = b ?? 0n;
-  return left < right ? -1 : left > right ? 1 : 0;
+function comparePositions(a: bigint, b: bigint): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function connectionOf(status: PostgresStatus, name: string): ReplicationConnection | null {
+/** The walsender of a member, by its application_name. */
+export function connectionOf(status: PostgresStatus, name: string): ReplicationConnection | null {
   return status.replication.find((row) => row.applicationName.toLowerCase() === name.toLowerCase()) ?? null;
+}
+
+/** What a primary has to wait for from its first write on, so that what the key says of it holds; null where it names nobody. */
+export function namesForKey(config: DynamicConfig, sync: SyncState): string | null {
+  if (sync.standbys.length === 0) return null;
+  if (config.synchronousMode !== "quorum" && sync.quorum === 0) return formatSyncNames(sync.standbys);
+  return formatQuorumNames(Math.max(1, sync.standbys.length - sync.quorum), sync.standbys);
 }
 
 /** What a node puts into synchronous_standby_names before it promotes: every reachable member but the former leader. */
@@ -159,9 +151,9 @@ export function namesBeforePromotion(options: {
   const { config, self, formerLeader, members } = options;
   if (config.synchronousMode === "off") return "";
   const names = members
-    .filter((member) => member.name !== self && member.name !== formerLeader && !tagEnabled(member.tags, "nosync"))
+    .filter((member) => member.name !== self && member.name !== formerLeader && !isNosync(member.tags))
     .map((member) => member.name);
-  if (names.length === 0) return config.synchronousModeStrict ? STRICT_PLACEHOLDER : "";
+  if (names.length === 0) return nobody(config).setting;
   // Any one of them suffices: several standbys would otherwise all be waited for.
-  return names.length === 1 ? formatSyncNames(names) : `1 (${[...names].sort().map(quoteName).join(",")})`;
+  return config.synchronousMode === "quorum" ? formatQuorumNames(1, names) : formatFirstNames(1, names);
 }

@@ -4,6 +4,7 @@ import type { Tags } from "../model/member.ts";
 import { isNofailover } from "../model/member.ts";
 import { lagsTooMuch, lineageOf, otherMembers, syncAllows } from "./candidates.ts";
 import type { Observation, PeerStatus } from "./observation.ts";
+import { votersSuffice } from "./votes.ts";
 
 /** A start as primary that fails once may succeed a moment later; one that fails this often is a reason to let go. */
 const START_FAILURES_MAX = 2;
@@ -28,6 +29,8 @@ export function otherNames(o: Observation): readonly string[] {
 /** Judged from the answers of this cycle. */
 export function someoneCanTakeOver(o: Observation): boolean {
   if (!releasesAfterCrash(o)) return false;
+  const sync = o.dcs.cluster?.sync;
+  if (o.config.synchronousMode !== "off" && sync !== undefined && !votersSuffice(sync, o.peers.answers)) return false;
   return o.peers.answers.some(({ name, status }) => status !== null && canTakeOver(o, name, status));
 }
 
@@ -40,6 +43,7 @@ function canTakeOver(o: Observation, name: string, status: PeerStatus): boolean 
   const { cluster } = o.dcs;
   if (cluster === null || status.state !== "running" || status.watchdogFailed || isNofailover(status.tags satisfies Tags)) return false;
   if (!syncAllows({ config: o.config, sync: cluster.sync, name })) return false;
+  if (o.config.checkTimeline && (status.timeline ?? 0) < lineageOf(cluster, o.trace.mark).newest) return false;
   const decidedByKey = o.config.synchronousMode !== "off" && cluster.sync.leader !== null;
   if (decidedByKey || status.lsn === null) return true;
   const lineage = lineageOf(cluster, o.trace.mark);

@@ -81,9 +81,27 @@ export function tagEnabled(tags: Tags, name: string): boolean {
 
 /** True where the member may never become primary by itself (nofailover, or failover_priority of 0 or less). */
 export function isNofailover(tags: Tags): boolean {
-  if (tags["nofailover"] !== undefined && tags["nofailover"] !== null) return tagEnabled(tags, "nofailover");
-  const priority = tags["failover_priority"];
-  if (priority === undefined || priority === null) return false;
-  const number = Number(priority);
+  return isExcluded(tags, "nofailover", "failover_priority");
+}
+
+/** True where the member may never be a synchronous standby (nosync, or sync_priority of 0 or less). */
+export function isNosync(tags: Tags): boolean {
+  return isExcluded(tags, "nosync", "sync_priority");
+}
+
+/** Where both are given and contradict each other, the boolean counts. */
+function isExcluded(tags: Tags, flag: string, priority: string): boolean {
+  if (tags[flag] !== undefined && tags[flag] !== null) return tagEnabled(tags, flag);
+  const value = tags[priority];
+  if (value === undefined || value === null) return false;
+  const number = Number(value);
   return Number.isFinite(number) && number <= 0;
+}
+
+/** The value of a priority tag, 1 where it is not set, or where it says no although the flag beside it says yes. */
+export function priorityOf(tags: Tags, priority: "failover_priority" | "sync_priority"): number {
+  const value = Number(tags[priority] ?? 1);
+  const flag = priority === "failover_priority" ? "nofailover" : "nosync";
+  if (!Number.isFinite(value) || (value <= 0 && tags[flag] !== undefined && tags[flag] !== null && !tagEnabled(tags, flag))) return 1;
+  return value;
 }

@@ -33,7 +33,7 @@ import {
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
-import { touchMember } from "./touch-member.ts";
+import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
 const MAX_STEPS = 20;
@@ -119,6 +119,7 @@ export class HaLoop {
     state.done = [];
     state.peerAnswers = [];
     this.#takeScheduledRestart();
+    endRelease(this.#context);
     await this.#refreshDcs();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
@@ -209,6 +210,8 @@ export class HaLoop {
         return await writeConfig(context);
       case "write-sync":
         return await writeSync(context, effect);
+      case "ask-release":
+        return await askRelease(context);
       case "clear-failover":
         return await clearFailover(context);
       case "write-history":
@@ -237,6 +240,7 @@ export class HaLoop {
       case "start":
       case "restart":
       case "copy-slots":
+      case "pre-promote":
       case "promote":
       case "stop":
       case "hand-over":

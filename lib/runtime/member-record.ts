@@ -21,7 +21,8 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
     version: COMPATIBLE_PATRONI_VERSION,
   };
   if (node.postgresql.proxyAddress !== null) record["proxy_url"] = `postgres://${node.postgresql.proxyAddress}/postgres`;
-  if (hasTags) record["tags"] = tags;
+  if (state.releaseAskedAt !== null) record["tags"] = { ...tags, nosync: true };
+  else if (hasTags) record["tags"] = tags;
   const pending = postgres.pendingRestart();
   if (Object.keys(pending).length > 0) {
     record["pending_restart"] = true;

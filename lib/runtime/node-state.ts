@@ -85,6 +85,11 @@ export class NodeState {
   lastHeld: HeldLock | null = null;
   /** The lease cannot be trusted before the next renewal (the process or the machine was asleep). */
   leaseDoubtedAt: Ms | null = null;
+  /** When the lock that is held was taken. */
+  heldSince: Ms | null = null;
+  prePromotePassedAt: Ms | null = null;
+  /** Since when this member asks the leader not to wait for it any more; null where it does not. */
+  releaseAskedAt: Ms | null = null;
   trace: LeaderTrace = NO_TRACE;
   task: ActiveTask | null = null;
   lastTask: FinishedTask | null = null;
@@ -200,6 +205,7 @@ export class NodeState {
 
   /** A confirmation of our lock; the view shows it at once, although the snapshot may be older. */
   hold(lock: HeldLock): void {
+    if (this.held?.session !== lock.session) this.heldSince = this.#clock.now();
     this.held = lock;
     this.lastHeld = lock;
     this.leaseDoubtedAt = null;

@@ -3,6 +3,7 @@
 
 import { stopBudgetLimit } from "../core/lease.ts";
 import type { DcsFacts, HeldFacts, LocalFacts, Observation } from "../core/observation.ts";
+import { syncPositionOf } from "../core/sync-standbys.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { unfencedNow } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -99,11 +100,11 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
  * A reload reaches one backend after the other: for a moment commits are still released by the standbys of before. What was
  * committed until then is what a standby must have to be called synchronous, so the position is taken a little later.
  */
-function noteSyncNames({ clock, state }: NodeContext, status: NonNullable<LocalFacts["status"]>): void {
+function noteSyncNames(context: NodeContext, status: NonNullable<LocalFacts["status"]>): void {
+  const { clock, state } = context;
   const local = state.local;
   const names = status.synchronousStandbyNames;
-  const { parameters, parametersPrimary } = state.settings.node.postgresql;
-  const own = String({ ...parameters, ...parametersPrimary }["synchronous_standby_names"] ?? "");
+  const own = primaryParameter(context, "synchronous_standby_names");
   const on = state.settings.dynamic.synchronousMode !== "off";
   if (on) local.syncNamesReleased = false;
   // Also what a former process of this node, a promotion or a start has set is ours to take away.
@@ -137,6 +138,9 @@ export function observe(context: NodeContext): Observation {
       name: node.name,
       tags: node.tags,
       session: store.session()?.id ?? null,
+      prePromote: prePromote(context),
+      syncPosition: syncPositionOf(primaryParameter(context, "synchronous_commit")),
+      releaseAskedAt: state.releaseAskedAt,
       fencingMissing: state.fencingMissing,
       stopBudgetMs: stopBudget(context, held),
       useSlots: node.postgresql.useSlots,
@@ -161,6 +165,19 @@ export function observe(context: NodeContext): Observation {
     requests: state.requests,
     done: [...state.done],
   };
+}
+
+/** Passed only under the lock that is held now. */
+function prePromote({ state }: NodeContext): Observation["self"]["prePromote"] {
+  if (state.settings.node.postgresql.prePromote === null) return "none";
+  const { prePromotePassedAt: passedAt, heldSince } = state;
+  return passedAt !== null && heldSince !== null && passedAt >= heldSince ? "passed" : "due";
+}
+
+/** As the configuration has it for a primary; "" where it does not say. */
+function primaryParameter({ state }: NodeContext, name: string): string {
+  const { parameters, parametersPrimary } = state.settings.node.postgresql;
+  return String({ ...parameters, ...parametersPrimary }[name] ?? "");
 }
 
 function dcsFacts(context: NodeContext): DcsFacts {

@@ -240,7 +240,7 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
   const { state, store } = context;
   const sync = state.cluster?.sync;
   if (sync === undefined) return { kind: "write-sync", ok: false, message: "the cluster is not known" };
-  const next = { leader: effect.leader, standbys: [...effect.standbys].sort(), quorum: 0 };
+  const next = { leader: effect.leader, standbys: [...effect.standbys].sort(), quorum: effect.quorum };
   if (effect.leader === null) return await deleteSync(context, sync.revision);
   const answer = await store.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
   if (!answer.ok) {

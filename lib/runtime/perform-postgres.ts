@@ -22,7 +22,20 @@ const UPSTREAM_DEADLINE_MS = 5000;
 
 export type TaskEffect = Extract<
   Effect,
-  { kind: "bootstrap" | "clone" | "plan-rejoin" | "rewind" | "start" | "restart" | "copy-slots" | "promote" | "stop" | "hand-over" }
+  {
+    kind:
+      | "bootstrap"
+      | "clone"
+      | "plan-rejoin"
+      | "rewind"
+      | "start"
+      | "restart"
+      | "copy-slots"
+      | "pre-promote"
+      | "promote"
+      | "stop"
+      | "hand-over";
+  }
 >;
 
 export async function runTask(context: NodeContext, effect: TaskEffect, signal: AbortSignal): Promise<TaskResult> {
@@ -41,6 +54,8 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
       return await restart(context, signal);
     case "copy-slots":
       return await copySlots(context, effect, signal);
+    case "pre-promote":
+      return await prePromote(context);
     case "promote":
       return await promote(context, effect.syncNames, signal);
     case "stop":
@@ -252,19 +267,23 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
   };
 }
 
+/** Before anything else is given up for the promotion: a veto leaves the sync key as it was, and the lock to somebody else. */
+async function prePromote(context: NodeContext): Promise<TaskResult> {
+  const { clock, postgres, state } = context;
+  const hook = await postgres.hook("pre_promote", ms(clock.now() + state.settings.dynamic.ttlMs));
+  if (hook.ok) {
+    state.prePromotePassedAt = clock.now();
+    return DONE;
+  }
+  await releaseLock(context, null);
+  return { ok: false, message: `pre_promote: ${hook.error.message}` };
+}
+
 /** The guard is armed before the first write is possible, and the lease is looked at once more right before. */
 async function promote(context: NodeContext, syncNames: string | null, signal: AbortSignal): Promise<TaskResult> {
   const { clock, log, postgres, state } = context;
-  const { node } = state.settings;
   const armed = await armWatchdog(context);
   if (!armed.ok) return armed;
-  if (node.postgresql.prePromote !== null) {
-    const hook = await postgres.hook("pre_promote", ms(clock.now() + state.settings.dynamic.ttlMs));
-    if (!hook.ok) {
-      await releaseLock(context, null);
-      return { ok: false, message: `pre_promote: ${hook.error.message}` };
-    }
-  }
   if (signal.aborted || !state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
   const undo = stopOnAbort(context, signal);
   const unsafe = state.logicalSlots.unsafe;

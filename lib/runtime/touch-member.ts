@@ -1,5 +1,6 @@
 // Owns publishing this member's key after a cycle. Decides nothing: what it writes is member-record.ts.
 
+import type { Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -20,6 +21,22 @@ export async function touchMember(context: NodeContext): Promise<void> {
   const touched = await store.touchMember(record, { deadline: dcsDeadline(context) });
   if (touched.ok) state.published = { record, session: session.id, at: clock.now() };
   else log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
+}
+
+/** Tells the leader that this member is about to stop, so that it waits for others: as Patroni does, by the tag `nosync`. */
+export async function askRelease(context: NodeContext): Promise<Outcome> {
+  const { clock, state, store } = context;
+  state.releaseAskedAt = clock.now();
+  const touched = await store.touchMember(memberRecord(context), { deadline: dcsDeadline(context) });
+  if (touched.ok) return { kind: "ask-release", ok: true, message: "" };
+  state.releaseAskedAt = null;
+  return { kind: "ask-release", ok: false, message: describeStoreError(touched.error) };
+}
+
+/** What it stopped for is over: the member is there again, and the next publication says so. */
+export function endRelease({ state }: NodeContext): void {
+  const { shutdown, restart, reinitialize } = state.requests;
+  if (state.task === null && !shutdown && !restart && reinitialize === null) state.releaseAskedAt = null;
 }
 
 function sameButPositions(before: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): boolean {

@@ -425,7 +425,8 @@ function replicationOf(server: FakeServer): readonly ReplicationConnection[] {
   return server.senders.map((link) => {
     const flushed = lsn(link.flushed);
     const name = link.to.name;
-    const syncState = chosen.includes(link) ? "sync" : server.sync.names.includes(name) ? "potential" : "async";
+    const among = server.sync.method === "any" ? "quorum" : "sync";
+    const syncState = chosen.includes(link) ? among : server.sync.names.includes(name) ? "potential" : "async";
     return {
       pid: link.pid,
       usename: "replicator",
@@ -433,7 +434,7 @@ function replicationOf(server: FakeServer): readonly ReplicationConnection[] {
       clientAddr: null,
       state: "streaming",
       syncState,
-      syncPriority: server.sync.names.indexOf(name) + 1,
+      syncPriority: among === "quorum" ? Math.min(1, server.sync.names.indexOf(name) + 1) : server.sync.names.indexOf(name) + 1,
       writeLsn: flushed,
       flushLsn: flushed,
       replayLsn: flushed,

@@ -3,7 +3,7 @@
 
 import type { DataDirectory, FollowTarget, SlotStatus } from "../../lib/model/postgres.ts";
 import type { Link, Servers } from "./servers.ts";
-import { type Branch, NO_SYNC_SETTING, type SyncSetting, syncSetting, type WalEnd } from "./wal.ts";
+import { type Branch, NO_SYNC_SETTING, type ServerSetting, syncSetting, type WalEnd } from "./wal.ts";
 
 export type ControlState = "in production" | "shut down" | "in archive recovery" | "shut down in recovery";
 
@@ -44,7 +44,7 @@ export class FakeServer {
   /** Backends of an immediate stop go on until then. */
   writesUntil = Number.POSITIVE_INFINITY;
   target: FollowTarget | null = null;
-  sync: SyncSetting = NO_SYNC_SETTING;
+  sync: ServerSetting = NO_SYNC_SETTING;
   readonly slots = new Map<string, SlotStatus>();
   link: Link | null = null;
   readonly senders: Link[] = [];

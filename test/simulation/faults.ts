@@ -254,8 +254,10 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     if (others.length === 0) return null;
     const candidate = random.pick(others).name;
     world.cluster.apply([{ kind: "put", key: world.keys.failover, value: encodeFailover({ leader: null, member: candidate }) }]);
-    // The operator means it: commits beyond the candidate's WAL are his loss. To a synchronous standby nothing may be lost.
-    if (!world.view().sync.standbys.includes(candidate)) world.choose(candidate, world.queue.now + 10 * ttl(world));
+    // The operator means it: commits beyond the candidate's WAL are his loss. To a synchronous standby nothing may be lost; a voter of a
+    // quorum alone need not have everything.
+    const { standbys, quorum } = world.view().sync;
+    if (!standbys.includes(candidate) || quorum > 0) world.choose(candidate, world.queue.now + 10 * ttl(world));
     timer.for(10 * ttl(world), () => {});
     return candidate;
   },
@@ -264,6 +266,24 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     const duration = random.between(10_000, 120_000);
     timer.for(duration, () => void patchConfig(world, { pause: false }));
     return "";
+  },
+  "synchronous-mode-changed": (world, _timer, random) => {
+    const mode = random.pick([false, true, true, "quorum", "quorum"]);
+    const patch = { synchronous_mode: mode, synchronous_mode_strict: random.chance(0.3), synchronous_node_count: random.pick([1, 2]) };
+    if (!patchConfig(world, patch)) return null;
+    // Whoever switches it off gives the promise up.
+    if (mode === false) world.invariants.forgetSynchronous();
+    return JSON.stringify(patch);
+  },
+  "tags-changed": (world, timer, random) => {
+    const node = random.pick(world.nodes);
+    const before = node.tags;
+    // Who never may lead has been chosen so that somebody else may.
+    if ("nofailover" in before || "nosync" in before) return null;
+    const tags = random.pick([{ nosync: true }, { nosync: true }, { sync_priority: 2 }, { failover_priority: 2 }]);
+    node.retag(tags);
+    timer.for(aWhile(world, random), () => node.retag(before));
+    return `${node.name} ${JSON.stringify(tags)}`;
   },
   "ttl-changed": (world, _timer, random) => {
     const value = random.whole(20, 60);

@@ -17,6 +17,8 @@ export class Invariants {
   /** The position in the `status` key, on the branch of whoever published it. */
   #published: WalEnd | null = null;
   #statusRevision = 0;
+  #keyRevision = 0;
+  #keyLeader: string | null = null;
   /** Of the server that became primary last. */
   #leading: Branch | null = null;
   /** `who>whom` → since when an unfenced primary could be seen. */
@@ -54,7 +56,19 @@ export class Invariants {
     if (server.branch !== this.#leading && this.#world.isUnfenced(server.name)) return;
     const end: WalEnd = { branch: server.wal.branch, lsn };
     this.#newest = end;
-    if (synchronous) this.#synchronous = end;
+    if (synchronous && this.#keyIsOf(server)) this.#synchronous = end;
+  }
+
+  /** Synchronous mode is at work only from the first key of this primary on, until it takes that away. */
+  #keyIsOf(server: FakeServer): boolean {
+    const world = this.#world;
+    const entry = world.cluster.get(world.keys.sync);
+    const at = entry?.revision ?? 0;
+    if (at !== this.#keyRevision) {
+      this.#keyRevision = at;
+      this.#keyLeader = world.view().sync.leader;
+    }
+    return this.#keyLeader === server.name;
   }
 
   /** Invariant 2: what was acknowledged is in the new primary's WAL, or no more is missing than was promised. */

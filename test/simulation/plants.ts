@@ -67,6 +67,10 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     what: "the sync key stays as it was, through promotions and changes of standbys",
     without: ["promote-sync-key", "promote-sync-key-failed", "leader-sync-key"],
   },
+  "votes-ignored": {
+    what: "a voter of a quorum takes over although it was compared with too few others",
+    without: ["race-without-quorum", "promote-not-allowed"],
+  },
   "follow-without-rewind": { what: "diverged data is believed to be a prefix of the leader's", plants: { followsWithoutRewind: true } },
   "timeline-reused": {
     what: "two servers that are promoted apart from each other take the same timeline number",

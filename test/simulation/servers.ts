@@ -277,20 +277,21 @@ export class Servers {
   }
 }
 
-/** The standbys that count now, by the order of the setting. */
+/** The standbys that count now: by the order of the setting, or all that it names. */
 export function synchronousLinks(server: FakeServer): readonly Link[] {
-  const { count, names } = server.sync;
+  const { count, names, method } = server.sync;
   const chosen: Link[] = [];
   for (const name of names) {
     const link = linkTo(server, name);
-    if (link !== null && chosen.length < count) chosen.push(link);
+    if (link !== null && (method === "any" || chosen.length < count)) chosen.push(link);
   }
   return chosen;
 }
 
 /** Up to where enough standbys have confirmed; -1 where there are too few. */
 function synchronousPosition(server: FakeServer): number {
-  const { count, names } = server.sync;
+  const { count, names, method } = server.sync;
+  if (method === "any") return quorumPosition(server);
   let chosen = 0;
   let lowest = Number.POSITIVE_INFINITY;
   for (let index = 0; index < names.length && chosen < count; index += 1) {
@@ -302,6 +303,13 @@ function synchronousPosition(server: FakeServer): number {
   return chosen < count ? -1 : lowest;
 }
 
+/** The highest position that `count` standbys have reached. */
+function quorumPosition(server: FakeServer): number {
+  const flushed = synchronousLinks(server).map((link) => link.flushed);
+  flushed.sort((a, b) => b - a);
+  return flushed[server.sync.count - 1] ?? -1;
+}
+
 function linkTo(server: FakeServer, name: string | undefined): Link | null {
   for (const link of server.senders) if (link.to.name === name) return link;
   return null;
@@ -311,13 +319,13 @@ function linkTo(server: FakeServer, name: string | undefined): Link | null {
 export function acknowledges(server: FakeServer): boolean {
   if (!server.writable || server.making) return false;
   if (server.sync.count === 0) return true;
-  const { count, names } = server.sync;
+  const { count, names, method } = server.sync;
   let chosen = 0;
   for (let index = 0; index < names.length && chosen < count; index += 1) {
     const link = linkTo(server, names[index]);
     if (link === null) continue;
-    if (link.stalled || link.to.hung || link.to.frozen) return false;
-    chosen += 1;
+    if (!link.stalled && !link.to.hung && !link.to.frozen) chosen += 1;
+    else if (method === "first") return false;
   }
   return chosen >= count;
 }

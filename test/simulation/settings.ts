@@ -22,29 +22,25 @@ export function chooseSettings(random: Random, options: { readonly count: number
   const { figure } = options;
   const ttl = figure ? 30 : random.whole(20, 60);
   const loopWait = figure ? 10 : random.whole(1, 10);
-  const mode = random.pick(["off", "off", "on", "on", "strict"]);
+  const mode = random.pick(["off", "off", "on", "strict", "quorum", "quorum", "strict quorum"]);
+  const strict = mode.startsWith("strict");
   const dcs = {
     ttl,
     loop_wait: loopWait,
     retry_timeout: Math.min(10, Math.floor((ttl - loopWait) / 2)),
     maximum_lag_on_failover: random.pick([0, 10_000, 1_048_576]),
     primary_start_timeout: random.pick([0, 300, 300]),
-    synchronous_mode: mode !== "off",
-    synchronous_mode_strict: mode === "strict",
-    synchronous_node_count: random.pick([1, 1, 2]),
+    synchronous_mode: mode.endsWith("quorum") ? "quorum" : mode !== "off",
+    synchronous_mode_strict: strict,
+    synchronous_node_count: random.pick([1, 1, 1, 2, 2, 3]),
+    maximum_lag_on_syncnode: random.pick([-1, -1, 20_000]),
     check_timeline: random.chance(0.3),
   };
   const size = figure ? 3 : (options.count ?? random.whole(2, 5));
   const usePgRewind = random.chance(0.8);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
-    // A sync key that names only nodes that may not fail over leaves nobody to lead (docs/simulation.md).
-    const tags =
-      index > 1 && mode === "off" && random.chance(0.15)
-        ? { nofailover: true }
-        : index > 0 && random.chance(0.1)
-          ? { failover_priority: 2 }
-          : {};
+    const tags = chooseTags(random, index, mode);
     nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
   }
   const all = Object.keys(FAULTS);
@@ -58,4 +54,13 @@ export function chooseSettings(random: Random, options: { readonly count: number
     faultEvery: figure ? 60_000 : random.pick([60_000, 60_000, 20_000, 8_000]),
     dcs,
   };
+}
+
+/** The first node may always lead, and the second one too where others may not: somebody has to. */
+function chooseTags(random: Random, index: number, mode: string): NodeChoice["tags"] {
+  // A sync key that names only nodes that may not fail over leaves nobody to lead (docs/simulation.md).
+  const mayNotLead = mode === "off" || mode.endsWith("quorum");
+  if (index > 1 && mayNotLead && random.chance(0.15)) return { nofailover: true };
+  if (index > 1 && mode !== "off" && random.chance(0.15)) return random.chance(0.5) ? { nosync: true } : { sync_priority: 2 };
+  return index > 0 && random.chance(0.1) ? { failover_priority: 2 } : {};
 }

@@ -17,7 +17,7 @@ const FENCED_AGAIN_MS = 15_000;
 export class SimNode implements ApiPort {
   readonly name: string;
   readonly world: World;
-  readonly config: NodeConfig;
+  config: NodeConfig;
   readonly machine: MachineClock;
   readonly server: FakeServer;
   readonly guard: Guard;
@@ -57,6 +57,12 @@ export class SimNode implements ApiPort {
 
   get tags(): Tags {
     return this.config.tags;
+  }
+
+  /** Somebody has changed the tags in the node's file and had it read again. */
+  retag(tags: Tags): void {
+    this.config = { ...this.config, tags };
+    this.supervisor?.reread();
   }
 
   get process(): SimProcess | null {

@@ -179,6 +179,13 @@ export class Supervisor {
     };
   }
 
+  /** The node's file was read again. */
+  reread(): void {
+    const { state, waker } = this.context;
+    state.settings = { ...state.settings, node: this.#node.config };
+    this.process.deliver(() => waker.wake());
+  }
+
   #ended(why: string): void {
     this.kill();
     this.#node.supervisorEnded(this, why);

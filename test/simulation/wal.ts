@@ -1,7 +1,7 @@
 // Owns what WAL is in the simulator: branches with positions. Two branches may carry the same timeline number, as PostgreSQL's
 // may; only the simulator knows that they differ.
 
-import { parseSyncNames } from "../../lib/core/sync-standbys.ts";
+import { parseSyncSetting, type SyncSetting } from "../../lib/core/sync-names.ts";
 import type { TimelineSwitch } from "../../lib/model/history.ts";
 import { lsn, timeline } from "../../lib/model/units.ts";
 
@@ -74,18 +74,12 @@ export function streamingError(local: WalEnd, upstream: WalEnd): string | null {
   return BigInt(local.lsn) > end.switchpoint ? "the timeline forked off before the current recovery point" : null;
 }
 
-export interface SyncSetting {
+export interface ServerSetting extends SyncSetting {
   readonly text: string;
-  /** How many of the names have to confirm, in their order. */
-  readonly count: number;
-  readonly names: readonly string[];
 }
 
-export const NO_SYNC_SETTING: SyncSetting = { text: "", count: 0, names: [] };
+export const NO_SYNC_SETTING: ServerSetting = { text: "", ...parseSyncSetting("") };
 
-export function syncSetting(text: string): SyncSetting {
-  const names = parseSyncNames(text);
-  if (names.length === 0) return NO_SYNC_SETTING;
-  const count = /^\s*(?:FIRST|ANY)?\s*(\d+)\s*\(/i.exec(text)?.[1];
-  return { text, count: count === undefined ? 1 : Number(count), names };
+export function syncSetting(text: string): ServerSetting {
+  return { text, ...parseSyncSetting(text) };
 }

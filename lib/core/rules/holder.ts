@@ -1,7 +1,6 @@
 // Rules for the node whose session owns the lock. Pure.
 
 import { ms } from "../../model/units.ts";
-import { syncAllows } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import {
   clusterOf,
@@ -20,9 +19,9 @@ import {
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { formatSyncNames, namesBeforePromotion } from "../sync-standbys.ts";
 import { otherNames, overdueSinceCrash, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
+import { namesAtStart } from "./promotion.ts";
 
 export const holderRules: readonly Rule[] = [
   ...inSection(runsAsPrimary, [
@@ -180,50 +179,6 @@ export const holderRules: readonly Rule[] = [
       why: () => "PostgreSQL does not answer yet",
     },
   ]),
-  ...inSection(holdsAsStandby, [
-    {
-      id: "promote-fencing-missing",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && o.self.fencingMissing,
-      then: () => ({ kind: "release-lock" }),
-      why: () => "the watchdog is required and cannot be armed: not promoted",
-    },
-    {
-      id: "promote-not-allowed",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && !mayPromote(o) && didThisCycle(o, "release-lock") === null,
-      then: () => ({ kind: "release-lock" }),
-      why: () => "the lock is released: the sync key does not allow this node to be promoted",
-    },
-    {
-      id: "promote-sync-key",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o) && didThisCycle(o, "write-sync") === null,
-      then: (o) => ({ kind: "write-sync", leader: o.self.name, standbys: keptStandbys(o) }),
-      why: () => "before the promotion the sync key is taken over",
-    },
-    {
-      id: "promote-sync-key-failed",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && needsSyncKey(o),
-      then: () => ({ kind: "release-lock" }),
-      why: () => "the lock is released: the sync key could not be taken over",
-    },
-    {
-      id: "promote-retry",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null && (o.lastTask?.failures ?? 0) > 2,
-      then: () => ({ kind: "release-lock" }),
-      why: (o) => `the lock is released: the promotion failed: ${o.lastTask?.message}`,
-    },
-    {
-      id: "promote-wait",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o) && retryAt(o, "promote") !== null,
-      then: (o) => wait(retryAt(o, "promote") ?? o.now),
-      why: (o) => `the promotion failed and is tried again: ${o.lastTask?.message}`,
-    },
-    {
-      id: "promote",
-      when: (o) => lockIsOurs(o) && runsAsStandby(o),
-      then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),
-      why: () => "promoted self to leader by acquiring session lock",
-    },
-  ]),
 ];
 
 function holdsStopped(o: Observation): boolean {
@@ -232,10 +187,6 @@ function holdsStopped(o: Observation): boolean {
 
 function holdsUnanswered(o: Observation): boolean {
   return lockIsOurs(o) && isRunning(o) && o.local.status === null;
-}
-
-function holdsAsStandby(o: Observation): boolean {
-  return lockIsOurs(o) && runsAsStandby(o);
 }
 
 /**
@@ -252,20 +203,6 @@ function startAsItWas(o: Observation): Effect {
   return wasPrimary
     ? { kind: "start", role: "primary", target: null, syncNames: namesAtStart(o) }
     : { kind: "start", role: "standby", target: null, syncNames: null };
-}
-
-/** Names that the server must wait for from its first commit on; null outside synchronous mode. */
-function namesAtStart(o: Observation): string | null {
-  const cluster = clusterOf(o);
-  if (cluster === null || o.config.synchronousMode === "off") return null;
-  // Whoever the key names may be promoted without a question, so each of them must have every commit, from the first one on.
-  if (cluster.sync.leader === o.self.name && cluster.sync.standbys.length > 0) return formatSyncNames(cluster.sync.standbys);
-  return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader: formerLeader(o), members: cluster.members });
-}
-
-function formerLeader(o: Observation): string | null {
-  const leader = clusterOf(o)?.sync.leader ?? null;
-  return leader === o.self.name ? null : leader;
 }
 
 /** The published history says that the timeline of this primary was left: somebody else was promoted since. */
@@ -287,28 +224,6 @@ function isOverdue(o: Observation): boolean {
 
 function mayHandOver(o: Observation): boolean {
   return releasesAfterCrash(o) && otherNames(o).length > 0;
-}
-
-/** An operator's failover to this node goes beyond the sync key. */
-function mayPromote(o: Observation): boolean {
-  const cluster = clusterOf(o);
-  if (cluster === null) return false;
-  const request = cluster.failover;
-  if (request !== null && request.leader === null && request.candidate === o.self.name) return true;
-  return syncAllows({ config: o.config, sync: cluster.sync, name: o.self.name });
-}
-
-function needsSyncKey(o: Observation): boolean {
-  const sync = clusterOf(o)?.sync;
-  if (sync === undefined || o.config.synchronousMode === "off") return false;
-  return sync.leader !== o.self.name;
-}
-
-/** Strict keeps the other names, as Patroni does; otherwise nobody is confirmed yet. */
-function keptStandbys(o: Observation): readonly string[] {
-  const sync = clusterOf(o)?.sync;
-  if (sync === undefined || !o.config.synchronousModeStrict) return [];
-  return sync.standbys.filter((name) => name !== o.self.name);
 }
 
 /** A failover request names this node: an operator's word, which counts in pause too. */

@@ -8,7 +8,8 @@ import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, nextCycle,
 import type { Observation, PeerAnswer } from "../observation.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
-import { type SyncInput, type SyncStep, syncStep } from "../sync-standbys.ts";
+import { type SyncInput, type SyncStep, syncStep } from "../sync-step.ts";
+import { votersSuffice } from "../votes.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
 const HAND_OVER_LIMIT_MS = 60_000;
@@ -34,7 +35,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   },
   {
     id: "failover-hand-over",
-    when: (o) => leads(o) && isDue(o) && staleReason(o) === null && fitCandidates(o).length > 0,
+    when: (o) => leads(o) && isDue(o) && staleReason(o) === null && fitCandidates(o).length > 0 && !lacksVoters(o),
     then: () => ({ kind: "hand-over", within: ms(HAND_OVER_LIMIT_MS) }),
     why: (o) => `manual failover: demoting myself for ${fitCandidates(o).join(" or ")}`,
   },
@@ -88,9 +89,9 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   },
   {
     id: "leader-sync-pending",
-    when: (o) => leads(o) && awaitsConfirmation(o),
+    when: (o) => leads(o) && nextSyncStep(o).kind === "await",
     then: (o) => waitAtMost(o, 250),
-    why: () => "waiting for the new synchronous standby to catch up",
+    why: () => "waiting for the new synchronous standbys to catch up",
   },
   {
     id: "leader",
@@ -98,7 +99,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     then: (o) => {
       if (o.config.synchronousMode === "off") return waitCycle(o);
       // How far a standby lags changes all the time: only a look can tell.
-      if (o.config.maximumLagOnSyncnodeBytes >= 0) return waitAtMost(o, SYNC_LOOK_MS);
+      if (o.config.maximumLagOnSyncnodeBytes > 0) return waitAtMost(o, SYNC_LOOK_MS);
       // Commits wait for a standby that has died until another one is named.
       return { kind: "wait", until: nextCycle(o), watch: "standbys" };
     },
@@ -158,6 +159,7 @@ function fitness(o: Observation, answer: PeerAnswer): { readonly fit: boolean; r
     config: o.config,
     sync: cluster.sync,
     wal: o.local.status?.walLsn ?? null,
+    timeline: o.local.status?.timeline ?? null,
     replication: o.local.status?.replication ?? [],
     planned: cluster.failover?.leader !== null,
   });
@@ -168,9 +170,17 @@ function fitCandidates(o: Observation): readonly string[] {
   return o.peers.answers.filter((answer) => asked.includes(answer.name) && fitness(o, answer).fit).map((answer) => answer.name);
 }
 
+/** Whoever takes over in quorum mode needs votes. Where a candidate is named, only he was asked: his own look decides. */
+function lacksVoters(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  if (cluster === null || o.config.synchronousMode === "off" || cluster.failover?.candidate !== null) return false;
+  return !votersSuffice(cluster.sync, o.peers.answers);
+}
+
 function unfitReasons(o: Observation): string {
   const asked = candidateNames(o);
   if (asked.length === 0) return "there is no such member";
+  if (lacksVoters(o)) return "too few voters answer for the quorum";
   return o.peers.answers
     .filter((answer) => asked.includes(answer.name))
     .map((answer) => fitness(o, answer).why)
@@ -214,29 +224,22 @@ function syncInput(o: Observation): SyncInput | null {
     members: cluster.members,
     sync: cluster.sync,
     status,
+    position: o.self.syncPosition,
     since: o.local.syncNamesSince,
     managed: o.local.syncNamesManaged,
     grace: inGrace(o),
   };
 }
 
-/** A setting is in force whose standby is not in the key yet: look again soon. */
-function awaitsConfirmation(o: Observation): boolean {
-  const cluster = clusterOf(o);
-  if (o.config.synchronousMode === "off" || cluster === null || o.local.status === null) return false;
-  const waited = o.local.status.replication.filter((row) => row.syncState === "sync" || row.syncState === "quorum");
-  return waited.some((row) => !cluster.sync.standbys.some((name) => name.toLowerCase() === row.applicationName.toLowerCase()));
-}
-
 function syncEffect(o: Observation, step: SyncStep): Effect {
-  if (step.kind === "delete-key") return { kind: "write-sync", leader: null, standbys: [] };
-  if (step.kind === "write-key") return { kind: "write-sync", leader: o.self.name, standbys: step.standbys };
+  if (step.kind === "delete-key") return { kind: "write-sync", leader: null, standbys: [], quorum: 0 };
+  if (step.kind === "write-key") return { kind: "write-sync", leader: o.self.name, standbys: step.standbys, quorum: step.quorum };
   if (step.kind === "set-names") return { kind: "set-sync-names", value: step.value };
   return waitCycle(o);
 }
 
 function syncWhy(step: SyncStep): string {
-  return step.kind === "done" ? "" : `synchronous mode: ${step.why}`;
+  return step.kind === "done" || step.kind === "await" ? "" : step.why;
 }
 
 function needsHistory(o: Observation): boolean {

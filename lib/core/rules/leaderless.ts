@@ -2,7 +2,7 @@
 
 import { isNofailover } from "../../model/member.ts";
 import { lsn, ms } from "../../model/units.ts";
-import { failoverPriority, healthiest, lagsTooMuch, lineageOf, otherMembers, syncAllows } from "../candidates.ts";
+import { healthiest, lagsTooMuch, lineageOf, otherMembers, syncAllows } from "../candidates.ts";
 import {
   clusterOf,
   didThisCycle,
@@ -18,6 +18,7 @@ import {
 import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { lacksVotes, ownContender, votesOf, votesText } from "../votes.ts";
 
 export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
@@ -136,6 +137,12 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: (o) => `the promotion failed here (${o.lastTask?.message}): the others go first`,
   },
   {
+    id: "race-backoff",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedCandidate(o) && backsOff(o) && otherMembersExist(o),
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => `this node led before: the others go first for primary_race_backoff (${o.config.primaryRaceBackoffMs / 1000} s)`,
+  },
+  {
     id: "race-ask-old-leader",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && verdict(o).kind === "ask" && didThisCycle(o, "ask-old-leader") === null,
     then: () => ({ kind: "ask-old-leader" }),
@@ -172,6 +179,12 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: (o) => `following a different leader because I am not the healthiest node: ${standing(o).why}`,
   },
   {
+    id: "race-without-quorum",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && lacksVotes(o),
+    then: (o) => waitAtMost(o, 500),
+    why: (o) => `following a different leader because the quorum is not reached: ${votesText(o)}`,
+  },
+  {
     id: "race-primary-alive",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && namedCandidate(o) && somePrimary(o) !== null,
     then: (o) => waitAtMost(o, 500),
@@ -181,7 +194,10 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "race",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && didThisCycle(o, "acquire-lock") === null,
     then: () => ({ kind: "acquire-lock" }),
-    why: () => "I am the healthiest node: acquiring the lock",
+    why: (o) => {
+      const votes = votesOf(o);
+      return `${votes.length === 0 ? "" : `Got quorum vote from ${votes.join(", ")}; `}I am the healthiest node: acquiring the lock`;
+    },
   },
   {
     id: "race-lost",
@@ -217,7 +233,13 @@ function handedOver(o: Observation): boolean {
 /** Somebody else gets time to take the lock that this node has given up because it could not be promoted. */
 function promotionFailed(o: Observation): boolean {
   const last = o.lastTask;
-  return last?.kind === "promote" && !last.ok && o.now - last.finishedAt < HAND_OVER_PATIENCE_MS;
+  return (last?.kind === "promote" || last?.kind === "pre-promote") && !last.ok && o.now - last.finishedAt < HAND_OVER_PATIENCE_MS;
+}
+
+/** It led until a moment ago: whoever it left behind gets a head start. */
+function backsOff(o: Observation): boolean {
+  const { trace, config } = o;
+  return trace.name === o.self.name && trace.vanishedAt !== null && o.now - trace.vanishedAt < config.primaryRaceBackoffMs;
 }
 
 function otherMembersExist(o: Observation): boolean {
@@ -275,14 +297,16 @@ function otherCandidateAnswers(o: Observation): boolean {
 
 function standing(o: Observation): { readonly fit: boolean; readonly why: string } {
   const cluster = clusterOf(o);
-  const position = ownLsn(o);
-  if (cluster === null || position === null) return { fit: false, why: "the own WAL position is unknown" };
+  const self = ownContender(o);
+  if (cluster === null || self === null) return { fit: false, why: "the own WAL position is unknown" };
   if (o.config.checkTimeline && behindOnTimeline(o)) return { fit: false, why: "the own timeline is older than the cluster's" };
   return healthiest({
-    self: { name: o.self.name, lsn: lsn(position), timeline: o.local.status?.timeline ?? null, priority: failoverPriority(o.self.tags) },
+    self,
     answers: o.peers.answers,
     lineage: lineageOf(cluster, o.trace.mark),
     eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
+    formerLeader: o.trace.name,
+    syncLeader: o.config.synchronousMode === "off" ? null : cluster.sync.leader,
   });
 }
 

@@ -18,6 +18,7 @@ import { inSection, type Rule, waitAtMost } from "../rule.ts";
 import { slotsChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
 import { stopWithinLease } from "./outage.ts";
+import { releaseRules } from "./release.ts";
 
 /** Long enough for a fast stop of a busy server; the lease goes on being renewed meanwhile. */
 const STOP_LIMIT_MS = 60_000;
@@ -54,6 +55,7 @@ export const processRules: readonly Rule[] = [
     then: () => ({ kind: "abort-task" }),
     why: () => "the lease ends before the hand-over does: PostgreSQL is stopped at once",
   },
+  ...releaseRules,
   ...inSection(isShuttingDown, [
     {
       id: "shutdown-abort-task",
@@ -215,6 +217,8 @@ function isAbortable(o: Observation): boolean {
     case undefined:
     case "stop":
     case "hand-over":
+    case "ask-release":
+    case "pre-promote":
     case "promote":
     case "restart":
     case "copy-slots":

@@ -50,7 +50,7 @@ test("synchronous mode that is switched off gives the key up first, and then the
   const sync = { leader: "b", standbys: ["a"], quorum: 0, revision: revision(6) };
   const done = [{ kind: "renew-lock" as const, ok: true, message: "" }];
   const o = leading({ cluster: { ...mine, sync }, local: waiting, lock: { held: confirmed }, done });
-  expect(decide(o).effect).toEqual({ kind: "write-sync", leader: null, standbys: [] });
+  expect(decide(o).effect).toEqual({ kind: "write-sync", leader: null, standbys: [], quorum: 0 });
   const keyless = { ...o, dcs: { kind: "reachable" as const, cluster: mine, readAt: o.now } };
   expect(decide(keyless).effect).toEqual({ kind: "set-sync-names", value: null });
   expect(decide({ ...keyless, local: { ...waiting, syncNamesManaged: false } }).effect.kind).not.toBe("set-sync-names");
