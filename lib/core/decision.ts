@@ -31,7 +31,13 @@ export type Effect =
   | { readonly kind: "follow"; readonly target: FollowTarget | null }
   /** null: what the operator's own parameters say. */
   | { readonly kind: "set-sync-names"; readonly value: string | null }
-  | { readonly kind: "sync-slots"; readonly actions: readonly SlotAction[]; readonly text: string; readonly errors: readonly string[] }
+  | {
+      readonly kind: "sync-slots";
+      readonly actions: readonly SlotAction[];
+      readonly text: string;
+      readonly seen: ReadonlySet<string>;
+      readonly errors: readonly string[];
+    }
   // PostgreSQL, beside the loop: completion is an event
   | { readonly kind: "bootstrap" }
   | { readonly kind: "clone"; readonly target: FollowTarget; readonly clear: boolean }

@@ -90,7 +90,9 @@ export interface LocalFacts {
   readonly notStreamingSince: Ms | null;
   /** For what the slots were last brought up to date (slots-desired.ts); null = not yet. */
   readonly slotsFor: string | null;
-  /** When that was; null = not yet. */
+  /** The slots that were there when that changed last. */
+  readonly slotsSeen: ReadonlySet<string>;
+  /** The last pass; null = not yet. */
   readonly slotsAt: Ms | null;
   /** History that this primary has already published, as its timeline. */
   readonly historyPublished: Timeline | null;

@@ -56,6 +56,7 @@ export function desiredSlots(o: Observation): DesiredSlots {
     tags: o.self.tags,
     useSlots: o.self.useSlots,
     keepsAway: ttl > 0,
+    pause: o.config.pause,
     standbyCluster: standbyCluster !== null,
     permanent,
     retained,
@@ -87,6 +88,7 @@ interface Input {
   readonly tags: Tags;
   readonly useSlots: boolean;
   readonly keepsAway: boolean;
+  readonly pause: boolean;
   readonly standbyCluster: boolean;
   readonly permanent: readonly PermanentSlot[];
   readonly retained: readonly string[];
@@ -105,6 +107,7 @@ function sameInput(a: Input, b: Input): boolean {
     a.tags === b.tags &&
     a.useSlots === b.useSlots &&
     a.keepsAway === b.keepsAway &&
+    a.pause === b.pause &&
     a.standbyCluster === b.standbyCluster &&
     a.permanent === b.permanent &&
     a.leader === b.leader &&
@@ -121,7 +124,7 @@ function build(cluster: Cluster, input: Input): DesiredSlots {
     ([name, slot]) => `${name}:${slot.kind === "physical" ? slot.inUse : `${slot.slot.database}/${slot.slot.plugin}`}`,
   );
   const members = cluster.members.map(({ name }) => name);
-  const text = `${input.role} ${input.useSlots} ${members.join(",")} ${lines.sort().join(",")}`;
+  const text = `${input.role} ${input.useSlots} ${input.pause} ${members.join(",")} ${lines.sort().join(",")}`;
   if (input.useSlots) return { role: input.role, slots, released: new Set(), errors, text };
   return { role: input.role, slots: new Map(), released: new Set(slots.keys()), errors: [], text };
 }

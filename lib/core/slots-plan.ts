@@ -32,7 +32,8 @@ export function slotsAreDue(o: Observation): boolean {
 
 export function slotsEffect(o: Observation): Effect {
   const { text, errors } = desiredSlots(o);
-  return { kind: "sync-slots", actions: slotsPlan(o).actions, text, errors };
+  const seen = slotsChanged(o) ? new Set(o.local.status?.slots.map(({ name }) => name)) : o.local.slotsSeen;
+  return { kind: "sync-slots", actions: slotsPlan(o).actions, text, seen, errors };
 }
 
 /** Members or the configuration of slots have changed since the last pass. */
@@ -94,7 +95,9 @@ function whyDrop(o: Observation, { role, slots, released }: DesiredSlots, slot: 
   if (wanted === undefined) {
     // Not ours, and not to be judged while people are at work; without use_slots only what we made ourselves is taken away.
     const stays = o.config.pause || (!o.self.useSlots && !released.has(name));
-    return stays ? null : `Trying to drop unknown replication slot '${name}'`;
+    // Made since the last change: somebody is about to use it. It goes with the next one, as beside a Patroni.
+    const isNew = !slotsChanged(o) && !o.local.slotsSeen.has(name);
+    return stays || isNew ? null : `Trying to drop unknown replication slot '${name}'`;
   }
   if (!isSame(wanted, slot)) {
     return `Trying to drop replication slot '${name}' because value is changing from ${wordsOf(slot)} to ${wordsOfDesired(wanted)}`;

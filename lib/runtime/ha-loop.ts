@@ -320,6 +320,7 @@ export class HaLoop {
     state.local.slotsAt = at;
     if (!changed.ok) return { kind: "sync-slots", ok: false, message: changed.error.message };
     state.local.slotsFor = effect.text;
+    state.local.slotsSeen = effect.seen;
     for (const { level, text } of changed.value) log[level](text);
     return { kind: "sync-slots", ok: true, message: "" };
   }

@@ -46,6 +46,7 @@ export interface LocalMemory {
   upstream: string;
   notStreamingSince: Ms | null;
   slotsFor: string | null;
+  slotsSeen: ReadonlySet<string>;
   slotsAt: Ms | null;
   historyPublished: Timeline | null;
   syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
@@ -125,6 +126,7 @@ export class NodeState {
     upstream: "",
     notStreamingSince: null,
     slotsFor: null,
+    slotsSeen: new Set(),
     slotsAt: null,
     historyPublished: null,
     syncNamesSince: null,

@@ -175,6 +175,8 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
     const disarmed = await context.watchdog.disarm();
     if (!disarmed.ok) return { ok: false, message: `a former guard is still armed: ${disarmed.error.message}` };
   }
+  // Whoever started it meanwhile may have left slots behind.
+  state.local.slotsFor = null;
   const started = await postgres.start({
     role: effect.role,
     follow: effect.target,
@@ -212,6 +214,8 @@ async function restart(
     return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
   }
   const done = await whileStopped();
+  // Whoever started it meanwhile may have left slots behind.
+  state.local.slotsFor = null;
   const started = await postgres.start({
     role: primary ? "primary" : "standby",
     follow: primary ? null : target,

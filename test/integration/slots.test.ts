@@ -9,7 +9,6 @@ import { until } from "../harness/wait.ts";
 
 const WITHIN_MS = 20_000;
 let cluster: TestCluster;
-let marks = 0;
 
 beforeAll(async () => {
   cluster = await TestCluster.shared({
@@ -99,16 +98,18 @@ describe("member slots", () => {
       const leader = await cluster.untilHealthy();
       const [replica] = cluster.others(leader) as [ClusterNode];
       await cluster.patchConfig({ ignore_slots: [{ name: "foreign", type: "physical" }] });
-      for (const node of cluster.nodes) await untilTaken(node);
       for (const node of [leader, replica]) {
         await cluster.sql(node, "SELECT pg_create_physical_replication_slot('foreign', true)");
         await cluster.sql(node, "SELECT pg_create_physical_replication_slot('unknown', true)");
-        await untilSlots(node, [...others(node), "foreign"]);
+      }
+      await cluster.patchConfig({ slots: { extra: 0 } });
+      for (const node of [leader, replica]) {
+        await untilSlots(node, [...others(node), "foreign", "extra"]);
         // What was done is told when all of it is done.
         await node.untilLogs("INFO: Dropped replication slot 'unknown'", { withinMs: WITHIN_MS });
         expect(node.log).toContain("INFO: Trying to drop unknown replication slot 'unknown'");
       }
-      await cluster.patchConfig({ ignore_slots: null });
+      await cluster.patchConfig({ ignore_slots: null, slots: null });
       for (const node of [leader, replica]) await untilSlots(node, others(node));
     });
   }, 60_000);
@@ -201,11 +202,4 @@ async function changes(node: ClusterNode): Promise<readonly number[]> {
     const found = /^table public\.happened: INSERT: n\[integer\]:(\d+)$/.exec(data)?.[1];
     return found === undefined ? [] : [Number(found)];
   });
-}
-
-/** The node has seen the configuration of this moment: its last cycle began after it was written. */
-async function untilTaken(node: ClusterNode): Promise<void> {
-  await cluster.patchConfig({ postgresql: { parameters: { "test.mark": String(++marks) } } });
-  const works = async () => (await cluster.sql(node, "SELECT current_setting('test.mark', true) AS mark"))[0]?.["mark"] === String(marks);
-  await until(`${node.name} has taken the configuration`, works, { withinMs: WITHIN_MS, everyMs: 50 });
 }

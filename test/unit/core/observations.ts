@@ -126,6 +126,7 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
     upstream: "host-a:5432",
     notStreamingSince: null,
     slotsFor: SETTLED_SLOTS,
+    slotsSeen: new Set(),
     slotsAt: ms(99_900),
     historyPublished: null,
     syncNamesSince: null,

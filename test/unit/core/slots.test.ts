@@ -49,6 +49,8 @@ interface Case {
   readonly cluster?: Partial<Cluster>;
   readonly tags?: Tags;
   readonly useSlots?: boolean;
+  /** Slots that were there at the last change; left out: members or configuration have just changed. */
+  readonly seen?: readonly string[];
 }
 
 function selfOf(o: Observation, { tags, useSlots }: Case): Observation["self"] {
@@ -60,14 +62,20 @@ function primary(fields: Case = {}): Observation {
   const base = leading();
   const view = { ...(base.dcs.cluster as Cluster), ...fields.cluster };
   const shown = local({ status: primaryStatus({ slots: fields.slots ?? [] }), lastRole: "primary", upstream: "" });
-  return leading({ cluster: view, local: shown, config: { ...CONFIG, ...fields.config }, self: selfOf(base, fields) });
+  return changed(leading({ cluster: view, local: shown, config: { ...CONFIG, ...fields.config }, self: selfOf(base, fields) }), fields);
 }
 
 /** Node b follows a, beside c. */
 function replica(fields: Case = {}): Observation {
   const shown = local({ status: status({ slots: fields.slots ?? [] }) });
   const config = { ...CONFIG, ...fields.config };
-  return observation({ cluster: cluster(fields.cluster), local: shown, config, self: selfOf(observation(), fields) });
+  return changed(observation({ cluster: cluster(fields.cluster), local: shown, config, self: selfOf(observation(), fields) }), fields);
+}
+
+/** A change has just been seen, unless the case says what was there at the last one. */
+function changed(o: Observation, { seen }: Case): Observation {
+  const slotsFor = seen === undefined ? null : desiredSlots(o).text;
+  return { ...o, local: { ...o.local, slotsFor, slotsSeen: new Set(seen ?? []) } };
 }
 
 function actionsOf(o: Observation): readonly string[] {
@@ -94,6 +102,13 @@ describe("a primary", () => {
     expect(actionsOf(primary({ slots: [slot("a"), slot("c"), ...left], config }))).toEqual([]);
     const other = { ignoreSlots: [{ name: null, type: "logical", database: "another", plugin: null }] };
     expect(actionsOf(primary({ slots: [slot("a"), slot("c"), ...left], config: other }))).toEqual(["drop z"]);
+  });
+
+  test("leaves what was made since the last change to whoever made it, until the next change", () => {
+    const slots = [slot("a"), slot("c"), slot("other")];
+    expect(actionsOf(primary({ slots, seen: ["a", "c"] }))).toEqual([]);
+    expect(actionsOf(primary({ slots, seen: ["a", "c", "other"] }))).toEqual(["drop other"]);
+    expect(decide(primary({ slots }))).toMatchObject({ effect: { kind: "sync-slots", seen: new Set(["a", "c", "other"]) } });
   });
 
   test("drops nothing in pause, and makes what is missing", () => {
@@ -226,7 +241,9 @@ describe("a replica", () => {
       why: "Copying logical slots ['events'] from the primary",
       effect: { kind: "copy-slots", source: { name: "a", host: "host-a", slotName: null }, slots: [LOGICAL] },
     });
-    expect(decide({ ...o, config: { ...o.config, pause: true } }).effect.kind).toBe("wait");
+    const paused = { ...o, config: { ...o.config, pause: true } };
+    const settled = { ...paused, local: { ...o.local, slotsFor: desiredSlots(paused).text } };
+    expect(decide(settled).effect.kind).toBe("wait");
     const down = cluster({ ...view, members: withTags({}, { state: "starting" }) });
     expect(decide({ ...o, dcs: { kind: "reachable", cluster: down, readAt: o.now } }).effect.kind).not.toBe("copy-slots");
     const copied = { kind: "copy-slots", finishedAt: ms(o.now - 1000), ok: true, message: "", failures: 0, plan: null } as const;
