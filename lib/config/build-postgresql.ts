@@ -1,9 +1,10 @@
 // Owns the effective `postgresql` section: what the DCS and the node each say, merged (weakest first: defaults, DCS, file,
 // environment), and turned into typed values. Pure; wrong values were taken out before.
 
+import type { StandbyClusterConfig } from "../model/dynamic-config.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import { isWildcard } from "../model/host-port.ts";
-import type { MethodOptions, ParameterValue, PostgresqlConfig, PostgresUser } from "../model/node-config.ts";
+import type { MethodOptions, ParameterValue, PostgresqlConfig, PostgresUser, StandbyClusterServer } from "../model/node-config.ts";
 import { checkTree } from "./check.ts";
 import { controlledParameters, userParameters } from "./controlled.ts";
 import {
@@ -55,7 +56,10 @@ function mergeParameters(weaker: Tree, stronger: Tree): Tree {
 }
 
 /** Typed values of a merged section. `node` supplies what the section's defaults depend on. Throws where a value is wrong. */
-export function buildPostgresql(merged: MergedPostgresql, node: { readonly pgpass: string }): PostgresqlConfig {
+export function buildPostgresql(
+  merged: MergedPostgresql,
+  node: { readonly pgpass: string; readonly standbyCluster: StandbyClusterConfig | null },
+): PostgresqlConfig {
   const checked = checkTree(POSTGRESQL_SECTION, merged.tree);
   if (!checked.ok) throw new Error(`the merged postgresql section is wrong: ${checked.wrong.map(({ fault }) => fault.path).join(", ")}`);
   const read = checked.value;
@@ -85,6 +89,7 @@ export function buildPostgresql(merged: MergedPostgresql, node: { readonly pgpas
     pgIdent: read.pg_ident,
     pgIdentByRole: byRole({ primary: read.pg_ident_primary, replica: read.pg_ident_replica, standby_leader: read.pg_ident_standby_leader }),
     recoveryConf: present(read.recovery_conf),
+    standbyCluster: node.standbyCluster === null ? null : standbyClusterServer(node.standbyCluster),
     customConf: read.custom_conf,
     callbacks: withoutNulls(read.callbacks) as Readonly<Record<string, string>>,
     createReplicaMethods: read.create_replica_methods,
@@ -99,6 +104,15 @@ export function buildPostgresql(merged: MergedPostgresql, node: { readonly pgpas
     removeDataDirectoryOnRewindFailure: read.remove_data_directory_on_rewind_failure,
     removeDataDirectoryOnDivergedTimelines: read.remove_data_directory_on_diverged_timelines,
     pgCtlTimeoutMs: read.pg_ctl_timeout,
+  };
+}
+
+function standbyClusterServer(section: StandbyClusterConfig): StandbyClusterServer {
+  const { restore_command, archive_cleanup_command, recovery_min_apply_delay } = section;
+  return {
+    createReplicaMethods: section.create_replica_methods ?? [],
+    recovery: present({ restore_command, archive_cleanup_command }),
+    leaderRecovery: present({ recovery_min_apply_delay }),
   };
 }
 

@@ -67,6 +67,7 @@ function dropWrong(key: Tree, faults: ConfigFault[]): { readonly tree: Tree; rea
 function buildDynamic(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFault[]): { config: DynamicConfig; adjusted: Set<string> } {
   const adjusted = new Set<string>();
   const { ttl, loopWait, retryTimeout } = keepTimeoutRule(tree, limits, faults, adjusted);
+  const standby = standbyCluster(tree.standby_cluster);
   const config: DynamicConfig = {
     loopWaitMs: loopWait,
     ttlMs: ttl,
@@ -77,14 +78,15 @@ function buildDynamic(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFa
     primaryStartTimeoutMs: tree.primary_start_timeout,
     primaryStopTimeoutMs: ms(Math.max(0, tree.primary_stop_timeout)),
     primaryRaceBackoffMs: tree.primary_race_backoff,
-    synchronousMode: tree.synchronous_mode,
+    // A standby cluster acknowledges no commits: nobody in it is synchronous.
+    synchronousMode: standby === null ? tree.synchronous_mode : "off",
     synchronousModeStrict: tree.synchronous_mode_strict,
     synchronousNodeCount: tree.synchronous_node_count,
     failsafeMode: tree.failsafe_mode,
     checkTimeline: tree.check_timeline,
     memberSlotsTtlMs: tree.member_slots_ttl,
     pause: tree.pause,
-    standbyCluster: standbyCluster(tree.standby_cluster),
+    standbyCluster: standby,
     slots: permanentSlots(tree.slots, faults),
     ignoreSlots: tree.ignore_slots.map(slotMatcher),
   };

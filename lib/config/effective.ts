@@ -33,7 +33,8 @@ export function effectiveConfig(
   const accepted = acceptDynamic(dynamicJson ?? {}, limits);
   const local = treeAt(loaded.raw, "postgresql");
   const merged = mergePostgresql(treeAt(accepted.tree, "postgresql"), local);
-  const built = buildPostgresql(merged, { pgpass: loaded.config.postgresql.pgpass });
+  const ofNode = { pgpass: loaded.config.postgresql.pgpass, standbyCluster: accepted.config.standbyCluster };
+  const built = buildPostgresql(merged, ofNode);
   const enforcesFeedback = built.useSlots && copiesLogicalSlots(accepted.config, loaded.config.tags);
   const node: NodeConfig = { ...loaded.config, postgresql: enforcesFeedback ? { ...built, enforcesFeedback } : built };
   const tree = effectiveTree(loaded.raw, accepted, merged);

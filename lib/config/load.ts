@@ -64,7 +64,7 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
 
   const merged = mergePostgresql({}, treeAt(raw, "postgresql"));
   const node = chooseStore(checked.value, options.purpose ?? "node");
-  const config = buildNode(node, raw, buildPostgresql(merged, { pgpass: pgpassFallback(node, options.env) }));
+  const config = buildNode(node, raw, buildPostgresql(merged, { pgpass: pgpassFallback(node, options.env), standbyCluster: null }));
   const secrets = files.value.worldReadable.filter((file) => holdsSecret(file.tree)).map((file) => worldReadableWarning(file.name));
   return ok({
     config,

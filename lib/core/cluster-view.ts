@@ -145,7 +145,8 @@ export function readSynchronousMode(value: unknown): SynchronousMode {
   return readFlag(value) ? "on" : "off";
 }
 
-function isStandbyCluster(value: unknown): boolean {
+/** The value of `standby_cluster` names a source: without one it says nothing. */
+export function isStandbyCluster(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   return ["host", "port", "restore_command"].some((name) => Boolean((value as Record<string, unknown>)[name]));
 }

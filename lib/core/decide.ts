@@ -10,6 +10,7 @@ import { memberRules } from "./rules/member.ts";
 import { outageRules } from "./rules/outage.ts";
 import { processRules } from "./rules/process.ts";
 import { promotionRules } from "./rules/promotion.ts";
+import { standbyLeaderRules } from "./rules/standby-leader.ts";
 
 /** In order: the first whose `when` holds decides. */
 export const RULES: readonly Rule[] = [
@@ -17,6 +18,7 @@ export const RULES: readonly Rule[] = [
   ...outageRules,
   ...holderRules,
   ...promotionRules,
+  ...standbyLeaderRules,
   ...leaderRules,
   ...memberRules,
   ...leaderlessRules,

@@ -4,6 +4,9 @@ import type { FollowTarget } from "../model/postgres.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
 
+/** Of the leader of a standby cluster, or of anybody else. */
+export type StandbyRole = "standby" | "standby_leader";
+
 export type Effect =
   /** End of the cycle; look again at the instant, or when an event wakes the loop: with `watch`, also a change among the standbys. */
   | { readonly kind: "wait"; readonly until: Ms; readonly watch?: "standbys" }
@@ -28,7 +31,7 @@ export type Effect =
   | { readonly kind: "ask-old-leader" }
   | { readonly kind: "read-control" }
   // PostgreSQL, done within the cycle
-  | { readonly kind: "follow"; readonly target: FollowTarget | null }
+  | { readonly kind: "follow"; readonly target: FollowTarget | null; readonly role: StandbyRole }
   /** null: what the operator's own parameters say. */
   | { readonly kind: "set-sync-names"; readonly value: string | null }
   | {
@@ -40,13 +43,24 @@ export type Effect =
     }
   // PostgreSQL, beside the loop: completion is an event
   | { readonly kind: "bootstrap" }
-  | { readonly kind: "clone"; readonly target: FollowTarget; readonly clear: boolean }
+  /** The standby leader of a new standby cluster; null: from an archive alone. */
+  | { readonly kind: "bootstrap-standby"; readonly target: FollowTarget | null }
+  /** `from` in words; null: by methods that need nobody. `follow`: where the copy then gets its WAL. */
+  | {
+      readonly kind: "clone";
+      readonly target: FollowTarget | null;
+      readonly methods: "members" | "remote";
+      readonly from: string | null;
+      readonly follow: FollowTarget | null;
+      readonly clear: boolean;
+    }
+  /** `leader`: whose history decides; the remote primary of a standby cluster has a name of its own (replication-source.ts). */
   | { readonly kind: "plan-rejoin"; readonly target: FollowTarget; readonly leader: string; readonly leaderSession: string | null }
   /** After a clean recovery in single-user mode, where the server had crashed. */
   | { readonly kind: "rewind"; readonly target: FollowTarget }
   | {
       readonly kind: "start";
-      readonly role: "primary" | "standby";
+      readonly role: "primary" | StandbyRole;
       readonly target: FollowTarget | null;
       readonly syncNames: string | null;
     }

@@ -118,13 +118,18 @@ export function upstreamKey(target: FollowTarget | null): string {
   return target === null ? "" : `${target.host}:${target.port}`;
 }
 
-/** The leader runs as primary, as far as its member key tells. */
+/** The leader runs as primary, or as the leader of a standby cluster, as far as its member key tells. */
 export function leaderIsServing(o: Observation): boolean {
   const cluster = o.dcs.cluster;
   const member = cluster === null ? null : leaderMember(cluster);
-  return (
-    member !== null && member.state === "running" && (member.role === "primary" || member.role === "master" || member.role === "promoted")
-  );
+  return member !== null && member.state === "running" && isServingRole(member.role);
+}
+
+const SERVING_ROLES: ReadonlySet<string> = new Set(["primary", "master", "promoted", "standby_leader"]);
+
+/** A role that only a leader has. */
+export function isServingRole(role: string): boolean {
+  return SERVING_ROLES.has(role);
 }
 
 export function ownMember(o: Observation): Member | null {

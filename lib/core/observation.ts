@@ -5,7 +5,7 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Tags } from "../model/member.ts";
 import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { Lsn, Ms, Revision, Timeline } from "../model/units.ts";
-import type { EffectKind } from "./decision.ts";
+import type { EffectKind, StandbyRole } from "./decision.ts";
 import type { LeaderTrace } from "./leader-trace.ts";
 import type { RewindPlan } from "./rewind-plan.ts";
 import type { SyncPosition } from "./sync-standbys.ts";
@@ -46,6 +46,8 @@ export interface SelfFacts {
   readonly stopBudgetMs: Ms;
   readonly useSlots: boolean;
   readonly usePgRewind: boolean;
+  /** Some method makes a copy without anybody to copy from. */
+  readonly clonesWithoutLeader: boolean;
   readonly removeDataDirectoryOnRewindFailure: boolean;
   readonly removeDataDirectoryOnDivergedTimelines: boolean;
   readonly pgCtlTimeoutMs: Ms;
@@ -86,6 +88,8 @@ export interface LocalFacts {
   readonly crashedAt: Ms | null;
   /** Source that the running standby is pointed at: `host:port`, "" for none. */
   readonly upstream: string;
+  /** As what the standby was last pointed at its source. */
+  readonly standbyRole: StandbyRole;
   /** Since when the running standby has not been streaming; null while it streams. */
   readonly notStreamingSince: Ms | null;
   /** For what the slots were last brought up to date (slots-desired.ts); null = not yet. */

@@ -62,6 +62,9 @@ function divergence(local: LocalWal, upstream: UpstreamHistory): Divergence {
   const lineage = differentLineage(local, upstream);
   if (lineage !== null) return { diverged: true, why: lineage };
   if (local.timeline === upstream.timeline) {
+    // It writes nothing itself, and has nothing of this timeline that this server has not: it may have been its primary.
+    if (upstream.inRecovery && upstream.walLsn <= local.lsn)
+      return { diverged: false, why: `both are on timeline ${local.timeline}, and the upstream is a standby` };
     // Promoted apart from each other, two servers give their timelines the same number, and even the same beginning.
     if (PRIMARY_STATES.has(local.state))
       return { diverged: true, why: `this server and the upstream were both primary on timeline ${local.timeline}` };

@@ -7,6 +7,7 @@ import { slotName } from "../model/slot-name.ts";
 import type { LogicalSlot, PermanentSlot } from "../model/slots.ts";
 import { lockIsForeign, lockIsOurs, runsAsPrimary, runsAsStandby } from "./facts.ts";
 import type { Observation } from "./observation.ts";
+import { followedMember } from "./replication-source.ts";
 
 /** `standby_leader`: holds the lock of a standby cluster. */
 export type SlotRole = "primary" | "standby_leader" | "replica";
@@ -156,12 +157,9 @@ function memberSlots(cluster: Cluster, input: Input, errors: string[]): Map<stri
   return slots;
 }
 
-/** The leader serves whoever names no source, or one that is not there; a replica serves whoever names it. */
+/** The leader follows nobody; everybody else reads from here whose source this node is. */
 function streamsFromHere(cluster: Cluster, member: Member, { role, name, leader }: Input): boolean {
-  const source = sourceName(member.tags);
-  if (source === name) return role !== "replica" || member.name !== leader;
-  if (role === "replica") return false;
-  return source === null || source === member.name || findMember(cluster, source) === null;
+  return (role !== "replica" || member.name !== leader) && followedMember(cluster, member)?.name === name;
 }
 
 function addPermanent(cluster: Cluster, input: Input, slots: Map<string, DesiredSlot>, errors: string[]): void {

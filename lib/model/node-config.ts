@@ -122,6 +122,15 @@ export type ParameterValue = string | number | boolean;
 /** Script or built-in way to make a replica: section of its name, as written (strings, numbers, booleans). */
 export type MethodOptions = Readonly<Record<string, unknown>>;
 
+export interface StandbyClusterServer {
+  /** How the standby leader is copied from the remote primary; [] = basebackup. */
+  readonly createReplicaMethods: readonly string[];
+  /** restore_command and archive_cleanup_command, for every standby. */
+  readonly recovery: Readonly<Record<string, ParameterValue>>;
+  /** recovery_min_apply_delay: who follows the standby leader has its delay already. */
+  readonly leaderRecovery: Readonly<Record<string, ParameterValue>>;
+}
+
 /**
  * The `postgresql` section after merging (weakest first): defaults, `config` in the DCS, file, environment.
  * Controlled parameters and use_slots come from the DCS alone.
@@ -158,6 +167,8 @@ export interface PostgresqlConfig {
   readonly pgIdent: readonly string[] | null;
   readonly pgIdentByRole: Readonly<Record<string, readonly string[]>>;
   readonly recoveryConf: Readonly<Record<string, ParameterValue>>;
+  /** What the cluster's being a standby cluster means for each of its servers; null where it is none. */
+  readonly standbyCluster: StandbyClusterServer | null;
   readonly customConf: string | null;
   /** Keys on_start, on_stop, on_restart, on_reload, on_role_change. */
   readonly callbacks: Readonly<Record<string, string>>;

@@ -106,8 +106,10 @@ export interface PostgresStatus {
 export interface FollowTarget {
   /** Member name of the source; null for a remote primary of a standby cluster. */
   readonly name: string | null;
+  /** Of a remote primary perhaps several, separated by commas. */
   readonly host: string;
-  readonly port: number;
+  /** The same: one for all hosts, or as many as there are. */
+  readonly port: number | string;
   /** Slot on the source to use; null = none. */
   readonly slotName: string | null;
 }
@@ -117,6 +119,8 @@ export interface UpstreamHistory {
   readonly systemIdentifier: string;
   readonly timeline: Timeline;
   readonly walLsn: Lsn;
+  /** It is a standby itself. */
+  readonly inRecovery: boolean;
   /** Oldest first; empty on timeline 1. */
   readonly switches: readonly TimelineSwitch[];
 }

@@ -1,7 +1,6 @@
 // Owns the making of a replica by copying: the configured methods in their order. Does not start what it made.
 
 import type { PostgresError } from "../model/errors.ts";
-import type { MethodOptions } from "../model/node-config.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
@@ -13,16 +12,16 @@ import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
 import { lastLines, stepProgress } from "./program-output.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
+import { BASEBACKUP, needsSource, type ReplicaMethod, replicaMethods } from "./replica-methods.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 
 export interface CloneOptions {
   /** null: only methods with no_leader are tried. */
   readonly source: FollowTarget | null;
+  readonly methods: "members" | "remote";
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
 }
-
-const BASEBACKUP = "basebackup";
 
 /**
  * Fills an absent, empty or half-made directory from `source` by the first method that succeeds; a `valid` directory is
@@ -30,7 +29,7 @@ const BASEBACKUP = "basebackup";
  * Errors: refused (directory in use), failed (every method's reason), cancelled.
  */
 export async function cloneReplica(context: PostgresContext, options: CloneOptions): Promise<Result<null, PostgresError>> {
-  const methods = usableMethods(context, options.source);
+  const methods = replicaMethods(context.config, options.methods).filter((method) => options.source !== null || !needsSource(method));
   if (methods.length === 0)
     return err({ kind: "failed", message: "no method to make a replica works without a running member to copy from" });
   const keepValid = methods[0]?.name !== BASEBACKUP && isEnabled(methods[0]?.section["keep_data"]);
@@ -46,22 +45,10 @@ export async function cloneReplica(context: PostgresContext, options: CloneOptio
   });
 }
 
-interface Method {
-  readonly name: string;
-  readonly section: MethodOptions;
-}
-
-function usableMethods(context: PostgresContext, source: FollowTarget | null): readonly Method[] {
-  const names = context.config.createReplicaMethods.length > 0 ? context.config.createReplicaMethods : [BASEBACKUP];
-  return names
-    .map((name) => ({ name, section: context.config.methodOptions[name] ?? {} }))
-    .filter(({ name, section }) => source !== null || (name !== BASEBACKUP && isEnabled(section["no_leader"])));
-}
-
 async function runMethod(
   context: PostgresContext,
   options: CloneOptions,
-  method: Method,
+  method: ReplicaMethod,
   again: boolean,
 ): Promise<Result<null, PostgresError>> {
   const { dataDir } = context.config;
@@ -91,8 +78,9 @@ async function runMethod(
     const text = lastLines(outcome.value.stderr) || lastLines(outcome.value.stdout);
     return err({ kind: "failed", message: `exit status ${outcome.value.exitCode}: ${text}` });
   }
-  const made = await madeDirectory(context);
-  return made ? ok(null) : err({ kind: "failed", message: `it succeeded, but ${dataDir} is not a data directory` });
+  if (!(await madeDirectory(context))) return err({ kind: "failed", message: `it succeeded, but ${dataDir} is not a data directory` });
+  context.log.info(`replica has been created using ${method.name}`);
+  return ok(null);
 }
 
 function basebackupCommand(context: PostgresContext, options: CloneOptions): Result<readonly string[], PostgresError> {
@@ -117,7 +105,7 @@ function basebackupCommand(context: PostgresContext, options: CloneOptions): Res
   ]);
 }
 
-function scriptCommand(context: PostgresContext, options: CloneOptions, method: Method): Result<readonly string[], PostgresError> {
+function scriptCommand(context: PostgresContext, options: CloneOptions, method: ReplicaMethod): Result<readonly string[], PostgresError> {
   const { source } = options;
   const connstring =
     source === null ? "" : connectionUrl({ user: context.config.replication, host: source.host, port: source.port, database: "postgres" });

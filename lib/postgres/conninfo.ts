@@ -47,15 +47,18 @@ export function programConninfo(
 export function connectionUrl(options: {
   readonly user: PostgresUser;
   readonly host: string;
-  readonly port: number;
+  readonly port: number | string;
   readonly database: string;
 }): string {
   const { user, host, port, database } = options;
   const userPart = user.username === null ? "" : `${encodeURIComponent(user.username)}@`;
   const socket = host.startsWith("/");
-  const hostPart = socket ? "" : host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  const ports = String(port).split(",");
+  const hosts = host.split(",").map((name, index) => `${name.includes(":") ? `[${name}]` : name}:${ports[index] ?? ports[0]}`);
+  const hostPart = socket ? "" : hosts.join(",");
   const query = new URLSearchParams({
     ...(socket ? { host, port: String(port) } : {}),
+    ...(hosts.length > 1 ? { target_session_attrs: "read-write" } : {}),
     ...visibleOptions(user),
   }).toString();
   return `postgres://${userPart}${hostPart}/${encodeURIComponent(database)}${query === "" ? "" : `?${query}`}`;

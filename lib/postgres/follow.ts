@@ -42,11 +42,12 @@ export function sourceOf(primaryConninfo: string, primarySlotName: string): Foll
   const settings = parseConnInfo(primaryConninfo);
   const host = settings.get("host") ?? settings.get("hostaddr");
   if (host === undefined || host === "") return null;
-  const port = Number(settings.get("port") ?? 5432);
+  const text = settings.get("port") ?? "";
+  const port = Number(text === "" ? 5432 : text);
   return {
     name: null,
     host,
-    port: Number.isInteger(port) && port > 0 ? port : 5432,
+    port: text.includes(",") ? text : Number.isInteger(port) && port > 0 ? port : 5432,
     slotName: primarySlotName === "" ? null : primarySlotName,
   };
 }

@@ -159,9 +159,9 @@ export class LocalPostgresql implements Postgresql {
     );
   }
 
-  async follow(target: FollowTarget | null): Promise<Result<null, PostgresError>> {
+  async follow(target: FollowTarget | null, role: "replica" | "standby_leader"): Promise<Result<null, PostgresError>> {
     const deadline = this.#soon();
-    const written = await this.#configuration.change({ role: this.#configuration.standbyRole, follow: target }, deadline);
+    const written = await this.#configuration.change({ role, follow: target }, deadline);
     if (!written.ok) return written;
     return await this.#configuration.untilInForce(written.value, ["primary_conninfo", "primary_slot_name"], deadline);
   }
@@ -293,7 +293,7 @@ export class LocalPostgresql implements Postgresql {
     if (running !== null) return running;
     const control = await this.controlData();
     if (!control.ok) return control;
-    const role = options.role === "primary" ? "primary" : this.#configuration.standbyRole;
+    const role = options.role === "standby" ? "replica" : options.role;
     const { follow, synchronousStandbyNames } = options;
     const written = await this.#configuration.prepareStart({ role, follow, synchronousStandbyNames }, control.value, extra);
     if (!written.ok) return written;

@@ -39,7 +39,7 @@ export async function readLogicalSlots(
     "SELECT slot_name, plugin, database, restart_lsn, pg_catalog.encode(pg_catalog.pg_read_binary_file(" +
     `'pg_replslot/' || slot_name || '/state', 0, ${STATE_MAX_BYTES}, true), 'base64') FROM pg_catalog.pg_replication_slots ` +
     `WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_type = 'logical' AND slot_name IN (${names})`;
-  const rows = await askServer(context, { user: context.config.rewind, target: source, command, deadline });
+  const rows = await askServer(context, { user: context.config.rewind, target: source, commands: [command], deadline });
   if (!rows.ok) return rows;
   const segments = await walSegments(context.config.dataDir);
   const files: SlotFile[] = [];
@@ -74,7 +74,7 @@ export async function readPrimarySlots(
   const command =
     "SELECT slot_name, slot_type, catalog_xmin FROM pg_catalog.pg_replication_slots " +
     `WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_name IN (${names})`;
-  const rows = await askServer(context, { user: context.config.rewind, target: source, command, deadline });
+  const rows = await askServer(context, { user: context.config.rewind, target: source, commands: [command], deadline });
   if (!rows.ok) return rows;
   const held = rows.value.map(([name = "", type, xmin]) => ({ name, type, xmin: xmin === undefined || xmin === "" ? null : Number(xmin) }));
   const own = held.find(({ name, type }) => name === physical && type === "physical");

@@ -73,6 +73,9 @@ export function wantedParameters(
     ...lowerNames(config.recoveryConf),
     ...lowerNames(config.parameters),
     ...lowerNames(byRole[options.role]),
+    // What the cluster says wins: a standby leader with another archive than its replicas' would be no source for them.
+    ...(options.role === "primary" ? {} : config.standbyCluster?.recovery),
+    ...(options.role === "standby_leader" ? config.standbyCluster?.leaderRecovery : {}),
   };
   for (const [name, value] of Object.entries(merged)) {
     if (OBSOLETE_RECOVERY_WORDS.has(name) || NEVER_SETTABLE.has(name) || name in controlled) continue;

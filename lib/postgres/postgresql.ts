@@ -64,8 +64,11 @@ export interface Postgresql {
   /** pg_promote with the walreceiver ended beforehand (docs: facts, wal_retrieve_retry_interval); resolves when writable. */
   promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Result<null, PostgresError>>;
 
-  /** Points a running standby at another source (reload where the version allows, else restart). null = no source: waits for WAL. */
-  follow(target: FollowTarget | null): Promise<Result<null, PostgresError>>;
+  /**
+   * Points a running standby at another source (reload where the version allows, else restart), with the settings of that role.
+   * null = no source: waits for WAL, or reads the archive.
+   */
+  follow(target: FollowTarget | null, role: "replica" | "standby_leader"): Promise<Result<null, PostgresError>>;
 
   /** initdb, then start as primary, create users, run post_bootstrap, pg_hba and the rest in place. `progress` gets words for the log. */
   bootstrap(options: {
@@ -76,7 +79,10 @@ export interface Postgresql {
 
   /** Makes a copy of `source` with the first method that works. Only into an absent, empty or half-made directory. */
   clone(options: {
+    /** null: only methods with no_leader are tried. */
     readonly source: FollowTarget | null;
+    /** `remote`: by the methods of standby_cluster. */
+    readonly methods: "members" | "remote";
     readonly signal: AbortSignal;
     readonly progress: (text: string) => void;
   }): Promise<Result<null, PostgresError>>;
@@ -162,7 +168,7 @@ export interface Postgresql {
 }
 
 export interface StartOptions {
-  readonly role: "primary" | "standby";
+  readonly role: "primary" | "standby" | "standby_leader";
   /** Source of a standby; null = none known yet (it waits, or reads the archive). */
   readonly follow: FollowTarget | null;
   /** Set before the first client can connect; null = leave empty. */

@@ -18,7 +18,7 @@ export async function askRole(context: PostgresContext, target: FollowTarget, de
   const answer = await askServer(context, {
     user: context.config.rewind,
     target,
-    command: "SELECT pg_catalog.pg_is_in_recovery()",
+    commands: ["SELECT pg_catalog.pg_is_in_recovery()"],
     deadline: ms(Math.max(deadline, context.clock.now())),
   });
   const word = answer.ok ? answer.value[0]?.[0] : undefined;
@@ -27,7 +27,7 @@ export async function askRole(context: PostgresContext, target: FollowTarget, de
 
 function knock(target: FollowTarget, withinMs: number): Promise<"open" | "down" | "silent"> {
   return new Promise((resolve) => {
-    const socket = connect({ host: target.host, port: target.port });
+    const socket = connect({ host: target.host, port: Number(target.port) });
     const end = (answer: "open" | "down" | "silent"): void => {
       clearTimeout(timer);
       socket.destroy();

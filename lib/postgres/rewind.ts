@@ -149,7 +149,7 @@ async function prepareTarget(context: PostgresContext): Promise<Result<null, Pos
 async function checkpointSource(context: PostgresContext, options: RewindOptions): Promise<Result<null, PostgresError>> {
   const deadline = (context.clock.now() + SOURCE_CHECKPOINT_TIMEOUT) as Ms;
   const ask = (command: string) =>
-    askServer(context, { user: context.config.superuser, target: options.source, command, deadline, signal: options.signal });
+    askServer(context, { user: context.config.superuser, target: options.source, commands: [command], deadline, signal: options.signal });
   const timelines = await ask(
     "SELECT c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id ELSE " +
       "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END " +
@@ -173,7 +173,8 @@ async function checkpointSource(context: PostgresContext, options: RewindOptions
 /** WAL that the target has removed already comes from the archive where the configuration has one. */
 async function restoreArguments(context: PostgresContext, majorVersion: number): Promise<readonly string[]> {
   const { config } = context;
-  const configured = config.recoveryConf["restore_command"] ?? config.parameters["restore_command"];
+  const configured =
+    config.standbyCluster?.recovery["restore_command"] ?? config.parameters["restore_command"] ?? config.recoveryConf["restore_command"];
   if (configured === undefined || configured === "") return [];
   const file = join(config.configDir, "postgresql.conf");
   if ((await readIfThere(file)) === null) return [];

@@ -181,6 +181,7 @@ export class ServerConfiguration {
     const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion, ...extra });
     if (!written.ok) return written;
     this.#intent = intent;
+    if (intent.role !== "primary") this.#standbyRole = intent.role;
     this.#outdated = false;
     this.#logFaults(written.value);
     return written;

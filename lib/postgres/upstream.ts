@@ -24,29 +24,31 @@ export async function readUpstreamHistory(
   source: FollowTarget,
   deadline: Ms,
 ): Promise<Result<UpstreamHistory, PostgresError>> {
-  const ask = (command: string) =>
-    askServer(context, { user: context.config.replication, target: source, command, deadline, extra: { replication: "true" } });
-  const identity = await ask("IDENTIFY_SYSTEM");
+  const ask = (...commands: readonly string[]) =>
+    askServer(context, { user: context.config.replication, target: source, commands, deadline, extra: { replication: "true" } });
+  // A standby's transactions are read-only: the one word about its role that a replication connection has in every version.
+  const identity = await ask("IDENTIFY_SYSTEM", "SHOW transaction_read_only");
   if (!identity.ok) return identity;
-  const [systemIdentifier, number, position] = identity.value[0] ?? [];
+  const [systemIdentifier, number, rest] = identity.value[0] ?? [];
+  const [position, readOnly] = (rest ?? "").split("\n");
   const walLsn = parseLsn(position ?? "");
   const current = Number(number);
   if (systemIdentifier === undefined || walLsn === null || !Number.isInteger(current) || current < 1) {
     return err({ kind: "failed", message: `${source.host}:${source.port} gave an answer to IDENTIFY_SYSTEM that cannot be read` });
   }
-  const value = { systemIdentifier, timeline: timeline(current), walLsn };
+  const value = { systemIdentifier, timeline: timeline(current), walLsn, inRecovery: readOnly === "on" };
   if (current === 1) return ok({ ...value, switches: [] });
   const history = await ask(`TIMELINE_HISTORY ${current}`);
   return history.ok ? ok({ ...value, switches: parseTimelineHistory(history.value[0]?.[1] ?? "") }) : history;
 }
 
-/** Runs one command on another server; rows of text fields. Errors: unreachable, timeout, cancelled, failed. */
+/** Runs commands on another server; rows of text fields, a line between two commands' rows. Errors: unreachable, timeout, cancelled, failed. */
 export async function askServer(
   context: PostgresContext,
   options: {
     readonly user: PostgresUser;
     readonly target: FollowTarget;
-    readonly command: string;
+    readonly commands: readonly string[];
     readonly deadline: Ms;
     readonly signal?: AbortSignal;
     readonly extra?: Readonly<Record<string, string>>;
@@ -62,7 +64,20 @@ export async function askServer(
   const secret = await secretEnvironment(context, user);
   if (!secret.ok) return secret;
   const outcome = await context.run({
-    argv: ["psql", "-X", "-A", "-t", "-q", "-F", FIELD, "-R", RECORD, "-d", conninfo, "-c", options.command],
+    argv: [
+      "psql",
+      "-X",
+      "-A",
+      "-t",
+      "-q",
+      "-F",
+      FIELD,
+      "-R",
+      RECORD,
+      "-d",
+      conninfo,
+      ...options.commands.flatMap((command) => ["-c", command]),
+    ],
     env: { LC_ALL: "C", ...secret.value },
     deadline: options.deadline,
     ...(options.signal === undefined ? {} : { signal: options.signal }),

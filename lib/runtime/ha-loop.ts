@@ -3,7 +3,6 @@
 
 import { decide } from "../core/decide.ts";
 import type { Decision, Effect } from "../core/decision.ts";
-import { upstreamKey } from "../core/facts.ts";
 import { needsMark } from "../core/leader-trace.ts";
 import type { Outcome } from "../core/observation.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
@@ -31,7 +30,7 @@ import {
   writeInitialize,
   writeSync,
 } from "./perform-dcs.ts";
-import { runTask, type TaskEffect } from "./perform-postgres.ts";
+import { runTask, setSource, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
@@ -234,6 +233,7 @@ export class HaLoop {
         context.state.task?.controller.abort();
         return { kind: effect.kind, ok: true, message: "" };
       case "bootstrap":
+      case "bootstrap-standby":
       case "clone":
       case "plan-rejoin":
       case "rewind":
@@ -290,11 +290,11 @@ export class HaLoop {
 
   async #follow(effect: Extract<Effect, { kind: "follow" }>): Promise<Outcome> {
     const { state, postgres } = this.#context;
-    const followed = await postgres.follow(effect.target);
+    const followed = await postgres.follow(effect.target, effect.role === "standby" ? "replica" : effect.role);
     state.localChanged();
     if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
-    state.local.upstream = upstreamKey(effect.target);
-    state.local.notStreamingSince = null;
+    if (state.local.standbyRole !== effect.role) postgres.callback("on_role_change", effect.role === "standby" ? "replica" : effect.role);
+    setSource(this.#context, effect.target, effect.role);
     return { kind: "follow", ok: true, message: "" };
   }
 

@@ -1,6 +1,7 @@
 // Owns what a running node remembers between two looks: the last cluster view, the held lock, the task at work, and what it saw
 // of its own PostgreSQL. Decides nothing and does no I/O; the HA loop, the watches and the API read and write it.
 
+import type { StandbyRole } from "../core/decision.ts";
 import { type LeaderTrace, NO_TRACE, traceCluster, traceMark } from "../core/leader-trace.ts";
 import { leaseEnd } from "../core/lease.ts";
 import type { FinishedTask, HeldFacts, OperatorRequests, Outcome, PeerAnswer, RunningTask } from "../core/observation.ts";
@@ -11,7 +12,7 @@ import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { MemberStanding } from "../model/raft.ts";
 import { type Lsn, type Ms, revision, type Timeline } from "../model/units.ts";
 import { Notice } from "./notice.ts";
@@ -44,6 +45,10 @@ export interface LocalMemory {
   systemIdentifier: string | null;
   crashedAt: Ms | null;
   upstream: string;
+  /** As what the server was last started or pointed at its source. */
+  standbyRole: StandbyRole;
+  /** What the standby was last pointed at by this process; null where nothing, or where that is not known. */
+  source: FollowTarget | null;
   notStreamingSince: Ms | null;
   slotsFor: string | null;
   slotsSeen: ReadonlySet<string>;
@@ -124,6 +129,8 @@ export class NodeState {
     systemIdentifier: null,
     crashedAt: null,
     upstream: "",
+    standbyRole: "standby",
+    source: null,
     notStreamingSince: null,
     slotsFor: null,
     slotsSeen: new Set(),
@@ -266,7 +273,7 @@ export class NodeState {
   postgresState(): PostgresState {
     const kind = this.task?.kind;
     if (kind === "bootstrap") return this.local.process.kind === "running" ? "starting after custom bootstrap" : "initializing new cluster";
-    if (kind === "clone") return "creating replica";
+    if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
     if (kind === "restart" || kind === "copy-slots") return "restarting";
     if (kind === "stop" || kind === "hand-over") return "stopping";
     if (kind === "start") return "starting";
@@ -280,6 +287,7 @@ export class NodeState {
 
   postgresRole(): Role {
     if (this.local.dataDirectory.kind !== "valid" && this.local.process.kind === "none") return "uninitialized";
-    return this.local.process.kind === "running" && this.local.lastRole === "primary" ? "primary" : "replica";
+    if (this.local.process.kind === "running" && this.local.lastRole === "primary") return "primary";
+    return this.held !== null && this.settings.dynamic.standbyCluster !== null ? "standby_leader" : "replica";
   }
 }

@@ -263,7 +263,8 @@ export class MatriarchNode {
     const { state, postgres } = this.context;
     const config = state.settings.node.postgresql;
     const text = JSON.stringify(config);
-    const role = state.local.lastRole ?? "replica";
+    const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
+    const role = state.local.lastRole === "primary" ? "primary" : standby;
     if (this.#configured === `${role} ${text}` || state.local.dataDirectory.kind !== "valid") return;
     this.#configured = `${role} ${text}`;
     const done = await postgres.configure(config, { role });

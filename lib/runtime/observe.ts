@@ -5,6 +5,7 @@ import { stopBudgetLimit } from "../core/lease.ts";
 import type { DcsFacts, HeldFacts, LocalFacts, Observation } from "../core/observation.ts";
 import { syncPositionOf } from "../core/sync-standbys.ts";
 import { type Ms, ms } from "../model/units.ts";
+import { clonesWithoutLeader } from "../postgres/replica-methods.ts";
 import { unfencedNow } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
 
@@ -145,6 +146,7 @@ export function observe(context: NodeContext): Observation {
       stopBudgetMs: stopBudget(context, held),
       useSlots: node.postgresql.useSlots,
       usePgRewind: node.postgresql.usePgRewind,
+      clonesWithoutLeader: clonesWithoutLeader(node.postgresql),
       removeDataDirectoryOnRewindFailure: node.postgresql.removeDataDirectoryOnRewindFailure,
       removeDataDirectoryOnDivergedTimelines: node.postgresql.removeDataDirectoryOnDivergedTimelines,
       pgCtlTimeoutMs: node.postgresql.pgCtlTimeoutMs,

@@ -8,10 +8,11 @@ import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-st
 import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { type Lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
+import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
 import { afterMark, armWatchdog, beforeMark, disarm, disarmForPause, unfencedNow } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
+import type { NodeState } from "./node-state.ts";
 import { observe, stopBudget } from "./observe.ts";
 
 /** One attempt at the DCS takes at most this long, and never longer than retry_timeout. */
@@ -92,7 +93,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   }
   state.hold(answer.value);
   afterMark(context, unfenced, answer.value.session);
-  if (history !== null && history !== "unreadable") state.local.historyPublished = history.timeline;
+  if (history !== null && history !== "unreadable" && state.local.lastRole === "primary") state.local.historyPublished = history.timeline;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
   await fenceLease(context, leaseEndsAt);
   lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
@@ -191,7 +192,8 @@ async function pendingHistory(
 ): Promise<{ readonly timeline: Timeline; readonly lines: readonly HistoryLine[] } | "unreadable" | null> {
   const { clock, log, state, postgres } = context;
   const status = state.local.status;
-  if (status === null || status.inRecovery || status.timeline === null || status.timeline === 1) return null;
+  if (status?.inRecovery === true) return abandonedHistory(state);
+  if (status === null || status.timeline === null || status.timeline === 1) return null;
   const { timeline } = status;
   if (state.local.historyPublished === timeline) return null;
   const switches = await postgres.timelineSwitches(timeline);
@@ -211,6 +213,17 @@ async function pendingHistory(
   return { timeline, lines: limit > 0 ? lines.slice(-limit) : lines };
 }
 
+/**
+ * A standby leader that was rewound to a timeline of the remote primary's: what the cluster published of its own, before it was
+ * demoted, is no measure for the members any more.
+ */
+function abandonedHistory({ cluster, local, settings }: NodeState) {
+  const own = local.status?.timeline ?? null;
+  const known = cluster?.history ?? [];
+  if (settings.dynamic.standbyCluster === null || own === null || known.every((line) => line.timeline < own)) return null;
+  return { timeline: own, lines: known.filter((line) => line.timeline < own) };
+}
+
 /** Null on a standby: which timeline it will take is not known yet. */
 function primaryTimeline({ state }: NodeContext): Timeline | null {
   const { status } = state.local;
@@ -225,15 +238,25 @@ export async function writeHistory(context: NodeContext): Promise<Outcome> {
 /** The `status` key where it is to change; null where it may stay. */
 function currentStatus(context: NodeContext): ClusterStatus | null {
   const { log, state } = context;
-  const status = state.local.status;
+  const optime = publishedPosition(state);
   const session = state.held?.session;
-  if (status === null || status.inRecovery || status.walLsn === null || session === undefined) return null;
+  if (optime === null || session === undefined) return null;
   const known = state.retained?.session === session ? state.retained.slots : NOTHING_RETAINED;
   const slots = slotsStatus(observe(context), known);
   state.retained = { session, slots: slots.retained };
   const seconds = Math.round(state.settings.dynamic.memberSlotsTtlMs / 1000);
   for (const name of slots.expired) log.info(`Replication slot '${name}' for absent cluster member is expired after ${seconds} sec.`);
-  return changedStatus(state.cluster?.status ?? null, status.walLsn, slots);
+  return changedStatus(state.cluster?.status ?? null, optime, slots);
+}
+
+/** What the members are measured by: written by a primary, received or replayed by a standby leader. */
+function publishedPosition({ local, settings }: NodeState): Lsn | null {
+  const { status } = local;
+  if (status === null || !status.inRecovery) return status?.walLsn ?? null;
+  if (settings.dynamic.standbyCluster === null) return null;
+  const [received, replayed] = [status.receivedLsn ?? 0n, status.replayedLsn ?? 0n];
+  const position = received > replayed ? received : replayed;
+  return position === 0n ? null : lsn(position);
 }
 
 export async function writeSync(context: NodeContext, effect: Extract<Effect, { kind: "write-sync" }>): Promise<Outcome> {

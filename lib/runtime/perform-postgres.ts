@@ -1,13 +1,12 @@
 // Owns the effects on PostgreSQL that take their time: each is a task beside the HA loop, whose completion wakes it.
 // The loop renews the lock meanwhile. None of them decides what comes next.
 
-import type { Effect } from "../core/decision.ts";
+import type { Effect, StandbyRole } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import { ok, type Result } from "../model/result.ts";
-import { slotName } from "../model/slot-name.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
 import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
@@ -25,6 +24,7 @@ export type TaskEffect = Extract<
   {
     kind:
       | "bootstrap"
+      | "bootstrap-standby"
       | "clone"
       | "plan-rejoin"
       | "rewind"
@@ -42,6 +42,8 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
   switch (effect.kind) {
     case "bootstrap":
       return await bootstrap(context, signal);
+    case "bootstrap-standby":
+      return await bootstrapStandby(context, effect.target, signal);
     case "clone":
       return await clone(context, effect, signal);
     case "plan-rejoin":
@@ -67,25 +69,54 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
 
 /** The new cluster is complete only when lock, identifier and configuration are written. */
 async function bootstrap(context: NodeContext, signal: AbortSignal): Promise<TaskResult> {
-  const { log, postgres, state, store } = context;
+  const { log, postgres, state } = context;
   const made = await postgres.bootstrap({ bootstrap: state.settings.node.bootstrap, signal, progress: (text) => log.info(text) });
   if (!made.ok) return taskResult(made);
+  const armed = await armWatchdog(context);
+  if (!armed.ok) return armed;
+  return await foundCluster(context, "primary");
+}
+
+/** A copy of the remote primary, which this node then leads as a standby. */
+async function bootstrapStandby(context: NodeContext, target: FollowTarget | null, signal: AbortSignal): Promise<TaskResult> {
+  const { clock, log, postgres } = context;
+  const made = await postgres.clone({ source: target, methods: "remote", signal, progress: (text) => log.info(text) });
+  if (!made.ok) return taskResult(made);
+  const from = target === null ? "" : ` from remote member postgresql://${target.host}:${target.port}`;
+  log.info(`bootstrapped clone${from}`);
+  const deadline = ms(clock.now() + START_LIMIT_MS);
+  const started = await postgres.start({ role: "standby_leader", follow: target, synchronousStandbyNames: null, deadline, signal });
+  if (!started.ok) return taskResult(started);
+  setSource(context, target, "standby_leader");
+  return await foundCluster(context, "standby_leader");
+}
+
+/** The server is there: what the cluster has to know of it, and the lock. */
+async function foundCluster(context: NodeContext, role: "primary" | "standby_leader"): Promise<TaskResult> {
+  const { log, postgres, state, store } = context;
   const status = await postgres.status(ms(context.clock.now() + UPSTREAM_DEADLINE_MS));
   if (status.ok) state.local.systemIdentifier = status.value.systemIdentifier;
   await writeConfig(context);
-  const armed = await armWatchdog(context);
-  if (!armed.ok) return armed;
   const lock = await store.takeLeader({ deadline: ms(context.clock.now() + state.settings.dynamic.retryTimeoutMs) });
   if (!lock.ok) {
     await postgres.stop({ mode: "immediate", deadline: context.clock.now() });
     return { ok: false, message: "the leader lock could not be taken after the bootstrap" };
   }
   state.hold(lock.value);
-  context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
-  state.local.lastRole = "primary";
+  if (role === "primary") context.watchdog.extend(state.heldFacts()?.leaseEndsAt ?? context.clock.now());
+  state.local.lastRole = role === "primary" ? "primary" : "replica";
   state.claimedInitialize = false;
-  postgres.callback("on_start", "primary");
+  log.info("initialized a new cluster");
+  postgres.callback("on_start", role);
   return DONE;
+}
+
+/** Where the standby gets its WAL from, so that a change is seen and a restart keeps it. */
+export function setSource({ state }: NodeContext, target: FollowTarget | null, role: StandbyRole): void {
+  state.local.standbyRole = role;
+  state.local.upstream = upstreamKey(target);
+  state.local.source = target;
+  state.local.notStreamingSince = null;
 }
 
 async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clone" }>, signal: AbortSignal): Promise<TaskResult> {
@@ -94,12 +125,14 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
     const removed = await postgres.removeDataDirectory();
     if (!removed.ok) return taskResult(removed);
   }
-  const made = await postgres.clone({ source: effect.target, signal, progress: (text) => log.info(text) });
+  const { target: source, methods, from, follow } = effect;
+  const made = await postgres.clone({ source, methods, signal, progress: (text) => log.info(text) });
   if (!made.ok) return taskResult(made);
+  log.info(`bootstrapped ${from === null ? "(without leader)" : `from ${from}`}`);
   state.requests = { ...state.requests, reinitialize: null };
   state.local.control = null;
   state.local.rewindFailed = false;
-  return await start(context, { kind: "start", role: "standby", target: effect.target, syncNames: null }, signal);
+  return await start(context, { kind: "start", role: "standby", target: follow, syncNames: null }, signal);
 }
 
 /** Compares the local end of WAL with the leader's timelines; changes nothing. */
@@ -165,8 +198,7 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
 
 async function start(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {
   const { clock, postgres, state } = context;
-  state.local.upstream = upstreamKey(effect.target);
-  state.local.notStreamingSince = null;
+  setSource(context, effect.target, effect.role === "primary" ? "standby" : effect.role);
   state.local.lastRole = effect.role === "primary" ? "primary" : "replica";
   if (effect.role === "primary") {
     const armed = await armWatchdog(context);
@@ -191,7 +223,7 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   }
   state.local.crashedAt = null;
   if (effect.role === "primary") await rearm(context);
-  postgres.callback("on_start", effect.role === "primary" ? "primary" : "replica");
+  postgres.callback("on_start", effect.role === "standby" ? "replica" : effect.role);
   return DONE;
 }
 
@@ -204,7 +236,8 @@ async function restart(
   state.requests = { ...state.requests, restart: false };
   const primary = state.local.lastRole === "primary";
   const names = state.local.syncNamesSeen?.names ?? null;
-  const target = state.local.upstream === "" ? null : currentTarget(context);
+  const target = state.local.source;
+  const role = primary ? "primary" : state.local.standbyRole;
   const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
@@ -217,14 +250,14 @@ async function restart(
   // Whoever started it meanwhile may have left slots behind.
   state.local.slotsFor = null;
   const started = await postgres.start({
-    role: primary ? "primary" : "standby",
+    role,
     follow: primary ? null : target,
     synchronousStandbyNames: primary ? names : null,
     deadline: ms(clock.now() + START_LIMIT_MS),
     signal,
   });
   if (primary && started.ok) await rearm(context);
-  if (started.ok) postgres.callback("on_restart", primary ? "primary" : "replica");
+  if (started.ok) postgres.callback("on_restart", role === "standby" ? "replica" : role);
   return taskResult(started.ok ? done : started);
 }
 
@@ -242,18 +275,6 @@ async function copySlots(context: NodeContext, effect: Extract<Effect, { kind: "
   const copied = await restart(context, signal, () => postgres.writeLogicalSlots(files.value));
   if (copied.ok) state.logicalSlots.copied(files.value.map(({ name }) => name));
   return copied;
-}
-
-/** The source that a standby is pointed at, so that a restart keeps it. */
-function currentTarget(context: NodeContext): FollowTarget | null {
-  const [host, port] = splitAddress(context.state.local.upstream);
-  if (host === null) return null;
-  return { name: null, host, port, slotName: slotName(context.state.settings.node.name) };
-}
-
-function splitAddress(text: string): readonly [string | null, number] {
-  const colon = text.lastIndexOf(":");
-  return colon < 0 ? [null, 0] : [text.slice(0, colon), Number(text.slice(colon + 1))];
 }
 
 /** A promotion that was asked for cannot be taken back: given up, it ends the server. Value: a function that says whether it did. */
@@ -298,7 +319,7 @@ async function promote(context: NodeContext, syncNames: string | null, signal: A
   state.localChanged();
   state.local.promotedAt = clock.now();
   state.local.lastRole = "primary";
-  state.local.upstream = "";
+  setSource(context, null, "standby");
   state.local.slotsFor = null;
   state.local.checkpointAfterPromote = false;
   postgres.callback("on_role_change", "primary");
@@ -313,10 +334,10 @@ async function promote(context: NodeContext, syncNames: string | null, signal: A
 
 async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
   const { postgres, state } = context;
-  const primary = state.local.lastRole === "primary";
+  const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
   const stopped = await postgres.stop({ mode, deadline });
   if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);
-  postgres.callback("on_stop", primary ? "primary" : "replica");
+  postgres.callback("on_stop", role);
   return DONE;
 }

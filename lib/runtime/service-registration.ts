@@ -72,7 +72,8 @@ export class ServiceRegistration {
     if (postgres === "stopped" || postgres === "crashed" || postgres === "start failed") return this.#last === "" ? undefined : null;
     if (postgres !== "running" || state.local.status === null) return undefined;
     const { node, dynamic } = state.settings;
-    const role = state.postgresRole() === "primary" ? "primary" : "replica";
+    const role = state.postgresRole();
+    if (role !== "primary" && role !== "standby_leader" && role !== "replica") return undefined;
     if (role === "primary" && state.held === null) return undefined;
     const { host, port } = node.postgresql.connectAddress;
     return {
@@ -81,7 +82,7 @@ export class ServiceRegistration {
       connUrl: `postgres://${host}:${port}/postgres`,
       apiUrl: apiUrl(state),
       role,
-      healthy: role === "primary" ? state.leaseValid() : true,
+      healthy: role === "replica" ? true : state.leaseValid(),
       ttl: dynamic.ttlMs,
     };
   }

@@ -73,6 +73,7 @@ export function serverConfig(folder: string, name: string, port: number): Postgr
     pgIdent: null,
     pgIdentByRole: {},
     recoveryConf: {},
+    standbyCluster: null,
     customConf: null,
     callbacks: {},
     createReplicaMethods: ["basebackup"],

@@ -220,7 +220,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await mkdir(join(folder, "b"));
     await writeFile(join(folder, "b", "thesis.txt"), "years of work");
     b = node("b", PORT_B);
-    const cloned = await b.clone({ source: sourceOf("a", PORT_A, null), ...quiet() });
+    const cloned = await b.clone({ methods: "members", source: sourceOf("a", PORT_A, null), ...quiet() });
     expect(cloned.ok || cloned.error.kind).toBe("refused");
     const removed = await b.removeDataDirectory();
     expect(removed.ok || removed.error.kind).toBe("refused");
@@ -232,6 +232,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     const abort = new AbortController();
     const slow = node("b", PORT_B, { basebackup: [["max-rate", "256k"]] });
     const outcome = await slow.clone({
+      methods: "members",
       source: sourceOf("a", PORT_A, null),
       signal: abort.signal,
       progress: (text) => {
@@ -250,6 +251,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     });
     const lines: string[] = [];
     const cloned = await b.clone({
+      methods: "members",
       source: sourceOf("a", PORT_A, "b"),
       signal: new AbortController().signal,
       progress: (text) => lines.push(text),
@@ -419,7 +421,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   test("a crashed standby with WAL that the new primary never had is rewound too", async () => {
     const c = node("c", PORT_C);
     await a.changeSlots([{ kind: "create-physical", name: "c" }]);
-    expect((await c.clone({ source: sourceOf("a", PORT_A, "c"), ...quiet() })).ok).toBe(true);
+    expect((await c.clone({ methods: "members", source: sourceOf("a", PORT_A, "c"), ...quiet() })).ok).toBe(true);
     await startAs(c, "standby", sourceOf("a", PORT_A, "c"));
     await until(
       "both stream",
@@ -488,7 +490,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
       createReplicaMethods: ["backup", "basebackup"],
       methodOptions: { backup: { command: `${script} 'one word'`, stanza: "x y" } },
     });
-    expect(await own.clone({ source: sourceOf("a", PORT_A, "b"), ...quiet() })).toEqual({ ok: true, value: null });
+    expect(await own.clone({ methods: "members", source: sourceOf("a", PORT_A, "b"), ...quiet() })).toEqual({ ok: true, value: null });
     expect((await readFile(join(folder, "method.out"), "utf8")).trim().split("\n")).toEqual([
       "one word",
       "--scope=demo",

@@ -343,10 +343,10 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       value(await other.postgresql.configure(standby.config, { role: "replica" }));
       const before = value(await other.postgresql.status(within(1_000)));
       expect(before.primaryConninfo).toContain(`port=${primary.port}`);
-      value(await other.postgresql.follow(null));
+      value(await other.postgresql.follow(null, "replica"));
       expect(value(await other.postgresql.status(within(1_000)))).toMatchObject({ primaryConninfo: "", timeline: 1, inRecovery: true });
       const began = clock.now();
-      value(await other.postgresql.follow({ name: "p", host: "127.0.0.1", port: primary.port, slotName: null }));
+      value(await other.postgresql.follow({ name: "p", host: "127.0.0.1", port: primary.port, slotName: null }, "replica"));
       await untilStreaming(other);
       say(`streaming ${Math.round(clock.now() - began)} ms after follow`);
       expect(await postmasterPid(standby)).toBe(pid);
@@ -523,7 +523,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       expect((await first.postgresql.inspect()).dataDirectory.kind).toBe("valid");
       value(await first.postgresql.changeSlots([{ kind: "create-physical", name: "second_life" }]));
       const source = { name: "first", host: "127.0.0.1", port: first.port, slotName: "second_life" };
-      value(await second.postgresql.clone({ source, signal: never, progress }));
+      value(await second.postgresql.clone({ methods: "members", source, signal: never, progress }));
       value(
         await second.postgresql.start({
           role: "standby",

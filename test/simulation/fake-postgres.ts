@@ -101,7 +101,11 @@ export class FakePostgres implements Postgresql {
     const server = this.#server;
     if (server.postmaster !== null) return this.#refused("PostgreSQL runs already");
     if (server.directory.kind !== "valid") return this.#refused(`cannot start PostgreSQL: the data directory is ${server.directory.kind}`);
-    server.launch({ role: options.role, follow: options.follow, syncNames: options.synchronousStandbyNames });
+    server.launch({
+      role: options.role === "primary" ? "primary" : "standby",
+      follow: options.follow,
+      syncNames: options.synchronousStandbyNames,
+    });
     return this.#untilUp(options.signal);
   }
 
@@ -192,7 +196,7 @@ export class FakePostgres implements Postgresql {
     server.directory = { kind: "half-made", by: "clone" };
     await this.#process.later(server.world.random.between(500, 6000), () => null);
     if (options.signal.aborted) return err({ kind: "cancelled", message: "given up" });
-    if (this.#reach(options.source) !== source || source.inRecovery) return err({ kind: "failed", message: "the source went away" });
+    if (this.#reach(options.source) !== source) return err({ kind: "failed", message: "the source went away" });
     source.world.settle();
     server.becomeCopyOf(source.wal);
     return DONE;
@@ -224,6 +228,7 @@ export class FakePostgres implements Postgresql {
         systemIdentifier: branch.systemIdentifier,
         timeline: timeline(branch.timeline),
         walLsn: lsn(position),
+        inRecovery: source.inRecovery,
         switches: switchesOf(branch),
       });
     });

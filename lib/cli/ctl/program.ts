@@ -17,7 +17,7 @@ import { addRemove } from "./commands/remove.ts";
 import { addRestart } from "./commands/restart.ts";
 import { addResume } from "./commands/resume.ts";
 import { addShowConfig } from "./commands/show-config.ts";
-import { addStandbyCluster } from "./commands/standby-cluster.ts";
+import { addDemoteCluster, addPromoteCluster } from "./commands/standby-cluster.ts";
 import { addSwitchover } from "./commands/switchover.ts";
 import { addTopology } from "./commands/topology.ts";
 import { addVersion } from "./commands/version.ts";
@@ -109,6 +109,7 @@ function buildProgram(terminal: CtlTerminal, finish: (status: ExitCode) => void)
 
 /** In the order of their names, as the help shows them. */
 const COMMANDS: readonly ((host: CommandHost) => void)[] = [
+  addDemoteCluster,
   addDsn,
   addEditConfig,
   addFailover,
@@ -116,6 +117,7 @@ const COMMANDS: readonly ((host: CommandHost) => void)[] = [
   addHistory,
   addList,
   addPause,
+  addPromoteCluster,
   addQuery,
   addReinit,
   addReload,
@@ -126,7 +128,6 @@ const COMMANDS: readonly ((host: CommandHost) => void)[] = [
   addSwitchover,
   addTopology,
   addVersion,
-  addStandbyCluster,
 ];
 
 function globalsOf(command: Command): GlobalOptions {

@@ -18,6 +18,7 @@ import {
   runsAsStandby,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
+import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { otherNames, overdueSinceCrash, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
@@ -97,7 +98,7 @@ export const holderRules: readonly Rule[] = [
       when: (o) =>
         lockIsOurs(o) &&
         isPaused(o) &&
-        (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o))) &&
+        (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o) && !isStandbyCluster(o))) &&
         didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: (o) =>
@@ -115,37 +116,37 @@ export const holderRules: readonly Rule[] = [
   ...inSection(holdsStopped, [
     {
       id: "holder-start-retry",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
+      when: (o) => holdsStopped(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
       then: (o) => wait(retryAt(o, "start") ?? o.now),
       why: (o) => `PostgreSQL did not start: ${o.lastTask?.message}`,
     },
     {
       id: "holder-read-control",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
+      when: (o) => holdsStopped(o) && hasData(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
       then: () => ({ kind: "read-control" }),
       why: () => "was the stopped server a primary or a standby?",
     },
     {
       id: "holder-restart-crashed",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && !releasesAfterCrash(o),
+      when: (o) => holdsStopped(o) && hasData(o) && !releasesAfterCrash(o),
       then: startAsItWas,
       why: () => "starting primary after failure",
     },
     {
       id: "holder-crashed-ask",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && mayHandOver(o) && didThisCycle(o, "ask-peers") === null,
+      when: (o) => holdsStopped(o) && hasData(o) && mayHandOver(o) && didThisCycle(o, "ask-peers") === null,
       then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
       why: () => "PostgreSQL crashed: is there a replica to take over?",
     },
     {
       id: "holder-crashed-release",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
+      when: (o) => holdsStopped(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: () => "PostgreSQL crashed and primary_start_timeout is over: the lock is released",
     },
     {
       id: "holder-crashed-alone",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && hasData(o) && didThisCycle(o, "release-lock") === null,
+      when: (o) => holdsStopped(o) && hasData(o) && didThisCycle(o, "release-lock") === null,
       then: (o) => {
         const retry = retryAt(o, "start");
         return retry === null ? startAsItWas(o) : wait(retry);
@@ -154,7 +155,7 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "holder-without-data",
-      when: (o) => lockIsOurs(o) && !isRunning(o) && didThisCycle(o, "release-lock") === null,
+      when: (o) => holdsStopped(o) && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: () => "the lock is released: there is no data to serve here",
     },
@@ -182,7 +183,7 @@ export const holderRules: readonly Rule[] = [
 ];
 
 function holdsStopped(o: Observation): boolean {
-  return lockIsOurs(o) && !isRunning(o);
+  return lockIsOurs(o) && !isRunning(o) && !isStandbyCluster(o);
 }
 
 function holdsUnanswered(o: Observation): boolean {

@@ -1,15 +1,14 @@
 // Rules for the leader at work: PostgreSQL runs as primary under a valid lock. Pure.
 
-import type { FailoverRequest } from "../../model/failover-request.ts";
 import { ms } from "../../model/units.ts";
-import { handoverFitness, otherMembers } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
-import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
-import type { Observation, PeerAnswer } from "../observation.ts";
+import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
+import { candidateNames, fitCandidates, isDue, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
+import type { Observation } from "../observation.ts";
+import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-step.ts";
-import { votersSuffice } from "../votes.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
 const HAND_OVER_LIMIT_MS = 60_000;
@@ -108,84 +107,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
 ]);
 
 function leads(o: Observation): boolean {
-  return lockIsOurs(o) && runsAsPrimary(o);
-}
-
-/** A failover request stands, and its time has come. */
-function isDue(o: Observation): boolean {
-  const request = clusterOf(o)?.failover ?? null;
-  if (request === null || (request.leader === null && request.candidate === null)) return false;
-  if (request.scheduledAt === null) return !isPaused(o) || request.candidate !== null;
-  return !isPaused(o) && o.wallNow >= request.scheduledAt;
-}
-
-/** An appointment that is this much late (the leader was away) is not kept any more. */
-const STALE_AFTER_MS = 15 * 60_000;
-
-function staleReason(o: Observation): string | null {
-  const request = clusterOf(o)?.failover ?? null;
-  if (request === null) return null;
-  if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
-  if (request.candidate === o.self.name) return "this node is the leader already";
-  if (isFromBefore(o, request)) return "it was made before this node was promoted";
-  if (request.scheduledAt !== null && o.wallNow - request.scheduledAt > STALE_AFTER_MS) return "its time is long past";
-  return null;
-}
-
-/**
- * A request that an earlier leadership left behind: it was tried and nobody took over, or its leader crashed first. Obeyed
- * again, it would send the lead round and round, or surprise an operator hours later.
- */
-function isFromBefore(o: Observation, request: FailoverRequest): boolean {
-  const { promotedAt } = o.local;
-  const held = o.lock.held;
-  if (promotedAt === null || held === null || request.revision >= held.revision) return false;
-  return request.scheduledAt === null || request.scheduledAt <= o.wallNow - (o.now - promotedAt);
-}
-
-function candidateNames(o: Observation): readonly string[] {
-  const cluster = clusterOf(o);
-  if (cluster === null) return [];
-  const candidate = cluster.failover?.candidate ?? null;
-  const names = otherMembers(cluster, o.self.name).map((member) => member.name);
-  return candidate === null ? names : names.filter((name) => name === candidate);
-}
-
-function fitness(o: Observation, answer: PeerAnswer): { readonly fit: boolean; readonly why: string } {
-  const cluster = clusterOf(o);
-  if (cluster === null) return { fit: false, why: "the cluster is unknown" };
-  return handoverFitness({
-    answer,
-    config: o.config,
-    sync: cluster.sync,
-    wal: o.local.status?.walLsn ?? null,
-    timeline: o.local.status?.timeline ?? null,
-    replication: o.local.status?.replication ?? [],
-    planned: cluster.failover?.leader !== null,
-  });
-}
-
-function fitCandidates(o: Observation): readonly string[] {
-  const asked = candidateNames(o);
-  return o.peers.answers.filter((answer) => asked.includes(answer.name) && fitness(o, answer).fit).map((answer) => answer.name);
-}
-
-/** Whoever takes over in quorum mode needs votes. Where a candidate is named, only he was asked: his own look decides. */
-function lacksVoters(o: Observation): boolean {
-  const cluster = clusterOf(o);
-  if (cluster === null || o.config.synchronousMode === "off" || cluster.failover?.candidate !== null) return false;
-  return !votersSuffice(cluster.sync, o.peers.answers);
-}
-
-function unfitReasons(o: Observation): string {
-  const asked = candidateNames(o);
-  if (asked.length === 0) return "there is no such member";
-  if (lacksVoters(o)) return "too few voters answer for the quorum";
-  return o.peers.answers
-    .filter((answer) => asked.includes(answer.name))
-    .map((answer) => fitness(o, answer).why)
-    .filter((why) => why !== "")
-    .join("; ");
+  return lockIsOurs(o) && runsAsPrimary(o) && !isStandbyCluster(o);
 }
 
 function count(o: Observation, kind: Effect["kind"]): number {

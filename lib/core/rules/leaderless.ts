@@ -17,6 +17,7 @@ import {
 } from "../facts.ts";
 import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
+import { followsRemote, isStandbyCluster, remoteTarget, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { lacksVotes, ownContender, votesOf, votesText } from "../votes.ts";
 
@@ -29,24 +30,23 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
       clusterOf(o)?.initialize === null &&
       !isNofailover(o.self.tags) &&
       !isPaused(o) &&
-      retryAt(o, "bootstrap") === null &&
+      bootstrapRetry(o) === null &&
       didThisCycle(o, "claim-initialize") === null,
     then: () => ({ kind: "claim-initialize" }),
-    why: () => "trying to bootstrap a new cluster",
+    why: (o) => (isStandbyCluster(o) ? "trying to bootstrap a new standby leader" : "trying to bootstrap a new cluster"),
   },
   {
     id: "bootstrap",
     when: (o) => lockIsFree(o) && withoutData(o) && didThisCycle(o, "claim-initialize")?.ok === true,
-    then: () => ({ kind: "bootstrap" }),
-    why: () => "this node won the initialize race: bootstrapping a new cluster",
+    then: (o) => (isStandbyCluster(o) ? { kind: "bootstrap-standby", target: remoteTarget(o.config) } : { kind: "bootstrap" }),
+    why: (o) => `this node won the initialize race: bootstrapping ${isStandbyCluster(o) ? "from the remote primary" : "a new cluster"}`,
   },
   {
     id: "bootstrap-failed",
     when: (o) =>
       lockIsFree(o) &&
       withoutData(o) &&
-      o.lastTask?.kind === "bootstrap" &&
-      !o.lastTask.ok &&
+      bootstrapFailed(o) &&
       clusterOf(o)?.initialize === "" &&
       didThisCycle(o, "cancel-initialize") === null,
     then: () => ({ kind: "cancel-initialize" }),
@@ -56,7 +56,13 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "bootstrap-wait",
     when: (o) => lockIsFree(o) && withoutData(o) && (clusterOf(o)?.initialize ?? "") === "",
     then: (o) => waitAtMost(o, 1000),
-    why: () => "waiting for leader to bootstrap",
+    why: (o) => `waiting for ${isStandbyCluster(o) ? "standby_leader" : "leader"} to bootstrap`,
+  },
+  {
+    id: "leaderless-clone",
+    when: (o) => lockIsFree(o) && withoutData(o) && clonesAlone(o) && !isPaused(o) && retryAt(o, "clone") === null,
+    then: (o) => ({ ...aloneClone(o), clear: o.local.dataDirectory.kind === "half-made" }),
+    why: (o) => (remoteTarget(o.config) === null ? "trying to bootstrap (without leader)" : "trying to bootstrap from the remote primary"),
   },
   {
     id: "leaderless-without-data",
@@ -79,7 +85,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
     id: "leaderless-start",
     when: (o) => lockIsFree(o) && !isRunning(o),
-    then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
+    then: (o) => ({ kind: "start", role: "standby", target: followsRemote(o) ? sourceTarget(o) : null, syncNames: null }),
     why: () => "starting as a secondary: there is no leader",
   },
   {
@@ -209,6 +215,25 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
 
 function withoutData(o: Observation): boolean {
   return !hasData(o) && !isRunning(o);
+}
+
+function bootstrapRetry(o: Observation): ReturnType<typeof retryAt> {
+  return retryAt(o, "bootstrap") ?? retryAt(o, "bootstrap-standby");
+}
+
+function bootstrapFailed(o: Observation): boolean {
+  return (o.lastTask?.kind === "bootstrap" || o.lastTask?.kind === "bootstrap-standby") && !o.lastTask.ok;
+}
+
+/** A copy can be made although nobody leads: from an archive, or from the remote primary of a standby cluster. */
+function clonesAlone(o: Observation): boolean {
+  return o.self.clonesWithoutLeader || (isStandbyCluster(o) && remoteTarget(o.config) !== null);
+}
+
+function aloneClone(o: Observation) {
+  const target = remoteTarget(o.config);
+  const methods = isStandbyCluster(o) ? ("remote" as const) : ("members" as const);
+  return { kind: "clone" as const, target, methods, from: target === null ? null : "the remote primary", follow: sourceTarget(o) };
 }
 
 function verdict(o: Observation): ReturnType<typeof raceVerdict> {

@@ -1,6 +1,7 @@
 // Rules for a node beside somebody else's leader: make a copy, rejoin, follow. Pure.
 
 import { type Cluster, leaderMember } from "../../model/cluster.ts";
+import { tagEnabled } from "../../model/member.ts";
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import {
@@ -19,13 +20,20 @@ import {
   upstreamKey,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
+import {
+  divergedPlan,
+  firstRetry,
+  followedInVain,
+  mayRemove,
+  planEffect,
+  planFor,
+  replacesInstead,
+  rewindEffect,
+  stoppedStreaming,
+} from "../rejoin.ts";
+import { cloneSource, isStandbyCluster, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect, slotsPlan } from "../slots-plan.ts";
-
-/** A standby that has not streamed for this long beside a serving leader may have diverged: look at the timelines. */
-const DIVERGED_AFTER_MS = 2_000;
-/** A plan to follow that has not led to streaming within this time is made anew: WAL may have come from elsewhere since. */
-const FOLLOW_AGAIN_MS = 15_000;
 
 export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   {
@@ -52,7 +60,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
       leaderTarget(o) !== null &&
       leaderIsServing(o),
     then: (o) => cloneEffect(o, true),
-    why: (o) => `reinitialize: a new copy is made from ${o.dcs.cluster?.leader?.name}`,
+    why: (o) => `reinitialize: a new copy is made from ${cloneSource(o)?.words}`,
   },
   {
     id: "clone-retry",
@@ -64,7 +72,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     id: "clone",
     when: (o) => lockIsForeign(o) && !isRunning(o) && !hasData(o) && leaderTarget(o) !== null && leaderIsServing(o),
     then: (o) => cloneEffect(o, o.local.dataDirectory.kind === "half-made"),
-    why: (o) => `trying to bootstrap from leader '${o.dcs.cluster?.leader?.name}'`,
+    why: (o) => `trying to bootstrap from ${cloneSource(o)?.words}`,
   },
   {
     id: "clone-wait",
@@ -88,19 +96,19 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     {
       id: "rejoin-plan",
       when: (o) => stoppedBesideLeader(o) && planFor(o) === null,
-      then: (o) => planEffect(o),
+      then: planEffect,
       why: (o) => `how can the local data follow '${o.dcs.cluster?.leader?.name}'?`,
     },
     {
       id: "rejoin-start",
       when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "follow",
-      then: (o) => ({ kind: "start", role: "standby", target: leaderTarget(o), syncNames: null }),
+      then: (o) => ({ kind: "start", role: "standby", target: sourceTarget(o), syncNames: null }),
       why: (o) => `starting as a secondary of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
     },
     {
       id: "rejoin-rewind",
       when: (o) => stoppedBesideLeader(o) && planFor(o)?.kind === "rewind" && !replacesInstead(o) && leaderTarget(o) !== null,
-      then: (o) => rewindEffect(o),
+      then: rewindEffect,
       why: (o) => `running pg_rewind from '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
     },
     {
@@ -108,7 +116,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
       when: (o) =>
         stoppedBesideLeader(o) && leaderTarget(o) !== null && (replacesInstead(o) || (planFor(o)?.kind === "clone" && mayRemove(o))),
       then: (o) => cloneEffect(o, true),
-      why: (o) => `the data directory is replaced by a copy of '${o.dcs.cluster?.leader?.name}': ${planFor(o)?.why}`,
+      why: (o) => `the data directory is replaced by a copy of ${cloneSource(o)?.words}: ${planFor(o)?.why}`,
     },
     {
       id: "rejoin-start-diverged",
@@ -146,8 +154,8 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     {
       id: "standby-follow",
       when: (o) => mustFollow(o) && planFor(o)?.kind === "follow" && didThisCycle(o, "follow") === null,
-      then: (o) => ({ kind: "follow", target: leaderTarget(o) }),
-      why: (o) => `following new leader '${o.dcs.cluster?.leader?.name}'`,
+      then: (o) => ({ kind: "follow", target: sourceTarget(o), role: "standby" }),
+      why: followWhy,
     },
     {
       id: "standby-follow-diverged-stop",
@@ -166,7 +174,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     {
       id: "standby-diverged-plan",
       when: (o) => notStreaming(o) && (planFor(o) === null || followedInVain(o)),
-      then: (o) => planEffect(o),
+      then: planEffect,
       why: (o) => `not streaming from '${o.dcs.cluster?.leader?.name}': has the local data diverged?`,
     },
     {
@@ -193,7 +201,11 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   },
   {
     id: "standby-not-streaming",
-    when: (o) => lockIsForeign(o) && runsAsStandby(o) && (o.local.notStreamingSince !== null || behindOnTimeline(o)),
+    when: (o) =>
+      lockIsForeign(o) &&
+      runsAsStandby(o) &&
+      !tagEnabled(o.self.tags, "nostream") &&
+      (o.local.notStreamingSince !== null || behindOnTimeline(o)),
     then: (o) => waitAtMost(o, 1000),
     why: heartbeat,
   },
@@ -230,7 +242,8 @@ function bringsUp(o: Observation): boolean {
 }
 
 function heartbeat(o: Observation): string {
-  return `no action. I am (${o.self.name}), a secondary, and following a leader (${o.dcs.cluster?.leader?.name})`;
+  const leader = isStandbyCluster(o) ? "standby leader" : "leader";
+  return `no action. I am (${o.self.name}), a secondary, and following a ${leader} (${o.dcs.cluster?.leader?.name})`;
 }
 
 /** Streaming, but the server does not show the leader's timeline yet: what is published would be old for a whole loop_wait. */
@@ -244,70 +257,30 @@ function stoppedBesideLeader(o: Observation): boolean {
   return lockIsForeign(o) && !isRunning(o) && hasData(o);
 }
 
-/** Runs as a standby of somebody else than the serving leader. Two timelines of one number stream into each other unseen, so it is never followed unasked. */
+/**
+ * Runs as a standby of somebody else than it should. Two timelines of one number stream into each other unseen, so nobody is
+ * followed before the local data was measured by the serving leader's history.
+ */
 function mustFollow(o: Observation): boolean {
-  if (!lockIsForeign(o) || !runsAsStandby(o) || !leaderIsServing(o)) return false;
-  const target = leaderTarget(o);
-  return target !== null && o.local.upstream !== upstreamKey(target);
-}
-
-function followedInVain(o: Observation): boolean {
-  return planFor(o)?.kind === "follow" && o.lastTask !== null && o.now - o.lastTask.finishedAt >= FOLLOW_AGAIN_MS;
+  if (!lockIsForeign(o) || !runsAsStandby(o) || !leaderIsServing(o) || leaderTarget(o) === null) return false;
+  const source = sourceTarget(o);
+  // A supervisor that has just come back does not know what the server follows.
+  return o.local.upstream !== upstreamKey(source) || (source === null && o.local.status?.primaryConninfo !== "");
 }
 
 function notStreaming(o: Observation): boolean {
-  const since = o.local.notStreamingSince;
-  return (
-    !isPaused(o) &&
-    lockIsForeign(o) &&
-    runsAsStandby(o) &&
-    since !== null &&
-    o.now - since >= DIVERGED_AFTER_MS &&
-    leaderTarget(o) !== null &&
-    leaderIsServing(o)
-  );
+  return lockIsForeign(o) && stoppedStreaming(o) && !tagEnabled(o.self.tags, "nostream");
 }
 
-/** The plan made for this leader's present lock; another leader needs another one, and so does a server that ran since. */
-function planFor(o: Observation): { readonly kind: "follow" | "rewind" | "clone"; readonly why: string } | null {
-  const made = o.lastTask?.plan ?? null;
-  const leader = clusterOf(o)?.leader ?? null;
-  if (made === null || leader === null) return null;
-  return made.leader === leader.name && made.leaderSession === leader.session ? made.plan : null;
-}
-
-function divergedPlan(o: Observation): boolean {
-  const plan = planFor(o);
-  if (plan === null || plan.kind === "follow") return false;
-  return plan.kind === "rewind" ? o.self.usePgRewind || mayRemove(o) : mayRemove(o);
-}
-
-function mayRemove(o: Observation): boolean {
-  return o.self.removeDataDirectoryOnDivergedTimelines;
-}
-
-/** pg_rewind has failed here, and the configuration allows a new copy in its stead. */
-function replacesInstead(o: Observation): boolean {
-  return planFor(o)?.kind === "rewind" && o.local.rewindFailed && o.self.removeDataDirectoryOnRewindFailure;
-}
-
-function firstRetry(o: Observation): ReturnType<typeof retryAt> {
-  return retryAt(o, "plan-rejoin") ?? retryAt(o, "start") ?? retryAt(o, "rewind") ?? retryAt(o, "clone");
-}
-
-function planEffect(o: Observation): Effect {
-  const leader = clusterOf(o)?.leader;
-  const target = leaderTarget(o);
-  if (leader === undefined || leader === null || target === null) return waitAtMost(o, 1000);
-  return { kind: "plan-rejoin", target, leader: leader.name, leaderSession: leader.session };
+function followWhy(o: Observation): string {
+  const source = sourceTarget(o);
+  const leader = o.dcs.cluster?.leader?.name;
+  if (source === null) return `following the archive of '${leader}', without streaming`;
+  return source.name === leader ? `following new leader '${leader}'` : `following '${source.name}', as replicatefrom says`;
 }
 
 function cloneEffect(o: Observation, clear: boolean): Effect {
-  const target = leaderTarget(o);
-  return target === null ? waitAtMost(o, 1000) : { kind: "clone", target, clear };
-}
-
-function rewindEffect(o: Observation): Effect {
-  const target = leaderTarget(o);
-  return target === null ? waitAtMost(o, 1000) : { kind: "rewind", target };
+  const source = cloneSource(o);
+  if (source === null) return waitAtMost(o, 1000);
+  return { kind: "clone", target: source.target, methods: "members", from: source.words, follow: sourceTarget(o), clear };
 }

@@ -11,9 +11,11 @@ import {
   lockIsForeign,
   lockIsFree,
   lockIsOurs,
+  ownLsn,
   runsAsPrimary,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
+import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost } from "../rule.ts";
 import { slotsChanged } from "../slots-plan.ts";
 import { otherNames, overdueSinceCrash, someoneCanTakeOver } from "../takeover.ts";
@@ -173,7 +175,7 @@ function hasTask(o: Observation): boolean {
  */
 function isUnpublished(o: Observation): boolean {
   const optime = o.dcs.cluster?.status.optime ?? null;
-  const written = o.local.status?.walLsn ?? null;
+  const written = isStandbyCluster(o) ? ownLsn(o) : (o.local.status?.walLsn ?? null);
   return written !== null && (optime === null || optime > written);
 }
 
@@ -209,6 +211,7 @@ function isAbortable(o: Observation): boolean {
   const kind = o.task?.kind;
   switch (kind) {
     case "bootstrap":
+    case "bootstrap-standby":
     case "clone":
     case "plan-rejoin":
     case "rewind":

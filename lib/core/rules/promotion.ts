@@ -4,6 +4,7 @@ import { syncAllows } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, lockIsOurs, retryAt, runsAsStandby } from "../facts.ts";
 import type { Observation } from "../observation.ts";
+import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait } from "../rule.ts";
 import { namesBeforePromotion, namesForKey } from "../sync-standbys.ts";
 import { lacksVotes, votesText } from "../votes.ts";
@@ -64,12 +65,15 @@ export const promotionRules: readonly Rule[] = inSection(holdsAsStandby, [
     id: "promote",
     when: holdsAsStandby,
     then: (o) => ({ kind: "promote", syncNames: namesAtStart(o) }),
-    why: () => "promoted self to leader by acquiring session lock",
+    why: (o) =>
+      o.local.standbyRole === "standby_leader"
+        ? "promoted self to leader because I had the session lock"
+        : "promoted self to leader by acquiring session lock",
   },
 ]);
 
 function holdsAsStandby(o: Observation): boolean {
-  return lockIsOurs(o) && runsAsStandby(o);
+  return lockIsOurs(o) && runsAsStandby(o) && !isStandbyCluster(o);
 }
 
 /** Names that the server must wait for from its first commit on; null outside synchronous mode. */

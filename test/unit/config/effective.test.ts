@@ -58,7 +58,6 @@ test("every dynamic option is read", () => {
     check_timeline: true,
     member_slots_ttl: 0,
     pause: true,
-    standby_cluster: { host: "h", port: 5432, create_replica_methods: ["basebackup"], recovery_min_apply_delay: "5min" },
     slots: { a: { type: "physical" }, b: { database: "d", plugin: "p" } },
     ignore_slots: [{ name: "x" }],
   };
@@ -81,7 +80,7 @@ test("every dynamic option is read", () => {
     checkTimeline: true,
     memberSlotsTtlMs: 0,
     pause: true,
-    standbyCluster: { host: "h", port: 5432, primary_slot_name: null },
+    standbyCluster: null,
     slots: [
       { kind: "physical", name: "a", clusterType: null },
       { kind: "logical", name: "b", database: "d", plugin: "p", clusterType: null },
@@ -90,6 +89,29 @@ test("every dynamic option is read", () => {
   });
   expect(sources.get("ttl")).toBe("dcs");
   expect(sources.get("primary_start_timeout")).toBe("dcs");
+});
+
+test("a standby cluster is read for the rules and for the servers, and nobody in it is synchronous", () => {
+  const { dynamic, node, faults } = effectiveConfig(loaded, {
+    synchronous_mode: "quorum",
+    standby_cluster: {
+      host: "h",
+      port: "5432,5433",
+      primary_slot_name: "s",
+      create_replica_methods: ["basebackup"],
+      restore_command: "cp %f %p",
+      archive_cleanup_command: "clean %r",
+      recovery_min_apply_delay: "5min",
+    },
+  });
+  expect(faults).toEqual([]);
+  expect(dynamic).toMatchObject({ synchronousMode: "off", standbyCluster: { host: "h", port: "5432,5433", primary_slot_name: "s" } });
+  expect(node.postgresql.standbyCluster).toEqual({
+    createReplicaMethods: ["basebackup"],
+    recovery: { restore_command: "cp %f %p", archive_cleanup_command: "clean %r" },
+    leaderRecovery: { recovery_min_apply_delay: "5min" },
+  });
+  expect(effectiveConfig(loaded, { standby_cluster: { primary_slot_name: "s" } }).dynamic.standbyCluster).toBeNull();
 });
 
 describe("wrong values", () => {

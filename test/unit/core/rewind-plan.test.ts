@@ -15,7 +15,7 @@ function history(steps: readonly (readonly [number, number])[]): readonly Timeli
 }
 
 function upstream(current: number, walLsn: number, steps: readonly (readonly [number, number])[]): UpstreamHistory {
-  return { systemIdentifier: "7", timeline: timeline(current), walLsn: lsn(walLsn), switches: history(steps) };
+  return { systemIdentifier: "7", timeline: timeline(current), walLsn: lsn(walLsn), inRecovery: false, switches: history(steps) };
 }
 
 function question(local: Partial<LocalWal>, from: UpstreamHistory, changes: Partial<RewindQuestion> = {}): RewindQuestion {

@@ -199,16 +199,14 @@ describe("the command line", () => {
     expect(terminal.said.complaints).toStartWith("Error: ");
   });
 
-  test("what is not there yet says so, and is not in the help", async () => {
-    for (const name of ["demote-cluster", "promote-cluster"]) {
+  test("demote-cluster needs a source, and a port is a port", async () => {
+    const demote = ["-d", "consul://127.0.0.1:1", "demote-cluster", "demo", "--force"];
+    for (const more of [[], ["--primary-slot-name", "s"], ["--host", ""]]) {
       const terminal = scriptedTerminal();
-      expect(await runCtl([name, "demo", "--force"], terminal)).toBe(1);
-      expect(terminal.said.complaints).toContain(`${name} is not there yet`);
-      const help = scriptedTerminal();
-      expect(await runCtl(["--help"], help)).toBe(0);
-      expect(help.said.out).toContain("edit-config");
-      expect(help.said.out).not.toContain(name);
+      expect(await runCtl([...demote, ...more], terminal)).toBe(1);
+      expect(terminal.said.complaints).toBe("Error: At least --host, --port or --restore-command should be specified\n");
     }
+    for (const port of ["0", "65536", "x"]) expect(await runCtl([...demote, "--port", port], scriptedTerminal())).toBe(2);
   });
 
   test("without any configuration it says how to name a cluster", async () => {

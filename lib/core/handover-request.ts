@@ -1,0 +1,86 @@
+// Owns what the `failover` key asks of the leader: is it due, is it stale, which members may take over, and why others may not. Pure.
+
+import type { FailoverRequest } from "../model/failover-request.ts";
+import { lsn } from "../model/units.ts";
+import { handoverFitness, otherMembers } from "./candidates.ts";
+import { clusterOf, isPaused, ownLsn } from "./facts.ts";
+import type { Observation, PeerAnswer } from "./observation.ts";
+import { votersSuffice } from "./votes.ts";
+
+/** A failover request stands, and its time has come. */
+export function isDue(o: Observation): boolean {
+  const request = clusterOf(o)?.failover ?? null;
+  if (request === null || (request.leader === null && request.candidate === null)) return false;
+  if (request.scheduledAt === null) return !isPaused(o) || request.candidate !== null;
+  return !isPaused(o) && o.wallNow >= request.scheduledAt;
+}
+
+/** An appointment that is this much late (the leader was away) is not kept any more. */
+const STALE_AFTER_MS = 15 * 60_000;
+
+export function staleReason(o: Observation): string | null {
+  const request = clusterOf(o)?.failover ?? null;
+  if (request === null) return null;
+  if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
+  if (request.candidate === o.self.name) return "this node is the leader already";
+  if (isFromBefore(o, request)) return "it was made before this node was promoted";
+  if (request.scheduledAt !== null && o.wallNow - request.scheduledAt > STALE_AFTER_MS) return "its time is long past";
+  return null;
+}
+
+/**
+ * A request that an earlier leadership left behind: it was tried and nobody took over, or its leader crashed first. Obeyed
+ * again, it would send the lead round and round, or surprise an operator hours later.
+ */
+function isFromBefore(o: Observation, request: FailoverRequest): boolean {
+  const { promotedAt } = o.local;
+  const held = o.lock.held;
+  if (promotedAt === null || held === null || request.revision >= held.revision) return false;
+  return request.scheduledAt === null || request.scheduledAt <= o.wallNow - (o.now - promotedAt);
+}
+
+export function candidateNames(o: Observation): readonly string[] {
+  const cluster = clusterOf(o);
+  if (cluster === null) return [];
+  const candidate = cluster.failover?.candidate ?? null;
+  const names = otherMembers(cluster, o.self.name).map((member) => member.name);
+  return candidate === null ? names : names.filter((name) => name === candidate);
+}
+
+function fitness(o: Observation, answer: PeerAnswer): { readonly fit: boolean; readonly why: string } {
+  const cluster = clusterOf(o);
+  if (cluster === null) return { fit: false, why: "the cluster is unknown" };
+  const position = ownLsn(o);
+  return handoverFitness({
+    answer,
+    config: o.config,
+    sync: cluster.sync,
+    wal: position === null ? null : lsn(position),
+    timeline: o.local.status?.timeline ?? null,
+    replication: o.local.status?.replication ?? [],
+    planned: cluster.failover?.leader !== null,
+  });
+}
+
+export function fitCandidates(o: Observation): readonly string[] {
+  const asked = candidateNames(o);
+  return o.peers.answers.filter((answer) => asked.includes(answer.name) && fitness(o, answer).fit).map((answer) => answer.name);
+}
+
+/** Whoever takes over in quorum mode needs votes. Where a candidate is named, only he was asked: his own look decides. */
+export function lacksVoters(o: Observation): boolean {
+  const cluster = clusterOf(o);
+  if (cluster === null || o.config.synchronousMode === "off" || cluster.failover?.candidate !== null) return false;
+  return !votersSuffice(cluster.sync, o.peers.answers);
+}
+
+export function unfitReasons(o: Observation): string {
+  const asked = candidateNames(o);
+  if (asked.length === 0) return "there is no such member";
+  if (lacksVoters(o)) return "too few voters answer for the quorum";
+  return o.peers.answers
+    .filter((answer) => asked.includes(answer.name))
+    .map((answer) => fitness(o, answer).why)
+    .filter((why) => why !== "")
+    .join("; ");
+}

@@ -1,0 +1,27 @@
+// Owns which methods make a copy, in which order, and which of them need nobody to copy from. Pure.
+
+import type { MethodOptions, PostgresqlConfig } from "../model/node-config.ts";
+import { isEnabled } from "./method-command.ts";
+
+export interface ReplicaMethod {
+  readonly name: string;
+  readonly section: MethodOptions;
+}
+
+export const BASEBACKUP = "basebackup";
+
+/** In the configured order. `remote`: those of standby_cluster, which makes its leader's copy by basebackup where it names none. */
+export function replicaMethods(config: PostgresqlConfig, of: "members" | "remote"): readonly ReplicaMethod[] {
+  const configured = of === "remote" ? (config.standbyCluster?.createReplicaMethods ?? []) : config.createReplicaMethods;
+  const names = configured.length > 0 ? configured : [BASEBACKUP];
+  return names.map((name) => ({ name, section: config.methodOptions[name] ?? {} }));
+}
+
+export function needsSource({ name, section }: ReplicaMethod): boolean {
+  return name === BASEBACKUP || !isEnabled(section["no_leader"]);
+}
+
+/** In a standby cluster its own methods count. */
+export function clonesWithoutLeader(config: PostgresqlConfig): boolean {
+  return replicaMethods(config, config.standbyCluster === null ? "members" : "remote").some((method) => !needsSource(method));
+}
