@@ -64,9 +64,9 @@ export async function refreshCluster(context: NodeContext): Promise<boolean> {
 }
 
 /** Reads the lease mark, where a race or an adoption needs it fresher than the watch. */
-export async function refreshMark(context: NodeContext): Promise<void> {
+export async function refreshMark(context: NodeContext, deadline: Ms = dcsDeadline(context)): Promise<void> {
   const readAt = context.clock.now();
-  const answer = await context.store.readLease({ deadline: dcsDeadline(context) });
+  const answer = await context.store.readLease({ deadline });
   if (answer.ok) context.state.applyMark(answer.value, readAt);
 }
 
@@ -117,11 +117,13 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const { state, store, lease } = context;
   const wasHeld = state.held;
   const racing = isRacing(context);
-  const obstacle = racing ? await whyNotRace(context) : await heldInBetween(context);
+  // One for all of it: a primary that a pause left without fencing writes until this has an outcome.
+  const deadline = dcsDeadline(context);
+  const obstacle = racing ? await whyNotRace(context, deadline) : await heldInBetween(context, deadline);
   if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
   const unfenced = unfencedNow(context);
   beforeMark(context, unfenced);
-  const answer = await store.attemptToAcquireLeader({ deadline: dcsDeadline(context), unfenced });
+  const answer = await store.attemptToAcquireLeader({ deadline, unfenced });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
     return failed(context, "acquire-lock", answer.error);
@@ -144,22 +146,22 @@ function isRacing({ state }: NodeContext): boolean {
 }
 
 /** The last look before the lock is taken: somebody may have held it while this node was cut off. */
-async function whyNotRace(context: NodeContext): Promise<string | null> {
+async function whyNotRace(context: NodeContext, deadline: Ms): Promise<string | null> {
   const { clock, state } = context;
   const { node, dynamic } = state.settings;
   const isFresh = (): boolean => state.trace.markReadAt !== null && clock.now() - state.trace.markReadAt < MARK_FRESH_MS;
-  if (!isFresh()) await refreshMark(context);
+  if (!isFresh()) await refreshMark(context, deadline);
   if (!isFresh()) return "the lease mark cannot be read";
   const verdict = raceVerdict(state.trace, { now: clock.now(), ttl: dynamic.ttlMs, self: node.name });
   return verdict.kind === "wait" ? verdict.why : null;
 }
 
 /** The lock vanished under a running primary: whoever had it meanwhile has left a mark of his own. */
-async function heldInBetween(context: NodeContext): Promise<string | null> {
+async function heldInBetween(context: NodeContext, deadline: Ms): Promise<string | null> {
   const { state, lease, store } = context;
   const held = state.lastHeld;
   const own = held?.session ?? lease.former()?.session ?? null;
-  await refreshMark(context);
+  await refreshMark(context, deadline);
   const mark = state.trace.mark;
   if (mark === null || mark.session === own || mark.session === store.session()?.id) return null;
   return held !== null && mark.revision <= held.revision ? null : "somebody else held the lock in between";

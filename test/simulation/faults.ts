@@ -234,7 +234,8 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   "data-wiped": (world, _timer, random) => {
     const { sync, leader } = world.view();
     const fit = world.nodes.filter((node) => node.name !== leader?.name && node.name !== sync.leader && !sync.standbys.includes(node.name));
-    if (fit.length === 0 || leader === null) return null;
+    // A leader that is not promoted yet has not the newest timeline: whoever is wiped now may have the only copy of it.
+    if (fit.length === 0 || leader === null || world.leader()?.server.inRecovery !== false) return null;
     const node = random.pick(fit);
     if (node.server.frozen) return null;
     node.server.kill();

@@ -16,7 +16,7 @@ import { adoptLock } from "../../../lib/runtime/adoption.ts";
 import { disarmForPause, rearm } from "../../../lib/runtime/fencing.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock, dcsDeadline, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { loadTemplate } from "../../simulation/node-config.ts";
@@ -265,4 +265,21 @@ test("a primary that takes its vanished lock again after a pause is fenced with 
   const replica = new Bench();
   expect((await acquireLock(await replica.node("replica"))).ok).toBe(true);
   expect(replica.machine.guard).toBe("disarmed");
+});
+
+test("a primary without a lease knows within one deadline that the DCS does not give it the lock", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  bench.data.closeSession(a.state.held?.session ?? "");
+  await refreshCluster(a);
+  const asked = bench.clock.now();
+  bench.plan.push({ kind: "silence" }, { kind: "silence" }, { kind: "silence" });
+  const failedAfter: number[] = [];
+  const taking = acquireLock(a).then((outcome) => {
+    expect(outcome.ok).toBe(false);
+    failedAfter.push(bench.clock.now() - asked);
+  });
+  for (let second = 0; second < 20 && failedAfter.length === 0; second += 1) await bench.clock.advance(1_000);
+  await taking;
+  expect(failedAfter).toEqual([dcsDeadline(a) - bench.clock.now()]);
 });
