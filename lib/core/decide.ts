@@ -24,18 +24,26 @@ export const RULES: readonly Rule[] = [
   ...leaderlessRules,
 ];
 
+/** Neighbours of one section: where it does not hold, none of its rules is looked at. */
+const SECTIONS = neighbours(RULES);
+
 /** Throws Error where no rule matches: a hole in the table. */
 export function decide(o: Observation): Decision {
-  let section: Rule["section"];
-  let open = true;
-  for (const rule of RULES) {
-    if (rule.section !== section) {
-      section = rule.section;
-      open = section === undefined || section(o);
-    }
-    if (open && rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
+  for (const { section, rules } of SECTIONS) {
+    if (section !== undefined && !section(o)) continue;
+    for (const rule of rules) if (rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
   }
   throw new Error(
     `no rule matches: lock ${o.dcs.cluster?.leader?.name ?? "free"}, PostgreSQL ${o.local.process.kind}, ${o.local.dataDirectory.kind}`,
   );
+}
+
+function neighbours(table: readonly Rule[]): readonly { readonly section: Rule["section"]; readonly rules: readonly Rule[] }[] {
+  const found: { readonly section: Rule["section"]; readonly rules: Rule[] }[] = [];
+  for (const rule of table) {
+    const last = found.at(-1);
+    if (last !== undefined && last.section === rule.section) last.rules.push(rule);
+    else found.push({ section: rule.section, rules: [rule] });
+  }
+  return found;
 }

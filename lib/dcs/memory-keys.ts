@@ -17,7 +17,12 @@ export interface WatchedPrefix {
   /** Of the last change below the prefix, or later. */
   revision: Revision;
   answer: SnapshotAnswer | null;
-  readonly waiting: Set<() => void>;
+  readonly waiting: Set<Waiter>;
+}
+
+/** Who waits for a change below a prefix. */
+export interface Waiter {
+  look(): void;
 }
 
 export class MemoryKeys {
@@ -78,7 +83,7 @@ export class MemoryKeys {
     if (this.#changed.size === 0) return;
     const changed = [...this.#changed];
     this.#changed.clear();
-    for (const watched of changed) for (const waiter of [...watched.waiting]) waiter();
+    for (const watched of changed) for (const waiter of [...watched.waiting]) waiter.look();
   }
 
   #touch(key: string, revision: Revision): void {

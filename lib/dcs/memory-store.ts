@@ -7,6 +7,7 @@ import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision } from "../model/units.ts";
 import type { MemoryCluster } from "./memory.ts";
+import { MemoryWatches, NO_ANSWER, WATCH_ENDED, type Watcher, type WatchOptions } from "./memory-watches.ts";
 import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "./store.ts";
 
 export type StoreOperation = Exclude<keyof Store, "kind" | "close">;
@@ -34,46 +35,36 @@ export interface MemoryStoreOptions {
 
 const PASS: GateVerdict = { kind: "pass" };
 
-interface WaitingWatch {
-  readonly deadline: Ms;
-  /** The store has changed, or can be reached again. */
-  readonly look: () => void;
-  /** The deadline has come. */
-  readonly late: () => void;
-  readonly end: () => void;
-}
-
 export class MemoryStore implements Store {
   readonly kind = "memory";
   readonly #cluster: MemoryCluster;
   readonly #clock: Clock;
   /** The gate decides on each request; null lets everything pass. May be changed at any time. */
   gate: Gate | null;
-  readonly #watches = new Set<WaitingWatch>();
-  #timer: { readonly at: Ms; readonly stop: AbortController } | null = null;
-  #link: "connected" | "silent" = "connected";
+  readonly #watches: MemoryWatches;
   #closed = false;
 
   constructor(options: MemoryStoreOptions) {
     this.#cluster = options.cluster;
     this.#clock = options.clock;
     this.gate = options.gate ?? null;
+    this.#watches = new MemoryWatches(options.cluster, options.clock);
   }
 
   /** Every request, and every watch that waits already, meets silence until `reconnect`. */
   cutOff(): void {
-    this.#link = "silent";
+    this.#watches.link = "silent";
   }
 
   /** Watches that still wait answer with what they missed. */
   reconnect(): void {
-    this.#link = "connected";
-    for (const watch of [...this.#watches]) watch.look();
+    this.#watches.link = "connected";
+    this.#watches.look();
   }
 
   /** Ends the waiting watches with `unavailable`, as a reset connection does. */
   dropWatches(): void {
-    for (const watch of [...this.#watches]) watch.end();
+    this.#watches.drop();
   }
 
   snapshot(prefix: string, options: RequestOptions): Promise<Result<Snapshot, StoreError>> {
@@ -129,66 +120,31 @@ export class MemoryStore implements Store {
     return this.#request("limits", "", options.deadline, () => ok(this.#cluster.limits()));
   }
 
-  /** The gate sees a watch as a request of its own; once let through, it waits here. */
-  watch(
-    prefix: string,
-    after: Revision,
-    options: RequestOptions & { readonly signal?: AbortSignal },
-  ): Promise<Result<Snapshot, StoreError>> {
-    const admitted = this.#judge<null>("watch", prefix, options.deadline, () => DONE, options.signal);
-    if (!(admitted instanceof Promise)) return admitted.ok ? this.#wait(prefix, after, options) : Promise.resolve(admitted);
-    return admitted.then((result) => (result.ok ? this.#wait(prefix, after, options) : result));
+  watch(prefix: string, after: Revision, options: WatchOptions): Promise<Result<Snapshot, StoreError>> {
+    return new Promise((answered) => this.watchFor(prefix, after, options, { answered }));
+  }
+
+  /** As watch, without a promise. The gate sees a watch as a request of its own; once let through, it waits. */
+  watchFor(prefix: string, after: Revision, options: WatchOptions, watcher: Watcher): void {
+    const admitted = this.#judge("watch", prefix, options.deadline, admit, options.signal);
+    if (admitted instanceof Promise) void admitted.then((result) => this.#admitted(result, { prefix, after, options, watcher }));
+    else if (admitted.ok) this.#watches.add(prefix, after, options, watcher);
+    else watcher.answered(admitted);
+  }
+
+  /** Let through late: this client may be closed by now. */
+  #admitted(
+    result: Result<null, StoreError>,
+    watch: { readonly prefix: string; readonly after: Revision; readonly options: WatchOptions; readonly watcher: Watcher },
+  ): void {
+    if (!result.ok) watch.watcher.answered(result);
+    else if (this.#closed) watch.watcher.answered(CLOSED);
+    else this.#watches.add(watch.prefix, watch.after, watch.options, watch.watcher);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#timer?.stop.abort();
-    this.#timer = null;
-    this.dropWatches();
-  }
-
-  #wait(
-    prefix: string,
-    after: Revision,
-    options: RequestOptions & { readonly signal?: AbortSignal },
-  ): Promise<Result<Snapshot, StoreError>> {
-    if (this.#closed) return Promise.resolve(CLOSED);
-    if (options.signal?.aborted === true) return Promise.resolve(ENDED);
-    const watched = this.#cluster.watched(prefix);
-    if (watched.revision > after && this.#link === "connected") return Promise.resolve(this.#cluster.snapshot(prefix));
-    return new Promise((resolve) => {
-      const finish = (result: Result<Snapshot, StoreError>): void => {
-        watched.waiting.delete(look);
-        this.#watches.delete(handle);
-        options.signal?.removeEventListener("abort", end);
-        resolve(result);
-      };
-      const look = (): void => {
-        if (this.#link === "connected" && watched.revision > after) finish(this.#cluster.snapshot(prefix));
-      };
-      const end = (): void => finish(ENDED);
-      const late = (): void => finish(this.#link === "connected" ? this.#cluster.snapshot(prefix) : NO_ANSWER);
-      const handle = { end, look, late, deadline: options.deadline };
-      watched.waiting.add(look);
-      this.#watches.add(handle);
-      options.signal?.addEventListener("abort", end);
-      this.#armTimer(options.deadline);
-    });
-  }
-
-  /** One timer for all watches, at the earliest deadline of any so far; it is set anew when it fires. */
-  #armTimer(deadline: Ms): void {
-    if (this.#timer !== null && this.#timer.at <= deadline) return;
-    this.#timer?.stop.abort();
-    const timer = { at: deadline, stop: new AbortController() };
-    this.#timer = timer;
-    void this.#clock.sleepUntil(deadline, timer.stop.signal).then(() => {
-      if (timer.stop.signal.aborted) return;
-      this.#timer = null;
-      const now = this.#clock.now();
-      for (const watch of [...this.#watches]) if (watch.deadline <= now) watch.late();
-      for (const watch of this.#watches) this.#armTimer(watch.deadline);
-    });
+    this.#watches.close();
   }
 
   #request<T>(operation: StoreOperation, key: string, deadline: Ms, run: () => Result<T, StoreError>): Promise<Result<T, StoreError>> {
@@ -205,9 +161,9 @@ export class MemoryStore implements Store {
     signal?: AbortSignal,
   ): Result<T, StoreError> | Promise<Result<T, StoreError>> {
     if (this.#closed) return CLOSED;
-    if (signal?.aborted === true) return ENDED;
+    if (signal?.aborted === true) return WATCH_ENDED;
     if (this.#clock.now() >= deadline) return TOO_LATE;
-    if (this.#link === "silent") return this.#silence(operation, deadline, signal);
+    if (this.#watches.link === "silent") return this.#silence(operation, deadline, signal);
     const verdict = this.gate === null ? PASS : this.gate(operation, key);
     switch (verdict.kind) {
       case "pass":
@@ -243,11 +199,15 @@ export class MemoryStore implements Store {
 /** A lost answer of these lost nothing. */
 const READS: ReadonlySet<StoreOperation> = new Set(["snapshot", "watch", "sessionInfo", "limits"]);
 const DONE = ok(null);
+
+/** A watch that is let through changes nothing. */
+function admit(): typeof DONE {
+  return DONE;
+}
+
 const CLOSED = err<StoreError>({ kind: "unavailable", reason: "this client is closed" });
-const ENDED = err<StoreError>({ kind: "unavailable", reason: "the watch was ended" });
 const TOO_LATE = err<StoreError>({ kind: "unavailable", reason: "the deadline had passed before the request was sent" });
 const REFUSED = err<StoreError>({ kind: "unavailable", reason: "connection refused" });
-const NO_ANSWER = err<StoreError>({ kind: "unavailable", reason: "no answer before the deadline" });
 const NOT_CONFIRMED = err<StoreError>({ kind: "unknown-outcome", reason: "no answer before the deadline" });
 
 /** The options of a change without the deadline; absent ones stay absent. */

@@ -5,7 +5,7 @@ import { ok, type Result } from "../../lib/model/result.ts";
 import { type Ms, ms } from "../../lib/model/units.ts";
 import type { ArmOptions, Fencing, ProcessId, Watchdog, WatchdogError } from "../../lib/postgres/watchdog/watchdog.ts";
 import type { FakeServer } from "./fake-server.ts";
-import type { EventQueue, MachineClock, SimProcess } from "./virtual-clock.ts";
+import type { EventQueue, MachineClock, SimEvent, SimProcess } from "./virtual-clock.ts";
 
 const GRACE_MS = 300;
 
@@ -18,7 +18,7 @@ export class Guard {
   readonly #lateMs: number;
   /** Boot time; null while disarmed. */
   #deadline: number | null = null;
-  #timer: { run: (() => void) | null; readonly time: number } | null = null;
+  #timer: SimEvent | null = null;
   #owner: (() => void) | null = null;
   fired = 0;
 

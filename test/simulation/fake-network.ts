@@ -11,7 +11,7 @@ import type { Result } from "../../lib/model/result.ts";
 import type { Ms, Revision } from "../../lib/model/units.ts";
 import type { PeerSource } from "../../lib/runtime/node-context.ts";
 import type { Random } from "./random.ts";
-import type { SimProcess } from "./virtual-clock.ts";
+import type { Fires, SimProcess } from "./virtual-clock.ts";
 
 export class Network {
   /** `from>to` of cut directions, with how many faults cut each. */
@@ -119,57 +119,72 @@ export class StoreClient implements Store {
     return this.#send(() => this.#store.limits(options));
   }
 
+  /**
+   * A question that changes nothing and may wait for its answer: it stands at the store at once, and the answer is late by both
+   * ways. Who asks cannot tell the difference, and an event less is to be run.
+   */
   watch(
     prefix: string,
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
-    return this.#ask(() => this.#store.watch(prefix, after, options));
+    const { queue } = this.#process;
+    const { promise, resolve } = Promise.withResolvers<Result<Snapshot, StoreError>>();
+    const reply = new Reply(this.#process, resolve);
+    reply.leavesAt = queue.now + this.#latency * this.#random.next();
+    reply.back = this.#latency * this.#random.next();
+    this.#store.watchFor(prefix, after, options, reply);
+    return promise;
   }
 
   close(): Promise<void> {
     return this.#store.close();
   }
 
-  /**
-   * A question that changes nothing and may wait for its answer: it stands at the store at once, and the answer is late by both
-   * ways. Who asks cannot tell the difference, and an event less is to be run.
-   */
-  #ask<T>(request: () => Promise<T>): Promise<T> {
-    const { queue } = this.#process;
-    const arrives = queue.now + this.#latency * this.#random.next();
-    const back = this.#latency * this.#random.next();
-    return new Promise((resolve) => {
-      whenSettled(request(), (result) => {
-        queue.at(Math.max(queue.now, arrives) + back, () => this.#answer(resolve, result));
-      });
-    });
-  }
-
-  #answer<T>(resolve: (result: T) => void, result: T): void {
-    if (this.#process.state === "running") resolve(result);
-    else this.#process.deliver(() => resolve(result));
-  }
-
   #send<T>(request: () => Promise<T>): Promise<T> {
     const { queue } = this.#process;
     const there = this.#latency * this.#random.next();
-    const back = this.#latency * this.#random.next();
-    return new Promise((resolve) => {
-      queue.after(there, () => {
-        whenSettled(request(), (result) => {
-          queue.after(back, () => this.#answer(resolve, result));
-        });
-      });
-    });
+    const { promise, resolve } = Promise.withResolvers<T>();
+    const reply = new Reply(this.#process, resolve);
+    reply.back = this.#latency * this.#random.next();
+    queue.after(there, () => whenSettled(request(), reply));
+    return promise;
+  }
+}
+
+/** The answer of the store on its way to the process that asked. */
+class Reply<T> implements Fires {
+  readonly #process: SimProcess;
+  readonly #resolve: (answer: T) => void;
+  /** Not before. */
+  leavesAt = 0;
+  /** How long it takes. */
+  back = 0;
+  #answer: T | undefined;
+
+  constructor(process: SimProcess, resolve: (answer: T) => void) {
+    this.#process = process;
+    this.#resolve = resolve;
+  }
+
+  answered(answer: T): void {
+    const { queue } = this.#process;
+    this.#answer = answer;
+    queue.at(Math.max(queue.now, this.leavesAt) + this.back, this);
+  }
+
+  fire(): void {
+    const answer = this.#answer as T;
+    if (this.#process.state === "running") this.#resolve(answer);
+    else this.#process.deliver(() => this.#resolve(answer));
   }
 }
 
 /** At once where the store has answered at once, as it nearly always does. */
-function whenSettled<T>(promise: Promise<T>, use: (value: T) => void): void {
+function whenSettled<T>(promise: Promise<T>, reply: Reply<T>): void {
   const value = peek(promise);
-  if (value instanceof Promise) void value.then(use);
-  else use(value);
+  if (value instanceof Promise) void value.then((answer) => reply.answered(answer));
+  else reply.answered(value);
 }
 
 /** What a machine answers at its REST port. */

@@ -64,7 +64,7 @@ class Scene {
   runFor(duration: number): void {
     const end = this.queue.now + duration;
     while (this.queue.nextTime() <= end) {
-      this.queue.take()();
+      this.queue.runNext();
       drainMicrotasks();
     }
     this.queue.now = end;

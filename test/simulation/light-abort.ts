@@ -1,7 +1,7 @@
 // Owns a light AbortController for simulated time: the platform's own takes a fifth of a simulation, as it makes DOM events and an
 // error object for each abort. Same contract for what the product uses of it: aborted, listeners in order, each told once.
 
-type Listener = () => void;
+type Listener = (() => void) | { handleEvent(): void };
 
 class LightSignal {
   aborted = false;
@@ -32,9 +32,14 @@ class LightSignal {
     const more = this.#more;
     this.#first = null;
     this.#more = null;
-    first?.();
-    if (more !== null) for (const listener of more) listener();
+    if (first !== null) tell(first);
+    if (more !== null) for (const listener of more) tell(listener);
   }
+}
+
+function tell(listener: Listener): void {
+  if (typeof listener === "function") listener();
+  else listener.handleEvent();
 }
 
 class LightAbortController {

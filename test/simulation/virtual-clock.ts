@@ -4,11 +4,16 @@
 import type { Clock } from "../../lib/model/clock.ts";
 import { type Ms, ms } from "../../lib/model/units.ts";
 
+/** Something that an event may run: where events are many, an object makes less garbage than closures do. */
+export interface Fires {
+  fire(): void;
+}
+
 export interface SimEvent {
   readonly time: number;
   readonly order: number;
   /** null once it was cancelled or has run. */
-  run: (() => void) | null;
+  run: (() => void) | Fires | null;
 }
 
 /** A binary heap by time, then by order of entry: equal times run in the order in which they were asked for. */
@@ -17,7 +22,7 @@ export class EventQueue {
   readonly #heap: SimEvent[] = [];
   #order = 0;
 
-  at(time: number, run: () => void): SimEvent {
+  at(time: number, run: (() => void) | Fires): SimEvent {
     this.#order += 1;
     const event: SimEvent = { time: Math.max(time, this.now), order: this.#order, run };
     const heap = this.#heap;
@@ -34,7 +39,7 @@ export class EventQueue {
     return event;
   }
 
-  after(delay: number, run: () => void): SimEvent {
+  after(delay: number, run: (() => void) | Fires): SimEvent {
     return this.at(this.now + delay, run);
   }
 
@@ -47,14 +52,15 @@ export class EventQueue {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Takes the next event out, and moves time to it. To be called after nextTime only. */
-  take(): () => void {
+  /** Takes the next event out, moves time to it and runs it. To be called after nextTime only. */
+  runNext(): void {
     const event = this.#pop();
     const run = event?.run ?? null;
     if (event === undefined || run === null) throw new Error("no event is left");
     this.now = event.time;
     event.run = null;
-    return run;
+    if (typeof run === "function") run();
+    else run.fire();
   }
 
   #pop(): SimEvent | undefined {
@@ -148,17 +154,11 @@ export class SimProcess implements Clock {
 
   sleepUntil(at: Ms, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted === true) return Promise.resolve();
-    return new Promise((resolve) => {
-      const event = this.queue.at(this.machine.trueTime(at), () => {
-        signal?.removeEventListener("abort", wake);
-        this.deliver(resolve);
-      });
-      const wake = (): void => {
-        event.run = null;
-        resolve();
-      };
-      signal?.addEventListener("abort", wake);
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const sleep = new Sleep(this, resolve, signal);
+    sleep.event = this.queue.at(this.machine.trueTime(at), sleep);
+    signal?.addEventListener("abort", sleep);
+    return promise;
   }
 
   /** Lets something reach the process, now or when it goes on. */
@@ -191,5 +191,29 @@ export class SimProcess implements Clock {
   kill(): void {
     this.state = "dead";
     this.#backlog = [];
+  }
+}
+
+class Sleep implements Fires {
+  readonly #process: SimProcess;
+  readonly #wake: () => void;
+  readonly #signal: AbortSignal | undefined;
+  event: SimEvent | null = null;
+
+  constructor(process: SimProcess, wake: () => void, signal: AbortSignal | undefined) {
+    this.#process = process;
+    this.#wake = wake;
+    this.#signal = signal;
+  }
+
+  fire(): void {
+    this.#signal?.removeEventListener("abort", this);
+    this.#process.deliver(this.#wake);
+  }
+
+  /** The signal was aborted. */
+  handleEvent(): void {
+    if (this.event !== null) this.event.run = null;
+    this.#wake();
   }
 }

@@ -109,7 +109,8 @@ export class World {
   }
 
   powered(name: string): boolean {
-    return this.nodes.find((node) => node.name === name)?.powered === true;
+    for (const node of this.nodes) if (node.name === name) return node.powered;
+    return false;
   }
 
   /** Lets time pass, up to the instant or to the first violation. */
@@ -122,7 +123,7 @@ export class World {
         queue.now = time;
         return;
       }
-      queue.take()();
+      queue.runNext();
       drainMicrotasks();
       this.steps += 1;
       this.hash = (Math.imul(this.hash, 31) + Math.floor(queue.now * 1000)) | 0;

@@ -82,7 +82,7 @@ function live(world: CoreWorld, forMs: number): void {
 function runUntil(world: CoreWorld, end: number): void {
   const { queue } = world;
   while (queue.nextTime() <= end) {
-    queue.take()();
+    queue.runNext();
     if (world.trace.events > EVENTS_MAX) throw new Violation(`${EVENTS_MAX} events: the members keep each other busy without end`);
   }
   queue.now = end;

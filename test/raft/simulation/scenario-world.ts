@@ -90,7 +90,7 @@ export class ScenarioWorld implements SeatWorld {
   /** Lets disks that are not held finish; time stands still for everybody's timers, as their clocks do not move. */
   settle(): void {
     const end = this.queue.now + STEP_MS;
-    while (this.queue.nextTime() <= end) this.queue.take()();
+    while (this.queue.nextTime() <= end) this.queue.runNext();
     this.queue.now = end;
   }
 

@@ -50,7 +50,7 @@ export class WholeWorld implements HostWorld {
   runUntil(end: number): void {
     const { queue } = this;
     while (queue.nextTime() <= end) {
-      queue.take()();
+      queue.runNext();
       drainMicrotasks();
       this.steps += 1;
       if (this.observer.violation !== null) throw this.observer.violation;
