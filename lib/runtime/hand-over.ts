@@ -42,13 +42,16 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
     return taskResult(stopped);
   }
   const checkpoint = await early.end();
-  if (state.held !== null) {
-    const outcome = await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
-    if (!outcome.ok) return { ok: false, message: outcome.message };
-  }
+  const released = state.held === null ? null : await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
+  // Whatever became of the lock, PostgreSQL is gone: nothing is left to fence.
   await settleStopped(context);
-  log.info("leader key released");
   postgres.callback("on_stop", "primary");
+  if (released?.ok === false && state.requests.shutdown && state.dcsFailure !== null) {
+    log.warning(`the lock is left to its lease: ${released.message}`);
+    return DONE;
+  }
+  if (released?.ok === false) return { ok: false, message: released.message };
+  log.info("leader key released");
   return DONE;
 }
 

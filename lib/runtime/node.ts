@@ -204,6 +204,7 @@ export class MatriarchNode {
   /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */
   stop(): void {
     this.#stopping.abort();
+    this.#member?.retire();
   }
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */

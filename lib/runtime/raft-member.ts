@@ -19,6 +19,10 @@ import type { NodeFailure } from "./node-failure.ts";
 import { lockRaftFolder, mayFound, noteRaftOfData, raftOfData } from "./raft-folder.ts";
 import type { RunLock } from "./run-lock.ts";
 
+/** How often a retiring node looks whether its store can still answer. */
+const RETIRED_LOOK_MS = 100;
+/** Members that are missed for so long are gone; a connection that broke is made again well before. */
+const MISSED_FOR_MS = 300;
 /** It is in this process: longer means that its thread hangs. */
 const STATUS_WITHIN_MS = 1_000;
 
@@ -36,13 +40,15 @@ export class SupervisedMember {
   /** Resolves once, with the reason, when the member has stopped without having been asked to. */
   readonly failed: Promise<string>;
   readonly #parts: MemberParts;
+  readonly #lost = new AbortController();
+  readonly #stopped = new AbortController();
   /** Once it belongs to a cluster it belongs to that one while it runs. */
   #noted = false;
 
   private constructor(parts: MemberParts) {
     const { member, clock } = parts;
     this.#parts = parts;
-    this.store = new RaftStore({ channel: member, clock, random: randomBytes });
+    this.store = new RaftStore({ channel: member, clock, random: randomBytes, lost: this.#lost.signal });
     this.failed = new Promise((resolve) => {
       member.onStopped = resolve;
     });
@@ -106,8 +112,33 @@ export class SupervisedMember {
     return answer.kind === "status" ? answer.status : null;
   }
 
+  /**
+   * The node is to stop. Where the others are stopped with it, the last ones have no majority: as soon as that is so, what is asked
+   * through `store` is given up, since nobody is left to hand anything over to. The lock then ends with its lease.
+   */
+  retire(): void {
+    if (this.#stopped.signal.aborted) return;
+    this.#watchMajority().catch((reason: unknown) => this.#parts.log.error(`raft: the members cannot be watched: ${String(reason)}`));
+  }
+
+  async #watchMajority(): Promise<void> {
+    const { clock, log } = this.#parts;
+    for (let missedSince: number | null = null; !this.#stopped.signal.aborted; ) {
+      const missing = whyNoMajority(await this.status());
+      const now = clock.now();
+      missedSince = missing === null ? null : (missedSince ?? now);
+      if (missing !== null && missedSince !== null && now - missedSince >= MISSED_FOR_MS) {
+        log.info(`raft: ${missing}: nothing more is asked of it, and the lock is left to its lease`);
+        this.#lost.abort(missing);
+        return;
+      }
+      await clock.sleepUntil(ms(now + RETIRED_LOOK_MS), this.#stopped.signal);
+    }
+  }
+
   /** Another member takes over the lead first. */
   async stop(): Promise<void> {
+    this.#stopped.abort();
     await this.#parts.member.stop("clean");
     this.#parts.lock.release();
   }
@@ -123,6 +154,16 @@ export class SupervisedMember {
         "Where there is none on purpose, start with --adopt once; where the majority is lost, see raft recover",
     );
   }
+}
+
+/** What stands against an answer, as this member sees it; null where the others are there, or where it does not say. */
+export function whyNoMajority(status: Pick<RaftStatus, "state" | "detail" | "members"> | null): string | null {
+  if (status === null) return null;
+  if (status.state === "waiting") return `the member belongs to no Raft yet (${status.detail})`;
+  const voters = status.members.filter(({ part }) => part === "voter");
+  const there = voters.filter(({ link }) => link !== "down").length;
+  const needed = Math.floor(voters.length / 2) + 1;
+  return there >= needed ? null : `only ${there} of ${voters.length} members are there, and ${needed} have to be`;
 }
 
 function failed(message: string): Result<never, NodeFailure> {

@@ -4,11 +4,17 @@
 // and leader key removed by a client of the Raft.
 
 import { afterAll, describe, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { postgresBinDir } from "../harness/local-server.ts";
 import { staysTrue, until } from "../harness/wait.ts";
 
 const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2 };
+const DEFAULTS = { ttl: 30, loop_wait: 10, retry_timeout: 10 };
+/** A shutdown of PostgreSQL on a busy machine. One attempt at a store that does not answer takes as long, the guard's deadline 25 s. */
+const LAST_STOP_MAX_MS = 5_000;
 const TTL_MS = 5_000;
 /** From the moment both supervisors are started or woken to the first write: their start, an election, and the leader race. */
 const RECOVERY_MAX_MS = 10_000;
@@ -46,6 +52,27 @@ describe.concurrent("the Raft without a majority", () => {
     },
     120_000,
   );
+
+  test("because all of the cluster is stopped: the last node waits for nobody, its PostgreSQL is shut down, and it leads again", async () => {
+    await TestCluster.with({ store: "raft", dynamic: DEFAULTS }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      await Promise.all(cluster.others(leader).map((node) => node.terminate()));
+      const from = performance.now();
+      expect(await leader.terminate()).toBe(0);
+      const took = performance.now() - from;
+      console.log(`figure: the last node of a cluster stopped: ${Math.round(took)} ms`);
+      expect(took).toBeLessThan(LAST_STOP_MAX_MS);
+      await until("nothing of it is left, its guard neither", () => leader.processes().length === 0, { withinMs: 2_000 });
+      const control = spawnSync(join(postgresBinDir(), "pg_controldata"), ["-D", leader.dataDir], {
+        encoding: "utf8",
+        env: { LC_ALL: "C" },
+      });
+      expect(control.stdout).toMatch(/Database cluster state: +shut down\n/);
+      expect(leader.log).toContain("the lock is left to its lease");
+      for (const node of cluster.nodes) node.start();
+      expect(await cluster.untilHealthy()).toBe(leader);
+    });
+  }, 90_000);
 
   test("for 3 × ttl while paused: /primary stays 200 and no write fails", async () => {
     await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {

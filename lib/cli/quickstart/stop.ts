@@ -65,8 +65,10 @@ export async function stopQuickstart(options: {
     writeState(paths.folder, { ...state, nodes, consul, foreground: null, phase: "stopped" });
     say(`stopped; the data is kept in ${paths.folder}`);
   } else {
+    // Gigabytes of WAL may take a disk longer than the servers took to stop.
+    say("stopped; removing the data");
     removeFolders(paths);
-    say("stopped; the data is removed");
+    say("the data is removed");
   }
 }
 

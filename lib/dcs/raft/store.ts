@@ -24,6 +24,8 @@ export interface RaftStoreOptions {
   readonly channel: RaftChannel;
   readonly clock: Clock;
   readonly random: (bytes: number) => Uint8Array;
+  /** Aborts, with a reason in words, when nothing can be answered any more: what waits is given up, and nothing more is asked. */
+  readonly lost?: AbortSignal;
   /** Ends what the channel holds open; a member in this process is not ended by a store over it. */
   readonly close?: () => Promise<void> | void;
 }
@@ -33,9 +35,13 @@ export class RaftStore implements Store {
   readonly #options: RaftStoreOptions;
   readonly #commands: RaftCommands;
   readonly #closing = new AbortController();
+  /** Closed, or lost. */
+  readonly #gone: AbortSignal;
 
   constructor(options: RaftStoreOptions) {
+    const { lost } = options;
     this.#options = options;
+    this.#gone = lost === undefined ? this.#closing.signal : AbortSignal.any([this.#closing.signal, lost]);
     this.#commands = new RaftCommands(options);
   }
 
@@ -92,7 +98,7 @@ export class RaftStore implements Store {
   ): Promise<Result<Snapshot, StoreError>> {
     const { clock } = this.#options;
     const { deadline } = options;
-    const gone = options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal]);
+    const gone = options.signal === undefined ? this.#gone : AbortSignal.any([options.signal, this.#gone]);
     if (!gone.aborted && clock.now() >= deadline) return TOO_LATE;
     const ask = async (): Promise<ClientAnswer> => {
       const waitMs = ms(Math.min(Math.max(0, deadline - clock.now()), WATCH_WAIT_MAX_MS));
@@ -131,9 +137,8 @@ export class RaftStore implements Store {
     if (refusal !== null) return refusal;
     const { clock, channel } = this.#options;
     const request: ClientRequest = { kind: "query", query };
-    const ask = (): Promise<ClientAnswer> =>
-      channel.request(request, ms(Math.min(deadline, clock.now() + READ_ATTEMPT_MS)), this.#closing.signal);
-    const answer = await this.#repeat(ask, deadline, this.#closing.signal);
+    const ask = (): Promise<ClientAnswer> => channel.request(request, ms(Math.min(deadline, clock.now() + READ_ATTEMPT_MS)), this.#gone);
+    const answer = await this.#repeat(ask, deadline, this.#gone);
     if (!answer.ok) return answer;
     return answer.value.kind === "query" ? ok(answer.value.value) : NONSENSE;
   }
@@ -143,9 +148,9 @@ export class RaftStore implements Store {
     const { clock } = this.#options;
     let reason = "no answer before the deadline";
     for (let wait = RETRY_FIRST_MS; clock.now() < deadline; wait = Math.min(wait * 2, RETRY_MAX_MS)) {
-      if (gone.aborted) return ENDED;
+      if (gone.aborted) return this.#ended();
       const answer = await ask();
-      if (gone.aborted) return ENDED;
+      if (gone.aborted) return this.#ended();
       if (answer.kind === "refused") return err({ kind: "rejected", reason: answer.reason });
       if (answer.kind !== "unavailable" && answer.kind !== "unknown-outcome" && answer.kind !== "not-leader") return ok(answer);
       reason = answer.kind === "not-leader" ? "there is no leader" : answer.reason;
@@ -154,8 +159,14 @@ export class RaftStore implements Store {
     return err({ kind: "unavailable", reason });
   }
 
+  #ended(): Result<never, StoreError> {
+    const { lost } = this.#options;
+    return lost?.aborted === true ? err({ kind: "unavailable", reason: String(lost.reason) }) : ENDED;
+  }
+
   #refusal(deadline: Ms): Result<never, StoreError> | null {
     if (this.#closing.signal.aborted) return CLOSED;
+    if (this.#gone.aborted) return this.#ended();
     return this.#options.clock.now() >= deadline ? TOO_LATE : null;
   }
 }

@@ -5,7 +5,7 @@ import type { Clock } from "../../../model/clock.ts";
 import type { StoreError } from "../../../model/errors.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, ms } from "../../../model/units.ts";
-import type { ClientAnswer } from "../kv/client-protocol.ts";
+import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
 import type { Command, CommandAnswer, CommandValue } from "../kv/command.ts";
 import type { RaftChannel } from "./channel.ts";
 
@@ -30,19 +30,27 @@ export class RaftCommands {
   readonly #channel: RaftChannel;
   readonly #clock: Clock;
   readonly #name: string;
+  readonly #lost: AbortSignal | null;
   #current: Registration | null = null;
   /** On its way. */
   #registration: Promise<Result<Registration, StoreError>> | null = null;
   #inFlight = 0;
   readonly #waiting = new Set<() => void>();
 
-  constructor(options: { readonly channel: RaftChannel; readonly clock: Clock; readonly random: (bytes: number) => Uint8Array }) {
+  /** `lost`: aborts when no answer is to be waited for any more. */
+  constructor(options: {
+    readonly channel: RaftChannel;
+    readonly clock: Clock;
+    readonly random: (bytes: number) => Uint8Array;
+    readonly lost?: AbortSignal;
+  }) {
     this.#channel = options.channel;
     this.#clock = options.clock;
+    this.#lost = options.lost ?? null;
     this.#name = Buffer.from(options.random(NAME_BYTES)).toString("hex");
   }
 
-  /** Repeats until an answer, or the deadline: then `unavailable` where no attempt can have been applied, else `unknown-outcome`. */
+  /** Repeats until an answer, the deadline, or its loss: then `unavailable` where no attempt can have been applied, else `unknown-outcome`. */
   async run(command: Command, deadline: Ms): Promise<Outcome> {
     if (!(await this.#turn(deadline))) return err({ kind: "unavailable", reason: `${IN_FLIGHT_MAX} requests are under way already` });
     try {
@@ -59,7 +67,7 @@ export class RaftCommands {
     for (;;) {
       const registered = await this.#registered(deadline);
       // Whoever shared the attempt may have had less time.
-      if (!registered.ok && registered.error.kind === "unavailable" && this.#clock.now() < deadline) continue;
+      if (!registered.ok && registered.error.kind === "unavailable" && this.#mayTry(deadline)) continue;
       if (!registered.ok) return registered;
       const registration = registered.value;
       const sequence = ++registration.lastSequence;
@@ -75,8 +83,7 @@ export class RaftCommands {
   async #repeat(command: Command, registration: Registration, sequence: number, deadline: Ms): Promise<Outcome | "register"> {
     let doubt: string | null = null;
     let reason = "no answer before the deadline";
-    for (let wait = RETRY_FIRST_MS; ; wait = Math.min(wait * 2, RETRY_MAX_MS)) {
-      if (this.#clock.now() >= deadline) break;
+    for (let wait = RETRY_FIRST_MS; this.#mayTry(deadline); wait = Math.min(wait * 2, RETRY_MAX_MS)) {
       const answer = await this.#attempt(command, registration, sequence, deadline);
       const judged = judge(answer);
       if (judged.kind === "answered") {
@@ -91,7 +98,7 @@ export class RaftCommands {
       reason = judged.reason;
       if (judged.kind === "doubt") doubt = reason;
       if (judged.kind === "refused") return err({ kind: doubt === null ? "rejected" : "unknown-outcome", reason });
-      await this.#clock.sleepUntil(ms(Math.min(deadline, this.#clock.now() + wait)));
+      await this.#pause(wait, deadline);
     }
     return err(doubt === null ? { kind: "unavailable", reason } : { kind: "unknown-outcome", reason: doubt });
   }
@@ -100,7 +107,30 @@ export class RaftCommands {
     const { client, open } = registration;
     const [oldest = sequence] = open;
     const envelope = { client, sequence, acknowledged: oldest - 1, command };
-    return this.#channel.request({ kind: "command", envelope }, this.#attemptDeadline(deadline));
+    return this.#ask({ kind: "command", envelope }, deadline);
+  }
+
+  /** One attempt. What was under way when its loss came may have been applied. */
+  #ask(request: ClientRequest, deadline: Ms): Promise<ClientAnswer> {
+    const asked = this.#channel.request(request, ms(Math.min(deadline, this.#clock.now() + ATTEMPT_MAX_MS)));
+    const lost = this.#lost;
+    if (lost === null) return asked;
+    return new Promise((resolve) => {
+      const giveUp = (): void => resolve({ kind: "unknown-outcome", reason: String(lost.reason) });
+      lost.addEventListener("abort", giveUp, { once: true });
+      void asked.then((answer) => {
+        lost.removeEventListener("abort", giveUp);
+        resolve(answer);
+      });
+    });
+  }
+
+  #mayTry(deadline: Ms): boolean {
+    return this.#clock.now() < deadline && this.#lost?.aborted !== true;
+  }
+
+  #pause(wait: number, deadline: Ms): Promise<void> {
+    return this.#clock.sleepUntil(ms(Math.min(deadline, this.#clock.now() + wait)), this.#lost ?? undefined);
   }
 
   /** Shared by all commands; who comes first registers. */
@@ -121,8 +151,8 @@ export class RaftCommands {
   async #register(deadline: Ms): Promise<Result<Registration, StoreError>> {
     const envelope = { client: null, sequence: 0, acknowledged: 0, command: { kind: "open-client", id: this.#name } } as const;
     let reason = "no answer before the deadline";
-    for (let wait = RETRY_FIRST_MS; this.#clock.now() < deadline; wait = Math.min(wait * 2, RETRY_MAX_MS)) {
-      const answer = await this.#channel.request({ kind: "command", envelope }, this.#attemptDeadline(deadline));
+    for (let wait = RETRY_FIRST_MS; this.#mayTry(deadline); wait = Math.min(wait * 2, RETRY_MAX_MS)) {
+      const answer = await this.#ask({ kind: "command", envelope }, deadline);
       const judged = judge(answer);
       if (judged.kind === "answered" && judged.answer.ok && judged.answer.value.kind === "client") {
         return ok({ client: judged.answer.value.id, lastSequence: 0, open: new Set() });
@@ -130,7 +160,7 @@ export class RaftCommands {
       if (judged.kind === "refused") return err({ kind: "rejected", reason: judged.reason });
       if (judged.kind === "answered") return err({ kind: "rejected", reason: "the registration was refused" });
       reason = judged.reason;
-      await this.#clock.sleepUntil(ms(Math.min(deadline, this.#clock.now() + wait)));
+      await this.#pause(wait, deadline);
     }
     // A registration that nobody uses changes nothing: as good as not sent.
     return err({ kind: "unavailable", reason });
@@ -138,10 +168,6 @@ export class RaftCommands {
 
   #forget(registration: Registration): void {
     if (this.#current === registration) this.#current = null;
-  }
-
-  #attemptDeadline(deadline: Ms): Ms {
-    return ms(Math.min(deadline, this.#clock.now() + ATTEMPT_MAX_MS));
   }
 
   /** False where the deadline came first. */

@@ -18,7 +18,10 @@ const AWAY: ClientAnswer = { kind: "not-leader", leader: null };
 const FORGOTTEN: ClientAnswer = { kind: "command", answer: { ok: false, error: { kind: "unknown-client" } } };
 
 /** Answers each command with the next of the list, the last one for ever; registrations are granted as client-1, client-2… */
-function scripted(...answers: readonly (ClientAnswer | ((envelope: Envelope) => Promise<ClientAnswer>))[]) {
+type Answer = ClientAnswer | ((envelope: Envelope) => Promise<ClientAnswer>);
+function scripted(...words: readonly (Answer | { readonly lost: AbortSignal })[]) {
+  const answers = words.filter((word): word is Answer => !("lost" in word));
+  const lost = words.flatMap((word) => ("lost" in word ? [word] : []))[0] ?? {};
   const asked: Envelope[] = [];
   let registrations = 0;
   const channel: RaftChannel = {
@@ -27,12 +30,12 @@ function scripted(...answers: readonly (ClientAnswer | ((envelope: Envelope) => 
       if (request.envelope.command.kind === "open-client") {
         return { kind: "command", answer: ok({ kind: "client", id: `client-${++registrations}` }) };
       }
-      const answer = answers[Math.min(asked.length, answers.length - 1)] as (typeof answers)[number];
+      const answer = answers[Math.min(asked.length, answers.length - 1)] as Answer;
       asked.push(request.envelope);
       return typeof answer === "function" ? answer(request.envelope) : answer;
     },
   };
-  const commands = new RaftCommands({ channel, clock, random: (bytes) => new Uint8Array(bytes).fill(7) });
+  const commands = new RaftCommands({ channel, clock, random: (bytes) => new Uint8Array(bytes).fill(7), ...lost });
   return { asked, run: (budgetMs = 5000) => commands.run(PUT, ms(clock.now() + budgetMs)) };
 }
 
@@ -81,6 +84,26 @@ describe("a command", () => {
     await slow;
     await run();
     expect(asked.at(-1)).toMatchObject({ sequence: 4, acknowledged: 3 });
+  });
+
+  test("is given up with the loss of its store: in doubt where an attempt was under way, else certainly not applied; nothing follows", async () => {
+    const answers: readonly (readonly [string, ClientAnswer | (() => Promise<ClientAnswer>)])[] = [
+      ["unknown-outcome", () => new Promise<ClientAnswer>(() => {})],
+      ["unavailable", AWAY],
+    ];
+    for (const [kind, answer] of answers) {
+      const lost = new AbortController();
+      const { asked, run } = scripted({ lost: lost.signal }, answer);
+      const outcome = run(60_000);
+      await clock.sleepUntil(ms(clock.now() + 20));
+      lost.abort("nobody is there");
+      const begun = clock.now();
+      expect(await outcome).toMatchObject({ ok: false, error: { kind } });
+      expect(clock.now() - begun).toBeLessThan(1_000);
+      const before = asked.length;
+      expect(await run(60_000)).toMatchObject({ ok: false, error: { kind: "unavailable" } });
+      expect(asked).toHaveLength(before);
+    }
   });
 
   test("waits its turn where too many are under way, and none is lost", async () => {
