@@ -12,13 +12,14 @@ import { openFileDisk } from "../../lib/dcs/raft/storage/file-disk.ts";
 import { type OpenedStorage, openStorage } from "../../lib/dcs/raft/storage/open-storage.ts";
 import type { Log } from "../../lib/model/log.ts";
 import { logIndex, type MemberId, memberId, term } from "../../lib/model/raft.ts";
+import { RawFile } from "./raw-file.ts";
+import { median, percentile } from "./table.ts";
 
 const RECORD_BYTES = 300;
 const GROUP = 64;
 const BLOCK = 50;
 /** Bytes of a record beyond its payload, so that raw writes are as long as ours. */
 const EXTRA_BYTES = 48;
-const RAW_FILE_BYTES = 64 * 1024 * 1024;
 const USAGE = `usage: bun run scripts/benchmarks/raft-storage.ts [--folder DIR] [--n N] [--json]
   --folder  where to write (default: the folder for temporary files); the disk under it is measured
   --n       samples of each figure (default 1000)
@@ -61,7 +62,7 @@ function readWords(argv: readonly string[]): { readonly folder: string; readonly
 }
 
 async function measure(folder: string, n: number): Promise<readonly Figure[]> {
-  const raw = new RawFile(join(folder, "raw"));
+  const raw = new RawFile(join(folder, "raw"), GROUP * (RECORD_BYTES + EXTRA_BYTES));
   const log = await OpenLog.found(join(folder, "member"));
   const samples: Record<"raw" | "rawAway" | "one" | "rawGroup" | "group", number[]> = {
     raw: [],
@@ -102,39 +103,6 @@ async function timed(work: () => Promise<void>): Promise<number> {
   const before = performance.now();
   await work();
   return performance.now() - before;
-}
-
-/** The least that a durable log can do. */
-class RawFile {
-  readonly #fd: number;
-  readonly #bytes = new Uint8Array(GROUP * (RECORD_BYTES + EXTRA_BYTES)).fill(0x5a);
-  #offset = 0;
-
-  constructor(path: string) {
-    this.#fd = fs.openSync(path, "wx", 0o600);
-    const zeros = new Uint8Array(1024 * 1024);
-    for (let at = 0; at < RAW_FILE_BYTES; at += zeros.length) fs.writeSync(this.#fd, zeros, 0, zeros.length, at);
-    fs.fsyncSync(this.#fd);
-  }
-
-  append(length: number): void {
-    if (this.#offset + length > RAW_FILE_BYTES) this.#offset = 0;
-    fs.writeSync(this.#fd, this.#bytes, 0, length, this.#offset);
-    fs.fdatasyncSync(this.#fd);
-    this.#offset += length;
-  }
-
-  /** As append, but this thread may do something else meanwhile: what a member needs. */
-  appendAway(length: number): Promise<void> {
-    if (this.#offset + length > RAW_FILE_BYTES) this.#offset = 0;
-    fs.writeSync(this.#fd, this.#bytes, 0, length, this.#offset);
-    this.#offset += length;
-    return new Promise((resolve, reject) => fs.fdatasync(this.#fd, (error) => (error === null ? resolve() : reject(error))));
-  }
-
-  close(): void {
-    fs.closeSync(this.#fd);
-  }
 }
 
 class OpenLog {
@@ -196,9 +164,7 @@ async function mustOpen(path: string): Promise<OpenedStorage> {
 }
 
 function figure(what: string, samples: readonly number[]): Figure {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const at = (fraction: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))] ?? Number.NaN;
-  return { what, p50Ms: at(0.5), p99Ms: at(0.99), n: samples.length };
+  return { what, p50Ms: median(samples), p99Ms: percentile(samples, 0.99), n: samples.length };
 }
 
 function table(figures: readonly Figure[]): string {

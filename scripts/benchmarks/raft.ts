@@ -1,306 +1,131 @@
-// Owns the measurements of the built-in Raft: `bun run scripts/benchmarks/raft.ts [--rounds N] [--writes N] [--folder DIR]`.
-// Prints a table: commits one by one and from 64 writers, and how long nobody can write after a leader is gone. Three members;
-// in this process for the first rows, as processes of their own for the others. One machine stands for all.
+// Owns the course of the Raft's measurements: the built-in Raft beside etcd and Consul where those are installed, one after the
+// other, the same rows for each. Prints a table. One machine stands for all servers and for the client.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { RaftChannel } from "../../lib/dcs/raft/client/channel.ts";
-import { RemoteMembers } from "../../lib/dcs/raft/client/remote.ts";
-import type { RaftStatus } from "../../lib/dcs/raft/kv/client-protocol.ts";
-import { raftMemberConfig } from "../../lib/dcs/raft/member/config.ts";
-import { RaftMemberNode } from "../../lib/dcs/raft/member/node.ts";
-import { openFileDisk } from "../../lib/dcs/raft/storage/file-disk.ts";
-import { RaftStore } from "../../lib/dcs/raft/store.ts";
-import { tcpNetwork } from "../../lib/dcs/raft/transport/tcp-network.ts";
-import type { Log } from "../../lib/model/log.ts";
-import { ms } from "../../lib/model/units.ts";
-import { realClock } from "../../lib/runtime/clock.ts";
-import { median, short } from "./table.ts";
+import { consulVersion, startConsul } from "./raft-consul.ts";
+import { etcdVersion, startEtcd } from "./raft-etcd.ts";
+import { ownRows } from "./raft-in-process.ts";
+import type { Reading } from "./raft-load.ts";
+import { startOurs } from "./raft-ours.ts";
+import { RAFT_ROWS } from "./raft-rows.ts";
+import type { RaftSystem } from "./raft-system.ts";
 
-const MEMBERS = 3;
-const WRITERS = 64;
-const VALUE = "x".repeat(200);
-const REQUEST_BUDGET_MS = 20_000;
-const PLAIN = { kind: "plain" } as const;
-const quiet = (): void => {};
-const log: Log = { debug: quiet, info: quiet, warning: quiet, error: quiet, critical: quiet };
-const clock = realClock();
-const random = (bytes: number): Uint8Array => randomBytes(bytes);
+const USAGE = `usage: bun run scripts/benchmarks/raft.ts [--only ours,etcd,consul] [--rows ROW,ROW…] [--rounds N] [--writes N] [--folder DIR]
+         [--etcd PROGRAM] [--consul PROGRAM] [--json FILE]
+  --only    the systems (default: those that are found); "ours" alone has rows more, measured inside one process
+  --rows    ${RAFT_ROWS.map(({ id }) => id).join(", ")}, in-process (default: all)
+  --rounds  how often a server is struck for each row (default 15)
+  --writes  commits of the 64 writers (default 100000)
+  --folder  on the disk to measure (default: the folder for temporary files; Consul's data is always there)
+  --etcd    its program (default: in PATH); --consul likewise (default: CONSUL_BIN, PATH, or what scripts/setup installed)
+  --json    every sample, for a closer look`;
+const IN_PROCESS = "in-process";
 
-interface Row {
-  readonly what: string;
-  readonly reach: string;
-  readonly measured: string;
+interface Candidate {
+  readonly name: string;
+  readonly version: string;
+  readonly start: (folder: string) => Promise<RaftSystem>;
 }
+
+/** By title: what is to be reached, and each system's reading. */
+type Table = Map<string, { readonly reach: string; readonly cells: Map<string, Reading> }>;
 
 const { values } = parseArgs({
   options: {
+    only: { type: "string" },
+    rows: { type: "string" },
     rounds: { type: "string", default: "15" },
-    writes: { type: "string", default: "40000" },
+    writes: { type: "string", default: "100000" },
     folder: { type: "string", default: tmpdir() },
+    etcd: { type: "string", default: "etcd" },
+    consul: { type: "string" },
+    json: { type: "string" },
+    help: { type: "boolean", short: "h" },
   },
 });
+if (values.help === true) {
+  console.log(USAGE);
+  process.exit(0);
+}
 const rounds = Number(values.rounds);
 const writes = Number(values.writes);
+const ids = [...RAFT_ROWS.map(({ id }) => id), IN_PROCESS];
+const rows = values.rows?.split(",") ?? ids;
+if (!(rounds > 0) || !(writes > 0) || rows.some((row) => !ids.includes(row))) {
+  console.error(USAGE);
+  process.exit(2);
+}
+if (values.consul !== undefined) process.env["CONSUL_BIN"] = values.consul;
 const base = mkdtempSync(join(values.folder, "raft-bench-"));
 try {
-  const rows = [...(await inProcess()), ...(await overProcesses())];
-  console.log(
-    ["| what | reach | measured |", "| --- | --- | --- |", ...rows.map((row) => `| ${row.what} | ${row.reach} | ${row.measured} |`)].join(
-      "\n",
-    ),
-  );
+  const systems = candidates();
+  const table: Table = new Map();
+  for (const system of systems) {
+    if (system.name === "ours" && rows.includes(IN_PROCESS)) {
+      for (const { title, reach, reading } of await ownRows({ writes, folder: base }))
+        note(table, { title, reach, system: "ours", reading });
+    }
+    await measure(system, table);
+  }
+  console.log(written(table, systems));
+  if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(samplesOf(table)));
 } finally {
   rmSync(base, { recursive: true, force: true });
 }
 process.exit(0);
 
-async function inProcess(): Promise<readonly Row[]> {
-  const addresses = await freeAddresses();
-  const nodes = await Promise.all(addresses.map((address) => startHere(address, addresses)));
-  const leader = await found(() => nodes.find((node) => node.status().role === "leader" && node.status().applied > 0));
-  const store = storeOver(leader);
-  const sequential = await oneByOne(store);
-  const many = await manyWriters(store);
-  await Promise.all(nodes.map((node) => node.stop("immediate")));
-  return [
-    { what: "sequential commit, in one process, p50", reach: "≤ 0.7 ms", measured: spread(sequential) },
-    { what: `${WRITERS} writers, in one process`, reach: "≥ 20,000/s", measured: `${Math.round(many.perSecond)}/s (n=${writes})` },
-    { what: `${WRITERS} writers, in one process, p99`, reach: "≤ 5 ms", measured: `${short(percentile(many.times, 0.99))} ms` },
+/** Those that are asked for and installed. Ours is first. */
+function candidates(): readonly Candidate[] {
+  const etcd = etcdVersion(values.etcd);
+  const consul = consulVersion();
+  const all: readonly (Candidate | null)[] = [
+    { name: "ours", version: "", start: startOurs },
+    etcd === null ? null : { name: "etcd", version: etcd, start: (folder) => startEtcd(values.etcd, etcd, folder) },
+    consul === null ? null : { name: "Consul", version: consul, start: () => startConsul(consul) },
   ];
+  const wanted = values.only?.split(",") ?? ["ours", "etcd", "consul"];
+  const found = all.filter((each): each is Candidate => each !== null && wanted.includes(each.name.toLowerCase()));
+  for (const name of wanted) if (!found.some((each) => each.name.toLowerCase() === name)) console.error(`${name}: not found, not measured`);
+  return found;
 }
 
-async function overProcesses(): Promise<readonly Row[]> {
-  const addresses = await freeAddresses();
-  const places = addresses.map((address) => new Place(address, addresses));
-  for (const place of places) await place.start();
-  await leaderOf(places);
-  const client = remote(addresses);
-  const store = storeOver(client);
-  const sequential = await oneByOne(store);
-  const many = await manyWriters(store);
-  client.close();
-  const killed = await outages(places, (leader) => leader.signal("SIGKILL"));
-  const silent = await outages(places, (leader) => leader.signal("SIGSTOP"));
-  const stopped = await outages(places, (leader) => leader.signal("SIGTERM"));
-  const restarts = await restartTimes(places);
-  for (const place of places) await place.end();
-  return [
-    { what: "sequential commit over the client protocol, p50", reach: "≤ 1.5 ms", measured: spread(sequential) },
-    {
-      what: `${WRITERS} writers over the client protocol`,
-      reach: "–",
-      measured: `${Math.round(many.perSecond)}/s, p99 ${short(percentile(many.times, 0.99))} ms`,
-    },
-    { what: "leader's process killed → writable", reach: "median ≤ 0.3 s", measured: spread(killed) },
-    { what: "leader silent → writable", reach: "median ≤ 1.0 s, p99 ≤ 2 s", measured: spread(silent) },
-    { what: "leader stopped cleanly → writable", reach: "≤ 50 ms", measured: spread(stopped) },
-    { what: "restart of one member → it serves", reach: "≤ 0.5 s", measured: spread(restarts.one) },
-    { what: "restart of all members → writable", reach: "–", measured: spread(restarts.all) },
-  ];
-}
-
-/** From the moment of the blow until a write through a survivor is done. */
-async function outages(places: readonly Place[], strike: (leader: Place) => void): Promise<readonly number[]> {
-  const times: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const leader = await leaderOf(places);
-    const client = remote(places.filter((place) => place !== leader).map(({ address }) => address));
-    const store = storeOver(client);
-    must(await store.put("bench/before", VALUE, budget()));
-    const from = clock.now();
-    strike(leader);
-    must(await store.put("bench/after", VALUE, budget()));
-    times.push(clock.now() - from);
-    client.close();
-    await leader.end();
-    await leader.start();
-    await served(leader);
-  }
-  return times;
-}
-
-async function restartTimes(places: readonly Place[]): Promise<{ readonly one: readonly number[]; readonly all: readonly number[] }> {
-  const one: number[] = [];
-  const all: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const leader = await leaderOf(places);
-    const follower = places.find((place) => place !== leader) as Place;
-    await follower.end();
-    const from = clock.now();
-    await follower.start();
-    await served(follower);
-    one.push(clock.now() - from);
-  }
-  for (let round = 0; round < Math.min(rounds, 5); round++) {
-    await Promise.all(places.map((place) => place.end()));
-    const from = clock.now();
-    await Promise.all(places.map((place) => place.start()));
-    const client = remote(places.map(({ address }) => address));
-    must(await storeOver(client).put("bench/restart", VALUE, budget()));
-    all.push(clock.now() - from);
-    client.close();
-  }
-  return { one, all };
-}
-
-/** A member as a process. */
-class Place {
-  readonly address: string;
-  readonly #addresses: readonly string[];
-  readonly #folder: string;
-  #process: ChildProcess | null = null;
-
-  constructor(address: string, addresses: readonly string[]) {
-    this.address = address;
-    this.#addresses = addresses;
-    this.#folder = mkdtempSync(join(base, "member-"));
-  }
-
-  async start(): Promise<void> {
-    const partners = this.#addresses.filter((address) => address !== this.address);
-    const script = join(import.meta.dir, "raft-member.ts");
-    const child = spawn(process.execPath, ["run", script, this.#folder, this.address, ...partners], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    this.#process = child;
-    await new Promise<void>((resolve, reject) => {
-      child.stdout?.once("data", () => resolve());
-      child.once("exit", (code) => reject(new Error(`the member at ${this.address} ended with status ${code}`)));
-    });
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    this.#process?.kill(signal);
-  }
-
-  async end(): Promise<void> {
-    const child = this.#process;
-    this.#process = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.kill("SIGKILL");
-    await ended;
+async function measure(candidate: Candidate, table: Table): Promise<void> {
+  const wanted = RAFT_ROWS.filter(({ id }) => rows.includes(id));
+  if (wanted.length === 0) return;
+  const folder = join(base, candidate.name);
+  mkdirSync(folder);
+  const system = await candidate.start(folder);
+  try {
+    for (const { title, reach, measure: read } of wanted) {
+      const reading = await read({ system, rounds, writes, folder });
+      note(table, { title, reach, system: candidate.name, reading });
+    }
+  } finally {
+    await system.close();
   }
 }
 
-async function oneByOne(store: RaftStore): Promise<readonly number[]> {
-  const times: number[] = [];
-  for (let count = 0; count < Math.min(writes, 3000); count++) {
-    const from = clock.now();
-    must(await store.put(`bench/${count % 100}`, `${count} ${VALUE}`, budget()));
-    times.push(clock.now() - from);
-  }
-  return times.slice(times.length / 10);
+function note(
+  table: Table,
+  entry: { readonly title: string; readonly reach: string; readonly system: string; readonly reading: Reading },
+): void {
+  const { title, reach, system, reading } = entry;
+  const row = table.get(title) ?? { reach, cells: new Map<string, Reading>() };
+  table.set(title, row);
+  row.cells.set(system, reading);
+  console.error(`${system}  ${title}: ${reading.text}  (load ${loadavg()[0]?.toFixed(1)})`);
 }
 
-async function manyWriters(store: RaftStore): Promise<{ readonly perSecond: number; readonly times: readonly number[] }> {
-  const times: number[] = [];
-  let left = writes;
-  const from = clock.now();
-  await Promise.all(
-    Array.from({ length: WRITERS }, async (_, writer) => {
-      while (left-- > 0) {
-        const sent = clock.now();
-        must(await store.put(`bench/writer-${writer}`, `${left} ${VALUE}`, budget()));
-        times.push(clock.now() - sent);
-      }
-    }),
-  );
-  return { perSecond: (times.length / (clock.now() - from)) * 1000, times };
+function written(table: Table, systems: readonly Candidate[]): string {
+  const head = ["what", "reach", ...systems.map(({ name, version }) => `${name} ${version}`.trim())];
+  const lines = [...table].map(([title, { reach, cells }]) => [title, reach, ...systems.map(({ name }) => cells.get(name)?.text ?? "–")]);
+  return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
-async function startHere(selfAddress: string, addresses: readonly string[]): Promise<RaftMemberNode> {
-  const disk = openFileDisk(mkdtempSync(join(base, "member-")));
-  if (!disk.ok) throw disk.error;
-  const partnerAddresses = addresses.filter((address) => address !== selfAddress);
-  const config = raftMemberConfig({ selfAddress, partnerAddresses, security: PLAIN });
-  const network = tcpNetwork({ clock, security: PLAIN, log });
-  const node = new RaftMemberNode({ disk: disk.value, network, clock, random, log, config });
-  const started = await node.start();
-  if (!started.ok) throw new Error(started.error);
-  return node;
-}
-
-function remote(addresses: readonly string[]): RemoteMembers {
-  const network = tcpNetwork({ clock, security: PLAIN, log });
-  return new RemoteMembers({ addresses, network, clock, random, security: PLAIN, silentMs: 2000, log });
-}
-
-function storeOver(channel: RaftChannel): RaftStore {
-  return new RaftStore({ channel, clock, random });
-}
-
-async function statusOf(place: Place): Promise<RaftStatus | null> {
-  const client = remote([place.address]);
-  const answer = await client.request({ kind: "status" }, ms(clock.now() + 1000));
-  client.close();
-  return answer.kind === "status" ? answer.status : null;
-}
-
-/** The leader that every member follows: the cluster is whole again. */
-async function leaderOf(places: readonly Place[]): Promise<Place> {
-  return found(async () => {
-    const statuses = await Promise.all(places.map(statusOf));
-    const leaders = new Set(statuses.map((status) => status?.leader?.address));
-    const [address] = leaders;
-    return leaders.size === 1 && address !== undefined ? places.find((place) => place.address === address) : undefined;
-  });
-}
-
-/** It answers a linearizable read by itself. */
-async function served(place: Place): Promise<void> {
-  const client = remote([place.address]);
-  must(await storeOver(client).snapshot("bench/none", budget()));
-  client.close();
-}
-
-async function found<T>(probe: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const end = clock.now() + REQUEST_BUDGET_MS;
-  for (;;) {
-    const value = await probe();
-    if (value !== undefined) return value;
-    if (clock.now() > end) throw new Error("the cluster did not become whole");
-    await clock.sleepUntil(ms(clock.now() + 5));
-  }
-}
-
-async function freeAddresses(): Promise<readonly string[]> {
-  const servers = Array.from({ length: MEMBERS }, () => createServer());
-  const addresses = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<string>((resolve) => {
-          server.listen(0, "127.0.0.1", () => {
-            const address = server.address();
-            resolve(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`);
-          });
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return addresses;
-}
-
-function budget(): { readonly deadline: ReturnType<typeof ms> } {
-  return { deadline: ms(clock.now() + REQUEST_BUDGET_MS) };
-}
-
-function must<T>(result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: unknown }): T {
-  if (!result.ok) throw new Error(`a request failed: ${JSON.stringify(result.error)}`);
-  return result.value;
-}
-
-function percentile(times: readonly number[], part: number): number {
-  const sorted = [...times].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
-}
-
-function spread(times: readonly number[]): string {
-  return `**${short(median(times))}** ms (n=${times.length}, p99 ${short(percentile(times, 0.99))}, max ${short(Math.max(...times))})`;
+function samplesOf(table: Table): unknown {
+  const cells = [...table].map(([title, row]) => [title, Object.fromEntries([...row.cells].map(([name, { samples }]) => [name, samples]))]);
+  return { at: new Date().toISOString(), load: loadavg(), rows: Object.fromEntries(cells) };
 }

@@ -1,4 +1,4 @@
-// Owns what a node costs at rest: the memory and the processor time of all its processes that are not PostgreSQL's, read from /proc.
+// Owns what processes cost at rest: memory and processor time, read from /proc; and which of a node's count: all that are not PostgreSQL's.
 
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readFileSync, readlinkSync } from "node:fs";
@@ -23,10 +23,10 @@ export function processesOf(node: ClusterNode): readonly number[] {
     .filter((pid) => basename(readExecutable(pid)) !== "postgres");
 }
 
-export function memoryOf(node: ClusterNode): Memory {
+export function memoryOf(pids: readonly number[]): Memory {
   let pss = 0;
   let rss = 0;
-  for (const pid of processesOf(node)) {
+  for (const pid of pids) {
     const text = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
     pss += kilobytes(text, "Pss");
     rss += kilobytes(text, "Rss");
@@ -34,23 +34,26 @@ export function memoryOf(node: ClusterNode): Memory {
   return { pss: pss / 1024, rss: rss / 1024 };
 }
 
-/** Percent of one core over the time. A process that ends meanwhile counts for nothing; one that begins, from its beginning. */
-export async function cpuOf(nodes: readonly ClusterNode[], forMs: number): Promise<readonly number[]> {
-  const before = nodes.map(nanosecondsOf);
+/**
+ * Percent of one core over the time, for each group of processes as it then is. A process that ends meanwhile counts for nothing;
+ * one that begins, from its beginning.
+ */
+export async function cpuOf(groups: readonly (() => readonly number[])[], forMs: number): Promise<readonly number[]> {
+  const before = groups.map((processes) => nanosecondsOf(processes()));
   const begin = performance.now();
   await Bun.sleep(forMs);
   const elapsed = performance.now() - begin;
-  return nodes.map((node, index) => {
+  return groups.map((processes, index) => {
     let spent = 0;
-    for (const [pid, nanoseconds] of nanosecondsOf(node)) spent += nanoseconds - (before[index]?.get(pid) ?? 0);
+    for (const [pid, nanoseconds] of nanosecondsOf(processes())) spent += nanoseconds - (before[index]?.get(pid) ?? 0);
     return (spent / 1e6 / elapsed) * 100;
   });
 }
 
 /** What each process has used so far: its threads, those that have ended too, and its children that have ended. */
-function nanosecondsOf(node: ClusterNode): ReadonlyMap<number, number> {
+function nanosecondsOf(pids: readonly number[]): ReadonlyMap<number, number> {
   const spent = new Map<number, number>();
-  for (const pid of processesOf(node)) {
+  for (const pid of pids) {
     const own = processClock(pid);
     if (own !== null) spent.set(pid, own + endedChildren(pid));
   }

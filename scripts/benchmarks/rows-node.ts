@@ -6,7 +6,7 @@ import { TestCluster } from "../../test/harness/cluster.ts";
 import type { ClusterNode, Tree } from "../../test/harness/cluster-node.ts";
 import { CountingProxy } from "../../test/harness/counting-proxy.ts";
 import { BenchCluster, DEFAULT, TIGHT } from "./bench-cluster.ts";
-import { cpuOf, memoryOf } from "./rest.ts";
+import { cpuOf, memoryOf, processesOf } from "./rest.ts";
 import type { Row } from "./rows.ts";
 
 const CPU_FOR_MS = 60_000;
@@ -124,7 +124,7 @@ async function wrk(node: ClusterNode): Promise<{ readonly rate: number; readonly
 async function memory(bench: BenchCluster, kind: "pss" | "rss"): Promise<number> {
   await bench.ready(DEFAULT);
   await Bun.sleep(SETTLE_MS);
-  return Math.max(...bench.cluster.nodes.map((node) => memoryOf(node)[kind]));
+  return Math.max(...bench.cluster.nodes.map((node) => memoryOf(processesOf(node))[kind]));
 }
 
 async function cpu(bench: BenchCluster, settings: Tree): Promise<number> {
@@ -132,7 +132,7 @@ async function cpu(bench: BenchCluster, settings: Tree): Promise<number> {
   // Nobody writes: the witness of the other rows would be measured as well.
   await bench.stopWriting();
   await Bun.sleep(SETTLE_MS);
-  return (await cpuOf([leader], CPU_FOR_MS))[0] ?? Number.NaN;
+  return (await cpuOf([() => processesOf(leader)], CPU_FOR_MS))[0] ?? Number.NaN;
 }
 
 /** A cluster of its own, whose nodes find Consul behind a proxy each. */

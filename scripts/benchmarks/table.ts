@@ -28,6 +28,12 @@ export function median(samples: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
+/** The part is from 0 to 1. */
+export function percentile(samples: readonly number[], part: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+}
+
 function cell(samples: readonly number[] | string | undefined, unit: string): string {
   if (samples === undefined) return "–";
   if (typeof samples === "string") return `failed: ${samples.split("\n")[0]}`;
