@@ -5,6 +5,7 @@ import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, ms } from "../../../model/units.ts";
+import { Deadlines } from "../deadlines.ts";
 import { type ClientAnswer, type ClientRequest, readClientAnswer, writeClientRequest } from "../kv/client-protocol.ts";
 import type { RaftMemberConfig } from "../member/config.ts";
 import { fitsFrame } from "../transport/frame.ts";
@@ -29,6 +30,7 @@ export class LocalMember implements RaftChannel {
   readonly #worker: Worker;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #deadlines: Deadlines;
   readonly #waiting = new Map<number, (answer: ClientAnswer) => void>();
   #lastId = 0;
   #started: (result: Result<null, string>) => void = () => {};
@@ -37,6 +39,7 @@ export class LocalMember implements RaftChannel {
 
   constructor(options: LocalMemberOptions) {
     this.#clock = options.clock;
+    this.#deadlines = new Deadlines(options.clock);
     this.#log = options.log;
     this.#worker = new Worker(options.entry);
     this.#worker.onmessage = (event: MessageEvent) => this.#onMessage(event.data);
@@ -62,19 +65,18 @@ export class LocalMember implements RaftChannel {
     if (!fitsFrame(body)) return Promise.resolve(TOO_LONG);
     const id = ++this.#lastId;
     return new Promise((resolve) => {
-      const overdue = new AbortController();
+      const cancel = this.#deadlines.add(ms(deadline + OVERDUE_MS), () => this.#settle(id, OVERDUE));
       const leave = (): void => {
         this.#post({ kind: "cancel", id });
         this.#settle(id, GONE);
       };
       gone?.addEventListener("abort", leave, { once: true });
       this.#waiting.set(id, (answer) => {
-        overdue.abort();
+        cancel();
         gone?.removeEventListener("abort", leave);
         resolve(answer);
       });
       this.#post({ kind: "request", id, body, deadline });
-      void this.#clock.sleepUntil(ms(deadline + OVERDUE_MS), overdue.signal).then(() => this.#settle(id, OVERDUE));
     });
   }
 
@@ -136,6 +138,7 @@ export class LocalMember implements RaftChannel {
     const wasRunning = this.#state === "running";
     this.#state = "over";
     for (const id of [...this.#waiting.keys()]) this.#settle(id, { kind: "unknown-outcome", reason: reason ?? "the member was stopped" });
+    this.#deadlines.close();
     this.#started(err(reason ?? "the member was stopped"));
     this.#stopped();
     this.#worker.terminate();

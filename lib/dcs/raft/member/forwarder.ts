@@ -4,6 +4,7 @@
 import { type LogIndex, logIndex, type MemberId } from "../../../model/raft.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import type { Ms } from "../../../model/units.ts";
+import type { Deadlines } from "../deadlines.ts";
 import {
   type ClientAnswer,
   type ClientRequest,
@@ -13,7 +14,6 @@ import {
   writeClientRequest,
 } from "../kv/client-protocol.ts";
 import type { PeerFrame } from "../transport/frame.ts";
-import type { Deadlines } from "./deadlines.ts";
 
 /** Questions that wait for the leader's answer; more are refused. */
 const FORWARDED_MAX = 16_384;

@@ -3,7 +3,7 @@
 import type { Clock } from "../../../model/clock.ts";
 import type { MemberId } from "../../../model/raft.ts";
 import { type Ms, ms } from "../../../model/units.ts";
-import type { Deadlines } from "./deadlines.ts";
+import type { Deadlines } from "../deadlines.ts";
 import type { Engine } from "./engine.ts";
 import type { Forwarder } from "./forwarder.ts";
 

@@ -4,7 +4,7 @@
 import type { LogIndex } from "../../../model/raft.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import type { Ms } from "../../../model/units.ts";
-import type { Deadlines } from "./deadlines.ts";
+import type { Deadlines } from "../deadlines.ts";
 import type { Engine } from "./engine.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { Leadership } from "./leadership.ts";

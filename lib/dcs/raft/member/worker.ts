@@ -23,7 +23,8 @@ export interface ThreadPort {
 export class MemberThread {
   readonly #port: ThreadPort;
   readonly #clock: Clock;
-  readonly #waiting = new Map<number, AbortController>();
+  /** By id; only a watch waits long enough that leaving it early is worth anything. */
+  readonly #waiting = new Map<number, AbortController | null>();
   #node: RaftMemberNode | null = null;
 
   constructor(port: ThreadPort, clock: Clock) {
@@ -71,9 +72,9 @@ export class MemberThread {
     const request = readClientRequest(body);
     if (!request.ok) return this.#reply(id, { kind: "refused", reason: request.error });
     if (this.#node === null) return this.#reply(id, { kind: "unavailable", reason: "the member is not started" });
-    const gone = new AbortController();
+    const gone = request.value.kind === "watch" ? new AbortController() : null;
     this.#waiting.set(id, gone);
-    this.#reply(id, await this.#asked(this.#node, request.value, deadline, gone.signal));
+    this.#reply(id, await this.#asked(this.#node, request.value, deadline, gone?.signal ?? null));
     this.#waiting.delete(id);
   }
 

@@ -4,6 +4,7 @@
 import type { Clock } from "../../../model/clock.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import type { Ms } from "../../../model/units.ts";
+import { Deadlines } from "../deadlines.ts";
 import type { Channel, ChannelEnd } from "./channel.ts";
 import { type ChannelContext, channelContext, type DialError, type DialOptions, dial } from "./dial.ts";
 import { BODY_MAX_BYTES } from "./frame.ts";
@@ -46,7 +47,8 @@ export class ClientDialer {
 
 interface Waiting {
   readonly settle: (result: Result<string, RequestError>) => void;
-  readonly answered: AbortController;
+  /** Of the deadline. */
+  readonly cancel: () => void;
 }
 
 export class ClientLink {
@@ -56,12 +58,14 @@ export class ClientLink {
   readonly hello: HelloAnswer;
   readonly #clock: Clock;
   readonly #channel: Channel;
+  readonly #deadlines: Deadlines;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
 
   constructor(clock: Clock, channel: Channel, hello: HelloAnswer) {
     this.#clock = clock;
     this.#channel = channel;
+    this.#deadlines = new Deadlines(clock);
     this.hello = hello;
     channel.onFrame = (frame) => {
       if (frame.kind === "answer") this.#onAnswer(frame.id, frame.body);
@@ -81,10 +85,9 @@ export class ClientLink {
     if (refusal !== null) return Promise.resolve(err({ kind: "not-sent", reason: refusal }));
     const id = this.#nextId();
     return new Promise((settle) => {
-      const answered = new AbortController();
-      this.#waiting.set(id, { settle, answered });
+      const cancel = this.#deadlines.add(deadline, () => this.#settle(id, err(LATE)));
+      this.#waiting.set(id, { settle, cancel });
       this.#channel.send({ kind: "request", id, withinMs: deadline - now, body });
-      void this.#clock.sleepUntil(deadline, answered.signal).then(() => this.#settle(id, err(LATE)));
     });
   }
 
@@ -116,12 +119,13 @@ export class ClientLink {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     this.#waiting.delete(id);
-    waiting.answered.abort();
+    waiting.cancel();
     waiting.settle(result);
   }
 
   #onChannelClosed(end: ChannelEnd): void {
     for (const id of [...this.#waiting.keys()]) this.#settle(id, err({ kind: "unknown", reason: end.text }));
+    this.#deadlines.close();
     this.onClosed(end.text);
   }
 }

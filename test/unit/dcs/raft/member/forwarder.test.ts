@@ -2,7 +2,7 @@
 // recorder for a link.
 
 import { describe, expect, test } from "bun:test";
-import { Deadlines } from "../../../../../lib/dcs/raft/member/deadlines.ts";
+import { Deadlines } from "../../../../../lib/dcs/raft/deadlines.ts";
 import { type Forwarded, Forwarder, readForwarded, writeForwardedAnswer } from "../../../../../lib/dcs/raft/member/forwarder.ts";
 import type { PeerFrame } from "../../../../../lib/dcs/raft/transport/frame.ts";
 import { logIndex, type MemberId } from "../../../../../lib/model/raft.ts";

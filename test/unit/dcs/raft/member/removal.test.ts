@@ -4,9 +4,9 @@
 import { describe, expect, test } from "bun:test";
 import { Raft } from "../../../../../lib/dcs/raft/core/raft.ts";
 import type { Message } from "../../../../../lib/dcs/raft/core/types.ts";
+import { Deadlines } from "../../../../../lib/dcs/raft/deadlines.ts";
 import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import { Admin } from "../../../../../lib/dcs/raft/member/admin.ts";
-import { Deadlines } from "../../../../../lib/dcs/raft/member/deadlines.ts";
 import { Engine } from "../../../../../lib/dcs/raft/member/engine.ts";
 import { Forwarder } from "../../../../../lib/dcs/raft/member/forwarder.ts";
 import { Leadership } from "../../../../../lib/dcs/raft/member/leadership.ts";

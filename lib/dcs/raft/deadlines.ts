@@ -1,7 +1,7 @@
 // Owns the deadlines of requests that wait: one timer for all of them, so that a busy member does not start one for each.
 
-import type { Clock } from "../../../model/clock.ts";
-import { type Ms, ms } from "../../../model/units.ts";
+import type { Clock } from "../../model/clock.ts";
+import { type Ms, ms } from "../../model/units.ts";
 
 /** The timer looks at most this often; a deadline is noticed late by as much. */
 const LOOK_MS = 10;

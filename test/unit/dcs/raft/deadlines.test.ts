@@ -1,9 +1,9 @@
 // Goal: deadlines expire once, in time, and never after they were taken back. Method: a clock that the test turns.
 
 import { expect, test } from "bun:test";
-import { Deadlines } from "../../../../../lib/dcs/raft/member/deadlines.ts";
-import { ms } from "../../../../../lib/model/units.ts";
-import { ManualClock } from "../../manual-clock.ts";
+import { Deadlines } from "../../../../lib/dcs/raft/deadlines.ts";
+import { ms } from "../../../../lib/model/units.ts";
+import { ManualClock } from "../manual-clock.ts";
 
 test("each expires once, at its instant or up to 10 ms later, whatever the order in which they were added", async () => {
   const clock = new ManualClock();
