@@ -336,7 +336,7 @@ export class Seat {
     ledger.checkDurable(() => `committed by ${this.name}`, this.counting ?? [this.configuration]);
   }
 
-  /** What a leader commits by counting ends in its own term; less of it is handed out where its own disk is behind. */
+  /** What a leader commits by counting ends in its own term. */
   #checkCounting(): void {
     const { commit } = (this.raft as Raft).status();
     const at = this.written.termAt(commit);

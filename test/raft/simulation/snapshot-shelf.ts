@@ -39,6 +39,8 @@ export class SnapshotShelf {
     const { world, life } = seat;
     const last = world.ledger.committedEntry(seat.applied);
     if (last === null || this.#saving || seat.applied <= seat.disk.newest.meta.index) return;
+    // A snapshot never runs ahead of the own log; it is looked at again after each step.
+    if (seat.raft === null || seat.raft.durable < seat.applied) return;
     this.#saving = true;
     const snapshot: SavedSnapshot = {
       meta: {

@@ -64,6 +64,11 @@ export class Raft {
     return this.#core.roleState;
   }
 
+  /** Everything up to it survives a crash of this member. */
+  get durable(): LogIndex {
+    return this.#core.log.durable;
+  }
+
   /** What a snapshot of the applied state at the index stands for. Throws Error where the log no longer knows the index. */
   snapshotMeta(index: LogIndex): SnapshotMeta {
     const { log, configurations, applied } = this.#core;
@@ -146,14 +151,17 @@ export class Raft {
     return { writes, messages, chunksToSend, received, committed, accepted, refused, readsReady, configuration, role, repaired, timerAt };
   }
 
-  /** Only what is durable here as well: a snapshot of the applied state never runs ahead of the own log. */
+  /**
+   * Also what is durable on a majority of others alone: nobody has to wait for a disk that is slower than theirs (Ongaro, section
+   * 10.2.1). Whoever takes a snapshot of the applied state waits until the own log is durable as far.
+   */
   #takeCommitted(): readonly LogEntry[] {
     const core = this.#core;
-    const upTo = Math.min(core.commit, core.log.durable);
+    const upTo = core.commit;
     if (upTo <= core.applied || core.receiving?.state === "installing") return NO_ENTRIES;
     const entries: LogEntry[] = [];
     for (let index = core.applied + 1; index <= upTo; index++) entries.push(core.log.entry(index));
-    core.applied = logIndex(upTo);
+    core.applied = upTo;
     return entries;
   }
 

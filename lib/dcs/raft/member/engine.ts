@@ -10,6 +10,7 @@ import type { CoreStatus, Raft } from "../core/raft.ts";
 import type { Configuration, LogEntry, MembershipChange, Message, Output, RaftEvent, Refusal, RoleState } from "../core/types.ts";
 import type { CommandAnswer } from "../kv/command.ts";
 import type { KeyValueMachine } from "../kv/machine.ts";
+import { DiskError } from "../storage/disk.ts";
 import type { RaftStorage } from "../storage/raft-storage.ts";
 import type { PeerFrame } from "../transport/frame.ts";
 import { SnapshotKeeper, type SnapshotLimits } from "./snapshots.ts";
@@ -66,6 +67,8 @@ export class Engine {
   /** Accepted, by index. */
   readonly #accepted = new Map<LogIndex, Proposal>();
   readonly #applyWaiters = new Set<{ readonly index: LogIndex; readonly run: () => void }>();
+  /** Of the one snapshot that is taken at a time. */
+  #durableWaiter: { readonly index: LogIndex; readonly settle: (error: DiskError | null) => void } | null = null;
   #timer: { readonly at: number; readonly stop: AbortController } | null = null;
   #timerAt = 0;
 
@@ -77,6 +80,7 @@ export class Engine {
       ...options,
       limits: options.snapshots,
       push: (event) => this.push(event),
+      durable: (index) => this.#durable(index),
       onFault: (reason) => this.#fault(reason),
     });
     storage.onDurable = (sequence) => {
@@ -155,6 +159,23 @@ export class Engine {
     this.#reads.clear();
     this.#releaseAccepted(reason);
     this.#applyWaiters.clear();
+    this.#durableWaiter?.settle(new DiskError("failed", "the log", reason));
+    this.#durableWaiter = null;
+  }
+
+  /** Resolves once the own log is durable up to the index. Rejects with DiskError when this member stops before. */
+  #durable(index: LogIndex): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#durableWaiter = { index, settle: (error) => (error === null ? resolve() : reject(error)) };
+      this.#releaseDurable();
+    });
+  }
+
+  #releaseDurable(): void {
+    const waiter = this.#durableWaiter;
+    if (waiter === null || this.#options.raft.durable < waiter.index) return;
+    this.#durableWaiter = null;
+    waiter.settle(null);
   }
 
   #changeRoom(room: "full" | "room"): void {
@@ -216,6 +237,7 @@ export class Engine {
       settle?.({ kind: "index", index });
     }
     if (output.role !== null) this.#changeRole(output.role);
+    this.#releaseDurable();
     this.#arm(output.timerAt);
   }
 

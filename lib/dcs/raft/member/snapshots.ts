@@ -28,6 +28,8 @@ interface SnapshotKeeperOptions {
   readonly limits: SnapshotLimits;
   readonly send: (to: MemberId, frame: PeerFrame) => void;
   readonly push: (event: RaftEvent) => void;
+  /** Resolves once the own log is durable up to the index. Rejects with DiskError where that will never be. */
+  readonly durable: (index: LogIndex) => Promise<void>;
   readonly onFault: (reason: string) => void;
 }
 
@@ -100,7 +102,7 @@ export class SnapshotKeeper {
 
   /** Of what is applied, where that has reached the given index. */
   async #take(from: number): Promise<void> {
-    const { machine, raft, storage, push, log } = this.#options;
+    const { machine, raft, storage, push, durable, log } = this.#options;
     const index = machine.appliedIndex;
     // A newcomer that has not met a configuration yet could not describe what its state belongs to.
     if (index < from || raft.status().configuration.voters.length === 0) return;
@@ -108,6 +110,8 @@ export class SnapshotKeeper {
     const body = machine.snapshot();
     this.#entries = 0;
     this.#bytes = 0;
+    // What is applied may be durable on the others alone: a snapshot never runs ahead of the own log.
+    await durable(index);
     const size = await storage.saveSnapshot(meta, body, raft.snapshotsInUse);
     push({ kind: "snapshot-saved", meta, size });
     log.info(`raft: snapshot at index ${index}, ${size} bytes`);

@@ -98,6 +98,25 @@ describe("replication", () => {
     expect(world.payloads(away)).toEqual(["a", "b"]);
   });
 
+  test("what is durable on two of three is handed out, also where the leader's own disk is the slow one, and no sooner", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const handedOut = () => world.members.get(leader)?.committed.filter(({ kind }) => kind === "command").length;
+    const [first, second] = [...world.members.keys()].filter((id) => id !== leader) as [typeof leader, typeof leader];
+    for (const id of world.members.keys()) world.slow.add(id);
+    world.step(leader, { kind: "propose", id: 1, payload: bytes("a") });
+    world.settle();
+    expect(handedOut()).toBe(0);
+    world.slow.delete(first);
+    world.settle();
+    expect(handedOut()).toBe(0);
+    world.slow.delete(second);
+    world.settle();
+    expect(handedOut()).toBe(1);
+    expect(world.members.get(leader)?.raft.durable).toBe(logIndex(1));
+  });
+
   test("a proposal to a follower is refused with the leader's name", () => {
     const world = new CoreWorld(3);
     world.run(2000);

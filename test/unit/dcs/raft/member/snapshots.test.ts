@@ -32,6 +32,7 @@ async function leaderWithSnapshot() {
     const envelope = { client: null, sequence: 0, acknowledged: 0, command: { kind: "open-client", id } } as const;
     step([{ kind: "propose", id: 1, payload: encodeEnvelope(envelope) }]);
   };
+  const disks = { durable: Promise.resolve() };
   const told = { sent: Promise.withResolvers<PeerFrame>(), saved: Promise.withResolvers<void>(), warned: Promise.withResolvers<string>() };
   const keeper = new SnapshotKeeper({
     raft,
@@ -39,6 +40,7 @@ async function leaderWithSnapshot() {
     machine,
     log: { ...SILENT, warning: (text) => told.warned.resolve(text) },
     limits: { entries: 1000, bytes: 1e6 },
+    durable: () => disks.durable,
     send: (_to, frame) => told.sent.resolve(frame),
     push: (event) => {
       step([event]);
@@ -56,7 +58,7 @@ async function leaderWithSnapshot() {
   const chunk: ChunkToSend = { to: idOf(2), term: term(1), meta, size: snapshotBytes, offset: 0, length: snapshotBytes, round: 1 };
   disk.rot(snapshotName(meta), 8 * Math.floor(snapshotBytes / 2));
   told.saved = Promise.withResolvers<void>();
-  return { keeper, raft, chunk, propose, told };
+  return { disk, disks, keeper, raft, chunk, propose, told };
 }
 
 describe("a snapshot that rotted on the leader's disk", () => {
@@ -90,4 +92,18 @@ describe("a snapshot that rotted on the leader's disk", () => {
     await Promise.race([told.saved.promise, new Promise((resolve) => setImmediate(resolve))]);
     expect(raft.status().snapshotIndex).toBe(newest);
   });
+});
+
+test("a snapshot of what the others alone made durable waits for the own log", async () => {
+  const { disk, disks, keeper, propose } = await leaderWithSnapshot();
+  const before = await disk.list();
+  const own = Promise.withResolvers<void>();
+  disks.durable = own.promise;
+  propose("b");
+  const taken = keeper.take();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(await disk.list()).toEqual(before);
+  own.resolve();
+  await taken;
+  expect(await disk.list()).not.toEqual(before);
 });
