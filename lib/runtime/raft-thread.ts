@@ -5,5 +5,5 @@ import { realClock } from "./clock.ts";
 
 declare const self: Worker;
 
-const thread = new MemberThread({ postMessage: (message) => self.postMessage(message) }, realClock());
+const thread = new MemberThread({ postMessage: (messages) => self.postMessage(messages) }, realClock());
 self.onmessage = (event: MessageEvent) => thread.onMessage(event.data);

@@ -10,7 +10,7 @@ import { type ClientAnswer, type ClientRequest, readClientAnswer, writeClientReq
 import type { RaftMemberConfig } from "../member/config.ts";
 import { fitsFrame } from "../transport/frame.ts";
 import type { RaftChannel } from "./channel.ts";
-import { readToMain, type ToMember } from "./thread-protocol.ts";
+import { Batch, readBatch, readToMain, type ToMain, type ToMember } from "./thread-protocol.ts";
 
 /** The member answers at the deadline by itself; a thread that does not is stuck, and its answer is given here. */
 const OVERDUE_MS = 500;
@@ -28,6 +28,7 @@ export class LocalMember implements RaftChannel {
   /** Once, when the member stops without having been asked to, or its thread dies. */
   onStopped: (reason: string) => void = () => {};
   readonly #worker: Worker;
+  readonly #toMember: Batch<ToMember>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #deadlines: Deadlines;
@@ -42,7 +43,8 @@ export class LocalMember implements RaftChannel {
     this.#deadlines = new Deadlines(options.clock);
     this.#log = options.log;
     this.#worker = new Worker(options.entry);
-    this.#worker.onmessage = (event: MessageEvent) => this.#onMessage(event.data);
+    this.#toMember = new Batch((messages) => this.#worker.postMessage(messages));
+    this.#worker.onmessage = (event: MessageEvent) => this.#onMessages(event.data);
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault();
       this.#over(`its thread failed: ${firstError(event.message)}`);
@@ -95,15 +97,16 @@ export class LocalMember implements RaftChannel {
   }
 
   #post(message: ToMember): void {
-    this.#worker.postMessage(message);
+    this.#toMember.add(message);
   }
 
-  #onMessage(value: unknown): void {
-    const message = readToMain(value);
-    if (message === null) {
-      this.#over("its thread said something that makes no sense");
-      return;
-    }
+  #onMessages(value: unknown): void {
+    const messages = readBatch(value, readToMain);
+    if (messages === null) this.#over("its thread said something that makes no sense");
+    else for (const message of messages) this.#onMessage(message);
+  }
+
+  #onMessage(message: ToMain): void {
     switch (message.kind) {
       case "started":
         this.#started(message.error === null ? ok(null) : err(message.error));

@@ -1,5 +1,6 @@
 // Owns what the main thread and the Worker with the member say to each other, checked on both sides. Requests and answers are
-// the JSON texts of the client protocol; deadlines are absolute, on the boot-time clock that both threads read.
+// the JSON texts of the client protocol; deadlines are absolute, on the boot-time clock that both threads read. What is said in one
+// turn of the event loop is posted together: each message to another thread costs as much as a commit.
 
 import * as v from "valibot";
 import { type Ms, ms } from "../../../model/units.ts";
@@ -8,6 +9,8 @@ import { BODY_MAX_BYTES } from "../transport/frame.ts";
 
 const TEXT_MAX = 64 * 1024;
 const ADDRESSES_MAX = 18;
+/** Messages that are posted together. */
+export const BATCH_MAX = 256;
 
 const duration = v.pipe(v.number(), v.finite(), v.minValue(0));
 const instant = v.pipe(
@@ -53,6 +56,39 @@ const toMainSchema = v.variant("kind", [
 
 export type ToMember = v.InferOutput<typeof toMemberSchema>;
 export type ToMain = v.InferOutput<typeof toMainSchema>;
+
+/** Posts what is added in one turn of the event loop together, in its order. */
+export class Batch<Message> {
+  readonly #post: (messages: readonly Message[]) => void;
+  #messages: Message[] = [];
+
+  constructor(post: (messages: readonly Message[]) => void) {
+    this.#post = post;
+  }
+
+  add(message: Message): void {
+    if (this.#messages.push(message) === 1) queueMicrotask(() => this.#flush());
+    else if (this.#messages.length === BATCH_MAX) this.#flush();
+  }
+
+  #flush(): void {
+    const messages = this.#messages;
+    this.#messages = [];
+    if (messages.length > 0) this.#post(messages);
+  }
+}
+
+/** Null where the value is no batch of such messages. */
+export function readBatch<Message>(value: unknown, read: (value: unknown) => Message | null): readonly Message[] | null {
+  if (!Array.isArray(value) || value.length > BATCH_MAX) return null;
+  const messages: Message[] = [];
+  for (const each of value) {
+    const message = read(each);
+    if (message === null) return null;
+    messages.push(message);
+  }
+  return messages;
+}
 
 /** Null where the value is no such message. */
 export function readToMember(value: unknown): ToMember | null {

@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
 import type { ToMain, ToMember } from "../client/thread-protocol.ts";
-import { readToMember, toldText } from "../client/thread-protocol.ts";
+import { Batch, readBatch, readToMember, toldText } from "../client/thread-protocol.ts";
 import { type ClientAnswer, readClientRequest } from "../kv/client-protocol.ts";
 import { openFileDisk } from "../storage/file-disk.ts";
 import { tcpNetwork } from "../transport/tcp-network.ts";
@@ -16,30 +16,32 @@ import { writeShortAnswer } from "./short-answer.ts";
 const REQUESTS_MAX = 16_384;
 
 export interface ThreadPort {
-  postMessage(message: ToMain): void;
+  postMessage(messages: readonly ToMain[]): void;
 }
 
-/** Takes messages of the main thread. Throws Error at what is no such message: the thread ends, and the main thread sees it. */
+/** Takes messages of the main thread. Throws Error at what are no such messages: the thread ends, and the main thread sees it. */
 export class MemberThread {
-  readonly #port: ThreadPort;
+  readonly #toMain: Batch<ToMain>;
   readonly #clock: Clock;
   /** By id; only a watch waits long enough that leaving it early is worth anything. */
   readonly #waiting = new Map<number, AbortController | null>();
   #node: RaftMemberNode | null = null;
 
   constructor(port: ThreadPort, clock: Clock) {
-    this.#port = port;
+    this.#toMain = new Batch((messages) => port.postMessage(messages));
     this.#clock = clock;
   }
 
   onMessage(value: unknown): void {
-    const message = readToMember(value);
-    if (message === null) throw new Error("the main thread said something that makes no sense");
+    const messages = readBatch(value, readToMember);
+    if (messages === null) throw new Error("the main thread said something that makes no sense");
+    for (const message of messages) this.#take(message);
+  }
+
+  #take(message: ToMember): void {
     switch (message.kind) {
       case "start":
-        void this.#start(message).then((error) =>
-          this.#port.postMessage({ kind: "started", error: error === null ? null : toldText(error) }),
-        );
+        void this.#start(message).then((error) => this.#toMain.add({ kind: "started", error: error === null ? null : toldText(error) }));
         return;
       case "request":
         void this.#answer(message);
@@ -61,7 +63,7 @@ export class MemberThread {
     const clock = this.#clock;
     const network = tcpNetwork({ clock, security: config.security, log });
     const node = new RaftMemberNode({ disk: disk.value, network, clock, random: (bytes) => randomBytes(bytes), log, config });
-    node.onStopped = (reason) => this.#port.postMessage({ kind: "halted", reason: toldText(reason) });
+    node.onStopped = (reason) => this.#toMain.add({ kind: "halted", reason: toldText(reason) });
     this.#node = node;
     const started = await node.start();
     return started.ok ? null : started.error;
@@ -91,16 +93,16 @@ export class MemberThread {
 
   async #stop(mode: "clean" | "immediate"): Promise<void> {
     await this.#node?.stop(mode);
-    this.#port.postMessage({ kind: "stopped" });
+    this.#toMain.add({ kind: "stopped" });
   }
 
   #reply(id: number, answer: ClientAnswer): void {
-    this.#port.postMessage({ kind: "answer", id, body: writeShortAnswer(answer) });
+    this.#toMain.add({ kind: "answer", id, body: writeShortAnswer(answer) });
   }
 
   #log(): Log {
     const at = (level: Extract<ToMain, { readonly kind: "log" }>["level"]) => (message: string) =>
-      this.#port.postMessage({ kind: "log", level, message: toldText(message) });
+      this.#toMain.add({ kind: "log", level, message: toldText(message) });
     return { debug: at("debug"), info: at("info"), warning: at("warning"), error: at("error"), critical: at("critical") };
   }
 }
