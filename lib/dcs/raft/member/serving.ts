@@ -198,11 +198,7 @@ export class Serving {
     }
   }
 
-  async request(
-    request: Exclude<ClientRequest, { readonly kind: "status" }>,
-    deadline: Ms,
-    gone: AbortSignal | null,
-  ): Promise<ClientAnswer> {
+  request(request: Exclude<ClientRequest, { readonly kind: "status" }>, deadline: Ms, gone: AbortSignal | null): Promise<ClientAnswer> {
     switch (request.kind) {
       case "command":
         return this.#requests.command(request.envelope, deadline);
@@ -211,7 +207,7 @@ export class Serving {
       case "watch":
         return this.#requests.watch(request, deadline, gone);
       case "members":
-        return { kind: "members", members: memberStatuses(this.source, this.#options.self), leader: this.leader };
+        return Promise.resolve({ kind: "members", members: memberStatuses(this.source, this.#options.self), leader: this.leader });
       case "add":
         return this.#admin.add(request, deadline);
       case "remove":
