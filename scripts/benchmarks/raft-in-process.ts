@@ -106,6 +106,10 @@ async function addedMemory(run: OwnRun): Promise<OwnRow> {
   );
   await Promise.all(members.map((member) => member.start()));
   await leaderOf(members);
+  const channel = remote(addresses);
+  const client = new OurClient(channel, () => channel.close());
+  await oneByOne(client);
+  await client.close();
   await Bun.sleep(SETTLE_MS);
   const added = members.map((member) => memoryOf([member.pid]).pss - member.beforeMiB);
   await Promise.all(members.map((member) => member.end()));

@@ -59,9 +59,7 @@ export class RaftCommands {
       return await this.#run(command, deadline);
     } finally {
       this.#inFlight--;
-      const [next] = this.#waiting;
-      if (next !== undefined) this.#waiting.delete(next);
-      next?.();
+      if (this.#waiting.size > 0) this.#wakeNext();
     }
   }
 
@@ -165,6 +163,13 @@ export class RaftCommands {
     }
     // A registration that nobody uses changes nothing: as good as not sent.
     return err({ kind: "unavailable", reason });
+  }
+
+  #wakeNext(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) return;
+    this.#waiting.delete(next);
+    next();
   }
 
   #forget(registration: Registration): void {
