@@ -49,6 +49,9 @@ const FIXED: readonly FixedOption[] = [
   { path: ["postgresql", "dataDir"], option: "postgresql.data_dir" },
   { path: ["postgresql", "configDir"], option: "postgresql.config_dir" },
   { path: ["raft"], option: "raft" },
+  { path: ["watchdog", "driver"], option: "watchdog.driver" },
+  { path: ["watchdog", "device"], option: "watchdog.device" },
+  { path: ["watchdog", "safetyMarginSeconds"], option: "watchdog.safety_margin" },
 ];
 
 const PGPASS = ["postgresql", "pgpass"] as const;

@@ -27,6 +27,7 @@ import { Waker } from "./waker.ts";
 /** What a node is made of. */
 export interface Parts {
   readonly context: NodeContext;
+  readonly peers: PeerClient;
   readonly settings: LiveSettings;
   readonly limits: TimeLimits;
   readonly store: Store;
@@ -93,12 +94,13 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     ttl: state.settings.dynamic.ttlMs,
   });
   const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name: node.name, scope: node.scope, clock, log });
+  const peers = new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock });
   const context: NodeContext = {
     clock,
     log,
     store: cluster,
     postgres,
-    peers: new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock }),
+    peers,
     watchdog,
     lease: lease.value,
     state,
@@ -106,7 +108,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   };
   const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
-  return ok({ context, settings, limits, store, member, runLock: runLock.value, log, registration });
+  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration });
 }
 
 async function openNodeStore(

@@ -10,7 +10,7 @@ import { DONE, type TaskResult } from "./task-result.ts";
 export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
   const { log, state, watchdog } = context;
   const { node, dynamic } = state.settings;
-  if (node.watchdog.mode === "off" || dynamic.pause) return DONE;
+  if (goesUnfenced(context)) return DONE;
   const process = state.local.process;
   const leaseEnd = state.heldFacts()?.leaseEndsAt ?? ms(context.clock.now() + dynamic.ttlMs);
   const armed = await watchdog.arm({
@@ -32,10 +32,12 @@ export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
  * What the lease mark has to say of this node: null where it is no primary, or fenced. In pause it is said before the fencing goes,
  * and of a standby that takes the lock as well: its promotion will not be fenced.
  */
-export function unfencedNow({ state, watchdog }: NodeContext): UnfencedPrimary | null {
+export function unfencedNow(context: NodeContext): UnfencedPrimary | null {
+  const { state, watchdog } = context;
   const { local, settings } = state;
   const { pause } = settings.dynamic;
-  if (local.process.kind !== "running" || (watchdog.armed && !pause) || (local.lastRole === "replica" && !pause)) return null;
+  if (local.process.kind !== "running" || (watchdog.armed && !goesUnfenced(context)) || (local.lastRole === "replica" && !pause))
+    return null;
   return { name: settings.node.name, apiUrl: apiUrl(state), connUrl: connUrl(state) };
 }
 
@@ -57,8 +59,13 @@ export function pauseInForce({ state, watchdog }: NodeContext): boolean {
   return state.settings.dynamic.pause && !watchdog.armed;
 }
 
-/** A pause is in force once the mark has told everybody that this PostgreSQL is not fenced; until then it is. */
-export async function disarmForPause(context: NodeContext): Promise<void> {
+/** Nothing is to fence this PostgreSQL: the cluster is paused, or the configuration says so. */
+export function goesUnfenced({ state }: NodeContext): boolean {
+  return state.settings.dynamic.pause || state.settings.node.watchdog.mode === "off";
+}
+
+/** The fencing goes once the mark has told everybody that this PostgreSQL is not fenced; until then it is. */
+export async function disarmUnfenced(context: NodeContext): Promise<void> {
   if (context.watchdog.armed && context.state.isMarkedUnfenced()) await disarm(context);
 }
 

@@ -14,7 +14,7 @@ import { stopAndRelease } from "./alone/stop-and-release.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
-import { disarmForPause } from "./fencing.ts";
+import { disarmUnfenced, goesUnfenced } from "./fencing.ts";
 import { FreshStatus } from "./fresh-status.ts";
 import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
@@ -23,12 +23,14 @@ import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import type { NodeService } from "./node-service.ts";
 import { lookAtPostgres } from "./observe.ts";
+import type { PeerClient } from "./peer-client.ts";
 import { dcsDeadline, refreshCluster } from "./perform-dcs.ts";
 import { takenAddress } from "./port-check.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
 import type { LiveSettings } from "./settings.ts";
+import { takeOver } from "./take-over.ts";
 import type { TimeLimits } from "./time-limits.ts";
 
 /** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
@@ -68,6 +70,7 @@ export class MatriarchNode {
   readonly #options: NodeOptions;
   readonly #settings: LiveSettings;
   readonly #store: Store;
+  readonly #peers: PeerClient;
   readonly #member: SupervisedMember | null;
   readonly #limits: TimeLimits;
   readonly #runLock: RunLock;
@@ -87,6 +90,7 @@ export class MatriarchNode {
     this.#options = options;
     this.#settings = parts.settings;
     this.#store = parts.store;
+    this.#peers = parts.peers;
     this.#member = parts.member;
     this.#limits = parts.limits;
     this.#runLock = parts.runLock;
@@ -218,17 +222,14 @@ export class MatriarchNode {
     const { state, waker } = this.context;
     const reloaded = await reloadNodeConfig(this.#settings.loaded, { path: this.#options.path, env: this.#options.env });
     for (const { path, message } of reloaded.faults) this.#log.error(`${path}: ${message}`);
-    if (reloaded.loaded === this.#settings.loaded) {
-      this.#log.warning("the configuration stays as it was");
-      return;
-    }
+    if (reloaded.loaded === this.#settings.loaded) return this.#log.warning("the configuration stays as it was");
     this.#settings.applyFile(reloaded.loaded);
     state.settings = this.#settings.current;
     this.#log.reconfigure(state.settings.node.log);
     await this.#configurePostgres();
     this.context.postgres.callback("on_reload", state.postgresRole());
     if (this.#api !== null) await this.#api.reload(state.settings);
-    if (state.settings.node.consul !== null) this.#registration?.reconfigure(state.settings.node.consul);
+    await takeOver({ store: this.#store, peers: this.#peers, registration: this.#registration, log: this.#log }, state.settings.node);
     this.#log.info("the configuration was loaded again");
     waker.wake();
   }
@@ -263,11 +264,11 @@ export class MatriarchNode {
   async #configurePostgres(): Promise<void> {
     const { state, postgres } = this.context;
     const config = state.settings.node.postgresql;
-    const text = JSON.stringify(config);
     const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
     const role = state.local.lastRole === "primary" ? "primary" : standby;
-    if (this.#configured === `${role} ${text}` || state.local.dataDirectory.kind !== "valid") return;
-    this.#configured = `${role} ${text}`;
+    const text = `${role} ${JSON.stringify(config)}`;
+    if (this.#configured === text || state.local.dataDirectory.kind !== "valid") return;
+    this.#configured = text;
     const done = await postgres.configure(config, { role });
     if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
   }
@@ -286,15 +287,14 @@ export class MatriarchNode {
   /** The guard died, or a pause is over: the leader's PostgreSQL is fenced again at once. */
   async #rearmLostWatchdog(): Promise<void> {
     const { state, watchdog, clock } = this.context;
-    const { node, dynamic } = state.settings;
+    const { dynamic } = state.settings;
     const leading = state.held !== null && state.local.lastRole === "primary" && state.local.process.kind === "running";
-    if (dynamic.pause) {
-      await disarmForPause(this.context);
+    if (goesUnfenced(this.context)) {
+      await disarmUnfenced(this.context);
       return;
     }
-    if (!leading || node.watchdog.mode === "off" || state.task !== null || (watchdog.armed && watchdog.healthy())) return;
-    const process = state.local.process;
-    const held = state.heldFacts();
+    if (!leading || state.task !== null || (watchdog.armed && watchdog.healthy())) return;
+    const [{ process }, held] = [state.local, state.heldFacts()];
     if (process.kind !== "running" || held === null || held.leaseEndsAt <= clock.now()) return;
     const armed = await watchdog.arm({
       postmaster: { pid: process.pid, startTicks: process.startTicks },

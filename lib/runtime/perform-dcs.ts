@@ -9,7 +9,7 @@ import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
-import { afterMark, armWatchdog, beforeMark, disarm, disarmForPause, unfencedNow } from "./fencing.ts";
+import { afterMark, armWatchdog, beforeMark, disarm, disarmUnfenced, goesUnfenced, unfencedNow } from "./fencing.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
@@ -103,7 +103,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
 /** Takes the lease that has just been confirmed to the guard. */
 async function fenceLease(context: NodeContext, leaseEndsAt: Ms): Promise<void> {
   const { state, watchdog } = context;
-  if (watchdog.armed && state.settings.dynamic.pause) await disarmForPause(context);
+  if (watchdog.armed && goesUnfenced(context)) await disarmUnfenced(context);
   else if (watchdog.armed) {
     const extended = watchdog.extend(leaseEndsAt);
     if (!extended.ok) context.log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);

@@ -8,7 +8,7 @@ import { MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Cluster } from "../../lib/model/cluster.ts";
 import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
 import { recallLease } from "../../lib/runtime/adoption.ts";
-import { disarmForPause } from "../../lib/runtime/fencing.ts";
+import { disarmUnfenced } from "../../lib/runtime/fencing.ts";
 import { FreshStatus } from "../../lib/runtime/fresh-status.ts";
 import { HaLoop } from "../../lib/runtime/ha-loop.ts";
 import { LocalNodeService } from "../../lib/runtime/local-node-service.ts";
@@ -219,7 +219,7 @@ export class Supervisor {
     const { state, watchdog, clock } = this.context;
     const { dynamic } = state.settings;
     if (dynamic.pause) {
-      await disarmForPause(this.context);
+      await disarmUnfenced(this.context);
       return;
     }
     const process = state.local.process;

@@ -13,7 +13,7 @@ import { ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import type { Watchdog } from "../../../lib/postgres/watchdog/watchdog.ts";
 import { adoptLock } from "../../../lib/runtime/adoption.ts";
-import { disarmForPause, rearm } from "../../../lib/runtime/fencing.ts";
+import { disarmUnfenced, rearm } from "../../../lib/runtime/fencing.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
 import { acquireLock, dcsDeadline, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
@@ -160,11 +160,29 @@ test("a pause lets the guard go once the mark has said so, and not before", asyn
   const bench = new Bench();
   const a = await bench.leader();
   pause(a, "on");
-  await disarmForPause(a);
+  await disarmUnfenced(a);
   expect(bench.machine.guard).toBe("armed");
   expect((await renewLock(a)).ok).toBe(true);
   expect(bench.machine.guard).toBe("disarmed");
   expect((await bench.mark())?.unfenced?.name).toBe("a");
+});
+
+test("a reload that switches the watchdog off lets the guard go once the mark has said so, and another one arms it again", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const { settings } = a.state;
+  const mode = (to: "off" | "automatic") => {
+    a.state.settings = { ...settings, node: { ...settings.node, watchdog: { ...settings.node.watchdog, mode: to } } };
+  };
+  mode("off");
+  await disarmUnfenced(a);
+  expect(bench.machine.guard).toBe("armed");
+  expect((await renewLock(a)).ok).toBe(true);
+  expect(bench.machine.guard).toBe("disarmed");
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  mode("automatic");
+  expect((await renewLock(a)).ok).toBe(true);
+  expect(bench.machine.guard).toBe("armed");
 });
 
 test("the guard stays in a second pause while a mark that says otherwise is under way, or may have been written", async () => {
@@ -176,12 +194,12 @@ test("the guard stays in a second pause while a mark that says otherwise is unde
   await bench.clock.advance(1);
   expect(bench.plan).toEqual([]);
   pause(a, "on");
-  await disarmForPause(a);
+  await disarmUnfenced(a);
   expect(bench.machine.guard).toBe("armed");
   await bench.clock.advance(5_000);
   expect(await renewing).toMatchObject({ ok: false });
   expect((await bench.mark())?.unfenced).toBeNull();
-  await disarmForPause(a);
+  await disarmUnfenced(a);
   expect(bench.machine.guard).toBe("armed");
   expect((await renewLock(a)).ok).toBe(true);
   expect(bench.machine.guard).toBe("disarmed");
@@ -194,7 +212,7 @@ test("what the mark of a lock said that is gone lets no guard go", async () => {
   await pausedOnce(a);
   pause(a, "on");
   a.state.held = null;
-  await disarmForPause(a);
+  await disarmUnfenced(a);
   expect(bench.machine.guard).toBe("armed");
 });
 

@@ -1,0 +1,31 @@
+// Owns what a reloaded file means for the running parts of a node that hold a configuration of their own. Each keeps its old one where
+// the new one cannot be used, and the log says so.
+
+import { reconfigureStore, StoreChoiceError } from "../dcs/open-store.ts";
+import type { Store } from "../dcs/store.ts";
+import type { Log } from "../model/log.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import type { PeerClient } from "./peer-client.ts";
+import type { ServiceRegistration } from "./service-registration.ts";
+
+export interface ReloadableParts {
+  readonly store: Store;
+  readonly peers: PeerClient;
+  readonly registration: ServiceRegistration | null;
+  readonly log: Log;
+}
+
+/** The store's section, the client of requests between members, the registration as a service. */
+export async function takeOver({ store, peers, registration, log }: ReloadableParts, node: NodeConfig): Promise<void> {
+  const reloaded = await peers.reload({ ctl: node.ctl, restapi: node.restapi });
+  if (!reloaded.ok) log.error(`${reloaded.error.path}: ${reloaded.error.message}; requests to other members go on as before`);
+  if (node.consul === null) return;
+  try {
+    reconfigureStore(store, node);
+  } catch (error) {
+    if (!(error instanceof StoreChoiceError)) throw error;
+    log.error(`${error.message}; the store is asked as before`);
+    return;
+  }
+  registration?.reconfigure(node.consul);
+}
