@@ -66,6 +66,8 @@ class Totals {
   #simulatedMs = 0;
   #committed = 0;
   #reads = 0;
+  #watched = 0;
+  #held = 0;
   violations = 0;
 
   constructor(options: Options) {
@@ -78,6 +80,8 @@ class Totals {
     this.#simulatedMs += result.simulatedMs;
     this.#committed += result.committed;
     this.#reads += result.reads;
+    this.#watched += result.watched;
+    this.#held += result.held;
     if (result.violation !== null) this.violations += 1;
     for (const [name, count] of result.faults) this.#faults.set(name, (this.#faults.get(name) ?? 0) + count);
   }
@@ -92,8 +96,9 @@ class Totals {
     const used = process.cpuUsage(this.#begin);
     const seconds = (used.user + used.system) / 1e6;
     const faults = [...this.#faults.values()].reduce((sum, count) => sum + count, 0);
+    const whole = this.#options.level === "core" ? "" : `, ${this.#watched} watches answered, ${this.#held} acts of lock holders`;
     console.log(
-      `${this.#seeds} seeds from ${this.#options.from}: ${this.#events} events, ${faults} faults, ${this.#committed} entries committed, ${this.#reads} linearizable reads, ${Math.round(this.#simulatedMs / 60_000)} cluster-minutes in ${seconds.toFixed(1)} s of processor time (${Math.round(this.#events / seconds)} events a second), ${this.violations} violations`,
+      `${this.#seeds} seeds from ${this.#options.from}: ${this.#events} events, ${faults} faults, ${this.#committed} entries committed, ${this.#reads} linearizable reads${whole}, ${Math.round(this.#simulatedMs / 60_000)} cluster-minutes in ${seconds.toFixed(1)} s of processor time (${Math.round(this.#events / seconds)} events a second), ${this.violations} violations`,
     );
   }
 }

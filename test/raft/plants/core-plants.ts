@@ -230,6 +230,14 @@ export const CORE_PLANTS: readonly Plant[] = [
     also: [{ file: `${CORE}/progress.ts`, find: ` || progress.fence?.damage !== damage`, replace: "" }],
   },
   {
+    name: "who-leaves-never-stands",
+    what: "a leader that is being removed cannot be elected again, although nobody else has the end of that change",
+    scenario: "who-leaves-has-the-longest-log",
+    file: `${CORE}/state.ts`,
+    find: `  return before !== undefined && core.configurationIndex > core.commit && isVoter(before.configuration, core.id);`,
+    replace: `  return before !== undefined && core.configurationIndex < 0;`,
+  },
+  {
     name: "removal-without-a-look",
     what: "a voter is removed although a majority of the others is not well",
     scenario: "removal-beside-a-damaged-log",

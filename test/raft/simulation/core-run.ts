@@ -22,6 +22,9 @@ export interface RaftRunResult {
   readonly committed: number;
   readonly acknowledged: number;
   readonly reads: number;
+  /** Answers to watches, and how often somebody acted as the holder of the lock: of whole members alone. */
+  readonly watched: number;
+  readonly held: number;
   readonly hash: number;
 }
 
@@ -49,6 +52,8 @@ export function runCores(options: RaftRunOptions): RaftRunResult {
     committed: world.ledger.committed,
     acknowledged: world.clients.acknowledged,
     reads: world.clients.readsAnswered,
+    watched: 0,
+    held: 0,
     hash: world.trace.hash >>> 0,
   };
 }

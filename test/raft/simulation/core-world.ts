@@ -173,8 +173,9 @@ export class CoreWorld implements SeatWorld {
 
   /** Corruption is survived where fewer than a majority have it, in every configuration that somebody believes in. */
   mayRot(victim: Seat): boolean {
-    return this.seats.every(({ configuration: { voters, outgoing } }) =>
-      [voters, outgoing ?? voters].every((set) => {
+    // A learner may be a voter before anybody knows.
+    return this.seats.every(({ configuration: { voters, outgoing, learners } }) =>
+      [voters, outgoing ?? voters, [...voters, ...learners]].every((set) => {
         const rotten = set.filter(({ id }) => {
           const seat = this.#byId.get(id);
           return seat === victim || seat === undefined || seat.disk.mark === "damaged";

@@ -14,7 +14,7 @@ import { FakeDisk } from "../fake-disk.ts";
 import type { DiskOperation } from "../fake-file.ts";
 import type { FakeNetwork } from "../fake-network.ts";
 import { asItIs, type Trace } from "./trace.ts";
-import type { WholeSettings } from "./whole-settings.ts";
+import { boundsOf, type WholeSettings } from "./whole-settings.ts";
 
 export interface HostWorld {
   readonly queue: EventQueue;
@@ -91,6 +91,7 @@ export class Host {
       }),
       defer: (run) => queue.after(0, () => process.deliver(run)),
       segmentBytes: SEGMENT_BYTES,
+      bounds: boundsOf(settings),
     });
     this.#node = node;
     node.onStopped = (reason) => this.#ended(process, reason);

@@ -70,8 +70,12 @@ export class Ledger {
     if (known !== undefined) throw new Violation(`two leaders in term ${term}: ${known} and ${name}`);
     this.#leaders.set(term, name);
     // Leader completeness: by log matching the last one speaks for all before it; a few more are cheap.
-    for (let index = this.committed; index > Math.max(0, this.committed - COMPLETENESS_LOOKBACK); index--) {
+    let left = COMPLETENESS_LOOKBACK;
+    for (let index = this.committed; index > 0 && left > 0; index--) {
       const entry = this.#committed[index - 1] as LogEntry;
+      // Votes that were long under way elect a leader of a term that is over: it owes nothing to later ones.
+      if (entry.term > term) continue;
+      left -= 1;
       const found = termAt(index);
       if (found === COVERED) break;
       if (found !== entry.term)

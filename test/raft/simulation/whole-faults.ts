@@ -2,6 +2,7 @@
 
 import { DiskError } from "../../../lib/dcs/raft/storage/disk.ts";
 import type { Host } from "./host.ts";
+import { newestSlot, newestVoteRecord } from "./vote-rot.ts";
 import type { WholeFaultName } from "./whole-settings.ts";
 import type { WholeWorld } from "./whole-world.ts";
 
@@ -85,11 +86,32 @@ export const WHOLE_FAULTS: Readonly<Record<WholeFaultName, (world: WholeWorld) =
     host.disk.rot(file, bit);
     return `${host.name} ${file} bit ${bit}`;
   },
+  // In the newer slot, in the log, or in both.
+  "vote-rot": (world) => {
+    const host = world.anyAlive();
+    if (host === null || !world.mayHurt(host)) return null;
+    world.hurt = host;
+    kill(world, host, world.random.chance(0.5) ? "process" : "machine");
+    const places = world.random.pick([["slot"], ["log"], ["slot", "log"]]);
+    const flipped: string[] = [];
+    for (const place of places) {
+      const stretch = place === "slot" ? newestSlot(host.disk) : newestVoteRecord(host.disk);
+      if (stretch === null) continue;
+      const bit = 8 * stretch.from + world.random.whole(0, 8 * stretch.length - 1);
+      host.disk.rot(stretch.file, bit);
+      flipped.push(`${stretch.file} bit ${bit}`);
+    }
+    return `${host.name} ${flipped.join(" and ")}`;
+  },
   "wall-clock-jump": (world) => {
     const host = world.random.pick(world.hosts);
-    host.jumpWall(world.random.pick([-1, 1]) * 3_600_000);
+    const byMs = world.random.pick([-1, 1]) * 3_600_000;
+    host.jumpWall(byMs);
+    world.holders.jumpWall(byMs);
     return host.name;
   },
+  // Twice what its session lives for.
+  "suspend-holder": (world) => world.holders.suspend(),
   wipe: (world) => {
     const host = world.random.pick(world.hosts);
     if (!world.mayHurt(host)) return null;

@@ -1,5 +1,6 @@
 // Owns what a seed chooses for a simulation of whole members.
 
+import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "../../../lib/dcs/raft/kv/bounds.ts";
 import type { Random } from "../../simulation/random.ts";
 
 export const WHOLE_FAULT_NAMES = [
@@ -16,7 +17,9 @@ export const WHOLE_FAULT_NAMES = [
   "sync-fails",
   "disk-full",
   "bit-rot",
+  "vote-rot",
   "wall-clock-jump",
+  "suspend-holder",
   "wipe",
   "transfer",
   "remove-and-add",
@@ -38,6 +41,15 @@ export interface WholeSettings {
   readonly thinkMs: number;
   readonly faults: readonly WholeFaultName[];
   readonly faultEveryMs: number;
+  readonly watchers: number;
+  /** Changes that a watch can look back on. */
+  readonly historyMax: number;
+  /** Programs that want one lock; 0: none. */
+  readonly holders: number;
+}
+
+export function boundsOf({ historyMax }: WholeSettings): KeyValueBounds {
+  return { ...KEY_VALUE_BOUNDS, historyMax };
 }
 
 export function drawWholeSettings(random: Random): WholeSettings {
@@ -54,5 +66,8 @@ export function drawWholeSettings(random: Random): WholeSettings {
     thinkMs: random.pick([100, 300, 800]),
     faults: WHOLE_FAULT_NAMES.filter(() => random.chance(keep)),
     faultEveryMs: random.pick([500, 1500, 4000]),
+    watchers: random.pick([0, 1, 3]),
+    historyMax: random.pick([1, 6, KEY_VALUE_BOUNDS.historyMax]),
+    holders: random.pick([0, 0, 0, 3]),
   };
 }

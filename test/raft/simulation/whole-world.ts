@@ -6,10 +6,12 @@ import { Random } from "../../simulation/random.ts";
 import { EventQueue } from "../../simulation/virtual-clock.ts";
 import { FakeNetwork } from "../fake-network.ts";
 import { Host, type HostWorld } from "./host.ts";
+import { LeaseHolders } from "./lease-holders.ts";
 import { Trace, Violation } from "./trace.ts";
 import { WholeClients } from "./whole-clients.ts";
 import { WholeObserver } from "./whole-observer.ts";
 import { drawWholeSettings, type WholeSettings } from "./whole-settings.ts";
+import { WholeWatchers } from "./whole-watchers.ts";
 
 /** A run that needs more than this many steps does not end. */
 const STEPS_MAX = 5_000_000;
@@ -23,6 +25,8 @@ export class WholeWorld implements HostWorld {
   readonly founders: readonly string[];
   readonly hosts: readonly Host[];
   readonly clients: WholeClients;
+  readonly watchers: WholeWatchers;
+  readonly holders: LeaseHolders;
   readonly observer: WholeObserver;
   /** Has lost something that was durable; nobody else may until it is a whole voter again. */
   hurt: Host | null = null;
@@ -44,6 +48,8 @@ export class WholeWorld implements HostWorld {
     this.founders = Array.from({ length: members }, (_, index) => `m${index + 1}:2380`);
     this.hosts = this.founders.map((_, index) => new Host(this, index + 1));
     this.clients = new WholeClients(this);
+    this.watchers = new WholeWatchers(this);
+    this.holders = new LeaseHolders(this);
     this.observer = new WholeObserver(this.trace);
   }
 
@@ -54,6 +60,7 @@ export class WholeWorld implements HostWorld {
       drainMicrotasks();
       this.steps += 1;
       if (this.observer.violation !== null) throw this.observer.violation;
+      if (this.holders.violation !== null) throw this.holders.violation;
       if (this.steps > STEPS_MAX) throw new Violation(`${STEPS_MAX} steps: the members keep each other busy without end`);
     }
     queue.now = end;

@@ -14,6 +14,9 @@ import type { Configuration, LogEntry, Message, Output, RaftEvent, RaftStart, Ro
 
 /** What people and metrics want to know of a member; no decision may rest on it. */
 export interface CoreStatus extends RoleState {
+  readonly id: MemberId;
+  /** In this term; null where it has not voted. */
+  readonly votedFor: MemberId | null;
   readonly commit: LogIndex;
   readonly applied: LogIndex;
   readonly firstIndex: LogIndex;
@@ -115,6 +118,8 @@ export class Raft {
     }));
     return {
       ...core.roleState,
+      id: core.id,
+      votedFor: core.votedFor,
       commit: core.commit,
       applied: core.applied,
       firstIndex: logIndex(core.log.baseIndex + 1),

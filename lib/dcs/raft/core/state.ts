@@ -199,7 +199,17 @@ export class CoreState {
 
 /** Whether the member may stand for election at all. */
 export function mayCampaign(core: CoreState): boolean {
-  return core.health === "whole" && core.disk === "room" && core.receiving?.state !== "installing" && isVoter(core.configuration, core.id);
+  return core.health === "whole" && core.disk === "room" && core.receiving?.state !== "installing" && mayLead(core);
+}
+
+/**
+ * Who is to leave by a change that is not known to be committed may be the only one that has it: the others, whose logs are shorter, could
+ * never be elected. It leads without counting itself until the change is done. Source: Ongaro, section 4.2.2.
+ */
+function mayLead(core: CoreState): boolean {
+  if (isVoter(core.configuration, core.id)) return true;
+  const before = core.configurations.at(-2);
+  return before !== undefined && core.configurationIndex > core.commit && isVoter(before.configuration, core.id);
 }
 
 /** A new term or a vote: written before anything that speaks for it may leave. */

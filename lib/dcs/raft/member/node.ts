@@ -8,6 +8,7 @@ import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, revision } from "../../../model/units.ts";
 import { foundingConfiguration } from "../core/configuration.ts";
 import { type FoundingRecord, foundingStart, type Standing } from "../core/founding.ts";
+import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "../kv/bounds.ts";
 import { type ClientAnswer, type ClientRequest, type RaftStatus, readClientRequest, writeClientAnswer } from "../kv/client-protocol.ts";
 import { type Disk, DiskError } from "../storage/disk.ts";
 import type { StoredIdentity } from "../storage/identity.ts";
@@ -35,8 +36,9 @@ export interface RaftMemberOptions {
   readonly config: RaftMemberConfig;
   /** Runs later, once, after everything that has already arrived in this turn of the event loop. Default: setImmediate. */
   readonly defer?: (run: () => void) => void;
-  /** For the simulator, whose logs are short. */
+  /** For the simulator, whose logs are short, and so is what its watches look back on. */
   readonly segmentBytes?: number;
+  readonly bounds?: KeyValueBounds;
 }
 
 const IDENTITY_BYTES = 16;
@@ -103,9 +105,7 @@ export class RaftMemberNode {
   /** `clean`: another member takes over the lead first. Resolves when everything is closed. */
   async stop(mode: "clean" | "immediate"): Promise<void> {
     if (this.#state === "running") {
-      if (mode === "clean" && this.#serving !== null) {
-        await this.#serving.handOver();
-      }
+      if (mode === "clean") await this.#serving?.handOver();
       if (this.#state === "running") await this.#close("this member stops");
     }
     await this.#closing;
@@ -179,8 +179,7 @@ export class RaftMemberNode {
   }
 
   async #writeRecord(opened: OpenedStorage, record: FoundingRecord): Promise<void> {
-    const { memberId: id, address } = this.#identity as StoredIdentity;
-    const identity = identityOf({ memberId: id, address }, record);
+    const identity = identityOf(this.#identity as StoredIdentity, record);
     await opened.storage.writeIdentity(identity);
     this.#identity = identity;
   }
@@ -202,6 +201,7 @@ export class RaftMemberNode {
       log,
       random: () => new DataView(random(4).slice().buffer).getUint32(0) / 2 ** 32,
       defer: defer ?? ((run) => void setImmediate(run)),
+      bounds: this.#options.bounds ?? KEY_VALUE_BOUNDS,
       onFault: (reason) => this.#halt(reason),
     });
     this.#serving.start();
@@ -241,8 +241,8 @@ export class RaftMemberNode {
   }
 
   async #standing(request: Parameters<Founder["answer"]>[0]): Promise<Standing> {
-    const { founder, clusterId } = { founder: this.#founder, clusterId: this.#identity?.clusterId ?? null };
-    if (clusterId === null && founder !== null) return founder.answer(request);
+    const clusterId = this.#identity?.clusterId ?? null;
+    if (clusterId === null && this.#founder !== null) return this.#founder.answer(request);
     return { ...this.#self(), list: this.#list(), state: { kind: "member", clusterId: this.#clusterId() } };
   }
 

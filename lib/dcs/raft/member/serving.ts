@@ -9,6 +9,7 @@ import { everyMember, findMember, membersToDial } from "../core/configuration.ts
 import { Raft } from "../core/raft.ts";
 import type { Configuration, RoleState, SnapshotMeta } from "../core/types.ts";
 import { Deadlines } from "../deadlines.ts";
+import type { KeyValueBounds } from "../kv/bounds.ts";
 import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
 import { KeyValueMachine } from "../kv/machine.ts";
 import type { OpenedStorage } from "../storage/open-storage.ts";
@@ -49,6 +50,7 @@ export interface ServingOptions {
   readonly log: Log;
   readonly random: () => number;
   readonly defer: (run: () => void) => void;
+  readonly bounds: KeyValueBounds;
   /** It must stop at once; in words. */
   readonly onFault: (reason: string) => void;
 }
@@ -76,7 +78,7 @@ export class Serving {
   constructor(options: ServingOptions) {
     const { opened, config, clock, log, self, transport } = options;
     this.#options = options;
-    this.#machine = restoredMachine(options.snapshotBody);
+    this.#machine = restoredMachine(options.snapshotBody, options.bounds);
     const snapshot = opened.snapshot?.meta ?? beginning(options.founding ?? NO_CONFIGURATION);
     const raft = new Raft({
       id: self.id,
@@ -318,9 +320,9 @@ export class Serving {
   }
 }
 
-function restoredMachine(body: Uint8Array | null): KeyValueMachine {
-  if (body === null) return new KeyValueMachine();
-  const restored = KeyValueMachine.restore(body);
+function restoredMachine(body: Uint8Array | null, bounds: KeyValueBounds): KeyValueMachine {
+  if (body === null) return new KeyValueMachine(bounds);
+  const restored = KeyValueMachine.restore(body, bounds);
   if (!restored.ok) throw new Error(`the snapshot cannot be read: ${restored.error}`);
   return restored.value;
 }
