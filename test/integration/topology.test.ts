@@ -1,0 +1,156 @@
+// Goal: tags decide who follows whom and whose data is copied: replicatefrom, nostream, noloadbalance, clonefrom.
+// Method: one cluster of real nodes over the store of the tests, with an archive; what the servers say of each other, and ctl topology.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
+import { until } from "../harness/wait.ts";
+
+const LIMIT_MS = 120_000;
+const WITHIN_MS = 40_000;
+const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
+const TAGS: Readonly<Record<string, Tree>> = {
+  middle: { clonefrom: true },
+  cascade: { replicatefrom: "middle", nofailover: true },
+  archive: { nostream: true, noloadbalance: true, nofailover: true },
+};
+let cluster: TestCluster;
+let leader: ClusterNode;
+
+beforeAll(async () => {
+  cluster = await TestCluster.shared({
+    nodes: ["first", "middle", "cascade", "archive"],
+    start: false,
+    dynamic: { loop_wait: 1, postgresql: { parameters: { archive_mode: "on", archive_timeout: "1s" } } },
+    extra: (_, name) => ({ tags: TAGS[name] ?? {} }),
+  });
+  const archive = join(cluster.folder, "wal");
+  for (const node of cluster.nodes) {
+    node.editConfig((config) => {
+      const postgresql = config["postgresql"] as Tree;
+      const parameters = postgresql["parameters"] as Tree;
+      parameters["archive_command"] = `mkdir -p ${archive} && cp %p ${archive}/%f.part && mv ${archive}/%f.part ${archive}/%f`;
+      postgresql["recovery_conf"] = { restore_command: `cp ${archive}/%f %p` };
+    });
+  }
+  leader = cluster.node("first");
+  leader.start();
+  await cluster.untilLeader();
+  await cluster.sql(leader, "CREATE TABLE t (n int)");
+  cluster.node("middle").start();
+  await cluster.untilHealthy({ nodes: [leader, cluster.node("middle")] });
+  for (const name of ["cascade", "archive"]) cluster.node(name).start();
+}, LIMIT_MS);
+afterAll(() => TestCluster.stopAll(), LIMIT_MS);
+
+function scenario(title: string, body: () => Promise<void>): void {
+  test(title, () => cluster.during(body), LIMIT_MS);
+}
+
+/** Application names that stream from this server now, sorted. */
+async function followers(node: ClusterNode): Promise<readonly string[]> {
+  const rows = await cluster.sql<{ name: string }>(
+    node,
+    "SELECT application_name AS name FROM pg_stat_replication WHERE state = 'streaming' ORDER BY 1",
+  );
+  return rows.map(({ name }) => name);
+}
+
+async function untilFollowers(node: ClusterNode, names: readonly string[]): Promise<void> {
+  await until(
+    `${names.join(", ") || "nobody"} streams from ${node.name}`,
+    async () => {
+      const found = await followers(node);
+      if (found.join() !== names.join()) throw new Error(`found ${found.join(", ")}`);
+      return true;
+    },
+    { withinMs: WITHIN_MS, everyMs: 50 },
+  );
+}
+
+let rows = 0;
+
+async function untilCopied(to: readonly ClusterNode[]): Promise<void> {
+  rows += 1;
+  await cluster.sql(leader, `INSERT INTO t VALUES (${rows})`);
+  for (const node of to) {
+    const has = async () => (await cluster.sql<{ n: number }>(node, "SELECT max(n) AS n FROM t"))[0]?.n === rows;
+    await until(`row ${rows} on ${node.name}`, has, { withinMs: WITHIN_MS, everyMs: 50 });
+  }
+}
+
+function others(): readonly ClusterNode[] {
+  return cluster.others(leader);
+}
+
+describe("a cluster of all kinds of replicas", () => {
+  scenario("copies come from the member tagged clonefrom, and each follows whom its tags name", async () => {
+    await untilFollowers(leader, ["middle"]);
+    await untilFollowers(cluster.node("middle"), ["cascade"]);
+    await untilCopied(others());
+    for (const name of ["cascade", "archive"]) expect(cluster.node(name).log).toContain("trying to bootstrap from replica 'middle'");
+    expect(cluster.node("middle").log).toContain("trying to bootstrap from leader 'first'");
+    expect(cluster.node("middle").log).toContain("replica has been created using basebackup");
+  });
+
+  scenario("a nostream node lives from the archive: no source, no slot, its state says so, and it takes no load", async () => {
+    const node = cluster.node("archive");
+    const [row] = await cluster.sql<{ conninfo: string; slot: string }>(
+      node,
+      "SELECT current_setting('primary_conninfo') AS conninfo, current_setting('primary_slot_name') AS slot",
+    );
+    expect(row).toEqual({ conninfo: "", slot: "" });
+    for (const server of cluster.nodes) {
+      expect(await cluster.sql(server, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'archive'")).toEqual([]);
+    }
+    const { members } = await cluster.list();
+    expect(members.find(({ name }) => name === "archive")).toMatchObject({ role: "replica", state: "in archive recovery" });
+    expect(await Promise.all(["/replica", "/health", "/read-only"].map((path) => node.health(path)))).toEqual([503, 200, 503]);
+    expect(await cluster.node("cascade").health("/replica")).toBe(200);
+  });
+
+  scenario("ctl topology draws who follows whom", async () => {
+    const child = Bun.spawn([process.execPath, "run", CTL, "-c", leader.configPath, "topology"], {
+      cwd: "/",
+      stdout: "pipe",
+      stderr: "ignore",
+    });
+    const text = await new Response(child.stdout).text();
+    const names = [...text.matchAll(/^\| (\s*(?:\+ )?\w+) +\| 127/gm)].map(([, name]) => name);
+    expect(names).toEqual(["first", "+ archive", "+ middle", "  + cascade"]);
+  });
+
+  scenario("a cascading replica whose source is stopped follows the leader, and its source again once that is back", async () => {
+    const middle = cluster.node("middle");
+    expect(await middle.terminate()).toBe(0);
+    await untilFollowers(leader, ["cascade"]);
+    await untilCopied([cluster.node("cascade")]);
+    middle.start();
+    await untilFollowers(middle, ["cascade"]);
+    await untilFollowers(leader, ["middle"]);
+    await cluster.node("cascade").untilLogs("following 'middle', as replicatefrom says", { withinMs: WITHIN_MS });
+  });
+
+  scenario(
+    "after a switchover everybody has the new leader's WAL, and the cascade hangs on the leader that its source has become",
+    async () => {
+      const body = { leader: "first", candidate: "middle" };
+      const answer = await leader.api("/switchover", { method: "POST", body, timeoutMs: 40_000 });
+      expect([answer.status, answer.text]).toEqual([200, 'Successfully switched over to "middle"']);
+      leader = cluster.node("middle");
+      await untilFollowers(leader, ["cascade", "first"]);
+      await untilCopied(others());
+    },
+  );
+
+  scenario("a tag that is changed and reloaded changes the source at once", async () => {
+    const cascade = cluster.node("cascade");
+    cascade.editConfig((config) => {
+      config["tags"] = { replicatefrom: "first", nofailover: true };
+    });
+    expect((await cascade.api("/reload", { method: "POST" })).status).toBe(202);
+    await untilFollowers(cluster.node("first"), ["cascade"]);
+    await untilCopied(others());
+  });
+});
