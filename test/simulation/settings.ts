@@ -40,7 +40,7 @@ export function chooseSettings(random: Random, options: { readonly count: number
   const usePgRewind = random.chance(0.8);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
-    const tags = chooseTags(random, index, mode);
+    const tags = { ...chooseTags(random, index, mode), ...(figure ? {} : chooseSources(random, index, size)) };
     nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
   }
   const all = Object.keys(FAULTS);
@@ -54,6 +54,13 @@ export function chooseSettings(random: Random, options: { readonly count: number
     faultEvery: figure ? 60_000 : random.pick([60_000, 60_000, 20_000, 8_000]),
     dcs,
   };
+}
+
+/** Cascades, circles of them and sources that lead among them. The first two stream from whoever leads: a sync standby has to. */
+function chooseSources(random: Random, index: number, size: number): NodeChoice["tags"] {
+  const cascades = index > 1 && random.chance(0.3);
+  const clonefrom = random.chance(0.2) ? { clonefrom: true } : {};
+  return cascades ? { ...clonefrom, replicatefrom: `n${random.whole(1, size)}` } : clonefrom;
 }
 
 /** The first node may always lead, and the second one too where others may not: somebody has to. */

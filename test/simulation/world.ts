@@ -188,7 +188,7 @@ export class World {
     this.#chosen.set(name, until);
   }
 
-  /** One primary that acknowledges and holds the lock, everybody else streams from it. The reason where not. */
+  /** One primary that acknowledges and holds the lock, everybody else streams from it or from whom its tags name. The reason where not. */
   unsettled(): string | null {
     const leader = this.leader();
     if (leader === null) return "nobody holds the lock";
@@ -198,9 +198,22 @@ export class World {
       if (node.supervisor.terminating) return `${node.name} is shutting down`;
       if (node === leader) continue;
       if (node.server.writable) return `${node.name} is a second primary`;
-      if (node.server.link === null || node.server.link.stalled || node.server.link.from !== leader.server)
-        return `${node.name} does not stream`;
+      const source = this.#sourceOf(node, leader);
+      if (node.server.link === null || node.server.link.stalled || node.server.link.from !== source.server)
+        return `${node.name} does not stream from ${source.name}`;
     }
     return null;
+  }
+
+  /** Along the tags: whoever comes back to where he began is in a circle, and follows the leader. */
+  #sourceOf(node: SimNode, leader: SimNode): SimNode {
+    const next = (of: SimNode) => this.nodes.find(({ name }) => of !== leader && name === of.tags["replicatefrom"]);
+    const first = next(node);
+    let step = first;
+    for (let steps = 0; step !== undefined && steps < this.nodes.length; steps += 1) {
+      if (step === node) return leader;
+      step = next(step);
+    }
+    return first ?? leader;
   }
 }
