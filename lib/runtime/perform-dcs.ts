@@ -153,7 +153,8 @@ async function whyNotRace(context: NodeContext, deadline: Ms): Promise<string | 
   if (!isFresh()) await refreshMark(context, deadline);
   if (!isFresh()) return "the lease mark cannot be read";
   const verdict = raceVerdict(state.trace, { now: clock.now(), ttl: dynamic.ttlMs, self: node.name });
-  return verdict.kind === "wait" ? verdict.why : null;
+  if (verdict.kind === "go") return null;
+  return verdict.kind === "wait" ? verdict.why : "the lease mark says that somebody has to be asked first";
 }
 
 /** The lock vanished under a running primary: whoever had it meanwhile has left a mark of his own. */

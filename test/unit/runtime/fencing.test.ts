@@ -3,6 +3,7 @@
 // store with a gate that makes the faults; PostgreSQL and the guard are facts that the test sets.
 
 import { expect, test } from "bun:test";
+import { traceUnfenced } from "../../../lib/core/leader-trace.ts";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
@@ -104,11 +105,11 @@ class Bench {
   }
 
   /** A process on the machine whose PostgreSQL runs in that role. */
-  async node(role: "primary" | "replica"): Promise<NodeContext> {
+  async node(role: "primary" | "replica", name = "a"): Promise<NodeContext> {
     const { clock } = this;
     const log = { ...recordingLog(), heartbeat: () => undefined };
-    const state = new NodeState(clock, { node: { ...template, name: "a" }, dynamic: CONFIG });
-    const postgres = new LocalPostgresql({ config: template.postgresql, name: "a", scope: template.scope, clock, log });
+    const state = new NodeState(clock, { node: { ...template, name }, dynamic: CONFIG });
+    const postgres = new LocalPostgresql({ config: template.postgresql, name, scope: template.scope, clock, log });
     const seen = role === "primary" ? { ...primaryStatus(), timeline: timeline(1) } : status();
     postgres.inspect = async () => ({ dataDirectory: { kind: "valid", majorVersion: 17 }, process: RUNNING });
     postgres.status = async () => ok(seen);
@@ -116,7 +117,7 @@ class Bench {
     const context: NodeContext = {
       clock,
       log,
-      store: this.store("a"),
+      store: this.store(name),
       postgres,
       peers: { ask: async () => null },
       watchdog: new TestWatchdog(this.machine),
@@ -300,4 +301,20 @@ test("a primary without a lease knows within one deadline that the DCS does not 
   for (let second = 0; second < 20 && failedAfter.length === 0; second += 1) await bench.clock.advance(1_000);
   await taking;
   expect(failedAfter).toEqual([dcsDeadline(a) - bench.clock.now()]);
+});
+
+test("a candidate that reads only right before it takes the lock of whom nothing fences takes it not yet", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await renewLock(a);
+  const b = await bench.node("replica", "b");
+  bench.data.closeSession(a.state.held?.session ?? "");
+  await refreshCluster(b);
+  await bench.clock.advance(3 * CONFIG.ttlMs);
+  expect(await acquireLock(b)).toMatchObject({ ok: false, message: "the lease mark says that somebody has to be asked first" });
+  expect(b.state.trace.mark?.unfenced?.name).toBe("a");
+  await bench.clock.advance(CONFIG.ttlMs);
+  b.state.trace = traceUnfenced(b.state.trace, "down", bench.clock.now());
+  expect((await acquireLock(b)).ok).toBe(true);
 });
