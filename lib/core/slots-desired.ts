@@ -7,6 +7,7 @@ import { slotName } from "../model/slot-name.ts";
 import type { LogicalSlot, PermanentSlot } from "../model/slots.ts";
 import { lockIsForeign, lockIsOurs, runsAsPrimary, runsAsStandby } from "./facts.ts";
 import type { Observation } from "./observation.ts";
+import { perObservation } from "./per-observation.ts";
 import { followedMember } from "./replication-source.ts";
 
 /** `standby_leader`: holds the lock of a standby cluster. */
@@ -15,8 +16,8 @@ export type SlotRole = "primary" | "standby_leader" | "replica";
 export type DesiredSlot =
   | {
       readonly kind: "physical";
-      /** Null: of a member that is away, or nobody's but the configuration's. */
-      readonly member: Member | null;
+      /** Its name. Null: of a member that is away, or nobody's but the configuration's. */
+      readonly member: string | null;
       readonly permanent: boolean;
       /** Its consumer streams from this node, or may at any moment: nobody else moves it. */
       readonly inUse: boolean;
@@ -44,30 +45,29 @@ export function slotRole(o: Observation): SlotRole | null {
 }
 
 /** Asked by several rules of each decision; nothing of it changes with positions. */
-export function desiredSlots(o: Observation): DesiredSlots {
+export const desiredSlots: (o: Observation) => DesiredSlots = perObservation((o) => {
   const cluster = o.dcs.cluster;
   const role = slotRole(o);
   if (cluster === null || role === null) return NONE;
-  const known = lastDesired.get(cluster.members);
-  const retained = cluster.status.retainSlots;
-  const { slots: permanent, memberSlotsTtlMs: ttl, standbyCluster } = o.config;
+  const known = lastDesired.get(o.self.tags);
   const input: Input = {
     role,
     name: o.self.name,
     tags: o.self.tags,
     useSlots: o.self.useSlots,
-    keepsAway: ttl > 0,
+    keepsAway: o.config.memberSlotsTtlMs > 0,
     pause: o.config.pause,
-    standbyCluster: standbyCluster !== null,
-    permanent,
-    retained,
+    standbyCluster: o.config.standbyCluster !== null,
+    permanent: o.config.slots,
+    retained: cluster.status.retainSlots,
     leader: cluster.leader?.name ?? null,
+    members: cluster.members,
   };
   if (known !== undefined && sameInput(known.input, input)) return known.desired;
   const desired = build(cluster, input);
-  lastDesired.set(cluster.members, { input, desired });
+  lastDesired.set(o.self.tags, { input, desired });
   return desired;
-}
+});
 
 /** The slot of this node's WAL on the primary, its own or that of the standby it follows; null where none reaches it (nostream). */
 export function slotOnPrimary(cluster: Cluster, self: { readonly name: string; readonly tags: Tags }): string | null {
@@ -94,12 +94,13 @@ interface Input {
   readonly permanent: readonly PermanentSlot[];
   readonly retained: readonly string[];
   readonly leader: string | null;
+  readonly members: readonly Member[];
 }
 
 const NONE: DesiredSlots = { role: null, slots: new Map(), released: new Set(), errors: [], text: "" };
 
-/** Member lists are immutable. */
-const lastDesired = new WeakMap<readonly Member[], { readonly input: Input; readonly desired: DesiredSlots }>();
+/** What a node's slots were last, by the tags of its configuration, which are immutable. */
+const lastDesired = new WeakMap<Tags, { readonly input: Input; readonly desired: DesiredSlots }>();
 
 function sameInput(a: Input, b: Input): boolean {
   return (
@@ -113,8 +114,24 @@ function sameInput(a: Input, b: Input): boolean {
     a.permanent === b.permanent &&
     a.leader === b.leader &&
     a.retained.length === b.retained.length &&
-    a.retained.every((name, index) => name === b.retained[index])
+    a.retained.every((name, index) => name === b.retained[index]) &&
+    (a.members === b.members ||
+      (a.members.length === b.members.length && a.members.every((one, index) => sameSource(one, b.members[index]))))
   );
+}
+
+/** In all that says who follows whom (replication-source.ts): positions alone change all the time. */
+function sameSource(a: Member, b: Member | undefined): boolean {
+  if (a === b) return true;
+  if (b === undefined || a.name !== b.name || a.state !== b.state || a.role !== b.role || a.timeline !== b.timeline) return false;
+  return a.connUrl === b.connUrl && sameTags(a.tags, b.tags);
+}
+
+/** Their values are words, numbers and the like. */
+function sameTags(a: Tags, b: Tags): boolean {
+  if (a === b) return true;
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && a[name] === b[name]);
 }
 
 function build(cluster: Cluster, input: Input): DesiredSlots {
@@ -143,7 +160,7 @@ function memberSlots(cluster: Cluster, input: Input, errors: string[]): Map<stri
     if (member.name === input.name || name === own) continue;
     const inUse = streamsFromHere(cluster, member, input);
     // A node that may lead one day keeps what every other one needs; others only what is read from them.
-    if (inUse || (keepsAway && mayLead)) slots.set(name, { kind: "physical", member, permanent: false, inUse });
+    if (inUse || (keepsAway && mayLead)) slots.set(name, { kind: "physical", member: member.name, permanent: false, inUse });
   }
   const shared = [...owners].filter(([, names]) => names.length > 1).sort();
   if (shared.length > 0) {

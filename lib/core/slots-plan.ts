@@ -1,12 +1,13 @@
 // Owns what is to be done about replication slots: those that this node is to have (slots-desired.ts) against those that the server
 // shows. Pure.
 
-import type { Cluster } from "../model/cluster.ts";
+import { type Cluster, findMember } from "../model/cluster.ts";
 import type { SlotStatus } from "../model/postgres.ts";
 import { isIgnoredSlot, type LogicalSlot, type SlotAction } from "../model/slots.ts";
 import type { Lsn } from "../model/units.ts";
 import type { Effect } from "./decision.ts";
 import type { Observation } from "./observation.ts";
+import { perObservation } from "./per-observation.ts";
 import { type DesiredSlot, type DesiredSlots, desiredSlots } from "./slots-desired.ts";
 
 export interface SlotsPlan {
@@ -42,15 +43,7 @@ export function slotsChanged(o: Observation): boolean {
 }
 
 /** Asked by several rules of one decision. */
-const plans = new WeakMap<Observation, SlotsPlan>();
-
-export function slotsPlan(o: Observation): SlotsPlan {
-  const known = plans.get(o);
-  if (known !== undefined) return known;
-  const plan = makePlan(o);
-  plans.set(o, plan);
-  return plan;
-}
+export const slotsPlan: (o: Observation) => SlotsPlan = perObservation(makePlan);
 
 function makePlan(o: Observation): SlotsPlan {
   const { status } = o.local;
@@ -132,9 +125,9 @@ function wordsOfDesired(wanted: DesiredSlot): string {
 /** Where the slot's consumer is, as far as this node is to follow it; null where it moves the slot itself. */
 function positionOf(cluster: Cluster, { role }: DesiredSlots, name: string, wanted: DesiredSlot): Lsn | null {
   if (wanted.kind === "physical" && wanted.inUse) return null;
-  if (role !== "replica") return wanted.kind === "physical" ? (wanted.member?.xlogLocation ?? null) : null;
-  const member = wanted.kind === "physical" ? wanted.member : null;
-  return published(cluster, name) ?? member?.xlogLocation ?? null;
+  const member = wanted.kind === "physical" && wanted.member !== null ? findMember(cluster, wanted.member) : null;
+  const position = member?.xlogLocation ?? null;
+  return role === "replica" ? (published(cluster, name) ?? position) : position;
 }
 
 function published(cluster: Cluster, name: string): Lsn | null {

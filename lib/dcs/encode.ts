@@ -53,10 +53,9 @@ export function encodeMember(fields: Readonly<Record<string, unknown>>): string 
   for (const name of inOrder(Object.keys(fields))) {
     const value = fields[name];
     if (value === null || value === undefined) continue;
-    pairs += pairs === "" ? "{" : ",";
-    pairs += (LABELS.get(name) ?? `${JSON.stringify(name)}:`) + encodeField(value);
+    pairs += `${labelOf(name)}${encodeField(value)}`;
   }
-  return pairs === "" ? "{}" : `${pairs}}`;
+  return pairs === "" ? "{}" : `{${pairs.slice(1)}}`;
 }
 
 /** Usually they are in order already. */
@@ -74,8 +73,13 @@ function rankOf(name: string): number {
   return RANKS.get(name) ?? MEMBER_FIELDS.length;
 }
 
+/** With the comma before it. */
+function labelOf(name: string): string {
+  return LABELS.get(name) ?? `,${JSON.stringify(name)}:`;
+}
+
 const RANKS: ReadonlyMap<string, number> = new Map(MEMBER_FIELDS.map((name, rank) => [name, rank]));
-const LABELS: ReadonlyMap<string, string> = new Map(MEMBER_FIELDS.map((name) => [name, `${JSON.stringify(name)}:`]));
+const LABELS: ReadonlyMap<string, string> = new Map(MEMBER_FIELDS.map((name) => [name, `,${JSON.stringify(name)}:`]));
 
 /** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
 function encodeField(value: unknown): string {

@@ -5,6 +5,7 @@ import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
 import { candidateNames, fitCandidates, isDue, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
+import { perObservation } from "../per-observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
@@ -124,17 +125,11 @@ function justPromoted(o: Observation): boolean {
   return o.local.promotedAt !== null && o.now - o.local.promotedAt < CONNECTING_MS;
 }
 
-/** Asked by several rules of one decision: thought out once for each observation. */
-const syncSteps = new WeakMap<Observation, SyncStep>();
-
-function nextSyncStep(o: Observation): SyncStep {
-  const known = syncSteps.get(o);
-  if (known !== undefined) return known;
+/** Asked by several rules of one decision. */
+const nextSyncStep: (o: Observation) => SyncStep = perObservation((o) => {
   const input = syncInput(o);
-  const step: SyncStep = input === null ? { kind: "done" } : syncStep(input);
-  syncSteps.set(o, step);
-  return step;
-}
+  return input === null ? { kind: "done" } : syncStep(input);
+});
 
 function syncInput(o: Observation): SyncInput | null {
   const cluster = clusterOf(o);
