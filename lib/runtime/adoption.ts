@@ -96,7 +96,8 @@ async function attachGuard(context: NodeContext): Promise<void> {
     ttl: dynamic.ttlMs,
     loopWait: dynamic.loopWaitMs,
   });
-  if (!attached.ok) log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
+  if (attached.ok) state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+  else log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
 }
 
 /** PostgreSQL runs here as primary, and it is this cluster's. */

@@ -1,31 +1,60 @@
 // Owns when PostgreSQL is fenced: armed before it can write as primary, let go once nothing of it is left.
 
 import type { UnfencedPrimary } from "../model/cluster.ts";
+import type { Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
+import type { WatchdogError } from "../postgres/watchdog/watchdog.ts";
 import { apiUrl, connUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { DONE, type TaskResult } from "./task-result.ts";
 
 /** Arms the fencing for the lease in force; where it cannot be, mode `required` refuses and `automatic` goes on with a warning. */
 export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
-  const { log, state, watchdog } = context;
-  const { node, dynamic } = state.settings;
+  const { log, state } = context;
   if (goesUnfenced(context)) return DONE;
-  const process = state.local.process;
-  const leaseEnd = state.heldFacts()?.leaseEndsAt ?? ms(context.clock.now() + dynamic.ttlMs);
-  const armed = await watchdog.arm({
-    postmaster: process.kind === "running" ? { pid: process.pid, startTicks: process.startTicks } : null,
-    leaseEnd,
-    ttl: dynamic.ttlMs,
-    loopWait: dynamic.loopWaitMs,
-  });
+  const armed = await arm(context);
   if (armed.ok) return DONE;
-  if (node.watchdog.mode === "required") {
+  if (state.settings.node.watchdog.mode === "required") {
     state.fencingMissing = true;
     return { ok: false, message: `the watchdog is required: ${armed.error.message}` };
   }
   log.warning(`the watchdog cannot be armed, PostgreSQL is not fenced: ${armed.error.message}`);
   return DONE;
+}
+
+async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null, WatchdogError>> {
+  const { dynamic } = state.settings;
+  const process = state.local.process;
+  const armed = await watchdog.arm({
+    postmaster: process.kind === "running" ? { pid: process.pid, startTicks: process.startTicks } : null,
+    leaseEnd: state.heldFacts()?.leaseEndsAt ?? ms(clock.now() + dynamic.ttlMs),
+    ttl: dynamic.ttlMs,
+    loopWait: dynamic.loopWaitMs,
+  });
+  if (armed.ok) state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+  return armed;
+}
+
+/**
+ * For the end of a cycle: the guard died, a pause is over, or ttl or loop_wait changed: the leader's PostgreSQL is fenced by what is in
+ * force now. Where nothing is to fence it, it is let go.
+ */
+export async function keepFenced(context: NodeContext): Promise<void> {
+  const { clock, log, state, watchdog } = context;
+  const { dynamic } = state.settings;
+  if (goesUnfenced(context)) {
+    await disarmUnfenced(context);
+    return;
+  }
+  const leading = state.local.lastRole === "primary" && state.local.process.kind === "running";
+  const held = state.heldFacts();
+  if (!leading || state.task !== null || held === null || held.leaseEndsAt <= clock.now()) return;
+  const fenced = watchdog.armed && watchdog.healthy();
+  const asSet = state.fencedFor?.ttlMs === dynamic.ttlMs && state.fencedFor.loopWaitMs === dynamic.loopWaitMs;
+  if (fenced && asSet) return;
+  const armed = await arm(context);
+  if (!armed.ok) log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
+  else if (!fenced) log.info("PostgreSQL is fenced again");
 }
 
 /**

@@ -32,6 +32,7 @@ import {
 } from "./perform-dcs.ts";
 import { runTask, setSource, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
+import { tellRole } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
@@ -47,6 +48,8 @@ export class HaLoop {
   #lastRule = "";
   #lastWhy = "";
   #toldSlotErrors = "";
+  /** Who held the lock when it was last told; null before the first look. */
+  #toldOwner: string | null = null;
   #toldAt: Ms = ms(0);
   #decidedOn: PostgresStatus | null = null;
 
@@ -120,6 +123,7 @@ export class HaLoop {
     this.#takeScheduledRestart();
     endRelease(this.#context);
     await this.#refreshDcs();
+    this.#tellOwner();
     for (let step = 0; step < MAX_STEPS; step += 1) {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
       const observation = observe(this.#context);
@@ -137,6 +141,16 @@ export class HaLoop {
     log.warning(`the cycle did not settle within ${MAX_STEPS} steps; last rule ${this.#lastRule}`);
     await this.#finish();
     return { kind: "wait", until: ms(clock.now() + 1000) };
+  }
+
+  /** In Patroni's words, which monitoring looks for. */
+  #tellOwner(): void {
+    const { state, log } = this.#context;
+    if (state.cluster === null) return;
+    const owner = state.cluster.leader?.name ?? "None";
+    if (owner === this.#toldOwner) return;
+    this.#toldOwner = owner;
+    log.info(`Lock owner: ${owner}; I am ${state.settings.node.name}`);
   }
 
   async #finish(): Promise<void> {
@@ -293,7 +307,7 @@ export class HaLoop {
     const followed = await postgres.follow(effect.target, effect.role === "standby" ? "replica" : effect.role);
     state.localChanged();
     if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
-    if (state.local.standbyRole !== effect.role) postgres.callback("on_role_change", effect.role === "standby" ? "replica" : effect.role);
+    if (state.local.standbyRole !== effect.role) tellRole(this.#context, effect.role === "standby" ? "replica" : effect.role);
     setSource(this.#context, effect.target, effect.role);
     return { kind: "follow", ok: true, message: "" };
   }

@@ -72,6 +72,9 @@ export interface CopiedSlots {
   copied(names: readonly string[]): void;
 }
 
+/** A role as callbacks are told it. */
+export type ToldRole = "primary" | "standby_leader" | "replica";
+
 export class NodeState {
   readonly #clock: Clock;
   /** Told of each change that somebody may wait for: the cluster view, the lock, a finished task. */
@@ -104,6 +107,10 @@ export class NodeState {
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
+  /** What the fencing was armed with; null before the first time. */
+  fencedFor: { readonly ttlMs: Ms; readonly loopWaitMs: Ms } | null = null;
+  /** Role that the last callback was told; null before the first one of this process. */
+  toldRole: ToldRole | null = null;
   /** The node's own member of the Raft after the last cycle; null where it has none. */
   raft: MemberStanding | null = null;
   /** The session whose lease mark surely says that nothing fences this node; null where it may say anything else. */

@@ -14,7 +14,7 @@ import { stopAndRelease } from "./alone/stop-and-release.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
-import { disarmUnfenced, goesUnfenced } from "./fencing.ts";
+import { keepFenced } from "./fencing.ts";
 import { FreshStatus } from "./fresh-status.ts";
 import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
@@ -246,7 +246,7 @@ export class MatriarchNode {
     this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
     waker.wake();
     // A pause that is over ends at once, not with the cycle: the renewal in between may take long.
-    this.#rearmLostWatchdog().catch((reason: unknown) => this.#log.error(`PostgreSQL is not fenced: ${String(reason)}`));
+    keepFenced(this.context).catch((reason: unknown) => this.#log.error(`PostgreSQL is not fenced: ${String(reason)}`));
     // What it means for PostgreSQL (a pending restart) is published as soon as it is known.
     void this.#configurePostgres().then(() => waker.wake());
   }
@@ -280,30 +280,8 @@ export class MatriarchNode {
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
     await this.#changeTtl();
-    await this.#rearmLostWatchdog();
+    await keepFenced(this.context);
     this.#registration?.note(state);
-  }
-
-  /** The guard died, or a pause is over: the leader's PostgreSQL is fenced again at once. */
-  async #rearmLostWatchdog(): Promise<void> {
-    const { state, watchdog, clock } = this.context;
-    const { dynamic } = state.settings;
-    const leading = state.held !== null && state.local.lastRole === "primary" && state.local.process.kind === "running";
-    if (goesUnfenced(this.context)) {
-      await disarmUnfenced(this.context);
-      return;
-    }
-    if (!leading || state.task !== null || (watchdog.armed && watchdog.healthy())) return;
-    const [{ process }, held] = [state.local, state.heldFacts()];
-    if (process.kind !== "running" || held === null || held.leaseEndsAt <= clock.now()) return;
-    const armed = await watchdog.arm({
-      postmaster: { pid: process.pid, startTicks: process.startTicks },
-      leaseEnd: held.leaseEndsAt,
-      ttl: dynamic.ttlMs,
-      loopWait: dynamic.loopWaitMs,
-    });
-    if (armed.ok) this.#log.info("PostgreSQL is fenced again");
-    else this.#log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
   }
 
   async #prepareWatchdog(): Promise<void> {

@@ -13,6 +13,7 @@ import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { releaseLock, writeConfig } from "./perform-dcs.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
+import { tellRole, tellStarted } from "./tell-role.ts";
 
 /** Recovery of a big server may take long; the loop goes on meanwhile. */
 const START_LIMIT_MS = 24 * 3600 * 1000;
@@ -107,7 +108,7 @@ async function foundCluster(context: NodeContext, role: "primary" | "standby_lea
   state.local.lastRole = role === "primary" ? "primary" : "replica";
   state.claimedInitialize = false;
   log.info("initialized a new cluster");
-  postgres.callback("on_start", role);
+  tellStarted(context, role);
   return DONE;
 }
 
@@ -223,7 +224,7 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   }
   state.local.crashedAt = null;
   if (effect.role === "primary") await rearm(context);
-  postgres.callback("on_start", effect.role === "standby" ? "replica" : effect.role);
+  tellStarted(context, effect.role === "standby" ? "replica" : effect.role);
   return DONE;
 }
 
@@ -322,7 +323,7 @@ async function promote(context: NodeContext, syncNames: string | null, signal: A
   setSource(context, null, "standby");
   state.local.slotsFor = null;
   state.local.checkpointAfterPromote = false;
-  postgres.callback("on_role_change", "primary");
+  tellRole(context, "primary");
   const checkpoint = postgres.checkpoint(ms(clock.now() + START_LIMIT_MS)).then((result) => {
     if (result.ok) state.local.checkpointAfterPromote = true;
     else log.warning(`the checkpoint after the promotion failed: ${result.error.message}`);

@@ -44,7 +44,7 @@ const once: Readonly<Record<string, string>> = {
   "consul-": "about Consul alone; raft-outage is its twin",
   guard: "no store",
   migration: "from Patroni, which knows no such Raft",
-  "mixed-cluster": "beside one",
+  "mixed-": "beside one",
   patroni: "with one",
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",

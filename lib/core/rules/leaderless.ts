@@ -137,6 +137,12 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: () => "the lock was handed over on request: the others go first",
   },
   {
+    id: "race-failed-candidate",
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && promotionFailed(o) && namedCandidate(o) && didThisCycle(o, "clear-failover") === null,
+    then: () => ({ kind: "clear-failover" }),
+    why: (o) => `the failover request is dropped: the promotion failed here (${o.lastTask?.message}), and nobody else may wait for it`,
+  },
+  {
     id: "race-promotion-failed",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && promotionFailed(o) && otherMembersExist(o),
     then: (o) => waitAtMost(o, 500),

@@ -94,6 +94,11 @@ const CASES: Readonly<Record<string, Observation>> = {
   "leaderless-restart": observation({ cluster: unlocked, requests: restart }),
   "race-fencing-missing": observation({ cluster: unlocked, self: { ...self, fencingMissing: true } }),
   "race-promotion-failed": observation({ cluster: unlocked, trace: released, lastTask: failed("promote", 1) }),
+  "race-failed-candidate": observation({
+    cluster: { ...unlocked, failover: toUs },
+    trace: released,
+    lastTask: failed("promote", 1),
+  }),
   "race-primary-alive": observation({
     cluster: { ...unlocked, failover: toUs },
     trace: released,

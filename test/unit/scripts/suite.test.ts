@@ -34,7 +34,7 @@ describe("stages", () => {
     const onceOnly = files.filter(
       (name) => /^test\/(integration|full)\//.test(name) && !name.endsWith(" over Raft") && !files.includes(`${name} over Raft`),
     );
-    const aboutOneStore = /\/(consul-|raft-|patroni\.|mixed-cluster|migration|quickstart)/;
+    const aboutOneStore = /\/(consul-|raft-|patroni\.|mixed-|migration|quickstart)/;
     expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
       "test/integration/guard.test.ts",
       "test/integration/postgres-files.test.ts",

@@ -1,0 +1,20 @@
+// Owns which callback a start or a change of role is told by: on_start, or on_role_change where this process has told another role before.
+
+import type { NodeContext } from "./node-context.ts";
+import type { ToldRole } from "./node-state.ts";
+
+/** For a server that has been started: a standby that was told another role until now has changed it. */
+export function tellStarted(context: NodeContext, role: ToldRole): void {
+  const told = context.state.toldRole;
+  if (role !== "primary" && told !== null && told !== role) tellRole(context, role);
+  else {
+    context.postgres.callback("on_start", role);
+    context.state.toldRole = role;
+  }
+}
+
+/** For a server that goes on running under another role. */
+export function tellRole({ postgres, state }: NodeContext, role: ToldRole): void {
+  postgres.callback("on_role_change", role);
+  state.toldRole = role;
+}

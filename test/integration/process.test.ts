@@ -1,0 +1,196 @@
+// Goal: what an operator hangs around a node happens as Patroni does it: the watchdog's orders, callbacks, before_stop, pre_promote, the
+// history and the log.
+// Method: two nodes whose commands write what they were called with; a FIFO stands for the watchdog's device.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { give } from "../../lib/cli/quickstart/folder.ts";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { until } from "../harness/wait.ts";
+
+const LIMIT_MS = 90_000;
+/** A cycle or two, and what an event still has to do on a busy machine. */
+const SOON_MS = 15_000;
+const ACTIONS = ["on_start", "on_stop", "on_restart", "on_reload", "on_role_change"];
+
+let cluster: TestCluster;
+/** What each node's watchdog was told so far, by node. */
+const device = new Map<string, string>();
+const readers: ChildProcess[] = [];
+
+beforeAll(async () => {
+  const extra = (_index: number, name: string) => ({
+    watchdog: { mode: "required", driver: "testing", device: "watchdog", safety_margin: 5 },
+    postgresql: {
+      callbacks: Object.fromEntries(ACTIONS.map((action) => [action, `sh ./record.sh ${name}`])),
+      before_stop: "sh ./hook.sh before_stop",
+      pre_promote: "sh ./hook.sh pre_promote",
+    },
+  });
+  cluster = await TestCluster.shared({ nodes: 2, start: false, extra });
+  for (const node of cluster.nodes) {
+    writeCommand(node, "record.sh", 'echo "$@" >> calls');
+    writeCommand(node, "hook.sh", 'echo "$1" >> hooks; test ! -e "refuse-$1"');
+    listenTo(node);
+  }
+  for (const node of cluster.nodes) node.start();
+  await cluster.untilHealthy();
+}, LIMIT_MS);
+
+afterAll(async () => {
+  await TestCluster.stopAll();
+  for (const reader of readers) reader.kill();
+});
+
+function fifoOf(node: ClusterNode): string {
+  return join(node.place.folder, "watchdog");
+}
+
+function writeCommand(node: ClusterNode, file: string, text: string): void {
+  const path = join(node.place.folder, file);
+  writeFileSync(path, `${text}\n`);
+  give(path, node.place.user);
+}
+
+function listenTo(node: ClusterNode): void {
+  const made = spawnSync("mkfifo", [fifoOf(node)]);
+  if (made.status !== 0) throw new Error(`mkfifo: ${made.stderr}`);
+  give(fifoOf(node), node.place.user);
+  device.set(node.name, "");
+  // Opened for reading and writing, so that it never ends: each supervisor opens and closes its own side.
+  const reader = spawn("sh", ["-c", 'exec cat <>"$1"', "sh", fifoOf(node)], { stdio: ["ignore", "pipe", "inherit"] });
+  reader.stdout.on("data", (part: Buffer) => device.set(node.name, `${device.get(node.name)}${part}`));
+  readers.push(reader);
+}
+
+async function roles(): Promise<{ readonly leader: ClusterNode; readonly replica: ClusterNode }> {
+  const leader = await cluster.untilHealthy();
+  const [replica] = cluster.others(leader);
+  if (replica === undefined) throw new Error("there is no replica");
+  return { leader, replica };
+}
+
+function orders(node: ClusterNode): string {
+  return device.get(node.name) ?? "";
+}
+
+function linesOf(node: ClusterNode, file: "calls" | "hooks"): readonly string[] {
+  const path = join(node.place.folder, file);
+  return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+}
+
+function claim(title: string, body: () => Promise<void>): void {
+  test(title, () => cluster.during(body), LIMIT_MS);
+}
+
+describe("the watchdog", () => {
+  claim("is opened by the leader alone with ttl - safety_margin, pinged with each renewal, set anew where ttl changes", async () => {
+    const { leader, replica } = await roles();
+    expect(orders(leader)).toMatch(/^Ctimeout=15\n1+/);
+    expect(orders(replica)).toBe("");
+    const before = orders(leader).length;
+    await until("another ping", () => orders(leader).length > before, { withinMs: SOON_MS });
+    await cluster.patchConfig({ ttl: 30 });
+    await until("25 s", () => orders(leader).includes("Ctimeout=25\n"), { withinMs: SOON_MS });
+    const changed = orders(leader).length;
+    await cluster.patchConfig({ ttl: 20 });
+    await until("15 s again", () => /Ctimeout=15\n1+$/.test(orders(leader).slice(changed)), { withinMs: SOON_MS });
+  });
+
+  claim("is closed in pause and opened again after it", async () => {
+    const { leader } = await roles();
+    await cluster.patchConfig({ pause: true });
+    await until("disarmed", () => orders(leader).endsWith("V"), { withinMs: SOON_MS });
+    await cluster.patchConfig({ pause: null });
+    await until("armed", () => /VCtimeout=15\n1+$/.test(orders(leader)), { withinMs: SOON_MS });
+  });
+});
+
+describe("callbacks and hooks", () => {
+  claim("a start, a reload and a restart are told with action, role and scope, in the folder the supervisor was started in", async () => {
+    const { leader, replica } = await roles();
+    expect(linesOf(leader, "calls")[0]).toBe(`${leader.name} on_start primary demo`);
+    expect(linesOf(replica, "calls")[0]).toBe(`${replica.name} on_start replica demo`);
+    expect((await replica.api("/restart", { method: "POST", body: {}, timeoutMs: SOON_MS })).status).toBe(200);
+    await until("on_restart", () => linesOf(replica, "calls").includes(`${replica.name} on_restart replica demo`), { withinMs: SOON_MS });
+    replica.editConfig((config) => {
+      const postgresql = config["postgresql"] as { parameters: Record<string, unknown> };
+      postgresql.parameters["work_mem"] = "7MB";
+    });
+    replica.kill("SIGHUP");
+    await until("on_reload", () => linesOf(replica, "calls").includes(`${replica.name} on_reload replica demo`), { withinMs: SOON_MS });
+    await cluster.untilHealthy();
+  });
+
+  claim(
+    "a switchover: before_stop on the old leader, pre_promote on the new one, on_role_change on both, the watchdog moves along",
+    async () => {
+      const { leader: old, replica: next } = await roles();
+      const answer = await old.api("/switchover", {
+        method: "POST",
+        body: { leader: old.name, candidate: next.name },
+        timeoutMs: SOON_MS,
+      });
+      expect(answer).toMatchObject({ status: 200, text: `Successfully switched over to "${next.name}"` });
+      await cluster.untilHealthy();
+      expect(linesOf(old, "hooks").at(-1)).toBe("before_stop");
+      expect(linesOf(next, "hooks").at(-1)).toBe("pre_promote");
+      await until("told the new leader", () => linesOf(next, "calls").at(-1) === `${next.name} on_role_change primary demo`, {
+        withinMs: SOON_MS,
+      });
+      await until("told the old leader", () => linesOf(old, "calls").includes(`${old.name} on_role_change replica demo`), {
+        withinMs: SOON_MS,
+      });
+      expect(orders(old)).toEndWith("V");
+      expect(orders(next)).toMatch(/^Ctimeout=15\n1+$/);
+      const [line, ...more] = (await next.api("/history")).json as readonly (readonly unknown[])[];
+      expect(more).toEqual([]);
+      expect(line?.[0]).toBe(1);
+      expect(line?.[1]).toBeGreaterThan(0);
+      expect(line?.[2]).toBe("no recovery target specified");
+      expect(new Date(String(line?.[3])).getTime()).toBeGreaterThan(Date.now() - LIMIT_MS);
+      expect(line?.[4]).toBe(next.name);
+    },
+  );
+
+  claim("a pre_promote that refuses gives the lock to somebody else, and says so", async () => {
+    const { leader, replica: other } = await roles();
+    writeCommand(other, "refuse-pre_promote", "");
+    const answer = await leader.api("/switchover", {
+      method: "POST",
+      body: { leader: leader.name, candidate: other.name },
+      timeoutMs: LIMIT_MS,
+    });
+    expect(answer.status).not.toBe(200);
+    expect(other.log).toContain("pre_promote");
+    expect((await cluster.untilHealthy()).name).toBe(leader.name);
+    expect(orders(other)).toEndWith("V");
+  });
+});
+
+describe("the log", () => {
+  claim("has Patroni's heartbeat of leader and replica, and the owner of the lock where it changes", async () => {
+    const { leader, replica } = await roles();
+    const line = (level: string, text: string) => new RegExp(`^\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d,\\d{3} ${level}: ${text}$`, "m");
+    await leader.untilLogs(line("INFO", `no action\\. I am \\(${leader.name}\\), the leader with the lock`), { withinMs: SOON_MS });
+    await replica.untilLogs(
+      line("INFO", `no action\\. I am \\(${replica.name}\\), a secondary, and following a leader \\(${leader.name}\\)`),
+      {
+        withinMs: SOON_MS,
+      },
+    );
+    expect(replica.log).toMatch(line("INFO", `Lock owner: ${leader.name}; I am ${replica.name}`));
+    expect(leader.log).toMatch(line("INFO", "promoted self to leader by acquiring session lock"));
+  });
+
+  claim("a stop closes the watchdog, ends PostgreSQL and tells on_stop", async () => {
+    const { leader } = await roles();
+    expect(await leader.terminate()).toBe(0);
+    expect(orders(leader)).toEndWith("V");
+    expect(linesOf(leader, "calls")).toContain(`${leader.name} on_stop primary demo`);
+    expect(linesOf(leader, "hooks").at(-1)).toBe("before_stop");
+  });
+});
