@@ -37,7 +37,8 @@ interface OwnRun {
   readonly folder: string;
 }
 
-const SETTLE_MS = 5000;
+/** Until what the writes left behind is collected. */
+const SETTLE_MS = 20_000;
 
 export async function ownRows(run: OwnRun): Promise<readonly OwnRow[]> {
   return [...(await oneThread(run)), ...(await ownThread(run)), await addedMemory(run)];
@@ -98,7 +99,7 @@ async function transfer(leader: string, to: string): Promise<void> {
   client.close();
 }
 
-/** Of a thread in a process that has none before: after writes, at rest. */
+/** Of a thread in a process that has none before: after some thousand writes, at rest. */
 async function addedMemory(run: OwnRun): Promise<OwnRow> {
   const addresses = await memberAddresses();
   const members = addresses.map(

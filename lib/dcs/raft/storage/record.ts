@@ -202,19 +202,20 @@ function isEntryKind(kind: RecordKind): kind is EntryKind {
 
 /** A word which, laid over the payload by exclusive or, leaves no long run of zeros; zero for nearly every payload. */
 function maskFor(payload: Uint8Array): number {
-  // Nearly no payload rules out any.
-  let unfit = NONE_UNFIT;
+  // Nearly no payload rules out any: then there is no set.
+  let unfit = null as Set<number> | null;
   // A long run covers one of every ZERO_RUN_MAX bytes, so only those are looked at: each rules out one mask at most.
   for (let probe = ZERO_RUN_MAX - 1; probe < payload.length; probe += ZERO_RUN_MAX) {
     const mask = maskEndingAt(payload, probe);
-    if (!unfit.has(mask) && isLongRun(payload, probe, mask)) unfit = new Set(unfit).add(mask);
+    if (unfit?.has(mask) === true || !isLongRun(payload, probe, mask)) continue;
+    unfit ??= new Set<number>();
+    unfit.add(mask);
   }
+  if (unfit === null) return 0;
   let mask = 0;
   while (unfit.has(mask)) mask += 1;
   return mask;
 }
-
-const NONE_UNFIT: ReadonlySet<number> = new Set();
 
 /** The mask under which the four bytes up to and including the probe become zero. */
 function maskEndingAt(payload: Uint8Array, probe: number): number {
