@@ -37,21 +37,26 @@ export async function oneByOne(to: Writes): Promise<Reading> {
   return spread(times.slice(times.length * WARM_UP_PART));
 }
 
-/** Milliseconds of each commit of 64 writers; the text has the rate, and the disk's own times beside it. */
-export async function manyWriters(to: Writes, options: { readonly writes: number; readonly folder: string }): Promise<Reading> {
-  const { writes, folder } = options;
+export interface Load {
+  readonly writes: number;
+  /** On the disk that is measured. */
+  readonly folder: string;
+}
+
+/** Milliseconds of each commit of 64 writers, by the given clock; the text has the rate, and the disk's own times beside it. */
+export async function manyWriters(to: Writes, { writes, folder }: Load, now: () => number = () => performance.now()): Promise<Reading> {
   const raw = new RawFile(join(folder, `bare-${crypto.randomUUID()}`), GROUP_BYTES);
   const bare: number[] = [];
   const times: number[] = [];
   let elapsed = 0;
-  await block(to, writes * WARM_UP_PART, []);
+  await block(to, { writes: writes * WARM_UP_PART, times: [], now });
   for (let count = 0; count < BLOCKS; count++) {
     for (let sync = 0; sync < BARE_SYNCS; sync++) {
       const from = performance.now();
       await raw.appendAway(GROUP_BYTES);
       bare.push(performance.now() - from);
     }
-    elapsed += await block(to, writes / BLOCKS, times);
+    elapsed += await block(to, { writes: writes / BLOCKS, times, now });
   }
   raw.close();
   const rate = Math.round((times.length / elapsed) * 1000);
@@ -63,19 +68,20 @@ export async function manyWriters(to: Writes, options: { readonly writes: number
 }
 
 /** Value: how long it took, in ms. */
-async function block(to: Writes, writes: number, times: number[]): Promise<number> {
-  let left = writes;
-  const from = performance.now();
+async function block(to: Writes, run: { readonly writes: number; readonly times: number[]; readonly now: () => number }): Promise<number> {
+  const { times, now } = run;
+  let left = run.writes;
+  const from = now();
   await Promise.all(
     Array.from({ length: WRITERS }, async (_, writer) => {
       while (left-- > 0) {
-        const sent = performance.now();
+        const sent = now();
         await to.put(`bench/writer-${writer}`, `${left} ${VALUE}`);
-        times.push(performance.now() - sent);
+        times.push(now() - sent);
       }
     }),
   );
-  return performance.now() - from;
+  return now() - from;
 }
 
 export function spread(samples: readonly number[], unit = "ms"): Reading {

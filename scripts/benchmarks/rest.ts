@@ -6,6 +6,7 @@ import { basename } from "node:path";
 import type { ClusterNode } from "../../test/harness/cluster-node.ts";
 
 const CPUCLOCK_SCHED = 2;
+const CLOCK_THREAD_CPUTIME_ID = 3;
 const libc = dlopen("libc.so.6", { clock_gettime: { args: [FFIType.i32, FFIType.ptr], returns: FFIType.i32 } });
 
 export interface Memory {
@@ -65,6 +66,13 @@ function processClock(pid: number): number | null {
   const answer = new BigInt64Array(2);
   if (libc.symbols.clock_gettime((~pid << 3) | CPUCLOCK_SCHED, ptr(answer)) !== 0) return null;
   return Number(answer[0]) * 1e9 + Number(answer[1]);
+}
+
+/** Of the calling thread alone, in ms: stands still while the thread waits, or others have its processor. Source: clock_gettime(2). */
+export function threadTime(): number {
+  const answer = new BigInt64Array(2);
+  if (libc.symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, ptr(answer)) !== 0) throw new Error("no clock of this thread");
+  return Number(answer[0]) * 1e3 + Number(answer[1]) / 1e6;
 }
 
 /** Source: proc(5), fields cutime and cstime of stat, in ticks of 10 ms. */
