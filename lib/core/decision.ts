@@ -41,6 +41,7 @@ export type Effect =
       readonly seen: ReadonlySet<string>;
       readonly errors: readonly string[];
     }
+  | { readonly kind: "resume-replay" }
   // PostgreSQL, beside the loop: completion is an event
   | { readonly kind: "bootstrap" }
   /** The standby leader of a new standby cluster; null: from an archive alone. */

@@ -39,6 +39,8 @@ export interface WrittenConfig {
   readonly serverArguments: readonly string[];
   /** What the files ask for, controlled parameters included. */
   readonly wanted: Readonly<Record<string, string>>;
+  /** Controlled parameters for which a standby has to be started with more than is wanted: name → value used. */
+  readonly raised: Readonly<Record<string, string>>;
   /** Parameters that were dropped (unknown to the version, or of a value that it refuses). */
   readonly faults: readonly ConfigFault[];
 }
@@ -121,6 +123,7 @@ async function writeAll(context: PostgresContext, request: ConfigFilesRequest): 
     changed,
     serverArguments: serverArguments(context, settings.raised),
     wanted: { ...settings.file, ...settings.controlled },
+    raised: Object.fromEntries(Object.entries(settings.raised).filter(([name, value]) => settings.controlled[name] !== value)),
     faults: settings.faults,
   });
 }

@@ -214,10 +214,7 @@ export class LocalPostgresql implements Postgresql {
     return (await this.#refuseWhileRunning("removal of the data directory")) ?? (await removeDataDirectory(this.#configuration.context));
   }
 
-  async configure(
-    config: PostgresqlConfig,
-    options: { readonly role: "primary" | "replica" | "standby_leader" },
-  ): Promise<Result<PendingRestartReason, PostgresError>> {
+  async configure(config: PostgresqlConfig, options: Parameters<Postgresql["configure"]>[1]): ReturnType<Postgresql["configure"]> {
     return await this.#configuration.configure(config, options.role);
   }
 
@@ -248,11 +245,16 @@ export class LocalPostgresql implements Postgresql {
     if (!done.ok) this.#log.debug(`commits that wait already may wait for another 10 s: ${done.error.message}`);
   }
 
+  async resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>> {
+    const done = await this.#connection.query("SELECT pg_catalog.pg_wal_replay_resume()", [], deadline);
+    return done.ok ? ok(null) : done;
+  }
+
   async changeSlots(actions: readonly SlotAction[]): Promise<Result<readonly SlotNote[], PostgresError>> {
     return await this.#slots.change(actions);
   }
 
-  async readLogicalSlots(options: Parameters<Postgresql["readLogicalSlots"]>[0]): Promise<Result<readonly SlotFile[], PostgresError>> {
+  async readLogicalSlots(options: Parameters<Postgresql["readLogicalSlots"]>[0]): ReturnType<Postgresql["readLogicalSlots"]> {
     return await readLogicalSlots(this.#configuration.context, options);
   }
 

@@ -127,6 +127,9 @@ export interface Postgresql {
   /** Sets synchronous_standby_names ("" = none, null = as the configuration's own parameters say) and reloads; resolves when the server shows it. */
   setSynchronousStandbyNames(value: string | null, deadline: Ms): Promise<Result<null, PostgresError>>;
 
+  /** Ends a pause of WAL replay, whoever began it. Errors: unreachable, timeout, failed. */
+  resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>>;
+
   /**
    * Makes, moves and drops slots. Value: what was done or failed, for the log; logical slots are moved beside it, and what comes of that
    * goes to the log by itself. Errors: unreachable, timeout.

@@ -78,15 +78,30 @@ export class ServerConfiguration {
     return { config: this.#config, scope, memberName, log, clock, run: programRunner(this.#config, clock) };
   }
 
-  /** Writes the files of a server that is about to start; nothing waits for a restart then. Errors: failed, refused. */
+  /**
+   * Writes the files of a server that is about to start. What waits for a restart then is what a standby may not have yet: its primary
+   * had more. Errors: failed, refused.
+   */
   async prepareStart(
     intent: ServerIntent,
     control: ControlData | null,
     extra: Partial<ConfigFilesRequest> = {},
   ): Promise<Result<WrittenConfig, PostgresError>> {
     const written = await this.#alone(() => this.#write(intent, control, extra));
-    if (written.ok) this.#pendingRestart = {};
+    if (written.ok) this.#pendingRestart = this.#raised(written.value);
     return written;
+  }
+
+  #raised({ raised, wanted }: WrittenConfig): PendingRestartReason {
+    const reason: Record<string, { old_value: string; new_value: string }> = {};
+    for (const [name, used] of Object.entries(raised)) {
+      const value = wanted[name] ?? "";
+      reason[name] = { old_value: used, new_value: value };
+      this.#options.log.info(
+        `${name} value in pg_controldata: ${used}, in the global configuration: ${value}. pg_controldata value will be used. Setting 'Pending restart' flag`,
+      );
+    }
+    return reason;
   }
 
   /** Changes a part of what the files say and reloads where a file changed. Errors: unreachable, timeout, failed, refused. */
@@ -137,13 +152,20 @@ export class ServerConfiguration {
       return actual.ok ? await this.#write(actual.value, null, {}) : actual;
     });
     if (!written.ok) return written;
-    const reloaded = written.value.changed.length === 0 ? ok(null) : await this.reload();
+    const { log } = this.#options;
+    const same = written.value.changed.length === 0;
+    log.info(same ? "No PostgreSQL configuration items changed, nothing to reload." : "Reloading PostgreSQL configuration.");
+    const reloaded = same ? ok(null) : await this.reload();
     if (!reloaded.ok) return reloaded;
     const rows = await this.#options.connection.query(RESTART_SETTINGS_QUERY, [], deadline);
     if (!rows.ok) return rows;
     const settings = decodeSettingRows(rows.value);
     if (!settings.ok) return settings;
+    const before = this.#pendingRestart;
     this.#pendingRestart = pendingRestartReason(written.value.wanted, settings.value);
+    for (const [name, { old_value: from, new_value: to }] of Object.entries(this.#pendingRestart)) {
+      if (before[name]?.new_value !== to) log.info(`Changed ${name} from '${from}' to '${to}' (restart might be required)`);
+    }
     return ok(this.#pendingRestart);
   }
 

@@ -243,6 +243,8 @@ export class HaLoop {
         return await this.#setSyncNames(effect.value);
       case "sync-slots":
         return await this.#syncSlots(effect);
+      case "resume-replay":
+        return await this.#resumeReplay();
       case "abort-task":
         context.state.task?.controller.abort();
         return { kind: effect.kind, ok: true, message: "" };
@@ -319,6 +321,13 @@ export class HaLoop {
     if (set.ok) state.local.syncNamesManaged = value !== null && value !== "";
     if (set.ok) state.local.syncNamesReleased = value === null;
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };
+  }
+
+  async #resumeReplay(): Promise<Outcome> {
+    const { clock, postgres, state } = this.#context;
+    const resumed = await postgres.resumeReplay(ms(clock.now() + SQL_DEADLINE_MS));
+    state.localChanged();
+    return { kind: "resume-replay", ok: resumed.ok, message: resumed.ok ? "" : resumed.error.message };
   }
 
   /** What is wrong is told once for each set of names. */

@@ -310,6 +310,10 @@ export class FakePostgres implements Postgresql {
     return done.ok ? ok([]) : done;
   }
 
+  resumeReplay(): Promise<Answer> {
+    throw new Error("replay never pauses here");
+  }
+
   readLogicalSlots(): ReturnType<Postgresql["readLogicalSlots"]> {
     throw new Error("no logical slots here");
   }

@@ -185,6 +185,12 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     },
   ]),
   {
+    id: "standby-resume-replay",
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && replayStands(o) && didThisCycle(o, "resume-replay") === null,
+    then: () => ({ kind: "resume-replay" }),
+    why: () => "Resuming paused WAL replay for PostgreSQL 14+",
+  },
+  {
     id: "standby-slots",
     when: (o) => lockIsForeign(o) && runsAsStandby(o) && slotsAreDue(o) && didThisCycle(o, "sync-slots") === null,
     then: slotsEffect,
@@ -216,6 +222,18 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     why: heartbeat,
   },
 ]);
+
+/** The first version that pauses where the primary has more connections than this server can take, instead of ending at once. */
+const PAUSES_REPLAY_FROM = 140_000;
+
+/**
+ * Nobody but a pause of the cluster keeps a standby behind. Where its settings are too small it ends with the resumption, and is started
+ * with what the primary has.
+ */
+function replayStands(o: Observation): boolean {
+  const status = o.local.status;
+  return !isPaused(o) && status !== null && status.replayPaused && status.serverVersion >= PAUSES_REPLAY_FROM;
+}
 
 /** Each copy is a restart: where one was of no use, the next has time. */
 const COPY_AGAIN_MS = 60_000;

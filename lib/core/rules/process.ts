@@ -244,6 +244,7 @@ function isAbortable(o: Observation): boolean {
     case "follow":
     case "set-sync-names":
     case "sync-slots":
+    case "resume-replay":
     case "abort-task":
       return false;
     default:
