@@ -171,8 +171,15 @@ export const CORE_PLANTS: readonly Plant[] = [
     name: "joint-counts-new-set-alone",
     what: "while a change is under way the new voters decide alone",
     file: `${CORE}/configuration.ts`,
-    find: `  return configuration.outgoing === null ? [configuration.voters] : [configuration.voters, configuration.outgoing];`,
-    replace: `  return [configuration.voters];`,
+    find: `  return isMajority(voters, test) && (outgoing === null || isMajority(outgoing, test));`,
+    replace: `  return isMajority(voters, test) && (outgoing === null || voters.length > 0);`,
+    also: [
+      {
+        file: `${CORE}/configuration.ts`,
+        find: `  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, reachedBy));`,
+        replace: `  return outgoing === null ? reached : Math.min(reached, Number.POSITIVE_INFINITY);`,
+      },
+    ],
   },
   {
     name: "configuration-survives-truncation",
@@ -289,9 +296,19 @@ export const CORE_PLANTS: readonly Plant[] = [
     name: "learners-count",
     what: "members that do not vote count for commits",
     file: `${CORE}/configuration.ts`,
-    find: `  for (const set of quorumSets(configuration)) {
-    const values`,
-    replace: `  for (const set of [everyMember(configuration)]) {
-    const values`,
+    find: `  const reached = majorityValue(voters, reachedBy);`,
+    replace: `  const reached = majorityValue([...voters, ...learners], reachedBy);`,
+    also: [
+      {
+        file: `${CORE}/configuration.ts`,
+        find: `export function quorumValue({ voters, outgoing }: Configuration,`,
+        replace: `export function quorumValue({ voters, outgoing, learners }: Configuration,`,
+      },
+      {
+        file: `${CORE}/configuration.ts`,
+        find: `const DESCENDING = new Float64Array(VOTERS_MAX);`,
+        replace: `const DESCENDING = new Float64Array(VOTERS_MAX + LEARNERS_MAX);`,
+      },
+    ],
   },
 ];

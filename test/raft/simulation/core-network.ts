@@ -4,7 +4,8 @@
 import type { Message } from "../../../lib/dcs/raft/core/types.ts";
 import type { MemberId } from "../../../lib/model/raft.ts";
 import type { CoreSettings } from "./core-settings.ts";
-import type { Seat, SeatWorld } from "./seat.ts";
+import type { Seat } from "./seat.ts";
+import type { SeatWorld } from "./seat-world.ts";
 
 export class CoreNetwork {
   readonly #world: SeatWorld;

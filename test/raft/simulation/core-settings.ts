@@ -2,7 +2,7 @@
 // are, and which faults come how often (swarm: each seed has a few of them, so that none hides behind the others).
 
 import type { Random } from "../../simulation/random.ts";
-import type { ProtocolPoint } from "./seat.ts";
+import type { ProtocolPoint } from "./seat-world.ts";
 
 export const FAULT_NAMES = [
   "crash",

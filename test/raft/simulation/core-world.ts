@@ -11,7 +11,8 @@ import { CoreNetwork } from "./core-network.ts";
 import { type CoreSettings, drawSettings } from "./core-settings.ts";
 import { Ledger } from "./ledger.ts";
 import type { SavedSnapshot } from "./machine-disk.ts";
-import { memberNumber, type ProtocolPoint, Seat, type SeatWorld } from "./seat.ts";
+import { memberNumber, Seat } from "./seat.ts";
+import type { ProtocolPoint, SeatWorld } from "./seat-world.ts";
 import { Trace } from "./trace.ts";
 
 export class CoreWorld implements SeatWorld {

@@ -7,7 +7,8 @@ import { logIndex, type MemberId, term } from "../../../lib/model/raft.ts";
 import { Random } from "../../simulation/random.ts";
 import { EventQueue } from "../../simulation/virtual-clock.ts";
 import { Ledger } from "./ledger.ts";
-import { memberNumber, Seat, type SeatWorld } from "./seat.ts";
+import { memberNumber, Seat } from "./seat.ts";
+import type { SeatWorld } from "./seat-world.ts";
 import { Trace, Violation } from "./trace.ts";
 
 export interface UnderWay {

@@ -3,63 +3,17 @@
 
 import { decodeConfiguration } from "../../../lib/dcs/raft/core/configuration.ts";
 import { Raft } from "../../../lib/dcs/raft/core/raft.ts";
-import type {
-  Configuration,
-  LogEntry,
-  Message,
-  Output,
-  RaftEvent,
-  RaftTimings,
-  RoleState,
-  WriteBatch,
-} from "../../../lib/dcs/raft/core/types.ts";
+import type { Configuration, LogEntry, Output, RaftEvent, RoleState, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
 import { type MemberId, memberId, type RaftMember, term } from "../../../lib/model/raft.ts";
-import type { Random } from "../../simulation/random.ts";
-import type { EventQueue, SimEvent } from "../../simulation/virtual-clock.ts";
-import { type Ledger, stateHash } from "./ledger.ts";
+import type { SimEvent } from "../../simulation/virtual-clock.ts";
+import { stateHash } from "./ledger.ts";
 import { CutLog, MachineDisk, type SavedSnapshot } from "./machine-disk.ts";
 import { checkMessage } from "./message-checks.ts";
 import { SeatTimer } from "./seat-timer.ts";
+import { crashesAtPoint, type SeatWorld } from "./seat-world.ts";
 import { SnapshotShelf } from "./snapshot-shelf.ts";
-import { asItIs, type Trace, Violation } from "./trace.ts";
+import { asItIs, Violation } from "./trace.ts";
 import { describeRole, describeWrites, heard } from "./wording.ts";
-
-/** What a seat needs of its surroundings; a scenario file drives it by hand, a seed by chance. */
-export interface SeatWorld {
-  readonly queue: EventQueue;
-  readonly random: Random;
-  readonly trace: Trace;
-  readonly ledger: Ledger;
-  readonly timings: RaftTimings;
-  readonly snapshotEvery: number;
-  /** Bytes of a snapshot. */
-  snapshotSize(): number;
-  seatOf(id: MemberId): Seat | null;
-  /** Between an event's arrival and the turn that handles it, ms; 0: each event has a step of its own. */
-  turnDelay(): number;
-  /** How long the sync that begins now takes, ms; null: nobody knows (disk full, or done by hand). */
-  syncDelay(seat: Seat): number | null;
-  syncFails(seat: Seat): boolean;
-  snapshotDelay(seat: Seat): number;
-  /** Of a received chunk: how probable it is that it cannot be read. */
-  readonly badChunks: number;
-  send(from: Seat, to: MemberId, message: Message): void;
-  /** The moments at which a fault hurts most. Value: whether the member crashed, so that nothing more leaves it. */
-  point(seat: Seat, name: ProtocolPoint): boolean;
-  answered(seat: Seat, output: Output, entries: readonly LogEntry[]): void;
-}
-
-export type ProtocolPoint =
-  | "wrote"
-  | "voted"
-  | "acknowledging"
-  | "durable"
-  | "leading"
-  | "joint"
-  | "snapshot-sent"
-  | "snapshot-received"
-  | "snapshot-saved"
-  | "handing-over";
 
 export class Seat {
   readonly world: SeatWorld;
@@ -243,7 +197,7 @@ export class Seat {
       world.trace.mix(message.term ^ message.kind.length);
       checkMessage(this, to, message);
     }
-    if (this.#crashedAtPoint(output)) return;
+    if (crashesAtPoint(this, output)) return;
     for (const { to, message } of output.messages) world.send(this, to, message);
     for (const chunk of output.chunksToSend) this.shelf.send(chunk);
     for (const chunk of output.received) this.shelf.receive(chunk);
@@ -342,21 +296,6 @@ export class Seat {
     const at = this.written.termAt(commit);
     if (at !== this.role.term)
       throw new Violation(`${this.name} leads term ${this.role.term} and commits ${commit} of term ${at} by counting`);
-  }
-
-  #crashedAtPoint(output: Output): boolean {
-    const { world } = this;
-    for (const { message } of output.messages) {
-      if (message.kind === "vote-answer" && message.verdict === "granted" && message.purpose === "election" && world.point(this, "voted"))
-        return true;
-      if (message.kind === "append-answer" && message.index > 0 && world.point(this, "acknowledging")) return true;
-      if (message.kind === "timeout-now" && world.point(this, "handing-over")) return true;
-    }
-    if (output.writes !== null && world.point(this, "wrote")) return true;
-    if (output.role?.role === "leader" && world.point(this, "leading")) return true;
-    if (output.configuration !== null && output.configuration.configuration.outgoing !== null && world.point(this, "joint")) return true;
-    if (output.chunksToSend.length > 0 && world.point(this, "snapshot-sent")) return true;
-    return output.received.length > 0 && world.point(this, "snapshot-received");
   }
 }
 

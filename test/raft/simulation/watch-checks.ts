@@ -13,6 +13,11 @@ export class WatchChecks {
   /** By revision: the keys that changed. */
   readonly #changes: Set<string>[] = [];
   readonly #waiting = new WeakMap<KeyValueMachine, Set<Waiting>>();
+  readonly #historyMax: number;
+
+  constructor(historyMax: number) {
+    this.#historyMax = historyMax;
+  }
 
   changed(key: string, at: number): void {
     this.#changes[at] ??= new Set();
@@ -30,9 +35,10 @@ export class WatchChecks {
     return () => void all.delete(waiting);
   }
 
-  /** Throws Violation where nothing has changed. */
+  /** Throws Violation where nothing has changed, as far as the machine can know: a snapshot may bring a history that begins later. */
   woken(machine: KeyValueMachine, prefix: string, after: number): void {
-    if (this.#firstChange(prefix, after, machine.revision) === null)
+    const upTo = machine.revision;
+    if (this.#firstChange(prefix, after, upTo) === null && this.#count(after, upTo) <= this.#historyMax)
       throw new Violation(`a watch of "${prefix}" after ${after} is woken at ${machine.revision}, and nothing has changed`);
   }
 
@@ -43,6 +49,12 @@ export class WatchChecks {
       if (missed !== null && missed > after)
         throw new Violation(`a watch of "${prefix}" after ${after} still waits; revision ${missed} was applied`);
     }
+  }
+
+  #count(after: number, upTo: number): number {
+    let count = 0;
+    for (let at = after + 1; at <= upTo; at++) count += this.#changes[at]?.size ?? 0;
+    return count;
   }
 
   #firstChange(prefix: string, after: number, upTo: number): number | null {

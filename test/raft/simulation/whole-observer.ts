@@ -20,15 +20,17 @@ export class WholeObserver {
   violation: Violation | null = null;
   readonly #trace: Trace;
   readonly #leaders = new Map<number, string>();
-  readonly #watches = new WatchChecks();
+  readonly #watches: WatchChecks;
   readonly #digests = new Map<number, number>();
   readonly #terms = new WeakMap<Raft, number>();
   readonly #ids = new WeakMap<Raft, MemberId>();
   /** By member, over all its lives: the term that it last spoke in, and its votes. */
   readonly #said = new Map<MemberId, { term: number; readonly votes: Map<number, MemberId> }>();
 
-  constructor(trace: Trace) {
+  /** `historyMax`: of the machines that are watched. */
+  constructor(trace: Trace, historyMax: number) {
     this.#trace = trace;
+    this.#watches = new WatchChecks(historyMax);
   }
 
   /** Watches while `run` runs. */

@@ -40,11 +40,6 @@ export function readConfiguration(value: unknown): Configuration | null {
   return { voters, outgoing, learners };
 }
 
-/** Whose majority counts: one set, or both while a change is under way. */
-export function quorumSets(configuration: Configuration): readonly (readonly RaftMember[])[] {
-  return configuration.outgoing === null ? [configuration.voters] : [configuration.voters, configuration.outgoing];
-}
-
 /** Counts for elections and commits, in either set. */
 export function isVoter(configuration: Configuration, id: MemberId): boolean {
   return contains(configuration.voters, id) || (configuration.outgoing !== null && contains(configuration.outgoing, id));
@@ -72,24 +67,36 @@ export function findMember(configuration: Configuration, id: MemberId): RaftMemb
   return everyMember(configuration).find((member) => member.id === id) ?? null;
 }
 
-/** Whether the members that pass the test are a majority of each set. */
-export function isQuorum(configuration: Configuration, test: (id: MemberId) => boolean): boolean {
-  return quorumSets(configuration).every((set) => {
-    let passing = 0;
-    for (const { id } of set) if (test(id)) passing++;
-    return passing * 2 > set.length;
-  });
+/** Whether the members that pass the test are a majority of the voters, and of those before the change while one is under way. */
+export function isQuorum({ voters, outgoing }: Configuration, test: (id: MemberId) => boolean): boolean {
+  return isMajority(voters, test) && (outgoing === null || isMajority(outgoing, test));
 }
 
 /** The greatest value that a majority of each set has reached. */
-export function quorumValue(configuration: Configuration, reachedBy: (id: MemberId) => number): number {
-  let least = Number.POSITIVE_INFINITY;
-  for (const set of quorumSets(configuration)) {
-    const values = set.map(({ id }) => reachedBy(id)).sort((a, b) => b - a);
-    least = Math.min(least, values[values.length >> 1] as number);
-  }
-  return least;
+export function quorumValue({ voters, outgoing }: Configuration, reachedBy: (id: MemberId) => number): number {
+  const reached = majorityValue(voters, reachedBy);
+  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, reachedBy));
 }
+
+function isMajority(set: readonly RaftMember[], test: (id: MemberId) => boolean): boolean {
+  let passing = 0;
+  for (const { id } of set) if (test(id)) passing++;
+  return passing * 2 > set.length;
+}
+
+/** Of each step of a leader: nothing is allocated. */
+function majorityValue(set: readonly RaftMember[], reachedBy: (id: MemberId) => number): number {
+  let count = 0;
+  for (const { id } of set) {
+    const value = reachedBy(id);
+    let at = count++;
+    for (; at > 0 && (DESCENDING[at - 1] as number) < value; at--) DESCENDING[at] = DESCENDING[at - 1] as number;
+    DESCENDING[at] = value;
+  }
+  return DESCENDING[count >> 1] as number;
+}
+
+const DESCENDING = new Float64Array(VOTERS_MAX);
 
 export function contains(members: readonly RaftMember[], id: MemberId): boolean {
   for (const member of members) if (member.id === id) return true;

@@ -2,7 +2,7 @@
 // Source: Ongaro, sections 3.5, 3.6.2 (only entries of the own term are counted), 3.10, 6.2 and 10.2.1.
 
 import { type LogIndex, logIndex, type MemberId, type Term } from "../../../model/raft.ts";
-import { everyMember, findMember, isQuorum, quorumValue } from "./configuration.ts";
+import { everyMember, findMember, quorumValue } from "./configuration.ts";
 import { isVoid, newProgress, noteDoubt, noteMatch, noteRound } from "./progress.ts";
 import { newestToSend, sendSnapshot } from "./snapshots.ts";
 import { becomeFollower, type CoreState, type Leading, type Progress } from "./state.ts";
@@ -35,6 +35,7 @@ export function becomeLeader(core: CoreState): void {
     reads: [],
     earlyReads: [],
     transfer: null,
+    heard: null,
   };
   trackMembers(core, core.leading);
   appendEntry(core, "no-op", EMPTY);
@@ -112,7 +113,7 @@ export function advanceCommit(core: CoreState, leading: Leading): void {
 /** Heartbeats, check-quorum, a transfer that takes too long, an own disk that hangs. */
 export function leaderTimers(core: CoreState, leading: Leading): void {
   const { heartbeatMs, electionMaxMs } = core.timings;
-  const heard = isQuorum(core.configuration, (id) => id === core.id || inContact(core, leading, id));
+  const heard = core.now <= heardUntil(core, leading);
   const oldest = core.pending[0];
   const hangs = oldest !== undefined && core.now - oldest.since > electionMaxMs && core.configuration.voters.length > 1;
   if (!heard || hangs) {
@@ -124,6 +125,19 @@ export function leaderTimers(core: CoreState, leading: Leading): void {
   leading.heartbeatAt = core.now + heartbeatMs;
   leading.round++;
   for (const progress of leading.progress.values()) progress.probe = "free";
+}
+
+/** As long as a majority has been in contact: members that are heard meanwhile only make it later. */
+function heardUntil(core: CoreState, leading: Leading): number {
+  const { configuration, id: own } = core;
+  const { heard } = leading;
+  if (heard !== null && heard.configuration === configuration && core.now <= heard.until) return heard.until;
+  const contact = quorumValue(configuration, (id) =>
+    id === own ? Number.POSITIVE_INFINITY : (leading.progress.get(id)?.contactAt ?? Number.NEGATIVE_INFINITY),
+  );
+  const until = contact + core.timings.electionMaxMs;
+  leading.heard = { configuration, until };
+  return until;
 }
 
 /** Whether the member has answered in this term within the longest election timeout. */

@@ -31,11 +31,11 @@ export class RaftLog {
   }
 
   get lastTerm(): Term {
-    return this.#entries.at(-1)?.term ?? this.#base.term;
+    return this.#entries[this.#entries.length - 1]?.term ?? this.#base.term;
   }
 
   get lastTime(): number {
-    return this.#entries.at(-1)?.time ?? this.#base.time;
+    return this.#entries[this.#entries.length - 1]?.time ?? this.#base.time;
   }
 
   /** Everything up to it survives a crash of this member. */
@@ -69,7 +69,7 @@ export class RaftLog {
   append(entry: LogEntry): void {
     if (entry.index !== this.lastIndex + 1) throw new Error(`entry ${entry.index} does not follow ${this.lastIndex}`);
     this.#entries.push(entry);
-    this.#bytes.push((this.#bytes.at(-1) ?? this.#bytesBefore) + entry.payload.length);
+    this.#bytes.push((this.#bytes[this.#bytes.length - 1] ?? this.#bytesBefore) + entry.payload.length);
   }
 
   /** Drops the entry at the index and all behind it. */

@@ -38,6 +38,7 @@ export function continueChange(core: CoreState, leading: Leading): void {
     leave(core, leading);
     return;
   }
+  if (core.configuration.learners.length === 0) return;
   const learner = core.configuration.learners.find((candidate) => mayVote(core, leading, candidate));
   if (learner !== undefined) putInForce(core, leading, promoted(core.configuration, learner));
 }

@@ -35,8 +35,9 @@ export class Outbox {
 
   /** Truncates behind it, as an `append` does. */
   append(entry: LogEntry): void {
-    if (this.#appending !== null && this.#appending.at(-1)?.index === entry.index - 1) {
-      this.#appending.push(entry);
+    const appending = this.#appending;
+    if (appending !== null && appending[appending.length - 1]?.index === entry.index - 1) {
+      appending.push(entry);
       return;
     }
     const entries = [entry];

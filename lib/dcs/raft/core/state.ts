@@ -78,6 +78,8 @@ export interface Leading {
   /** Reads that came before the first commit of this term. */
   earlyReads: number[];
   transfer: { readonly to: MemberId; readonly deadline: number; sent: boolean } | null;
+  /** Until when a majority of this configuration counts as heard, if nobody were heard any more: looked at anew only then. */
+  heard: { readonly configuration: Configuration; readonly until: number } | null;
 }
 
 /** A snapshot that is arriving from the leader. */
@@ -162,11 +164,11 @@ export class CoreState {
   }
 
   get configuration(): Configuration {
-    return (this.configurations.at(-1) as ConfigurationAt).configuration;
+    return (this.configurations[this.configurations.length - 1] as ConfigurationAt).configuration;
   }
 
   get configurationIndex(): LogIndex {
-    return (this.configurations.at(-1) as ConfigurationAt).index;
+    return (this.configurations[this.configurations.length - 1] as ConfigurationAt).index;
   }
 
   get roleState(): RoleState {
