@@ -96,12 +96,19 @@ export class RemoteMembers implements RaftChannel {
     return answer.value;
   }
 
-  #connected(deadline: Ms): Promise<Result<ClientLink, string>> {
-    if (this.#link?.open === true) return Promise.resolve(ok(this.#link));
+  /** All share one attempt, and nobody waits for it beyond his own deadline: a watch may have begun it, which has half a minute. */
+  async #connected(deadline: Ms): Promise<Result<ClientLink, string>> {
+    if (this.#link?.open === true) return ok(this.#link);
     this.#connecting ??= this.#connect(deadline).finally(() => {
       this.#connecting = null;
     });
-    return this.#connecting;
+    const over = new AbortController();
+    const late = this.#clock.sleepUntil(deadline, over.signal).then(() => err("no member could be reached in time"));
+    try {
+      return await Promise.race([this.#connecting, late]);
+    } finally {
+      over.abort();
+    }
   }
 
   async #connect(deadline: Ms): Promise<Result<ClientLink, string>> {

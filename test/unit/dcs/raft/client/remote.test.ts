@@ -1,0 +1,36 @@
+// Goal: a request to the members has its answer by its own deadline, whoever else waits. Method: the fake network, where nobody listens.
+
+import { expect, test } from "bun:test";
+import { RemoteMembers } from "../../../../../lib/dcs/raft/client/remote.ts";
+import { ms } from "../../../../../lib/model/units.ts";
+import { recordingLog } from "../../../../harness/recording-log.ts";
+import { FakeNetwork } from "../../../../raft/fake-network.ts";
+import { VirtualTime } from "../transport/virtual-time.ts";
+
+test("a renewal does not wait for the connection as long as a watch that began to connect before it", async () => {
+  const time = new VirtualTime();
+  const network = new FakeNetwork({ schedule: time, random: () => 0.5 }).start("client");
+  const random = (bytes: number) => new Uint8Array(bytes);
+  const members = new RemoteMembers({
+    addresses: ["a:5010"],
+    network,
+    clock: time,
+    random,
+    security: { kind: "plain" },
+    silentMs: 2000,
+    log: recordingLog(),
+  });
+  const ended: string[] = [];
+  const ask = async (name: string, withinMs: number): Promise<void> => {
+    const answer = await members.request({ kind: "status" }, ms(time.now() + withinMs));
+    ended.push(`${name} ${answer.kind} after ${time.now()}`);
+  };
+  const begun = time.now();
+  const both = [ask("watch", 30_000), ask("renewal", 1_000)];
+  await time.advance(1_000);
+  expect(ended).toEqual([`renewal unavailable after ${begun + 1_000}`]);
+  await time.advance(30_000);
+  await Promise.all(both);
+  expect(ended.length).toBe(2);
+  members.close();
+});
