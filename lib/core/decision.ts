@@ -2,7 +2,7 @@
 
 import type { FollowTarget } from "../model/postgres.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
-import type { Ms } from "../model/units.ts";
+import type { Lsn, Ms } from "../model/units.ts";
 
 /** Of the leader of a standby cluster, or of anybody else. */
 export type StandbyRole = "standby" | "standby_leader";
@@ -29,6 +29,8 @@ export type Effect =
   // Questions
   | { readonly kind: "ask-peers"; readonly names: readonly string[] }
   | { readonly kind: "ask-old-leader" }
+  /** As the primary, all members of the failsafe key: may this node go on without the DCS? ok: every one of them agrees. */
+  | { readonly kind: "ask-failsafe"; readonly slots: Readonly<Record<string, Lsn>> }
   | { readonly kind: "read-control" }
   // PostgreSQL, done within the cycle
   | { readonly kind: "follow"; readonly target: FollowTarget | null; readonly role: StandbyRole }

@@ -118,6 +118,11 @@ export function upstreamKey(target: FollowTarget | null): string {
   return target === null ? "" : `${target.host}:${target.port}`;
 }
 
+/** The source that a server which was a standby all the time was pointed at: what it has came from there, or from before. */
+export function sameSource(o: Observation): FollowTarget | null {
+  return o.local.lastRole === "replica" ? o.local.source : null;
+}
+
 /** The leader runs as primary, or as the leader of a standby cluster, as far as its member key tells. */
 export function leaderIsServing(o: Observation): boolean {
   const cluster = o.dcs.cluster;

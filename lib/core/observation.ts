@@ -3,9 +3,10 @@
 import type { Cluster } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Tags } from "../model/member.ts";
-import type { ControlData, DataDirectory, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { Lsn, Ms, Revision, Timeline } from "../model/units.ts";
 import type { EffectKind, StandbyRole } from "./decision.ts";
+import type { FailsafeFacts } from "./failsafe.ts";
 import type { LeaderTrace } from "./leader-trace.ts";
 import type { RewindPlan } from "./rewind-plan.ts";
 import type { SyncPosition } from "./sync-standbys.ts";
@@ -24,6 +25,7 @@ export interface Observation {
   readonly lastTask: FinishedTask | null;
   readonly trace: LeaderTrace;
   readonly peers: PeerFacts;
+  readonly failsafe: FailsafeFacts;
   readonly requests: OperatorRequests;
   /** What this cycle has performed so far: bounds the cycle and keeps a rule from firing twice. */
   readonly done: readonly Outcome[];
@@ -88,6 +90,8 @@ export interface LocalFacts {
   readonly crashedAt: Ms | null;
   /** Source that the running standby is pointed at: `host:port`, "" for none. */
   readonly upstream: string;
+  /** What this process last pointed it at; null where nothing, or where that is not known. */
+  readonly source: FollowTarget | null;
   /** As what the standby was last pointed at its source. */
   readonly standbyRole: StandbyRole;
   /** Since when the running standby has not been streaming; null while it streams. */

@@ -6,6 +6,7 @@ import { isNofailover, type Member, type Tags, tagEnabled } from "../model/membe
 import { slotName } from "../model/slot-name.ts";
 import type { LogicalSlot, PermanentSlot } from "../model/slots.ts";
 import { lockIsForeign, lockIsOurs, runsAsPrimary, runsAsStandby } from "./facts.ts";
+import { promisedTo } from "./failsafe.ts";
 import type { Observation } from "./observation.ts";
 import { perObservation } from "./per-observation.ts";
 import { followedMember } from "./replication-source.ts";
@@ -41,7 +42,7 @@ export function slotRole(o: Observation): SlotRole | null {
     if (runsAsPrimary(o)) return "primary";
     return runsAsStandby(o) && o.config.standbyCluster !== null ? "standby_leader" : null;
   }
-  return lockIsForeign(o) && runsAsStandby(o) ? "replica" : null;
+  return (lockIsForeign(o) || promisedTo(o) !== null) && runsAsStandby(o) ? "replica" : null;
 }
 
 /** Asked by several rules of each decision; nothing of it changes with positions. */

@@ -37,6 +37,20 @@ export function slotsEffect(o: Observation): Effect {
   return { kind: "sync-slots", actions: slotsPlan(o).actions, text, seen, errors };
 }
 
+/** Some slot has to follow its consumer; nothing is made or dropped: that is for the time in which the members cannot be known. */
+export function advanceIsDue(o: Observation): boolean {
+  const at = o.local.slotsAt;
+  return desiredSlots(o).role !== null && (at === null || o.now - at >= o.config.loopWaitMs * DUE) && advances(o).length > 0;
+}
+
+export function advanceEffect(o: Observation): Effect {
+  return { kind: "sync-slots", actions: advances(o), text: o.local.slotsFor ?? "", seen: o.local.slotsSeen, errors: [] };
+}
+
+function advances(o: Observation): readonly SlotAction[] {
+  return slotsPlan(o).actions.filter(({ kind }) => kind === "advance");
+}
+
 /** Members or the configuration of slots have changed since the last pass. */
 export function slotsChanged(o: Observation): boolean {
   return o.local.slotsFor !== desiredSlots(o).text;

@@ -4,11 +4,12 @@
 import { leaseMargin } from "../core/lease.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { ms } from "../model/units.ts";
+import { recallPromise } from "./failsafe.ts";
 import { afterMark, beforeMark, disarm, unfencedNow } from "./fencing.ts";
+import { dcsDeadline } from "./lease-bounds.ts";
 import { apiUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres } from "./observe.ts";
-import { dcsDeadline } from "./perform-dcs.ts";
 
 /** Value: the lock is ours again. Without it the node goes on as any other member. */
 export async function adoptLock(context: NodeContext): Promise<boolean> {
@@ -57,9 +58,10 @@ function putOff(context: NodeContext, error: StoreError): false {
   return false;
 }
 
-/** Before the DCS answers: the lease on disk still counts, where it is this boot's and PostgreSQL is the one it was for. */
+/** Before the DCS answers: a promise to another primary binds, and the lease on disk counts, where it is this boot's and PostgreSQL is the one it was for. */
 export async function recallLease(context: NodeContext): Promise<void> {
   const { clock, log, state, lease } = context;
+  recallPromise(context);
   const record = lease.former();
   await lookAtPostgres(context);
   const process = state.local.process;

@@ -17,6 +17,7 @@ import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import { NodeState } from "./node-state.ts";
 import { PeerClient } from "./peer-client.ts";
+import { DiskPromiseKeeper } from "./promise-keeper.ts";
 import { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
 import { ServiceRegistration } from "./service-registration.ts";
@@ -103,6 +104,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     peers,
     watchdog,
     lease: lease.value,
+    promises: new DiskPromiseKeeper({ dataDir, clock, log }),
     state,
     waker: new Waker(clock),
   };

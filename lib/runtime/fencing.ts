@@ -119,5 +119,6 @@ export async function settleStopped(context: NodeContext): Promise<void> {
   state.local.promotedAt = null;
   state.local.syncNamesSince = null;
   state.local.syncNamesSeen = null;
+  state.failsafe.roundOver();
   await disarm(context);
 }

@@ -11,15 +11,16 @@ import type { PostgresStatus } from "../model/postgres.ts";
 import { assertNever, ok } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
+import { askFailsafe } from "./failsafe.ts";
+import { dcsDeadline, stopBudget } from "./lease-bounds.ts";
 import { LogicalSlots } from "./logical-slots.ts";
 import type { NodeContext } from "./node-context.ts";
-import { lookAtPostgres, lookStands, observe, stopBudget } from "./observe.ts";
+import { lookAtPostgres, lookStands, observe } from "./observe.ts";
 import {
   acquireLock,
   cancelInitialize,
   claimInitialize,
   clearFailover,
-  dcsDeadline,
   leave,
   refreshCluster,
   refreshMark,
@@ -235,6 +236,8 @@ export class HaLoop {
         return await askPeers(context, effect.names);
       case "ask-old-leader":
         return await askOldLeader(context);
+      case "ask-failsafe":
+        return await askFailsafe(context, effect.slots);
       case "read-control":
         return await this.#readControl();
       case "follow":

@@ -6,10 +6,11 @@ import type { Result } from "../model/result.ts";
 import { err, ok } from "../model/result.ts";
 import { ms, revision } from "../model/units.ts";
 import type { Watchdog } from "../postgres/watchdog/watchdog.ts";
-import { bootId, LeaseFile, type LeaseFileError, readLeaseFile } from "./lease-file.ts";
+import { bootId, type LeaseFile, openLeaseFile, readLeaseFile } from "./lease-file.ts";
 import type { FormerLease, LeaseKeeper } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
 import { stateDir } from "./run-lock.ts";
+import type { TwinFileError } from "./twin-file.ts";
 
 export class DiskLeaseKeeper implements LeaseKeeper {
   readonly #file: LeaseFile;
@@ -29,10 +30,10 @@ export class DiskLeaseKeeper implements LeaseKeeper {
   }
 
   /** Only the holder of the run lock may. Errors: the file cannot be written. */
-  static open(options: LeaseKeeperOptions): Result<DiskLeaseKeeper, LeaseFileError> {
+  static open(options: LeaseKeeperOptions): Result<DiskLeaseKeeper, TwinFileError> {
     const path = join(stateDir(options.dataDir), "lease");
     const former = readFormer(path, options.dataDir);
-    const file = LeaseFile.open(path);
+    const file = openLeaseFile(path);
     return file.ok ? ok(new DiskLeaseKeeper(file.value, former, options)) : err(file.error);
   }
 

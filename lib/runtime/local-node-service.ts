@@ -4,15 +4,17 @@
 import type { PeerStatus } from "../core/observation.ts";
 import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
+import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
+import { dcsDeadline } from "./lease-bounds.ts";
 import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFacts, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
-import { dcsDeadline } from "./perform-dcs.ts";
 
 const RESTART_LIMIT_MS = 240_000;
 
@@ -49,7 +51,7 @@ export class LocalNodeService implements NodeService {
       dcsReachable: state.dcsFailure === null && state.cluster !== null,
       dcsLastSeenEpochSeconds: Math.floor(state.dcsLastSeenWall / 1000),
       cluster: state.cluster,
-      failsafeActive: false,
+      failsafeActive: isFailsafeActive(this.#context),
       pendingRestart: postgres.pendingRestart(),
       scheduledRestart:
         state.scheduledRestart === null ? null : { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters },
@@ -174,7 +176,10 @@ export class LocalNodeService implements NodeService {
     return { status: 200, text: "reinitialize started" };
   }
 
-  async failsafe(): ReturnType<NodeService["failsafe"]> {
-    return { status: 502, text: "failsafe_mode is not enabled", lsn: null };
+  async failsafe(beat: FailsafeHeartbeat): ReturnType<NodeService["failsafe"]> {
+    if (!this.#fresh.isFresh()) await this.#fresh.refresh();
+    const answer = takeHeartbeat(this.#context, beat);
+    this.#context.waker.wake();
+    return answer;
   }
 }

@@ -3,6 +3,7 @@
 import type { PeerStatus } from "../core/observation.ts";
 import type { ClusterStore } from "../dcs/cluster-store.ts";
 import type { Clock } from "../model/clock.ts";
+import type { FailsafeAnswer, FailsafeHeartbeat, FailsafePromise } from "../model/failsafe.ts";
 import type { Log } from "../model/log.ts";
 import type { Ms, Revision } from "../model/units.ts";
 import type { Postgresql } from "../postgres/postgresql.ts";
@@ -10,9 +11,11 @@ import type { ProcessId, Watchdog } from "../postgres/watchdog/watchdog.ts";
 import type { NodeState } from "./node-state.ts";
 import type { Waker } from "./waker.ts";
 
-/** Asks a member over its REST API; null when it does not answer by the deadline. */
 export interface PeerSource {
+  /** What a member says of itself over its REST API; null when it does not answer by the deadline. */
   ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null>;
+  /** POST /failsafe: the primary's heartbeat while the DCS is away. */
+  failsafe(apiUrl: string, beat: FailsafeHeartbeat, deadline: Ms): Promise<FailsafeAnswer>;
 }
 
 /** What a former process of this node left behind. */
@@ -36,6 +39,14 @@ export interface LeaseKeeper {
   clear(): void;
 }
 
+/** Where a promise of failsafe mode is kept: it binds the next process of this node as well. */
+export interface PromiseKeeper {
+  /** Given by a former process of this node; null where there is none. */
+  former(): FailsafePromise | null;
+  /** Value: whether it is kept. */
+  save(promise: FailsafePromise): boolean;
+}
+
 export interface NodeContext {
   readonly clock: Clock;
   readonly log: Log & { heartbeat(text: string): void };
@@ -44,6 +55,7 @@ export interface NodeContext {
   readonly peers: PeerSource;
   readonly watchdog: Watchdog;
   readonly lease: LeaseKeeper;
+  readonly promises: PromiseKeeper;
   readonly state: NodeState;
   readonly waker: Waker;
 }

@@ -4,6 +4,7 @@
 import type { Cluster } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
+import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { PostgresStatus } from "../model/postgres.ts";
@@ -85,5 +86,6 @@ export interface NodeService {
   deleteScheduledRestart(): Promise<boolean>;
   reload(): void;
   reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer>;
-  failsafe(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer & { readonly lsn: Lsn | null }>;
+  /** The primary's heartbeat while the DCS is away: 200 is a promise not to lead for its ttl. */
+  failsafe(beat: FailsafeHeartbeat): Promise<OperatorAnswer & { readonly lsn: Lsn | null }>;
 }

@@ -14,7 +14,8 @@ import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { MemberStanding } from "../model/raft.ts";
-import { type Lsn, type Ms, revision, type Timeline } from "../model/units.ts";
+import { type Lsn, type Ms, ms, revision, type Timeline } from "../model/units.ts";
+import { FailsafeMemory } from "./failsafe-memory.ts";
 import { Notice } from "./notice.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
@@ -99,6 +100,7 @@ export class NodeState {
   prePromotePassedAt: Ms | null = null;
   /** Since when this member asks the leader not to wait for it any more; null where it does not. */
   releaseAskedAt: Ms | null = null;
+  readonly failsafe = new FailsafeMemory();
   trace: LeaderTrace = NO_TRACE;
   task: ActiveTask | null = null;
   lastTask: FinishedTask | null = null;
@@ -179,7 +181,10 @@ export class NodeState {
     this.trace = traceCluster(this.trace, this.cluster, now);
     const { leader } = this.cluster;
     // Somebody else's: what we held is over, whatever our lease says. A former session of our own may be on its way to the new one.
-    if (leader !== null && leader.session !== this.held?.session && leader.name !== this.settings.node.name) this.held = null;
+    if (leader !== null && leader.session !== this.held?.session && leader.name !== this.settings.node.name) {
+      this.held = null;
+      this.failsafe.roundOver();
+    }
     this.dcsSeen();
     this.onCluster(this.cluster);
     this.changes.notify();
@@ -224,6 +229,7 @@ export class NodeState {
     if (this.held?.session !== lock.session) this.heldSince = this.#clock.now();
     this.held = lock;
     this.lastHeld = lock;
+    this.failsafe.roundOver();
     this.leaseDoubtedAt = null;
     if (this.cluster !== null) {
       this.cluster = this.#withHeldLock(this.cluster);
@@ -237,6 +243,7 @@ export class NodeState {
   drop(): void {
     const lock = this.held;
     this.held = null;
+    this.failsafe.roundOver();
     if (lock !== null && this.cluster?.leader?.session === lock.session) {
       this.cluster = { ...this.cluster, leader: null };
       this.trace = traceCluster(this.trace, this.cluster, this.#clock.now());
@@ -246,15 +253,26 @@ export class NodeState {
 
   heldFacts(): HeldFacts | null {
     const held = this.held;
-    if (held === null) return null;
-    const end = leaseEnd({ confirmedAt: held.confirmedAt, ttl: this.settings.dynamic.ttlMs, promised: held.promisedMs });
-    const doubted = this.leaseDoubtedAt !== null && this.leaseDoubtedAt >= held.confirmedAt;
+    const end = this.leaseCountsUntil();
+    if (held === null || end === null) return null;
+    const counted = Math.max(held.confirmedAt, this.failsafe.roundAt ?? 0);
+    const doubted = this.leaseDoubtedAt !== null && this.leaseDoubtedAt >= counted;
     return {
       session: held.session,
       revision: held.revision,
       confirmedAt: held.confirmedAt,
       leaseEndsAt: doubted ? this.#clock.now() : end,
     };
+  }
+
+  /** End of the lease by arithmetic: from its confirmation, or from the members' agreement while the DCS is away. Null without the lock. */
+  leaseCountsUntil(): Ms | null {
+    const { held } = this;
+    if (held === null) return null;
+    const ttl = this.settings.dynamic.ttlMs;
+    const confirmed = leaseEnd({ confirmedAt: held.confirmedAt, ttl, promised: held.promisedMs });
+    const { roundAt } = this.failsafe;
+    return roundAt === null ? confirmed : ms(Math.max(confirmed, leaseEnd({ confirmedAt: roundAt, ttl, promised: ttl })));
   }
 
   /** PostgreSQL was touched, or ended: looks that are under way show the past. */

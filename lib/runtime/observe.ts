@@ -1,12 +1,13 @@
 // Owns the observation of one instant: refreshes what is cheap to look at, and packs the state into an immutable value.
 // Decides nothing.
 
-import { stopBudgetLimit } from "../core/lease.ts";
-import type { DcsFacts, HeldFacts, LocalFacts, Observation } from "../core/observation.ts";
+import type { DcsFacts, LocalFacts, Observation } from "../core/observation.ts";
 import { syncPositionOf } from "../core/sync-standbys.ts";
-import { type Ms, ms } from "../model/units.ts";
+import { ms } from "../model/units.ts";
 import { clonesWithoutLeader } from "../postgres/replica-methods.ts";
+import { failsafeFacts, withFailsafe } from "./failsafe.ts";
 import { unfencedNow } from "./fencing.ts";
+import { stopBudget } from "./lease-bounds.ts";
 import type { NodeContext } from "./node-context.ts";
 
 /** A status query that takes longer says that PostgreSQL does not answer. */
@@ -120,12 +121,6 @@ function noteSyncNames(context: NodeContext, status: NonNullable<LocalFacts["sta
   }
 }
 
-/** How long before the lease's end PostgreSQL must be on its way down. */
-export function stopBudget({ state, watchdog }: NodeContext, held: HeldFacts | null): Ms {
-  const actsAt = held === null ? null : watchdog.actsAt(held.leaseEndsAt);
-  return held === null || actsAt === null ? stopBudgetLimit(state.settings.dynamic.ttlMs) : ms(Math.max(0, held.leaseEndsAt - actsAt));
-}
-
 /** Packs the state. Pure but for the clock. */
 export function observe(context: NodeContext): Observation {
   const { clock, state, store } = context;
@@ -164,6 +159,7 @@ export function observe(context: NodeContext): Observation {
     lastTask: state.lastTask,
     trace: state.trace,
     peers: { answers: state.peerAnswers },
+    failsafe: failsafeFacts(context),
     requests: state.requests,
     done: [...state.done],
   };
@@ -186,7 +182,10 @@ function dcsFacts(context: NodeContext): DcsFacts {
   const { state } = context;
   if (state.dcsFailure !== null || state.cluster === null) {
     const failure = state.dcsFailure ?? { since: state.clusterReadAt, reason: "not read yet" };
-    return { kind: "unreachable", since: failure.since, cluster: state.cluster, reason: failure.reason };
+    const cluster = state.cluster === null ? null : withFailsafe(context, state.cluster);
+    return { kind: "unreachable", since: failure.since, cluster, reason: failure.reason };
   }
-  return { kind: "reachable", cluster: state.cluster, readAt: state.clusterReadAt };
+  // The primary alone may be without the DCS.
+  const cluster = state.cluster.leader === null ? withFailsafe(context, state.cluster) : state.cluster;
+  return { kind: "reachable", cluster, readAt: state.clusterReadAt };
 }

@@ -10,9 +10,10 @@ import { formatJson } from "../core/json-text.ts";
 import type { PeerStatus } from "../core/observation.ts";
 import type { Clock } from "../model/clock.ts";
 import type { ConfigFault } from "../model/errors.ts";
+import type { FailsafeAnswer, FailsafeHeartbeat } from "../model/failsafe.ts";
 import type { BasicAuth, NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import type { Ms } from "../model/units.ts";
+import { lsn, type Ms } from "../model/units.ts";
 import type { PeerSource } from "./node-context.ts";
 import { corePeerStatus, decodePeerDocument, type PeerDocument } from "./peer-document.ts";
 
@@ -87,6 +88,18 @@ export class PeerClient implements PeerSource {
   async ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null> {
     const document = await this.status(apiUrl, deadline);
     return document.ok ? corePeerStatus(document.value) : null;
+  }
+
+  /** As the primary: the heartbeat of failsafe mode. Fields in Patroni's order; `ttl` (in seconds) is ours. */
+  async failsafe(apiUrl: string, beat: FailsafeHeartbeat, deadline: Ms): Promise<FailsafeAnswer> {
+    const { name, connUrl, slots, ttl } = beat;
+    const body = { name, conn_url: connUrl, api_url: beat.apiUrl, slots, ...(ttl === null ? {} : { ttl: ttl / 1000 }) };
+    const answer = await this.post(apiUrl, "/failsafe", body, deadline);
+    if (!answer.ok) return { kind: "silent", reason: answer.error.message };
+    const { status, text, headers } = answer.value;
+    if (status !== 200) return { kind: "refused", status, text };
+    const position = headers["lsn"] ?? "";
+    return { kind: "accepted", lsn: /^\d{1,20}$/.test(position) ? lsn(BigInt(position)) : null };
   }
 
   /** POST of a JSON object. Every HTTP status is an answer; what it means is for the caller. */

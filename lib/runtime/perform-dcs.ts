@@ -2,37 +2,23 @@
 
 import type { Effect } from "../core/decision.ts";
 import { raceVerdict } from "../core/leader-trace.ts";
-import { stopInstant } from "../core/lease.ts";
 import type { Outcome } from "../core/observation.ts";
 import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-status.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
+import { afterKey, beforeKey, failsafeToWrite } from "./failsafe.ts";
 import { afterMark, armWatchdog, beforeMark, disarm, disarmUnfenced, goesUnfenced, unfencedNow } from "./fencing.ts";
+import { dcsDeadline } from "./lease-bounds.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
-import { observe, stopBudget } from "./observe.ts";
+import { observe } from "./observe.ts";
 
-/** One attempt at the DCS takes at most this long, and never longer than retry_timeout. */
-const DCS_ATTEMPT_MS = 5000;
-/** And at least this long, so that a slow DCS is not given up because the lease is short. */
-const DCS_ATTEMPT_MIN_MS = 500;
 const NOTHING_RETAINED: RetainedSlots = new Map();
 /** A mark that was read this short a time ago is not read again before the lock is taken. */
 const MARK_FRESH_MS = 1000;
-
-/** A running primary waits for the DCS no longer than until it has to begin stopping. */
-export function dcsDeadline(context: NodeContext): Ms {
-  const { clock, state } = context;
-  const { retryTimeoutMs, ttlMs, pause } = state.settings.dynamic;
-  const deadline = clock.now() + Math.min(retryTimeoutMs, DCS_ATTEMPT_MS);
-  const held = state.heldFacts();
-  if (held === null || pause || state.local.lastRole !== "primary" || state.local.process.kind === "none") return ms(deadline);
-  const stopAt = stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: ttlMs });
-  return ms(Math.max(clock.now() + DCS_ATTEMPT_MIN_MS, Math.min(deadline, stopAt)));
-}
 
 export function done(kind: Effect["kind"], message = ""): Outcome {
   return { kind, ok: true, message };
@@ -80,12 +66,15 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   const companions =
     history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };
   const unfenced = unfencedNow(context);
+  const failsafe = failsafeToWrite(state);
   beforeMark(context, unfenced);
-  const answer = await store.updateLeader({ deadline: limit, ...companions, unfenced, member: memberRecord(context) });
+  beforeKey(state, failsafe);
+  const answer = await store.updateLeader({ deadline: limit, ...companions, failsafe, unfenced, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
       context.log.warning("failed to update leader lock: it is not ours any more");
-      state.held = null;
+      // What the members have agreed to goes on until the DCS says whose the lock is.
+      if (state.failsafe.roundAt === null) state.held = null;
       await refreshCluster(context);
       return { kind: "renew-lock", ok: false, message: "the lock is not ours any more" };
     }
@@ -93,6 +82,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   }
   state.hold(answer.value);
   afterMark(context, unfenced, answer.value.session);
+  afterKey(state, failsafe);
   if (history !== null && history !== "unreadable" && state.local.lastRole === "primary") state.local.historyPublished = history.timeline;
   const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
   await fenceLease(context, leaseEndsAt);

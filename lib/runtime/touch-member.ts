@@ -2,9 +2,9 @@
 
 import type { Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
+import { dcsDeadline } from "./lease-bounds.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
-import { dcsDeadline } from "./perform-dcs.ts";
 
 /** Positions change all the time: alone they are published once a loop_wait, however often the loop is woken. */
 const POSITIONS: ReadonlySet<string> = new Set(["xlog_location", "receive_lsn", "replay_lsn"]);

@@ -7,6 +7,7 @@ import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory-store.
 import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
 import type { DynamicLimits } from "../../lib/model/dynamic-config.ts";
 import type { StoreError } from "../../lib/model/errors.ts";
+import type { FailsafeAnswer, FailsafeHeartbeat } from "../../lib/model/failsafe.ts";
 import type { Result } from "../../lib/model/result.ts";
 import type { Ms, Revision } from "../../lib/model/units.ts";
 import type { PeerSource } from "../../lib/runtime/node-context.ts";
@@ -197,6 +198,7 @@ export interface ApiPort {
   /** Its API accepts and never answers. */
   readonly silent: boolean;
   answer(): Promise<PeerStatus | null>;
+  failsafe(beat: FailsafeHeartbeat): Promise<FailsafeAnswer>;
 }
 
 export class FakePeers implements PeerSource {
@@ -205,6 +207,7 @@ export class FakePeers implements PeerSource {
   readonly #network: Network;
   readonly #random: Random;
   readonly #portAt: (apiUrl: string) => ApiPort | undefined;
+  readonly #silence: FailsafeAnswer;
 
   constructor(options: {
     readonly name: string;
@@ -212,32 +215,42 @@ export class FakePeers implements PeerSource {
     readonly network: Network;
     readonly random: Random;
     readonly portAt: (apiUrl: string) => ApiPort | undefined;
+    readonly silentMember: "silent" | "accepted";
   }) {
     this.#name = options.name;
     this.#process = options.process;
     this.#network = options.network;
     this.#random = options.random;
     this.#portAt = options.portAt;
+    this.#silence = options.silentMember === "silent" ? { kind: "silent", reason: "no answer" } : { kind: "accepted", lsn: null };
   }
 
   ask(apiUrl: string, deadline: Ms): Promise<PeerStatus | null> {
+    return this.#exchange<PeerStatus | null>(apiUrl, deadline, (peer) => peer.answer(), null);
+  }
+
+  failsafe(apiUrl: string, beat: FailsafeHeartbeat, deadline: Ms): Promise<FailsafeAnswer> {
+    return this.#exchange<FailsafeAnswer>(apiUrl, deadline, (peer) => peer.failsafe(beat), this.#silence);
+  }
+
+  #exchange<T>(apiUrl: string, deadline: Ms, question: (peer: ApiPort) => Promise<T>, nothing: T): Promise<T> {
     const { queue, machine } = this.#process;
     return new Promise((resolve) => {
-      const finish = (status: PeerStatus | null): void => {
+      const finish = (answer: T): void => {
         timer.run = null;
-        this.#process.deliver(() => resolve(status));
+        this.#process.deliver(() => resolve(answer));
       };
-      const timer = queue.at(machine.trueTime(deadline), () => finish(null));
+      const timer = queue.at(machine.trueTime(deadline), () => finish(nothing));
       queue.after(this.#random.between(0.2, 3), () => {
         const peer = this.#portAt(apiUrl);
         if (peer === undefined || !peer.powered || !this.#network.reaches(this.#name, peer.name)) return;
-        const back = (status: PeerStatus | null): void => {
+        const back = (answer: T): void => {
           queue.after(this.#random.between(0.2, 3), () => {
-            if (this.#network.reaches(peer.name, this.#name) && timer.run !== null) finish(status);
+            if (this.#network.reaches(peer.name, this.#name) && timer.run !== null) finish(answer);
           });
         };
-        if (peer.process === null || peer.process.state === "dead") back(null);
-        else if (!peer.silent) peer.process.deliver(() => void peer.answer().then(back));
+        if (peer.process === null || peer.process.state === "dead") back(nothing);
+        else if (!peer.silent) peer.process.deliver(() => void question(peer).then(back));
       });
     });
   }

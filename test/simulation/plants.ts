@@ -17,6 +17,8 @@ export interface Plants extends PostgresPlants {
   readonly markIgnored: boolean;
   readonly everyoneSynchronous: boolean;
   readonly unfencedIgnored: boolean;
+  /** What a primary makes of a member that does not answer its heartbeat. */
+  readonly silentMember: "silent" | "accepted";
   /** The clock that the cluster store counts leases with. */
   lateClock(clock: Clock): Clock;
 }
@@ -30,6 +32,7 @@ const NONE: Plants = {
   markIgnored: false,
   everyoneSynchronous: false,
   unfencedIgnored: false,
+  silentMember: "silent",
   lateClock: (clock) => clock,
 };
 
@@ -79,6 +82,14 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   "foreign-lock-ignored": {
     what: "a primary does not stop when the lock is somebody else's",
     without: ["primary-foreign-lock", "primary-superseded", "primary-no-lock"],
+  },
+  "failsafe-promise-ignored": {
+    what: "a member that agreed that the primary goes on without the DCS races for the lock all the same",
+    without: ["race-failsafe-promised", "promote-failsafe-promised"],
+  },
+  "failsafe-silence-agrees": {
+    what: "a member that does not answer the primary's heartbeat counts as one that agrees",
+    plants: { silentMember: "accepted" },
   },
   "lag-ignored": { what: "a candidate does not look at maximum_lag_on_failover", without: ["race-lagging"] },
 };

@@ -43,6 +43,7 @@ export function chooseSettings(random: Random, options: { readonly count: number
     const tags = { ...chooseTags(random, index, mode), ...(figure ? {} : chooseSources(random, index, size)) };
     nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
   }
+  if (!figure && random.chance(0.4)) Object.assign(dcs, { failsafe_mode: true });
   const all = Object.keys(FAULTS);
   const share = random.between(0.15, 1);
   const chosen = all.filter(() => random.chance(share));

@@ -1,5 +1,6 @@
 // Owns one machine of the simulator: clock, PostgreSQL, guard, lease file, and the supervisor that runs on it, if any.
 
+import type { FailsafeAnswer, FailsafeHeartbeat, FailsafePromise } from "../../lib/model/failsafe.ts";
 import type { Tags } from "../../lib/model/member.ts";
 import type { NodeConfig } from "../../lib/model/node-config.ts";
 import { apiUrl } from "../../lib/runtime/member-record.ts";
@@ -23,6 +24,8 @@ export class SimNode implements ApiPort {
   readonly guard: Guard;
   readonly way = new DcsWay();
   leaseFile: LeaseRecord | null = null;
+  /** What it has promised in failsafe mode, as its disk has it, and in which life of the machine. */
+  promiseFile: { readonly promise: FailsafePromise; readonly boots: number } | null = null;
   supervisor: Supervisor | null = null;
   powered = true;
   silent = false;
@@ -71,6 +74,10 @@ export class SimNode implements ApiPort {
 
   answer(): ReturnType<Supervisor["answer"]> {
     return this.supervisor === null ? Promise.resolve(null) : this.supervisor.answer();
+  }
+
+  failsafe(beat: FailsafeHeartbeat): Promise<FailsafeAnswer> {
+    return this.supervisor === null ? Promise.resolve({ kind: "silent", reason: "no answer" }) : this.supervisor.failsafe(beat);
   }
 
   start(): void {

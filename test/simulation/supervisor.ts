@@ -6,16 +6,18 @@ import type { PeerStatus } from "../../lib/core/observation.ts";
 import { ClusterStore } from "../../lib/dcs/cluster-store.ts";
 import { MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Cluster } from "../../lib/model/cluster.ts";
+import type { FailsafeAnswer, FailsafeHeartbeat } from "../../lib/model/failsafe.ts";
 import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
 import { recallLease } from "../../lib/runtime/adoption.ts";
 import { disarmUnfenced } from "../../lib/runtime/fencing.ts";
 import { FreshStatus } from "../../lib/runtime/fresh-status.ts";
 import { HaLoop } from "../../lib/runtime/ha-loop.ts";
+import { dcsDeadline } from "../../lib/runtime/lease-bounds.ts";
 import { LocalNodeService } from "../../lib/runtime/local-node-service.ts";
-import type { FormerLease, LeaseKeeper, NodeContext } from "../../lib/runtime/node-context.ts";
+import type { FormerLease, LeaseKeeper, NodeContext, PromiseKeeper } from "../../lib/runtime/node-context.ts";
 import { NodeState } from "../../lib/runtime/node-state.ts";
 import { lookAtPostgres } from "../../lib/runtime/observe.ts";
-import { dcsDeadline, refreshCluster } from "../../lib/runtime/perform-dcs.ts";
+import { refreshCluster } from "../../lib/runtime/perform-dcs.ts";
 import { Waker } from "../../lib/runtime/waker.ts";
 import { WatchLoop } from "../../lib/runtime/watch-loop.ts";
 import { FakeWatchdog } from "./fake-guard.ts";
@@ -77,9 +79,11 @@ export class Supervisor {
         network: world.network,
         random: world.random,
         portAt: (url) => world.apis.get(url),
+        silentMember: world.plants.silentMember,
       }),
       watchdog,
       lease: new FileLeaseKeeper(node, state, watchdog),
+      promises: promisesOf(node, process),
       state,
       waker: new Waker(process),
     };
@@ -186,6 +190,13 @@ export class Supervisor {
     this.process.deliver(() => waker.wake());
   }
 
+  /** As POST /failsafe answers it (lib/api/failsafe.ts). */
+  async failsafe(beat: FailsafeHeartbeat): Promise<FailsafeAnswer> {
+    if (!this.#apiServing) return { kind: "silent", reason: "refused" };
+    const { status, text, lsn } = await this.#service.failsafe(beat);
+    return status === 200 ? { kind: "accepted", lsn } : { kind: "refused", status, text };
+  }
+
   #ended(why: string): void {
     this.kill();
     this.#node.supervisorEnded(this, why);
@@ -242,6 +253,25 @@ export class Supervisor {
 }
 
 const NOTHING = Promise.resolve();
+
+/** As lib/runtime/promise-keeper.ts: after a boot the whole length counts again, here at most a lease of the longest ttl. */
+function promisesOf(node: SimNode, process: SimProcess): PromiseKeeper {
+  const { machine, promiseFile } = node;
+  const sameBoot = promiseFile?.boots === machine.boots;
+  const former =
+    promiseFile === null || sameBoot
+      ? (promiseFile?.promise ?? null)
+      : { ...promiseFile.promise, until: ms(process.now() + PROMISE_LENGTH_MAX_MS) };
+  return {
+    former: () => former,
+    save: (promise) => {
+      node.promiseFile = { promise, boots: machine.boots };
+      return true;
+    },
+  };
+}
+
+const PROMISE_LENGTH_MAX_MS = 60_000;
 
 class FileLeaseKeeper implements LeaseKeeper {
   readonly #node: SimNode;

@@ -2,13 +2,19 @@
 
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
-import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, runsAsPrimary } from "../facts.ts";
+import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, runsAsPrimary, sameSource } from "../facts.ts";
+import { failsafeIsActive, mayAskFailsafe, nextRound, promisedTo } from "../failsafe.ts";
 import { stopInstant } from "../lease.ts";
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
+import { advanceEffect, advanceIsDue } from "../slots-plan.ts";
+import { type RetainedSlots, slotsStatus } from "../slots-status.ts";
 
 /** With less than this a fast stop would not come to its checkpoint. */
 const FAST_STOP_MIN_MS = 500;
+
+/** Who is retained is published with the lock alone. */
+const NOTHING_RETAINED: RetainedSlots = new Map();
 
 export const outageRules: readonly Rule[] = inSection(isAway, [
   {
@@ -25,9 +31,38 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
       isRunning(o) &&
       runsAsPrimary(o) &&
       stopAt(o) > o.now &&
+      !failsafeIsActive(o) &&
       didThisCycle(o, "renew-lock") === null,
     then: () => ({ kind: "renew-lock" }),
     why: () => "DCS is not accessible: the lock is tried again within its lease",
+  },
+  {
+    id: "outage-failsafe",
+    when: (o) => o.dcs.kind === "unreachable" && mayAskFailsafe(o) && nextRound(o) <= o.now && didThisCycle(o, "ask-failsafe") === null,
+    then: (o) => ({ kind: "ask-failsafe", slots: slotsStatus(o, NOTHING_RETAINED).slots }),
+    why: () => "DCS is not accessible: do all members agree that I go on as the leader?",
+  },
+  {
+    id: "outage-failsafe-refused",
+    when: (o) => o.dcs.kind === "unreachable" && runsAsPrimary(o) && didThisCycle(o, "ask-failsafe")?.ok === false,
+    then: stopWithinLease,
+    why: () => "demoting self because DCS is not accessible and I was a leader",
+  },
+  {
+    id: "outage-failsafe-slots",
+    when: (o) =>
+      o.dcs.kind === "unreachable" &&
+      (failsafeIsActive(o) || promisedTo(o) !== null) &&
+      advanceIsDue(o) &&
+      didThisCycle(o, "sync-slots") === null,
+    then: advanceEffect,
+    why: () => "the replication slots follow, by what primary and members tell each other without the DCS",
+  },
+  {
+    id: "outage-failsafe-keep",
+    when: (o) => o.dcs.kind === "unreachable" && mayAskFailsafe(o) && failsafeIsActive(o) && stopAt(o) > o.now,
+    then: (o) => wait(ms(Math.min(o.now + 1000, nextRound(o), stopAt(o)))),
+    why: () => "continue to run as a leader because failsafe mode is enabled and all members are accessible",
   },
   {
     id: "outage-keep",
@@ -44,7 +79,7 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
   {
     id: "outage-start-standby",
     when: (o) => o.dcs.kind === "unreachable" && !isRunning(o) && hasData(o) && retryAt(o, "start") === null,
-    then: () => ({ kind: "start", role: "standby", target: null, syncNames: null }),
+    then: (o) => ({ kind: "start", role: "standby", target: sameSource(o), syncNames: null }),
     why: () => "DCS is not accessible: PostgreSQL serves reads as a standby",
   },
   {

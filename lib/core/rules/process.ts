@@ -201,6 +201,8 @@ export function mustRenew(o: Observation): boolean {
   const age = o.now - held.confirmedAt;
   // Who has just joined knows of the lease mark only that it is there: a new one tells him when this lease began.
   if (o.local.slotsFor !== null && slotsChanged(o) && age >= NEWCOMER_AGE_MS) return true;
+  // Who is missing from the failsafe key can neither lead nor be asked.
+  if (o.failsafe.keyStale && runsAsPrimary(o)) return true;
   return isUnpublished(o) || age >= o.config.loopWaitMs * 0.9;
 }
 
@@ -240,6 +242,7 @@ function isAbortable(o: Observation): boolean {
     case "leave":
     case "ask-peers":
     case "ask-old-leader":
+    case "ask-failsafe":
     case "read-control":
     case "follow":
     case "set-sync-names":

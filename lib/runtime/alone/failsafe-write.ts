@@ -2,13 +2,16 @@
 // lock under the session and the lease that its lease file names. The store checks the ownership once more in the same transaction.
 
 import { join } from "node:path";
+import { failsafeMembers } from "../../core/failsafe.ts";
 import { encodeJson } from "../../dcs/encode.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError } from "../../model/errors.ts";
 import { ms, revision } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
+import { dcsDeadline } from "../lease-bounds.ts";
 import { bootId, readLeaseFile } from "../lease-file.ts";
-import { dcsDeadline, refreshCluster } from "../perform-dcs.ts";
+import { apiUrl } from "../member-record.ts";
+import { refreshCluster } from "../perform-dcs.ts";
 import { stateDir } from "../run-lock.ts";
 import { type Alone, complain, exitOf, openAlone, takeConfig } from "./open.ts";
 
@@ -21,11 +24,6 @@ export async function mainOfFailsafeWrite(): Promise<ExitCode> {
   } finally {
     await alone.value.close();
   }
-}
-
-/** The value of the key: every member whose address is known. */
-export function failsafeMembers(cluster: Cluster): Readonly<Record<string, string>> {
-  return Object.fromEntries(cluster.members.flatMap(({ name, apiUrl }) => (apiUrl === null ? [] : [[name, apiUrl]])));
 }
 
 async function write(alone: Alone): Promise<ExitCode> {
@@ -45,7 +43,7 @@ async function write(alone: Alone): Promise<ExitCode> {
     complain("failsafe_mode is off: a failsafe key would be old when it is switched on");
     return EXIT.failed;
   }
-  const members = failsafeMembers(state.cluster);
+  const members = failsafeMembers(state.cluster, { name: state.settings.node.name, apiUrl: apiUrl(state) });
   const lock = { session, revision: state.cluster.leader?.revision ?? revision(0), confirmedAt: context.clock.now(), promisedMs: ms(0) };
   const written = await store.writeFailsafe(members, { deadline: dcsDeadline(context), lock });
   if (!written.ok) {

@@ -85,7 +85,7 @@ export class LockViewService implements NodeService {
   }
 
   failsafe(): ReturnType<NodeService["failsafe"]> {
-    return Promise.resolve({ status: 502, text: "failsafe_mode is not enabled", lsn: null });
+    return Promise.resolve({ status: 502, text: "Failsafe mode is not enabled", lsn: null });
   }
 
   wake(): void {

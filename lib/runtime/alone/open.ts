@@ -13,7 +13,7 @@ import { NoWatchdog } from "../../postgres/watchdog/choose.ts";
 import { realClock } from "../clock.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { createLog, type NodeLog } from "../log.ts";
-import type { LeaseKeeper, NodeContext } from "../node-context.ts";
+import type { LeaseKeeper, NodeContext, PromiseKeeper } from "../node-context.ts";
 import { NodeState } from "../node-state.ts";
 import { PeerClient } from "../peer-client.ts";
 import { acquireRunLock, runLockOwner, runLockPath } from "../run-lock.ts";
@@ -102,6 +102,7 @@ export async function openAlone(options: AloneOptions): Promise<Result<Alone, Ex
     peers: new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock }),
     watchdog: new NoWatchdog(),
     lease: NO_LEASE,
+    promises: NO_PROMISES,
     state,
     waker: new Waker(clock),
   };
@@ -137,6 +138,8 @@ export function refuseRoot(worker: string): ExitCode | null {
 }
 
 const NO_LEASE: LeaseKeeper = { former: () => null, save: () => undefined, clear: () => undefined };
+/** Nobody can ask one that serves no API of its own for a promise. */
+const NO_PROMISES: PromiseKeeper = { former: () => null, save: () => false };
 
 function takeLock(node: NodeConfig, options: AloneOptions): Result<{ release(): void }, ExitCode> {
   const path = runLockPath(node.postgresql.dataDir);

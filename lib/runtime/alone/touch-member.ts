@@ -11,9 +11,10 @@ import { describeStoreError, type StoreError } from "../../model/errors.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import type { Revision } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
+import { dcsDeadline } from "../lease-bounds.ts";
 import { memberRecord } from "../member-record.ts";
 import { lookAtPostgres } from "../observe.ts";
-import { dcsDeadline, refreshCluster } from "../perform-dcs.ts";
+import { refreshCluster } from "../perform-dcs.ts";
 import { stateDir } from "../run-lock.ts";
 import { type Alone, complain, exitOf, openAlone, takeConfig } from "./open.ts";
 

@@ -6,7 +6,7 @@ import type { Entry, Snapshot } from "../../dcs/store.ts";
 import { describeStoreError } from "../../model/errors.ts";
 import { ms, type Revision, revision } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { dcsDeadline } from "../perform-dcs.ts";
+import { dcsDeadline } from "../lease-bounds.ts";
 import { type Alone, complain, exitOf, openAlone } from "./open.ts";
 
 /** One blocking query waits this long. */

@@ -4,6 +4,7 @@ import type { Cluster } from "../../../lib/model/cluster.ts";
 import { EMPTY_STATUS } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { StoreError } from "../../../lib/model/errors.ts";
+import type { FailsafeHeartbeat } from "../../../lib/model/failsafe.ts";
 import type { Log } from "../../../lib/model/log.ts";
 import type { Member } from "../../../lib/model/member.ts";
 import type { NodeConfig, RestApiConfig } from "../../../lib/model/node-config.ts";
@@ -308,6 +309,7 @@ export class NodeUnderTest implements NodeService {
   async deleteScheduledRestart() {
     return this.scheduled;
   }
+  readonly beats: FailsafeHeartbeat[] = [];
   reload(): void {
     this.asked.push("reload");
   }
@@ -315,8 +317,8 @@ export class NodeUnderTest implements NodeService {
     this.asked.push(`reinitialize ${JSON.stringify(options)}`);
     return { status: 200, text: "reinitialize started" };
   }
-  async failsafe(body: Readonly<Record<string, unknown>>) {
-    this.asked.push(`failsafe ${body["name"]}`);
+  async failsafe(beat: FailsafeHeartbeat) {
+    this.beats.push(beat);
     return { status: 200, text: "Accepted", lsn: lsn(9007199254740993n) };
   }
 }

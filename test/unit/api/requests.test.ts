@@ -326,7 +326,7 @@ describe("restart, reload, reinitialize and the rest", () => {
     const beat = { name: "node1", conn_url: "postgres://a/postgres", api_url: "http://a/patroni" };
     const node = new NodeUnderTest(replicaFacts());
     expect((await apiOf(node)("GET", "/failsafe")).status).toBe(502);
-    expect((await answer(node, "/failsafe", beat))[0]).toBe(502);
+    expect(await answer(node, "/failsafe", beat)).toEqual([502, "Failsafe mode is not enabled"]);
     node.current = replicaFacts({
       dynamic: { ...DYNAMIC, failsafeMode: true },
       cluster: cluster({ failsafe: { node1: "http://a/patroni" } }),
@@ -334,7 +334,12 @@ describe("restart, reload, reinitialize and the rest", () => {
     expect((await apiOf(node)("GET", "/failsafe")).text).toBe('{"node1": "http://a/patroni"}');
     const accepted = await apiOf(node)("POST", "/failsafe", beat);
     expect([accepted.status, accepted.text, accepted.headers.get("lsn")]).toEqual([200, "Accepted", "9007199254740993"]);
-    expect((await answer(node, "/failsafe", { name: "node1" }))[0]).toBe(400);
+    const fields = { name: "node1", connUrl: beat.conn_url, apiUrl: beat.api_url };
+    expect(node.beats).toEqual([{ ...fields, slots: {}, ttl: null }]);
+    await answer(node, "/failsafe", { ...beat, ttl: 30, slots: { perm: 67108960, bad: -1, worse: "0/1" } });
+    expect(node.beats.at(-1)).toEqual({ ...fields, slots: { perm: lsn(67108960) }, ttl: ms(30_000) });
+    for (const wrong of [{ name: "node1" }, { ...beat, ttl: "soon" }, { ...beat, ttl: 1e9 }])
+      expect((await answer(node, "/failsafe", wrong))[0]).toBe(400);
   });
 
   test("mpp events are accepted, and must be JSON objects", async () => {

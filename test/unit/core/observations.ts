@@ -1,5 +1,6 @@
 // Builds observations for tests: a healthy replica beside a leader, and what deviates from it.
 
+import { NO_FAILSAFE } from "../../../lib/core/failsafe.ts";
 import { NO_TRACE } from "../../../lib/core/leader-trace.ts";
 import type { FinishedTask, LocalFacts, Observation, PeerAnswer, PeerStatus } from "../../../lib/core/observation.ts";
 import { desiredSlots } from "../../../lib/core/slots-desired.ts";
@@ -124,6 +125,7 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
     systemIdentifier: "7000000000000000001",
     crashedAt: null,
     upstream: "host-a:5432",
+    source: { name: "a", host: "host-a", port: 5432, slotName: "b" },
     standbyRole: "standby",
     notStreamingSince: null,
     slotsFor: SETTLED_SLOTS,
@@ -170,6 +172,7 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
     lastTask: null,
     trace: { ...NO_TRACE, name: "a", session: "s-a", apiUrl: "http://host-a:8008/patroni" },
     peers: { answers: [] },
+    failsafe: NO_FAILSAFE,
     requests: { shutdown: false, restart: false, reinitialize: null },
     done: [],
     ...rest,

@@ -15,9 +15,10 @@ import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import type { Watchdog } from "../../../lib/postgres/watchdog/watchdog.ts";
 import { adoptLock } from "../../../lib/runtime/adoption.ts";
 import { disarmUnfenced, rearm } from "../../../lib/runtime/fencing.ts";
+import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { acquireLock, dcsDeadline, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { loadTemplate } from "../../simulation/node-config.ts";
@@ -119,9 +120,10 @@ class Bench {
       log,
       store: this.store(name),
       postgres,
-      peers: { ask: async () => null },
+      peers: { ask: async () => null, failsafe: async () => ({ kind: "silent", reason: "" }) },
       watchdog: new TestWatchdog(this.machine),
       lease: { former: () => null, save: () => undefined, clear: () => undefined },
+      promises: { former: () => null, save: () => true },
       state,
       waker: new Waker(clock),
     };

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bootId, LeaseFile, type LeaseRecord, readLeaseFile } from "../../../lib/runtime/lease-file.ts";
+import { bootId, type LeaseFile, type LeaseRecord, openLeaseFile, readLeaseFile } from "../../../lib/runtime/lease-file.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "lease-file-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -23,7 +23,7 @@ function record(lockRevision: number): LeaseRecord {
 }
 
 function opened(path: string): LeaseFile {
-  const file = LeaseFile.open(path);
+  const file = openLeaseFile(path);
   if (!file.ok) throw new Error(file.error.message);
   return file.value;
 }
@@ -75,7 +75,7 @@ describe("LeaseFile", () => {
   });
 
   test("a path that cannot be written is one clear error", () => {
-    const result = LeaseFile.open("/proc/nothing");
+    const result = openLeaseFile("/proc/nothing");
     expect(result.ok).toBe(false);
     if (!result.ok) expect(result.error.path).toBe("/proc/nothing");
   });

@@ -10,9 +10,10 @@ import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";
+import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { acquireLock, dcsDeadline, refreshCluster, refreshMark, releaseLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock, refreshCluster, refreshMark, releaseLock } from "../../../lib/runtime/perform-dcs.ts";
 import { askOldLeader } from "../../../lib/runtime/perform-questions.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -45,9 +46,10 @@ class Bench {
       log,
       store: this.store(name),
       postgres,
-      peers: { ask: async () => this.answer },
+      peers: { ask: async () => this.answer, failsafe: async () => ({ kind: "silent", reason: "" }) },
       watchdog: new NoWatchdog(),
       lease: { former: () => former, save: () => undefined, clear: () => undefined },
+      promises: { former: () => null, save: () => true },
       state,
       waker: new Waker(clock),
     };

@@ -4,9 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Cluster } from "../../../lib/model/cluster.ts";
 import { revision } from "../../../lib/model/units.ts";
-import { failsafeMembers } from "../../../lib/runtime/alone/failsafe-write.ts";
 import { apiLockPath, localApiRuns } from "../../../lib/runtime/alone/local-api.ts";
 import { readArguments } from "../../../lib/runtime/alone/open.ts";
 import { keyChanges } from "../../../lib/runtime/alone/watch.ts";
@@ -40,14 +38,6 @@ describe("keyChanges", () => {
     const same = snapshot([entry("config", "{}", 1)]);
     expect(keyChanges("service/demo/", same, same)).toEqual([]);
   });
-});
-
-test("the failsafe key names every member whose address is known", () => {
-  const members = [
-    { name: "a", apiUrl: "http://a:8008/patroni" },
-    { name: "b", apiUrl: null },
-  ];
-  expect(failsafeMembers({ members } as unknown as Cluster)).toEqual({ a: "http://a:8008/patroni" });
 });
 
 describe("words on the command line", () => {
