@@ -12,7 +12,10 @@ import { Supervisor } from "./supervisor.ts";
 import { MachineClock, type SimProcess } from "./virtual-clock.ts";
 import type { World } from "./world.ts";
 
-/** From the end of a pause, as a node sees it, to the guard armed or PostgreSQL stopped: one request to the DCS may lie between. */
+/**
+ * From the end of a pause, as a node sees it, to the guard armed or PostgreSQL stopped: one request to the DCS may lie between. Counted
+ * while the supervisor runs: one that is killed or stands still fences nothing, and who comes after it begins anew.
+ */
 const FENCED_AGAIN_MS = 15_000;
 
 export class SimNode implements ApiPort {
@@ -33,8 +36,9 @@ export class SimNode implements ApiPort {
   keptDown = 0;
   /** Boot time: no lease that this node was given lasts longer. 0 before the first. */
   leaseEnd = 0;
-  #paused = false;
-  #unfencedUntil = 0;
+  /** How much of that is left; 0 where PostgreSQL is fenced, or has to be. */
+  #unfencedFor = 0;
+  #unfencedSeenAt = 0;
 
   constructor(world: World, config: NodeConfig) {
     this.world = world;
@@ -85,6 +89,7 @@ export class SimNode implements ApiPort {
     this.trace("the supervisor starts");
     const supervisor = new Supervisor(this);
     this.supervisor = supervisor;
+    if (this.#unfencedFor > 0) this.#unfencedFor = FENCED_AGAIN_MS;
     this.world.apis.set(apiUrl(supervisor.context.state), this);
     supervisor.start();
   }
@@ -153,13 +158,19 @@ export class SimNode implements ApiPort {
 
   /** Paused as far as its supervisor knows, or knew when it died, and the guard let go: nothing fences this PostgreSQL. */
   unfenced(): boolean {
-    const state = this.supervisor?.context.state ?? null;
+    const { supervisor, server } = this;
+    const { now } = this.world.queue;
+    const since = now - this.#unfencedSeenAt;
+    this.#unfencedSeenAt = now;
     // A supervisor that was started meanwhile knows only once it has read the configuration.
-    if (state !== null && state.cluster !== null) {
-      this.#paused = state.settings.dynamic.pause && this.supervisor?.context.watchdog.armed !== true;
+    if (supervisor === null || supervisor.context.state.cluster === null) return this.#unfencedFor > 0;
+    const { armed } = supervisor.context.watchdog;
+    if (!armed && supervisor.context.state.settings.dynamic.pause) this.#unfencedFor = FENCED_AGAIN_MS;
+    else if (this.#unfencedFor > 0) {
+      if (armed || server.postmaster === null) this.#unfencedFor = 0;
+      else if (supervisor.process.state === "running" && !server.frozen) this.#unfencedFor = Math.max(0, this.#unfencedFor - since);
     }
-    if (this.#paused) this.#unfencedUntil = this.world.queue.now + FENCED_AGAIN_MS;
-    return this.world.queue.now < this.#unfencedUntil;
+    return this.#unfencedFor > 0;
   }
 
   leaseSeen(end: number): void {
