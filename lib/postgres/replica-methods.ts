@@ -23,5 +23,7 @@ export function needsSource({ name, section }: ReplicaMethod): boolean {
 
 /** In a standby cluster its own methods count. */
 export function clonesWithoutLeader(config: PostgresqlConfig): boolean {
+  // Asked with every observation; most configurations name no method, and basebackup needs somebody.
+  if (config.createReplicaMethods.length === 0 && config.standbyCluster === null) return false;
   return replicaMethods(config, config.standbyCluster === null ? "members" : "remote").some((method) => !needsSource(method));
 }

@@ -161,7 +161,7 @@ export function observe(context: NodeContext): Observation {
     peers: { answers: state.peerAnswers },
     failsafe: failsafeFacts(context),
     requests: state.requests,
-    done: [...state.done],
+    done: state.done.length === 0 ? NOTHING_DONE : [...state.done],
   };
 }
 
@@ -172,10 +172,13 @@ function prePromote({ state }: NodeContext): Observation["self"]["prePromote"] {
   return passedAt !== null && heldSince !== null && passedAt >= heldSince ? "passed" : "due";
 }
 
+const NOTHING_DONE: Observation["done"] = [];
+
 /** As the configuration has it for a primary; "" where it does not say. */
 function primaryParameter({ state }: NodeContext, name: string): string {
   const { parameters, parametersPrimary } = state.settings.node.postgresql;
-  return String({ ...parameters, ...parametersPrimary }[name] ?? "");
+  const value = Object.hasOwn(parametersPrimary, name) ? parametersPrimary[name] : parameters[name];
+  return String(value ?? "");
 }
 
 function dcsFacts(context: NodeContext): DcsFacts {
