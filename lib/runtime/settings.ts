@@ -67,8 +67,10 @@ export class LiveSettings {
     return true;
   }
 
-  /** Takes a configuration file that was loaded anew. */
+  /** Takes a configuration file that was loaded anew; what it warns of is told where the one before did not. */
   applyFile(loaded: LoadedConfig): void {
+    const told = new Set(this.#loaded.warnings.map(warningText));
+    for (const warning of loaded.warnings) if (!told.has(warningText(warning))) this.#log.warning(warningText(warning));
     this.#loaded = loaded;
     this.#compute();
   }
@@ -115,4 +117,8 @@ function savedDynamic(dataDir: string): Readonly<Record<string, unknown>> | null
   } catch {
     return null; // Not there yet, or half written when the machine died: the DCS has it.
   }
+}
+
+function warningText({ path, message }: ConfigFault): string {
+  return `${path}: ${message}`;
 }

@@ -4,6 +4,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { SyncWatch, waitedFor } from "../harness/sync-watch.ts";
 import { until } from "../harness/wait.ts";
 
 afterAll(() => TestCluster.stopAll());
@@ -15,16 +16,6 @@ const STANDBY_LOST_MAX_MS = 5_000;
 /** With two of three nodes gone a Raft still has a majority. */
 const BOTH_STANDBYS_MAY_DIE = { witnesses: 2 };
 const PLACEHOLDER = "__patroni_strict_sync_replica_placeholder__";
-
-/** Names that the server waits for, as it says itself. */
-async function waitedFor(cluster: TestCluster, node: ClusterNode): Promise<{ readonly setting: string; readonly sync: readonly string[] }> {
-  const [row] = await cluster.sql<{ setting: string; sync: string | null }>(
-    node,
-    `select current_setting('synchronous_standby_names') as setting,
-     (select string_agg(application_name, ',' order by application_name) from pg_stat_replication where sync_state = 'sync') as sync`,
-  );
-  return { setting: row?.setting ?? "", sync: row?.sync?.split(",") ?? [] };
-}
 
 async function untilStandbys(
   cluster: TestCluster,
@@ -42,55 +33,12 @@ async function untilStandbys(
   );
 }
 
-/** Watches for as long as the test runs that whoever is named in the key is waited for. */
-class KeyWatch {
-  readonly violations: string[] = [];
-  #stopping = false;
-  readonly #loop: Promise<void>;
-
-  constructor(cluster: TestCluster) {
-    this.#loop = this.#run(cluster);
-  }
-
-  async stop(): Promise<readonly string[]> {
-    this.#stopping = true;
-    await this.#loop;
-    return this.violations;
-  }
-
-  async #run(cluster: TestCluster): Promise<void> {
-    while (!this.#stopping) {
-      try {
-        await this.#look(cluster);
-      } catch {
-        // Between two leaders there is nobody to ask.
-      }
-      await Bun.sleep(20);
-    }
-  }
-
-  async #look(cluster: TestCluster): Promise<void> {
-    const before = await cluster.key("sync");
-    const leader = await cluster.leader();
-    if (before === null || leader === null) return;
-    const { setting } = await waitedFor(cluster, leader);
-    const after = await cluster.key("sync");
-    // Only what stayed the same around the question can be judged.
-    if (after?.modifyIndex !== before.modifyIndex) return;
-    const key = JSON.parse(before.value) as { leader: string | null; sync_standby: string | null };
-    if (key.leader !== leader.name) return;
-    for (const name of key.sync_standby?.split(",") ?? []) {
-      if (!setting.includes(name)) this.violations.push(`${name} is in the key, and ${leader.name} waits for '${setting}'`);
-    }
-  }
-}
-
 describe.concurrent("synchronous mode", () => {
   test("switched on while the cluster runs, one standby is waited for; when it dies another takes its place, and commits go on", async () => {
     await TestCluster.with({ ...BOTH_STANDBYS_MAY_DIE, dynamic: { loop_wait: 10 } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
-      const watch = new KeyWatch(cluster);
+      const watch = new SyncWatch(cluster);
       expect((await waitedFor(cluster, leader)).setting).toBe("");
       await cluster.patchConfig({ synchronous_mode: true });
       const [first = ""] = await untilStandbys(cluster, (names) => names.length === 1, "one standby in the key");
@@ -133,7 +81,7 @@ describe.concurrent("synchronous mode", () => {
     await TestCluster.with({ nodes: 4, dynamic: { loop_wait: 10, synchronous_mode: true, synchronous_node_count: 2 } }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer({ answerMaxMs: PATIENCE_MS });
-      const watch = new KeyWatch(cluster);
+      const watch = new SyncWatch(cluster);
       const two = await untilStandbys(cluster, (names) => names.length === 2, "two standbys in the key");
       expect(two).toEqual([...two].sort());
       expect(await waitedFor(cluster, leader)).toEqual({ setting: `2 (${two.join(",")})`, sync: two });

@@ -14,13 +14,13 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
-async function nodeIn(folder: string) {
+async function nodeIn(folder: string, more = "") {
   const file = join(folder, "node.yml");
   writeFileSync(
     file,
     `scope: demo\nname: n1\nrestapi: {listen: "127.0.0.1:8008", connect_address: "127.0.0.1:8008"}\nconsul: {host: "127.0.0.1:8500"}
 bootstrap: {dcs: {loop_wait: 3}}\npostgresql: {listen: "127.0.0.1:5432", connect_address: "127.0.0.1:5432", data_dir: ${folder},
-  authentication: {superuser: {username: postgres}, replication: {username: rep}}}\n`,
+  authentication: {superuser: {username: postgres}, replication: {username: rep}}}\n${more}`,
   );
   const loaded = await loadNodeConfig({ path: file, env: {} });
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.error));
@@ -77,4 +77,16 @@ test("a saved configuration that cannot be read counts as none", async () => {
   const settings = new LiveSettings(loaded, recordingLog());
   await settings.saveDynamic();
   expect(readFileSync(saved, "utf8")).toBe("7");
+});
+
+test("a file that is loaded again tells of its warnings, those of before not a second time", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "settings-"));
+  folders.push(folder);
+  const log = recordingLog();
+  const settings = new LiveSettings(await nodeIn(folder), log);
+  const tags = "tags: {nofailover: false, failover_priority: 0}\n";
+  for (let load = 0; load < 2; load += 1) settings.applyFile(await nodeIn(folder, tags));
+  const conflict =
+    "WARNING: tags.nofailover: Conflicting configuration between nofailover: False and failover_priority: 0. Defaulting to nofailover: False";
+  expect(log.lines.filter((line) => line.includes("Conflicting"))).toEqual([conflict]);
 });
