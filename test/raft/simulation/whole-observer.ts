@@ -17,8 +17,11 @@ const DIGEST_EVERY = 8;
 export class WholeObserver {
   /** Every committed entry, from index 1 on. */
   readonly log: LogEntry[] = [];
+  /** When the first member was told that it is committed, in true time; at the entry's place. */
+  readonly committedAt: number[] = [];
   violation: Violation | null = null;
   readonly #trace: Trace;
+  readonly #now: () => number;
   readonly #leaders = new Map<number, string>();
   readonly #watches: WatchChecks;
   readonly #digests = new Map<number, number>();
@@ -27,10 +30,11 @@ export class WholeObserver {
   /** By member, over all its lives: the term that it last spoke in, and its votes. */
   readonly #said = new Map<MemberId, { term: number; readonly votes: Map<number, MemberId> }>();
 
-  /** `historyMax`: of the machines that are watched. */
-  constructor(trace: Trace, historyMax: number) {
-    this.#trace = trace;
-    this.#watches = new WatchChecks(historyMax);
+  /** `historyMax`: of the machines that are watched. `now`: true time. */
+  constructor(options: { readonly trace: Trace; readonly historyMax: number; readonly now: () => number }) {
+    this.#trace = options.trace;
+    this.#now = options.now;
+    this.#watches = new WatchChecks(options.historyMax);
   }
 
   /** Watches while `run` runs. */
@@ -166,6 +170,7 @@ export class WholeObserver {
     const before = this.log.at(-1);
     if (before !== undefined && entry.time < before.time) throw new Violation(`cluster time goes back at ${entry.index}`);
     this.log.push(entry);
+    this.committedAt.push(this.#now());
   }
 
   #applied(machine: KeyValueMachine): void {

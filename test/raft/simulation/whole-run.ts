@@ -139,17 +139,14 @@ function within<T>(world: WholeWorld, asked: Promise<T>, otherwise: string): T {
 function judge(world: WholeWorld): void {
   const operations = world.clients.finish();
   const bounds = boundsOf(world.settings);
-  const { log } = world.observer;
+  const { log, committedAt } = world.observer;
   const [first] = checkWitnessed({ log, operations, bounds });
   if (first !== undefined) throw new Violation(`not linearizable by the log: ${first}`);
   const leaseSlackMs = LEASE_SLACK_MS + world.settings.ttlMs * world.settings.clockError * 2;
   // Who wants the lock changes keys as well, which the search knows nothing of: revisions have gaps then.
   const snapshotRevision = world.holders.holders.length === 0 ? "global" : "prefix";
   const verdict = checkBySearch(operations, { leaseSlackMs, snapshotRevision });
-  world.watchers.judge(
-    log,
-    operations.filter((operation) => operation.kind === "command"),
-    bounds,
-  );
+  const commands = operations.filter((operation) => operation.kind === "command");
+  world.watchers.judge({ log, committedAt, commands, bounds });
   if (!isPassed(verdict)) throw new Violation(`not linearizable by search: ${JSON.stringify(verdict)}`);
 }

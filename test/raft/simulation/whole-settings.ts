@@ -54,7 +54,7 @@ export function boundsOf({ historyMax }: WholeSettings): KeyValueBounds {
 
 export function drawWholeSettings(random: Random): WholeSettings {
   const keep = random.pick([0.15, 0.3, 0.6]);
-  return {
+  const settings: WholeSettings = {
     members: random.pick([1, 2, 3, 3, 3, 3, 5]),
     delayMs: random.pick([0.1, 0.5, 5]),
     syncMs: random.pick([0.1, 1, 10]),
@@ -70,4 +70,7 @@ export function drawWholeSettings(random: Random): WholeSettings {
     historyMax: random.pick([1, 6, KEY_VALUE_BOUNDS.historyMax]),
     holders: random.pick([0, 0, 0, 3]),
   };
+  // Where there are holders they are suspended, and nothing is said of it where there are none.
+  const others = settings.faults.filter((name) => name !== "suspend-holder");
+  return { ...settings, faults: settings.holders === 0 ? others : [...others, "suspend-holder"] };
 }

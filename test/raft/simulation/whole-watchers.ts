@@ -32,6 +32,15 @@ interface Answer {
   readonly snapshot: Snapshot | null;
 }
 
+/** What the watchers are judged by. */
+export interface Seen {
+  /** Every committed entry from index 1 on, and when it was committed. */
+  readonly log: readonly LogEntry[];
+  readonly committedAt: readonly number[];
+  readonly commands: readonly CommandOperation[];
+  readonly bounds: KeyValueBounds;
+}
+
 export class WholeWatchers {
   readonly #world: ClientWorld;
   readonly #answers: Answer[] = [];
@@ -51,13 +60,14 @@ export class WholeWatchers {
     return this.#answers.length;
   }
 
-  /** After the run. `log`: every committed entry. Throws Violation. */
-  judge(log: readonly LogEntry[], commands: readonly CommandOperation[], bounds: KeyValueBounds): void {
-    const past = new Past(log, bounds);
+  /** After the run. Throws Violation. */
+  judge(seen: Seen): void {
+    const { commands, bounds } = seen;
+    const past = new Past(seen);
     for (const answer of this.#answers) judgeAnswer(answer, past, commands, bounds);
     for (const { open, who } of this.#watchers) {
       if (open === null || open.invokedAt > this.#world.queue.now - WAKE_MS) continue;
-      const missed = past.changedBetween(open.prefix, open.after, past.revision);
+      const missed = past.changedBetween(open.prefix, open.after, past.revisionAt(this.#world.queue.now - WAKE_MS));
       if (missed !== null) throw new Violation(`${who} still waits for a change of "${open.prefix}" after ${open.after}; ${missed} came`);
     }
   }
@@ -124,19 +134,27 @@ class Past {
   readonly #model: Model;
   /** By revision: everything as it was. */
   readonly #states: (readonly Snapshot["entries"][number][])[] = [[]];
+  /** By revision: when it was committed. */
+  readonly #since: number[] = [0];
 
-  constructor(log: readonly LogEntry[], bounds: KeyValueBounds) {
+  constructor({ log, committedAt, bounds }: Seen) {
     this.#model = new Model(bounds);
-    for (const entry of log) {
+    for (const [place, entry] of log.entries()) {
       const envelope = entry.kind === "command" ? decodeEnvelope(entry.payload) : null;
       if (envelope === null) this.#model.advance(entry.time);
       else this.#model.apply(envelope, entry.time);
       this.#states[this.#model.revision] ??= this.#model.below("");
+      this.#since[this.#model.revision] ??= committedAt[place] as number;
     }
   }
 
   get revision(): number {
     return this.#model.revision;
+  }
+
+  /** The newest revision of that instant. */
+  revisionAt(instant: number): number {
+    return this.#since.findLastIndex((since) => since <= instant);
   }
 
   below(prefix: string, at: number): readonly Snapshot["entries"][number][] | null {

@@ -50,7 +50,7 @@ export class WholeWorld implements HostWorld {
     this.clients = new WholeClients(this);
     this.watchers = new WholeWatchers(this);
     this.holders = new LeaseHolders(this);
-    this.observer = new WholeObserver(this.trace, this.settings.historyMax);
+    this.observer = new WholeObserver({ trace: this.trace, historyMax: this.settings.historyMax, now: () => queue.now });
   }
 
   runUntil(end: number): void {
