@@ -15,17 +15,20 @@ export function isDue(o: Observation): boolean {
   return !isPaused(o) && o.wallNow >= request.scheduledAt;
 }
 
-/** An appointment that is this much late (the leader was away) is not kept any more. */
-const STALE_AFTER_MS = 15 * 60_000;
-
 export function staleReason(o: Observation): string | null {
   const request = clusterOf(o)?.failover ?? null;
   if (request === null) return null;
   if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
   if (request.candidate === o.self.name) return "this node is the leader already";
   if (isFromBefore(o, request)) return "it was made before this node was promoted";
-  if (request.scheduledAt !== null && o.wallNow - request.scheduledAt > STALE_AFTER_MS) return "its time is long past";
+  if (isMissed(o)) return "its time is past";
   return null;
+}
+
+/** Nobody has kept the appointment for a loop_wait: the leader was away, or the cluster paused. Later is not what was agreed upon. */
+export function isMissed(o: Observation): boolean {
+  const at = clusterOf(o)?.failover?.scheduledAt ?? null;
+  return at !== null && o.wallNow - at > o.config.loopWaitMs;
 }
 
 /**

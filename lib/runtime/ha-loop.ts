@@ -4,8 +4,8 @@
 import { decide } from "../core/decide.ts";
 import type { Decision, Effect } from "../core/decision.ts";
 import { needsMark } from "../core/leader-trace.ts";
-import type { Outcome } from "../core/observation.ts";
-import { restartFiltersMatch } from "../core/restart-filters.ts";
+import { notices } from "../core/notices.ts";
+import type { Observation, Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
 import type { PostgresStatus } from "../model/postgres.ts";
 import { assertNever, ok } from "../model/result.ts";
@@ -33,6 +33,7 @@ import {
 } from "./perform-dcs.ts";
 import { runTask, setSource, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
+import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
 import { tellRole } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
@@ -93,44 +94,22 @@ export class HaLoop {
     return ms(next);
   }
 
-  /** A restart whose time has come is asked for; one whose conditions do not hold is dropped. */
-  #takeScheduledRestart(): void {
-    const { clock, postgres, state, log } = this.#context;
-    const due = state.scheduledRestart;
-    if (due === null || clock.wallNow() < due.at || state.settings.dynamic.pause) return;
-    state.scheduledRestart = null;
-    const { role, postgres_version: version, restart_pending: pending } = due.filters;
-    const matches = restartFiltersMatch(
-      {
-        role: role === undefined ? null : String(role),
-        postgresVersion: version === undefined ? null : String(version),
-        restartPending: pending === true,
-      },
-      {
-        role: state.postgresRole(),
-        serverVersion: state.local.status?.serverVersion ?? null,
-        pendingRestart: Object.keys(postgres.pendingRestart()).length > 0,
-      },
-    );
-    if (matches) state.requests = { ...state.requests, restart: true };
-    else log.info("the scheduled restart is dropped: its conditions do not hold");
-  }
-
   /** One cycle. Value: when to look again at the latest, or how the loop ends. */
   async cycle(): Promise<Extract<Effect, { kind: "wait" | "exit" }>> {
     const { clock, state, log } = this.#context;
     state.done = [];
     state.peerAnswers = [];
-    this.#takeScheduledRestart();
+    takeScheduledRestart(this.#context);
     endRelease(this.#context);
     await this.#refreshDcs();
     this.#tellOwner();
+    recallScheduledRestart(this.#context);
     for (let step = 0; step < MAX_STEPS; step += 1) {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
       const observation = observe(this.#context);
       const decision = decide(observation);
       this.#decidedOn = observation.local.status;
-      this.#note(decision);
+      this.#note(decision, observation);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
         if (decision.effect.kind === "wait") await this.#finish();
         return decision.effect;
@@ -185,7 +164,7 @@ export class HaLoop {
   }
 
   /** What is done is told each time; what is waited for, when it changes; the heartbeat, once a loop_wait. */
-  #note(decision: Decision): void {
+  #note(decision: Decision, observation: Observation): void {
     const { clock, state, log } = this.#context;
     state.lastDecision = { rule: decision.rule, why: decision.why };
     const now = clock.now();
@@ -199,10 +178,14 @@ export class HaLoop {
       log.debug(decision.why);
       return;
     }
-    if (decision.effect.kind === "wait") this.#toldAt = now;
-    if (decision.effect.kind === "exit" && decision.effect.code !== 0) log.critical(decision.why);
-    else if (decision.why.startsWith("no action.")) log.heartbeat(decision.why);
-    else log.info(decision.why);
+    if (decision.effect.kind === "wait") {
+      this.#toldAt = now;
+      for (const { level, text } of notices(observation, state.scheduledRestart)) log[level](text);
+    }
+    const text = observation.config.pause ? `PAUSE: ${decision.why}` : decision.why;
+    if (decision.effect.kind === "exit" && decision.effect.code !== 0) log.critical(text);
+    else if (decision.why.startsWith("no action.")) log.heartbeat(text);
+    else log.info(text);
   }
 
   async #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> {

@@ -15,6 +15,7 @@ import { dcsDeadline } from "./lease-bounds.ts";
 import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFacts, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
+import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const RESTART_LIMIT_MS = 240_000;
 
@@ -53,8 +54,7 @@ export class LocalNodeService implements NodeService {
       cluster: state.cluster,
       failsafeActive: isFailsafeActive(this.#context),
       pendingRestart: postgres.pendingRestart(),
-      scheduledRestart:
-        state.scheduledRestart === null ? null : { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters },
+      scheduledRestart: scheduledRestartFields(state),
       watchdogFailed: state.fencingMissing,
       systemIdentifier: state.local.systemIdentifier ?? (state.cluster?.initialize || null),
       fencing: watchdog.fencing,
@@ -147,7 +147,8 @@ export class LocalNodeService implements NodeService {
     if (request.postgresVersion !== null) filters["postgres_version"] = request.postgresVersion;
     if (request.timeoutMs !== null) filters["timeout"] = request.timeoutMs / 1000;
     if (request.restartPending) filters["restart_pending"] = true;
-    state.scheduledRestart = { schedule, at: Date.parse(schedule), filters };
+    const postmasterStartTime = state.local.status?.postmasterStartTime ?? null;
+    state.scheduledRestart = { schedule, at: Date.parse(schedule), filters, postmasterStartTime };
     this.#context.waker.wake();
     return { status: 202, text: "Restart scheduled" };
   }

@@ -5,6 +5,7 @@ import type { NodeConfig } from "../model/node-config.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
+import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const PRODUCT = Object.freeze({ name: PRODUCT_NAME, version: PRODUCT_VERSION });
 
@@ -30,8 +31,8 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
   }
   addPositions(record, state);
   if (state.local.checkpointAfterPromote === false && state.local.lastRole === "primary") record["checkpoint_after_promote"] = false;
-  if (state.scheduledRestart !== null)
-    record["scheduled_restart"] = { schedule: state.scheduledRestart.schedule, ...state.scheduledRestart.filters };
+  const restart = scheduledRestartFields(state);
+  if (restart !== null) record["scheduled_restart"] = restart;
   if (state.settings.dynamic.pause && !context.watchdog.armed) record["pause"] = true;
   record["product"] = PRODUCT;
   return record;

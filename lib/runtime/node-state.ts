@@ -33,6 +33,8 @@ export interface ScheduledRestart {
   readonly schedule: string;
   readonly at: number;
   readonly filters: Readonly<Record<string, unknown>>;
+  /** Of the server that it was made for; null where it was not known. */
+  readonly postmasterStartTime: string | null;
 }
 
 /** What is known of the server under our eyes. */

@@ -17,6 +17,7 @@ import {
   runsAsPrimary,
   runsAsStandby,
 } from "../facts.ts";
+import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
@@ -88,6 +89,13 @@ export const holderRules: readonly Rule[] = [
       why: () => "the cluster's system identifier is published",
     },
     {
+      id: "holder-paused-initialize",
+      when: (o) =>
+        lockIsOurs(o) && isPaused(o) && runsAsPrimary(o) && hasForeignIdentifier(o) && didThisCycle(o, "write-initialize") === null,
+      then: () => ({ kind: "write-initialize" }),
+      why: (o) => `the system identifier has changed in the pause: ${o.local.systemIdentifier} instead of ${clusterOf(o)?.initialize}`,
+    },
+    {
       id: "holder-config",
       when: (o) => lockIsOurs(o) && clusterOf(o)?.config === null && didThisCycle(o, "write-config") === null,
       then: () => ({ kind: "write-config" }),
@@ -103,14 +111,14 @@ export const holderRules: readonly Rule[] = [
       then: () => ({ kind: "release-lock" }),
       why: (o) =>
         isRunning(o)
-          ? "paused: the lock is released, because PostgreSQL was made a standby by hand"
-          : "paused: the lock is released, because PostgreSQL is not running",
+          ? "the lock is released, because PostgreSQL was made a standby by hand"
+          : "the lock is released, because PostgreSQL is not running",
     },
     {
       id: "holder-paused-down",
       when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
       then: waitCycle,
-      why: () => "PostgreSQL is not running, paused: nothing is changed",
+      why: () => "postgres is not running",
     },
   ]),
   ...inSection(holdsStopped, [

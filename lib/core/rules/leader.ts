@@ -3,7 +3,7 @@
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
-import { candidateNames, fitCandidates, isDue, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
+import { candidateNames, fitCandidates, isDue, isMissed, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import { perObservation } from "../per-observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
@@ -25,7 +25,10 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-stale",
     when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
-    why: (o) => `the failover request is dropped: ${staleReason(o)}`,
+    why: (o) =>
+      isMissed(o)
+        ? `Found a stale switchover value, cleaning up: ${clusterOf(o)?.failover?.scheduledAtText}`
+        : `the failover request is dropped: ${staleReason(o)}`,
   },
   {
     id: "failover-ask",

@@ -1,7 +1,6 @@
 // Rules for a cluster whose lock is free: found it, come up as a standby, and race where the former leader is surely gone. Pure.
 
 import { isNofailover } from "../../model/member.ts";
-import type { FollowTarget } from "../../model/postgres.ts";
 import { lsn, ms } from "../../model/units.ts";
 import { healthiest, lagsTooMuch, lineageOf, otherMembers, syncAllows } from "../candidates.ts";
 import {
@@ -15,15 +14,13 @@ import {
   retryAt,
   runsAsPrimary,
   runsAsStandby,
-  sameSource,
 } from "../facts.ts";
-import { isUnknownToFailsafe, promisedTo } from "../failsafe.ts";
 import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
 import { followsRemote, isStandbyCluster, remoteTarget, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { advanceEffect, advanceIsDue } from "../slots-plan.ts";
 import { lacksVotes, ownContender, votesOf, votesText } from "../votes.ts";
+import { promisedSource, raceFailsafeRules } from "./failsafe.ts";
 
 export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
@@ -78,7 +75,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "leaderless-paused-down",
     when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o),
     then: waitCycle,
-    why: () => "PostgreSQL is not running, paused: nothing is changed",
+    why: () => "postgres is not running",
   },
   {
     id: "leaderless-start-retry",
@@ -89,7 +86,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
     id: "leaderless-start",
     when: (o) => lockIsFree(o) && !isRunning(o),
-    then: (o) => ({ kind: "start", role: "standby", target: sourceWithoutLeader(o), syncNames: null }),
+    then: (o) => ({ kind: "start", role: "standby", target: followsRemote(o) ? sourceTarget(o) : promisedSource(o), syncNames: null }),
     why: () => "starting as a secondary: there is no leader",
   },
   {
@@ -108,26 +105,9 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "race-paused",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && isPaused(o) && !namedCandidate(o),
     then: waitCycle,
-    why: () => "no leader, paused: no automatic failover",
+    why: (o) => `no action. I am (${o.self.name})`,
   },
-  {
-    id: "race-failsafe-slots",
-    when: (o) => lockIsFree(o) && runsAsStandby(o) && promisedTo(o) !== null && advanceIsDue(o) && didThisCycle(o, "sync-slots") === null,
-    then: advanceEffect,
-    why: () => "the replication slots follow, by what the primary tells without the DCS",
-  },
-  {
-    id: "race-failsafe-promised",
-    when: (o) => lockIsFree(o) && runsAsStandby(o) && promisedTo(o) !== null,
-    then: (o) => waitAtMost(o, Math.max(1, (promisedTo(o)?.until ?? o.now) - o.now)),
-    why: (o) => `no action. I am (${o.self.name}), a secondary, and following a leader (${promisedTo(o)?.leader})`,
-  },
-  {
-    id: "race-failsafe-unknown",
-    when: (o) => lockIsFree(o) && runsAsStandby(o) && isUnknownToFailsafe(o),
-    then: waitCycle,
-    why: () => "following a different leader because I am not the healthiest node: the failsafe key does not name me",
-  },
+  ...raceFailsafeRules,
   {
     id: "race-nofailover",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && isNofailover(o.self.tags),
@@ -240,12 +220,6 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: (o) => (runsAsPrimary(o) ? "running as primary without a lock" : "the lock was not acquired"),
   },
 ]);
-
-/** In a standby cluster the source is elsewhere; and whoever leads without the DCS is still where this standby got its WAL from. */
-function sourceWithoutLeader(o: Observation): FollowTarget | null {
-  if (followsRemote(o)) return sourceTarget(o);
-  return promisedTo(o) === null ? null : sameSource(o);
-}
 
 function withoutData(o: Observation): boolean {
   return !hasData(o) && !isRunning(o);

@@ -40,10 +40,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
     id: "paused-as-it-is",
     when: (o) => isPaused(o) && lockIsForeign(o) && (!isRunning(o) || runsAsPrimary(o)) && !bringsUp(o),
     then: waitCycle,
-    why: (o) =>
-      isRunning(o)
-        ? "paused: PostgreSQL runs as primary without the lock, nothing is changed"
-        : "PostgreSQL is not running, paused: nothing is changed",
+    why: (o) => (isRunning(o) ? "continue to run as primary without lock" : "postgres is not running"),
   },
   {
     id: "reinitialize-stop",

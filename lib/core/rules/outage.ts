@@ -21,7 +21,7 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
     id: "outage-paused",
     when: (o) => o.dcs.kind === "unreachable" && isPaused(o),
     then: (o) => waitAtMost(o, 1000),
-    why: () => "DCS is not accessible, paused: nothing is changed",
+    why: () => "DCS is not accessible",
   },
   {
     id: "outage-retry",

@@ -14,6 +14,7 @@ import {
   ownLsn,
   runsAsPrimary,
 } from "../facts.ts";
+import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost } from "../rule.ts";
@@ -81,7 +82,7 @@ export const processRules: readonly Rule[] = [
       id: "shutdown-paused",
       when: (o) => o.requests.shutdown && isPaused(o),
       then: () => ({ kind: "exit", code: 0, message: "paused: PostgreSQL is left running" }),
-      why: () => "shutting down in pause: PostgreSQL is left running",
+      why: () => "Leader key is not deleted and Postgresql is not stopped due paused state",
     },
     {
       id: "shutdown-hand-over",
@@ -253,11 +254,6 @@ function isAbortable(o: Observation): boolean {
     default:
       return assertNever(kind);
   }
-}
-
-function hasForeignIdentifier(o: Observation): boolean {
-  const wanted = o.dcs.cluster?.initialize ?? null;
-  return wanted !== null && wanted !== "" && o.local.systemIdentifier !== null && o.local.systemIdentifier !== wanted;
 }
 
 function identifierText(o: Observation): string {

@@ -3,26 +3,15 @@
 import { syncAllows } from "../candidates.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, lockIsOurs, retryAt, runsAsStandby } from "../facts.ts";
-import { isUnknownToFailsafe, promisedTo } from "../failsafe.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
-import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
+import { inSection, type Rule, wait } from "../rule.ts";
 import { namesBeforePromotion, namesForKey } from "../sync-standbys.ts";
 import { lacksVotes, votesText } from "../votes.ts";
+import { promoteFailsafeRules } from "./failsafe.ts";
 
 export const promotionRules: readonly Rule[] = inSection(holdsAsStandby, [
-  {
-    id: "promote-failsafe-promised",
-    when: (o) => holdsAsStandby(o) && promisedTo(o) !== null,
-    then: (o) => waitAtMost(o, Math.max(1, (promisedTo(o)?.until ?? o.now) - o.now)),
-    why: (o) => `not promoted yet: I have agreed that ${promisedTo(o)?.leader} goes on as the leader without the DCS`,
-  },
-  {
-    id: "promote-failsafe-unknown",
-    when: (o) => holdsAsStandby(o) && isUnknownToFailsafe(o),
-    then: (o) => (didThisCycle(o, "release-lock") === null ? { kind: "release-lock" } : waitAtMost(o, 500)),
-    why: () => "the lock is released: the failsafe key does not name me",
-  },
+  ...promoteFailsafeRules,
   {
     id: "promote-fencing-missing",
     when: (o) => holdsAsStandby(o) && o.self.fencingMissing,

@@ -1,0 +1,38 @@
+// Owns what is told once a loop_wait beside the decision, in Patroni's words: appointments that are waited for, and what a pause hides.
+// Pure.
+
+import { clusterOf, isPaused, lockIsOurs } from "./facts.ts";
+import type { Observation } from "./observation.ts";
+
+export interface Notice {
+  readonly level: "info" | "warning";
+  readonly text: string;
+}
+
+/** `restart`: when one is scheduled for this node. */
+export function notices(o: Observation, restart: { readonly schedule: string; readonly at: number } | null): readonly Notice[] {
+  const told: Notice[] = [];
+  const mismatch = pausedMismatch(o);
+  if (mismatch !== null) told.push({ level: "warning", text: mismatch });
+  const request = clusterOf(o)?.failover ?? null;
+  if (request?.scheduledAt != null && lockIsOurs(o) && !isPaused(o))
+    told.push(...awaiting("switchover", request.scheduledAtText ?? "", request.scheduledAt - o.wallNow));
+  if (restart !== null && !isPaused(o)) told.push(...awaiting("restart", restart.schedule, restart.at - o.wallNow));
+  return told;
+}
+
+function awaiting(what: string, at: string, leftMs: number): readonly Notice[] {
+  return leftMs <= 0 ? [] : [{ level: "info", text: `Awaiting ${what} at ${at} (in ${Math.floor(leftMs / 1000)} seconds)` }];
+}
+
+/** The data belongs to another cluster than the DCS says: outside pause the node would end. */
+export function hasForeignIdentifier(o: Observation): boolean {
+  const wanted = o.dcs.cluster?.initialize ?? null;
+  return wanted !== null && wanted !== "" && o.local.systemIdentifier !== null && o.local.systemIdentifier !== wanted;
+}
+
+function pausedMismatch(o: Observation): string | null {
+  if (!isPaused(o) || lockIsOurs(o) || !hasForeignIdentifier(o)) return null;
+  const [wanted, own] = [o.dcs.cluster?.initialize, o.local.systemIdentifier];
+  return `system ID has changed while in paused mode. It will exit when resuming unless system ID is reset: ${wanted} != ${own}`;
+}

@@ -1,0 +1,77 @@
+// Goal: a restart that was scheduled happens at its time where its conditions hold then, is dropped otherwise, and outlives the supervisor.
+// Method: the node's state over a clock by hand; its member key as another process left it.
+
+import { expect, test } from "bun:test";
+import { seconds } from "../../../lib/model/units.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { recallScheduledRestart, scheduledRestartFields, takeScheduledRestart } from "../../../lib/runtime/scheduled-restart.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { loadTemplate } from "../../simulation/node-config.ts";
+import { CONFIG, cluster, member, status } from "../core/observations.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
+
+const template = await loadTemplate();
+const SCHEDULE = "1970-01-01T00:01:00+00:00";
+const STARTED = status().postmasterStartTime;
+
+function node(filters: Readonly<Record<string, unknown>> = {}, startTime: string | null = STARTED) {
+  const clock = new ManualClock();
+  const log = recordingLog();
+  const state = new NodeState(clock, { node: { ...template, name: "b" }, dynamic: CONFIG });
+  const process = { kind: "running", pid: 10, startTicks: 1, stopped: false };
+  Object.assign(state.local, { process, dataDirectory: { kind: "valid", majorVersion: 15 }, status: status(), lastRole: "replica" });
+  state.scheduledRestart = { schedule: SCHEDULE, at: 60_000, filters, postmasterStartTime: startTime };
+  const context = { clock, log, state, postgres: { pendingRestart: () => ({}) } } as unknown as NodeContext;
+  return { clock, log, state, context };
+}
+
+test("waits for its time, and for the end of a pause only as long as a loop_wait", async () => {
+  const { clock, context, log, state } = node({ role: "replica" });
+  await clock.advance(59_999);
+  takeScheduledRestart(context);
+  expect([state.requests.restart, state.scheduledRestart?.schedule]).toEqual([false, SCHEDULE]);
+  await clock.advance(1);
+  state.settings = { ...state.settings, dynamic: { ...CONFIG, pause: true } };
+  takeScheduledRestart(context);
+  expect(state.requests.restart).toBe(false);
+  state.settings = { ...state.settings, dynamic: CONFIG };
+  takeScheduledRestart(context);
+  expect([state.requests.restart, state.scheduledRestart]).toEqual([true, null]);
+  expect(log.lines.join()).toContain(`Manual scheduled restart at ${SCHEDULE}`);
+  const late = node();
+  await late.clock.advance(60_001 + CONFIG.loopWaitMs);
+  takeScheduledRestart(late.context);
+  expect([late.state.requests.restart, late.state.scheduledRestart]).toEqual([false, null]);
+  expect(late.log.lines.join()).toContain(`Found a stale restart value, cleaning up: ${SCHEDULE}`);
+});
+
+test.each([
+  ["host role mismatch", { role: "primary" }, STARTED],
+  ["its conditions do not hold", { postgres_version: "15.1" }, STARTED],
+  ["its conditions do not hold", { restart_pending: true }, STARTED],
+  ["postgres was restarted since it was scheduled", {}, "2020-01-01 00:00:00+00:00"],
+] as const)("is dropped at its time where %s", async (why, filters, startTime) => {
+  const { clock, context, log, state } = node(filters, startTime);
+  await clock.advance(60_000);
+  takeScheduledRestart(context);
+  expect([state.requests.restart, state.scheduledRestart]).toEqual([false, null]);
+  expect(log.lines.join()).toContain(`not proceeding with the restart: ${why}`);
+  expect(log.lines.join()).toContain("Scheduled restart: restart conditions are not satisfied");
+});
+
+test("goes on in the next process of the node, which finds it in the member key", () => {
+  const { context, state } = node({ role: "replica" });
+  const fields = scheduledRestartFields(state);
+  expect(fields).toEqual({ schedule: SCHEDULE, role: "replica", postmaster_start_time: STARTED });
+  const before: unknown = state.scheduledRestart;
+  state.scheduledRestart = null;
+  state.cluster = cluster({ members: [member("b", { scheduledRestart: fields })] });
+  recallScheduledRestart(context);
+  expect<unknown>(state.scheduledRestart).toEqual(before);
+  // One that was taken back, or carried out, is not found again in what the node itself has written.
+  state.scheduledRestart = null;
+  state.published = { record: {}, session: "s", at: seconds(1) };
+  recallScheduledRestart(context);
+  expect(state.scheduledRestart).toBeNull();
+});
