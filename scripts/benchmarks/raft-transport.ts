@@ -33,6 +33,7 @@ const APPEND: Message = {
   entries: [{ index: logIndex(123_456), term: term(7), kind: "command", time: 1234.5, payload: new Uint8Array(PAYLOAD_BYTES) }],
   commit: logIndex(123_455),
   repair: null,
+  time: 1234.5,
   round: 99,
 };
 

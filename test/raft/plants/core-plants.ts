@@ -260,6 +260,13 @@ export const CORE_PLANTS: readonly Plant[] = [
     replace: `  return core.now;`,
   },
   {
+    name: "cluster-time-heard-twice",
+    what: "a new leader adds what it heard of cluster time to what the log says",
+    file: `${CORE}/leading.ts`,
+    find: `    timeBase: Math.max(core.log.lastTime, core.heardTime),`,
+    replace: `    timeBase: core.log.lastTime + core.heardTime,`,
+  },
+  {
     name: "cluster-time-runs-on",
     what: "cluster time counts the leader's whole uptime, not its term",
     file: `${CORE}/leading.ts`,

@@ -28,7 +28,7 @@ export function becomeLeader(core: CoreState): void {
   core.leading = {
     progress: new Map(),
     firstIndex: first,
-    timeBase: core.log.lastTime,
+    timeBase: Math.max(core.log.lastTime, core.heardTime),
     timeSince: core.now,
     round: 0,
     heartbeatAt: core.now,
@@ -67,7 +67,7 @@ export function appendEntry(core: CoreState, kind: EntryKind, payload: Uint8Arra
   return index;
 }
 
-/** Never runs faster than real time: it starts from the highest time in the log, later than that was stamped. */
+/** Never runs faster than real time: it starts from the highest time in the log or heard of a leader, later than that was stamped. */
 export function clusterTime(core: CoreState): number {
   const { leading } = core;
   if (leading === null) return core.log.lastTime;
@@ -220,6 +220,7 @@ function sendAppend(core: CoreState, leading: Leading, progress: Progress, what:
     commit: core.commit,
     repair:
       progress.trust === "doubted" && progress.fence !== null ? { through: progress.fence.through, damage: progress.fence.damage } : null,
+    time: clusterTime(core),
     round: leading.round,
   });
 }

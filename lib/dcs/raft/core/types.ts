@@ -82,6 +82,8 @@ export type Message =
       readonly commit: LogIndex;
       /** To a member whose log was found corrupt; null to all others. */
       readonly repair: Repair | null;
+      /** The leader's cluster time when it was sent: where nobody writes, a successor goes on from here and not from the newest entry. */
+      readonly time: number;
       /** Counts the leader's heartbeat rounds; the answer repeats it (reads and check-quorum count on it). */
       readonly round: number;
     }

@@ -9,7 +9,7 @@ import { endFrame, HANDSHAKE_FRAME_MAX_BYTES } from "./frame.ts";
 import type { Security } from "./security.ts";
 
 /** Grows with each change that an older side would misread. The layout of OPEN up to the version never changes. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const NONCE_BYTES = 32;
 export const PROOF_BYTES = 32;
 const MAGIC = 0x4d_52_46_54;

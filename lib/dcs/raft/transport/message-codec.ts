@@ -105,8 +105,8 @@ function readAny(reader: ByteReader): Message {
       const previousTerm = term(reader.whole());
       const commit = logIndex(reader.whole());
       const repair = reader.flag() ? { through: logIndex(reader.whole()), damage: reader.u32() } : null;
-      const round = reader.whole();
-      return { kind, term: at, previousIndex, previousTerm, entries: readEntries(reader, previousIndex), commit, repair, round };
+      const [time, round] = [reader.instant(), reader.whole()];
+      return { kind, term: at, previousIndex, previousTerm, entries: readEntries(reader, previousIndex), commit, repair, time, round };
     }
     case "append-answer": {
       const outcome = reader.word(APPEND_OUTCOMES);
@@ -138,6 +138,7 @@ function writeAppend(writer: ByteWriter, message: Message & { readonly kind: "ap
     writer.f64(message.repair.through);
     writer.u32(message.repair.damage);
   }
+  writer.f64(message.time);
   writer.f64(message.round);
   writer.u32(message.entries.length);
   let index: number = message.previousIndex;

@@ -16,7 +16,7 @@ function entry(index: number, of: number): LogEntry {
 function append(of: number, previous: readonly [number, number], entries: readonly LogEntry[], more: Partial<Append> = {}): Append {
   const [index, previousTerm] = previous;
   const place = { previousIndex: logIndex(index), previousTerm: term(previousTerm) };
-  return { kind: "append", term: term(of), ...place, entries, commit: logIndex(0), repair: null, round: 1, ...more };
+  return { kind: "append", term: term(of), ...place, entries, commit: logIndex(0), repair: null, time: 0, round: 1, ...more };
 }
 
 /** One follower, its disk as fast as thought; the leader is member 1, wherever the test says so. */

@@ -5,7 +5,7 @@ import type { Raft } from "../../../../../lib/dcs/raft/core/raft.ts";
 import { CHUNK_BYTES_MAX } from "../../../../../lib/dcs/raft/core/snapshots.ts";
 import type { SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, term } from "../../../../../lib/model/raft.ts";
-import { bytes, CoreWorld, founding, idOf, memberOf } from "./core-world.ts";
+import { bytes, CoreWorld, founding, idOf, memberOf, TIMINGS } from "./core-world.ts";
 
 describe("elections", () => {
   test("of three members exactly one leads, and all follow it", () => {
@@ -83,6 +83,29 @@ describe("replication", () => {
       const times = world.member(number).committed.map((entry) => entry.time);
       expect(times).toEqual(times.toSorted((a, b) => a - b));
     }
+  });
+
+  test("where nobody writes, cluster time goes on: a new leader adds the silence since it heard the old one, and no more", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const old = world.leader();
+    const stamp = () => {
+      const [accepted] = world.step(world.leader(), { kind: "propose", id: 1, payload: bytes("x") }).accepted;
+      world.run(50);
+      const entry = world.member(Number(world.leader())).committed.find(({ index }) => index === accepted?.index);
+      return { time: entry?.time ?? Number.NaN, at: world.now - 50 };
+    };
+    const before = stamp();
+    world.run(60_000);
+    world.cut.add(old);
+    const cutAt = world.now;
+    world.run(TIMINGS.electionMaxMs * 3);
+    const electedAt = world.now;
+    const after = stamp();
+    expect(world.leader()).not.toBe(old);
+    const [passed, lost] = [after.time - before.time, electedAt - cutAt + TIMINGS.heartbeatMs];
+    expect(passed).toBeLessThanOrEqual(after.at - before.at);
+    expect(passed).toBeGreaterThanOrEqual(after.at - before.at - lost);
   });
 
   test("a follower that lost messages gets them again", () => {

@@ -5,7 +5,12 @@ import fc from "fast-check";
 import { ByteWriter } from "../../../../../lib/dcs/raft/transport/byte-writer.ts";
 import { FRAME_MAX_BYTES, type Frame, readFrame, writeFrame } from "../../../../../lib/dcs/raft/transport/frame.ts";
 import { FrameSplitter } from "../../../../../lib/dcs/raft/transport/frame-splitter.ts";
-import { type HandshakeFrame, readHandshakeFrame, writeHandshakeFrame } from "../../../../../lib/dcs/raft/transport/hello.ts";
+import {
+  type HandshakeFrame,
+  PROTOCOL_VERSION,
+  readHandshakeFrame,
+  writeHandshakeFrame,
+} from "../../../../../lib/dcs/raft/transport/hello.ts";
 import { isProof, Sealing, sessionKeys, TAG_BYTES } from "../../../../../lib/dcs/raft/transport/session-keys.ts";
 import { term } from "../../../../../lib/model/raft.ts";
 
@@ -115,7 +120,7 @@ describe("the handshake's frames", () => {
   test("come back as they were", () => {
     const open = {
       kind: "open",
-      version: 1,
+      version: PROTOCOL_VERSION,
       protection: "password",
       role: "ask",
       nonce: new Uint8Array(32).fill(7),
@@ -141,7 +146,7 @@ describe("the handshake's frames", () => {
     const writer = new ByteWriter();
     writeHandshakeFrame(writer, {
       kind: "open",
-      version: 1,
+      version: PROTOCOL_VERSION,
       protection: "plain",
       role: "link",
       nonce: new Uint8Array(32),

@@ -46,6 +46,7 @@ const append = fc
     entries: fc.array(entry, { maxLength: 8 }),
     commit: indexes,
     repair: fc.option(fc.record({ through: indexes, damage: fc.nat(0xffffffff) })),
+    time: whole,
     round: whole,
   })
   .map((message) => ({
@@ -138,6 +139,7 @@ describe("the core's messages as bytes", () => {
       entries: [],
       commit: logIndex(0),
       repair: null,
+      time: 5,
       round: 1,
     });
     message.set([0xff, 0xff, 0xff, 0xff], message.length - 4);
@@ -154,7 +156,7 @@ describe("the core's messages as bytes", () => {
       entries: [one],
       commit: logIndex(0),
     } as const;
-    expect(() => encodeMessage({ ...message, repair: null, round: 1 })).toThrow(RangeError);
+    expect(() => encodeMessage({ ...message, repair: null, time: 5, round: 1 })).toThrow(RangeError);
   });
 
   test("payloads of a decoded message do not keep the bytes they came in", () => {
@@ -168,7 +170,7 @@ describe("the core's messages as bytes", () => {
       commit: logIndex(0),
     } as const;
     // As a socket hands them out.
-    const encoded = Buffer.from(encodeMessage({ ...message, repair: null, round: 1 }));
+    const encoded = Buffer.from(encodeMessage({ ...message, repair: null, time: 5, round: 1 }));
     const decoded = decodeMessage(encoded);
     encoded.fill(0);
     const payload = decoded?.kind === "append" ? decoded.entries[0]?.payload : undefined;
