@@ -29,7 +29,7 @@ export class WatchChecks {
     // Revision 0 stands for "nothing seen": who begins there is told of what comes.
     const missed = after === 0 ? null : this.#firstChange(prefix, after, machine.revision);
     if (missed !== null) throw new Violation(`a watch of "${prefix}" after ${after} waits where revision ${missed} is applied`);
-    const waiting = { prefix, after };
+    const waiting = { prefix, after: after === 0 ? machine.revision : after };
     const all = this.#waiting.get(machine) ?? new Set();
     this.#waiting.set(machine, all.add(waiting));
     return () => void all.delete(waiting);

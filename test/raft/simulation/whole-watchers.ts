@@ -67,7 +67,9 @@ export class WholeWatchers {
     for (const answer of this.#answers) judgeAnswer(answer, past, commands, bounds);
     for (const { open, who } of this.#watchers) {
       if (open === null || open.invokedAt > this.#world.queue.now - WAKE_MS) continue;
-      const missed = past.changedBetween(open.prefix, open.after, past.revisionAt(this.#world.queue.now - WAKE_MS));
+      // What was deleted before a watch that begins at nothing is none of its business.
+      const from = open.after === 0 ? past.revisionAt(open.invokedAt) : open.after;
+      const missed = past.changedBetween(open.prefix, from, past.revisionAt(this.#world.queue.now - WAKE_MS));
       if (missed !== null) throw new Violation(`${who} still waits for a change of "${open.prefix}" after ${open.after}; ${missed} came`);
     }
   }
