@@ -94,6 +94,11 @@ export class FakeConnection implements Connection {
     this.onClose("reset");
   }
 
+  /** Its end was seen already: nothing will be told of it any more. */
+  get isOver(): boolean {
+    return this.#state !== "open";
+  }
+
   /** As soon as the process runs: for what its kernel has already done. */
   whenRunning(act: () => void): void {
     this.#arriving.unshift({ at: this.#wire.schedule.now(), what: { act } });

@@ -152,7 +152,7 @@ export class FakeNetwork {
           if (isGone(from)) return;
           if (schedule.now() > deadline) pair?.dialled.die();
           if (schedule.now() > deadline) resolve({ kind: "timeout", message: "it does not answer" });
-          else if (pair === null) resolve({ kind: "refused", message: "nobody listens there" });
+          else if (pair === null || pair.dialled.isOver) resolve({ kind: "refused", message: "nobody listens there" });
           else pair.dialled.whenRunning(() => resolve(pair.dialled));
         });
       });
