@@ -14,15 +14,16 @@ let slots: SlotSight;
 beforeAll(async () => {
   cluster = await TestCluster.shared({
     nodes: ["n-1", "n-2", "n-3"],
-    start: false,
     dynamic: { loop_wait: 1 },
     extra: (index) => (index === 2 ? { tags: { replicatefrom: "n-2" } } : {}),
   });
   slots = new SlotSight(cluster);
-  cluster.node("n-1").start();
-  await cluster.untilHealthy({ nodes: [cluster.node("n-1")] });
-  for (const name of ["n-2", "n-3"]) cluster.node(name).start();
-  await cluster.untilHealthy();
+  const first = await cluster.untilHealthy();
+  if (first.name !== "n-1") {
+    const body = { leader: first.name, candidate: "n-1" };
+    expect((await first.api("/switchover", { method: "POST", body, timeoutMs: 60_000 })).status).toBe(200);
+    await cluster.untilHealthy();
+  }
 }, 120_000);
 afterAll(() => TestCluster.stopAll(), 60_000);
 
