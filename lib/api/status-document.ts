@@ -2,6 +2,7 @@
 // Serialised once per change of the facts, not once per request. Asks nobody anything.
 
 import { formatJson } from "../core/json-text.ts";
+import type { CopyProgress } from "../model/postgres.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
 import { isSyncStandby } from "../model/sync-state.ts";
 import type { NodeFacts } from "../runtime/node-service.ts";
@@ -39,9 +40,14 @@ export function statusDocument(facts: NodeFacts): Readonly<Record<string, unknow
     product: { name: PRODUCT_NAME, version: PRODUCT_VERSION },
     fencing: facts.fencing,
     raft: facts.raft ?? undefined,
+    copy: facts.copy === null ? undefined : copyPart(facts.copy),
     lease_held: facts.holdsLock || undefined,
     decision: facts.lastDecision ?? undefined,
   };
+}
+
+function copyPart({ doneBytes, totalBytes, percent }: CopyProgress): Readonly<Record<string, number>> {
+  return { bytes: doneBytes, total_bytes: totalBytes, percent };
 }
 
 function postgresPart(facts: NodeFacts): Readonly<Record<string, unknown>> {
@@ -105,6 +111,7 @@ export class StatusText {
       facts.dynamic,
       facts.fencing,
       facts.raft,
+      facts.copy,
       JSON.stringify(facts.lastDecision),
       facts.holdsLock,
     ];

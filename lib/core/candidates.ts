@@ -35,7 +35,9 @@ export interface Lineage {
 }
 
 /** From the published history, and from the lease mark where its holder says more. */
-export function lineageOf(cluster: Cluster, mark: LeaseMark | null): Lineage {
+export function lineageOf(cluster: Cluster, mark: LeaseMark | null, config: DynamicConfig): Lineage {
+  // What a standby cluster published is of a time when it led a life of its own; its timelines now are the remote primary's.
+  if (config.standbyCluster !== null) return { history: [], newest: timeline(1) };
   const ended = cluster.history.at(-1)?.timeline ?? 0;
   return { history: cluster.history, newest: timeline(Math.max(ended + 1, mark?.timeline ?? 1)) };
 }

@@ -43,9 +43,9 @@ function canTakeOver(o: Observation, name: string, status: PeerStatus): boolean 
   const { cluster } = o.dcs;
   if (cluster === null || status.state !== "running" || status.watchdogFailed || isNofailover(status.tags satisfies Tags)) return false;
   if (!syncAllows({ config: o.config, sync: cluster.sync, name })) return false;
-  if (o.config.checkTimeline && (status.timeline ?? 0) < lineageOf(cluster, o.trace.mark).newest) return false;
+  if (o.config.checkTimeline && (status.timeline ?? 0) < lineageOf(cluster, o.trace.mark, o.config).newest) return false;
   const decidedByKey = o.config.synchronousMode !== "off" && cluster.sync.leader !== null;
   if (decidedByKey || status.lsn === null) return true;
-  const lineage = lineageOf(cluster, o.trace.mark);
+  const lineage = lineageOf(cluster, o.trace.mark, o.config);
   return !lagsTooMuch({ config: o.config, optime: cluster.status.optime, lineage, timeline: status.timeline, lsn: status.lsn });
 }

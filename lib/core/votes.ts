@@ -60,7 +60,7 @@ export function votesOf(o: Observation): readonly string[] {
   const { cluster } = o.dcs;
   const self = ownContender(o);
   if (cluster === null || self === null || o.config.synchronousMode === "off") return [];
-  return quorumVotes({ self, sync: cluster.sync, answers: o.peers.answers, lineage: lineageOf(cluster, o.trace.mark) });
+  return quorumVotes({ self, sync: cluster.sync, answers: o.peers.answers, lineage: lineageOf(cluster, o.trace.mark, o.config) });
 }
 
 /** The sync key lets this node lead only with more votes than it got. */

@@ -102,6 +102,15 @@ export interface PostgresStatus {
   readonly restoreCommand: string;
 }
 
+/** How far a copy has come. */
+export interface CopyProgress {
+  readonly doneBytes: number;
+  /** As estimated at its beginning: the copy may become larger. */
+  readonly totalBytes: number;
+  /** Whole, at most 100. */
+  readonly percent: number;
+}
+
 /** Where a standby gets its WAL from. */
 export interface FollowTarget {
   /** Member name of the source; null for a remote primary of a standby cluster. */

@@ -1,16 +1,16 @@
 // Owns the making of a replica by copying: the configured methods in their order. Does not start what it made.
 
 import type { PostgresError } from "../model/errors.ts";
-import type { FollowTarget } from "../model/postgres.ts";
+import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
-import { connectionUrl, programConninfo } from "./conninfo.ts";
+import { programConninfo, scriptConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { inspectDataDirectory } from "./data-directory.ts";
 import { whileMaking } from "./making-directory.ts";
 import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
-import { lastLines, stepProgress } from "./program-output.ts";
+import { copyProgress, lastLines, stepProgress } from "./program-output.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
 import { BASEBACKUP, needsSource, type ReplicaMethod, replicaMethods } from "./replica-methods.ts";
 import { secretEnvironment } from "./secret-environment.ts";
@@ -21,6 +21,7 @@ export interface CloneOptions {
   readonly methods: "members" | "remote";
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
+  readonly copied?: (progress: CopyProgress) => void;
 }
 
 /**
@@ -38,7 +39,7 @@ export async function cloneReplica(context: PostgresContext, options: CloneOptio
     for (const [index, method] of methods.entries()) {
       const done = await runMethod(context, options, method, index > 0);
       if (done.ok || done.error.kind === "cancelled") return done;
-      context.log.error(`replica method ${method.name}: ${done.error.message}`);
+      context.log.error(`Error creating replica using method ${method.name}: ${done.error.message}`);
       reasons.push(`${method.name}: ${done.error.message}`);
     }
     return err({ kind: "failed", message: `no replica method succeeded: ${reasons.join("; ")}` });
@@ -71,16 +72,26 @@ async function runMethod(
     argv: argv.value,
     env: { ...secret.value, ...makingEnvironment(dataDir) },
     signal: options.signal,
-    onLine: method.name === BASEBACKUP ? stepProgress(options.progress) : options.progress,
+    onLine: method.name === BASEBACKUP ? basebackupLines(options) : options.progress,
   });
   if (!outcome.ok) return outcome;
   if (outcome.value.exitCode !== 0) {
     const text = lastLines(outcome.value.stderr) || lastLines(outcome.value.stdout);
-    return err({ kind: "failed", message: `exit status ${outcome.value.exitCode}: ${text}` });
+    return err({ kind: "failed", message: `${argv.value[0]} exited with code=${outcome.value.exitCode}: ${text}` });
   }
   if (!(await madeDirectory(context))) return err({ kind: "failed", message: `it succeeded, but ${dataDir} is not a data directory` });
   context.log.info(`replica has been created using ${method.name}`);
   return ok(null);
+}
+
+/** Words for the log in steps, numbers with every line. */
+function basebackupLines({ progress, copied }: CloneOptions): (line: string) => void {
+  const words = stepProgress(progress);
+  return (line) => {
+    const numbers = copyProgress(line);
+    if (numbers !== null) copied?.(numbers);
+    words(line);
+  };
 }
 
 function basebackupCommand(context: PostgresContext, options: CloneOptions): Result<readonly string[], PostgresError> {
@@ -107,8 +118,7 @@ function basebackupCommand(context: PostgresContext, options: CloneOptions): Res
 
 function scriptCommand(context: PostgresContext, options: CloneOptions, method: ReplicaMethod): Result<readonly string[], PostgresError> {
   const { source } = options;
-  const connstring =
-    source === null ? "" : connectionUrl({ user: context.config.replication, host: source.host, port: source.port, database: "postgres" });
+  const connstring = source === null ? "" : scriptConninfo({ user: context.config.replication, host: source.host, port: source.port });
   const argv = methodCommand(method.section, {
     scope: context.scope,
     role: "replica",

@@ -4,7 +4,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { BootstrapConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
-import { connectionUrl } from "./conninfo.ts";
+import { scriptConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { runCustomMethod } from "./custom-bootstrap.ts";
 import { findPostmaster } from "./data-directory.ts";
@@ -63,7 +63,7 @@ async function byInitdb(context: PostgresContext, options: BootstrapOptions): Pr
   return await createUsers(context, { ...options, configFile: null });
 }
 
-/** `<command> <connection URL>` with PGPASSFILE, to its end. */
+/** `<command> <connection string>` with PGPASSFILE, to its end. */
 async function postBootstrap(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
   const command = options.bootstrap.postBootstrap;
   if (command === null || command.trim() === "") return ok(null);
@@ -73,7 +73,7 @@ async function postBootstrap(context: PostgresContext, options: BootstrapOptions
   if (!secret.ok) return secret;
   options.progress("running post_bootstrap");
   const outcome = await context.run({
-    argv: [...words, localUrl(context)],
+    argv: [...words, localConninfo(context)],
     env: secret.value,
     signal: options.signal,
     onLine: options.progress,
@@ -85,7 +85,7 @@ async function postBootstrap(context: PostgresContext, options: BootstrapOptions
     : err({ kind: "failed", message: `post_bootstrap ended with exit status ${exitCode}: ${lastLines(stderr)}` });
 }
 
-function localUrl(context: PostgresContext): string {
+function localConninfo(context: PostgresContext): string {
   const { config } = context;
   const socket =
     String(config.parameters["unix_socket_directories"] ?? "")
@@ -93,5 +93,5 @@ function localUrl(context: PostgresContext): string {
       ?.trim() ?? "";
   const listen = config.listenHosts[0] ?? "";
   const host = config.useUnixSocket && socket.startsWith("/") ? socket : WILDCARD_HOSTS.has(listen) ? "localhost" : listen;
-  return connectionUrl({ user: config.superuser, host, port: config.port, database: "postgres" });
+  return scriptConninfo({ user: config.superuser, host, port: config.port });
 }

@@ -26,7 +26,7 @@ export function primaryConninfo(context: PostgresContext, target: FollowTarget, 
     ...(majorVersion >= DBNAME_IN_PRIMARY_CONNINFO_SINCE ? { dbname: "postgres" } : {}),
     ...userSettings(context, user),
     ...(user.options["sslpassword"] === undefined ? {} : { sslpassword: user.options["sslpassword"] }),
-    ...targetSettings(target),
+    ...hostSettings(target.host, target.port),
     application_name: context.memberName,
   });
 }
@@ -38,30 +38,15 @@ export function programConninfo(
 ): string {
   return connInfo({
     ...userSettings(context, options.user),
-    ...targetSettings(options.target),
+    ...hostSettings(options.target.host, options.target.port),
     ...options.extra,
   });
 }
 
-/** The same as a URL, as scripts get it: `postgres://user@host:port/postgres?sslmode=…`. */
-export function connectionUrl(options: {
-  readonly user: PostgresUser;
-  readonly host: string;
-  readonly port: number | string;
-  readonly database: string;
-}): string {
-  const { user, host, port, database } = options;
-  const userPart = user.username === null ? "" : `${encodeURIComponent(user.username)}@`;
-  const socket = host.startsWith("/");
-  const ports = String(port).split(",");
-  const hosts = host.split(",").map((name, index) => `${name.includes(":") ? `[${name}]` : name}:${ports[index] ?? ports[0]}`);
-  const hostPart = socket ? "" : hosts.join(",");
-  const query = new URLSearchParams({
-    ...(socket ? { host, port: String(port) } : {}),
-    ...(hosts.length > 1 ? { target_session_attrs: "read-write" } : {}),
-    ...visibleOptions(user),
-  }).toString();
-  return `postgres://${userPart}${hostPart}/${encodeURIComponent(database)}${query === "" ? "" : `?${query}`}`;
+/** As the configuration's own scripts get it: without our password file, which they find in their environment. */
+export function scriptConninfo(options: { readonly user: PostgresUser; readonly host: string; readonly port: number | string }): string {
+  const { user, host, port } = options;
+  return connInfo({ dbname: "postgres", user: user.username, ...hostSettings(host, port), ...visibleOptions(user) });
 }
 
 function userSettings(context: PostgresContext, user: PostgresUser): Record<string, string | null> {
@@ -73,9 +58,8 @@ function visibleOptions(user: PostgresUser): Record<string, string> {
 }
 
 /** A remote primary may be named by several hosts: then the writable one is meant. */
-function targetSettings(target: FollowTarget): Record<string, string | number> {
-  const several = target.host.includes(",");
-  return { host: target.host, port: target.port, ...(several ? { target_session_attrs: "read-write" } : {}) };
+function hostSettings(host: string, port: number | string): Record<string, string | number> {
+  return { host, port, ...(host.includes(",") ? { target_session_attrs: "read-write" } : {}) };
 }
 
 function quoteConnInfo(value: string): string {

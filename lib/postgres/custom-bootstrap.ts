@@ -56,7 +56,7 @@ async function runCommand(
   if (argv === null) return err({ kind: "failed", message: `bootstrap.${method}.command is missing or has an open quote` });
   const secret = await secretEnvironment(context, context.config.superuser);
   if (!secret.ok) return secret;
-  options.progress(`running custom bootstrap method ${method}`);
+  options.progress(`Running custom bootstrap script: ${section["command"]}`);
   const outcome = await context.run({
     argv,
     env: { ...secret.value, ...makingEnvironment(context.config.dataDir) },
@@ -67,7 +67,7 @@ async function runCommand(
   const { exitCode, stderr } = outcome.value;
   return exitCode === 0
     ? ok(null)
-    : err({ kind: "failed", message: `bootstrap method ${method}: exit status ${exitCode}: ${lastLines(stderr)}` });
+    : err({ kind: "failed", message: `bootstrap method ${method}: ${argv[0]} exited with code=${exitCode}: ${lastLines(stderr)}` });
 }
 
 /** How the restored directory is recovered; null = nothing beyond crash recovery. */

@@ -3,15 +3,8 @@
 import type { MethodOptions } from "../model/node-config.ts";
 import { shellWords } from "./shell-words.ts";
 
-/** Keys of a section that speak to us and not to the command. */
-const OWN_KEYS: ReadonlySet<string> = new Set([
-  "command",
-  "keep_data",
-  "no_params",
-  "no_leader",
-  "recovery_conf",
-  "keep_existing_recovery_conf",
-]);
+/** Keys of a section that speak to us and not to the command. Scripts know keep_data and no_leader: a Patroni passes them. */
+const OWN_KEYS: ReadonlySet<string> = new Set(["command", "no_params", "recovery_conf", "keep_existing_recovery_conf"]);
 
 /** Words of the command with `--key=value` for `given` and for every other key of the section, unless no_params. null: no usable command. */
 export function methodCommand(section: MethodOptions, given: Readonly<Record<string, string>>): readonly string[] | null {
@@ -36,7 +29,8 @@ export function longOptions(pairs: readonly (readonly [string, string | null])[]
   });
 }
 
+/** Booleans as a Patroni writes them. */
 function argument(value: unknown): string {
-  if (typeof value === "boolean") return value ? "true" : "false";
+  if (typeof value === "boolean") return value ? "True" : "False";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

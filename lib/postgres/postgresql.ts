@@ -5,7 +5,15 @@ import type { ConfigFault, PostgresError } from "../model/errors.ts";
 import type { TimelineSwitch } from "../model/history.ts";
 import type { PendingRestartReason } from "../model/member.ts";
 import type { BootstrapConfig, PostgresqlConfig } from "../model/node-config.ts";
-import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
+import type {
+  ControlData,
+  CopyProgress,
+  DataDirectory,
+  FollowTarget,
+  PostgresStatus,
+  PostmasterProcess,
+  UpstreamHistory,
+} from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
@@ -85,6 +93,8 @@ export interface Postgresql {
     readonly methods: "members" | "remote";
     readonly signal: AbortSignal;
     readonly progress: (text: string) => void;
+    /** How far a base backup has come; a script of the configuration says nothing of it. */
+    readonly copied?: (progress: CopyProgress) => void;
   }): Promise<Result<null, PostgresError>>;
 
   /** Asks the source over a replication connection (IDENTIFY_SYSTEM, TIMELINE_HISTORY). Errors: unreachable, timeout. */

@@ -61,6 +61,7 @@ export class LocalNodeService implements NodeService {
       raft: state.raft,
       now: clock.now(),
       lastCycleAt: state.lastCycleAt,
+      copy: state.copy,
       lastDecision: state.lastDecision,
       tags: publishedTags(state) as NodeFacts["tags"],
     };

@@ -7,7 +7,7 @@ import type { StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import type { PostgresStatus } from "../model/postgres.ts";
+import type { CopyProgress, PostgresStatus } from "../model/postgres.ts";
 import type { MemberStanding } from "../model/raft.ts";
 import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
@@ -41,6 +41,8 @@ export interface NodeFacts {
   readonly now: Ms;
   readonly lastCycleAt: Ms;
   /** Rule that the last decision came from, and why; for the status document's `matriarch` field. */
+  /** Of the copy that is being made here. */
+  readonly copy: CopyProgress | null;
   readonly lastDecision: { readonly rule: string; readonly why: string } | null;
   readonly tags: Tags;
 }

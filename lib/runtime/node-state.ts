@@ -12,7 +12,7 @@ import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { ControlData, CopyProgress, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { MemberStanding } from "../model/raft.ts";
 import { type Lsn, type Ms, ms, revision, type Timeline } from "../model/units.ts";
 import { FailsafeMemory } from "./failsafe-memory.ts";
@@ -106,6 +106,8 @@ export class NodeState {
   trace: LeaderTrace = NO_TRACE;
   task: ActiveTask | null = null;
   lastTask: FinishedTask | null = null;
+  /** Of the copy that is being made; null where none is, or where its method says nothing. */
+  copy: CopyProgress | null = null;
   done: Outcome[] = [];
   peerAnswers: readonly PeerAnswer[] = [];
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
@@ -299,7 +301,9 @@ export class NodeState {
   /** The word for the state of PostgreSQL, as members and the API show it. */
   postgresState(): PostgresState {
     const kind = this.task?.kind;
-    if (kind === "bootstrap") return this.local.process.kind === "running" ? "starting after custom bootstrap" : "initializing new cluster";
+    const custom = this.settings.node.bootstrap.method !== "initdb";
+    if (kind === "bootstrap" && this.local.process.kind === "running") return custom ? "starting after custom bootstrap" : "starting";
+    if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
     if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
     if (kind === "restart" || kind === "copy-slots") return "restarting";
     if (kind === "stop" || kind === "hand-over") return "stopping";
@@ -308,7 +312,7 @@ export class NodeState {
       return this.local.status === null && this.local.statusError !== null ? "starting" : "running";
     if (this.local.crashedAt !== null) return "crashed";
     if (this.lastTask?.kind === "start" && !this.lastTask.ok) return "start failed";
-    if (this.lastTask?.kind === "bootstrap" && !this.lastTask.ok) return "initdb failed";
+    if (this.lastTask?.kind === "bootstrap" && !this.lastTask.ok) return custom ? "custom bootstrap failed" : "initdb failed";
     return "stopped";
   }
 

@@ -176,6 +176,8 @@ export class MatriarchNode {
       else this.#log.warning(adopted.error.message);
     }
     await recallLease(context);
+    // The file may have changed while nobody was here, and a server that ran without us knows nothing of it.
+    void this.#configurePostgres().then(() => context.waker.wake());
     void this.#prepareWatchdog();
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#takeConfig(cluster));
     this.#clockWatch.start();

@@ -198,7 +198,8 @@ async function pendingHistory(
   const lines: HistoryLine[] = switches.value.map(({ timeline: old, switchpoint, reason }, index) => {
     const published = known.find((line) => line.timeline === old && line.lsn === switchpoint);
     if (published !== undefined) return published;
-    const newest = index === switches.value.length - 1 && state.local.promotedAt !== null;
+    // Promoted here, or restored to a point in time: whoever founds a cluster leads its first timeline.
+    const newest = index === switches.value.length - 1 && (state.local.promotedAt !== null || known.length === 0);
     const time = newest ? new Date(clock.wallNow()).toISOString().replace("Z", "+00:00") : null;
     return { timeline: old, lsn: switchpoint, reason, time, newLeader: newest ? state.settings.node.name : null };
   });

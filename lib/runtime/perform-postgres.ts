@@ -5,7 +5,7 @@ import type { Effect, StandbyRole } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
-import type { FollowTarget } from "../model/postgres.ts";
+import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import { ok, type Result } from "../model/result.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
 import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
@@ -81,7 +81,7 @@ async function bootstrap(context: NodeContext, signal: AbortSignal): Promise<Tas
 /** A copy of the remote primary, which this node then leads as a standby. */
 async function bootstrapStandby(context: NodeContext, target: FollowTarget | null, signal: AbortSignal): Promise<TaskResult> {
   const { clock, log, postgres } = context;
-  const made = await postgres.clone({ source: target, methods: "remote", signal, progress: (text) => log.info(text) });
+  const made = await copyFrom(context, { source: target, methods: "remote", signal });
   if (!made.ok) return taskResult(made);
   const from = target === null ? "" : ` from remote member postgresql://${target.host}:${target.port}`;
   log.info(`bootstrapped clone${from}`);
@@ -127,13 +127,28 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
     if (!removed.ok) return taskResult(removed);
   }
   const { target: source, methods, from, follow } = effect;
-  const made = await postgres.clone({ source, methods, signal, progress: (text) => log.info(text) });
+  const made = await copyFrom(context, { source, methods, signal });
   if (!made.ok) return taskResult(made);
   log.info(`bootstrapped ${from === null ? "(without leader)" : `from ${from}`}`);
   state.requests = { ...state.requests, reinitialize: null };
   state.local.control = null;
   state.local.rewindFailed = false;
   return await start(context, { kind: "start", role: "standby", target: follow, syncNames: null }, signal);
+}
+
+/** A copy, told of in the log and in the status. */
+async function copyFrom(
+  { log, postgres, state }: NodeContext,
+  options: { readonly source: FollowTarget | null; readonly methods: "members" | "remote"; readonly signal: AbortSignal },
+): Promise<Result<null, PostgresError>> {
+  const copied = (progress: CopyProgress): void => {
+    state.copy = progress;
+  };
+  try {
+    return await postgres.clone({ ...options, progress: (text) => log.info(text), copied });
+  } finally {
+    state.copy = null;
+  }
 }
 
 /** Compares the local end of WAL with the leader's timelines; changes nothing. */

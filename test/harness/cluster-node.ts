@@ -99,12 +99,16 @@ export class ClusterNode {
   }
 
   /** Starts the supervisor, or what `prefix` makes of its command; does not wait until it serves. Throws where it runs already. */
-  start(environment: Readonly<Record<string, string>> = {}, prefix: readonly string[] = this.place.prefix): void {
+  start(
+    environment: Readonly<Record<string, string>> = {},
+    prefix: readonly string[] = this.place.prefix,
+    words: readonly string[] = [],
+  ): void {
     if (this.#child !== null) throw new Error(`${this.name} runs already`);
     const log = openSync(this.logPath, "a");
     const [markName = "", markValue = ""] = this.#mark.environment.split("=");
     const { user } = this.place;
-    const [program = "", ...args] = [...prefix, process.execPath, "run", SUPERVISOR, this.configPath];
+    const [program = "", ...args] = [...prefix, process.execPath, "run", SUPERVISOR, ...words, this.configPath];
     // What the caller's own shell says about clusters must not reach the node.
     const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PATRONI|PG|MATRIARCH)/.test(name)));
     const child = spawn(program, args, {

@@ -115,7 +115,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   let a: LocalPostgresql;
   let b: LocalPostgresql;
 
-  test("bootstrap makes a writable cluster with its users, and runs post_bootstrap with a URL and a pgpass file", async () => {
+  test("bootstrap makes a writable cluster with its users, and runs post_bootstrap with a connection string and a pgpass file", async () => {
     a = node("a", PORT_A);
     const script = join(folder, "post.sh");
     await writeFile(script, `#!/bin/sh\necho "$1 $(stat -c %a $PGPASSFILE)" > ${folder}/post.out\n`, { mode: 0o755 });
@@ -123,7 +123,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(made).toEqual({ ok: true, value: null });
     expect(existsSync(makingMarkerPath(join(folder, "a")))).toBe(false);
     expect((await readFile(join(folder, "post.out"), "utf8")).trim()).toBe(
-      `postgres://admin@/postgres?host=${encodeURIComponent(folder)}&port=${PORT_A}&sslmode=prefer 600`,
+      `dbname=postgres user=admin host=${folder} port=${PORT_A} sslmode=prefer 600`,
     );
     expect(await sql(PORT_A, "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")).toBe(
       "admin|t|t\nreplicator|f|t\nrewinder|f|f",
@@ -496,7 +496,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
       "--scope=demo",
       "--role=replica",
       `--datadir=${join(folder, "b")}`,
-      `--connstring=postgres://replicator@127.0.0.1:${PORT_A}/postgres?sslmode=prefer`,
+      `--connstring=dbname=postgres user=replicator host=127.0.0.1 port=${PORT_A} sslmode=prefer`,
       "--stanza=x y",
     ]);
     expect(existsSync(join(folder, "b", "rest"))).toBe(false);

@@ -11,7 +11,8 @@ const LIMIT_MS = 120_000;
 const WITHIN_MS = 40_000;
 const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const TAGS: Readonly<Record<string, Tree>> = {
-  middle: { clonefrom: true },
+  // Not to found the cluster; it may lead afterwards.
+  middle: { clonefrom: true, nofailover: true },
   cascade: { replicatefrom: "middle", nofailover: true },
   archive: { nostream: true, noloadbalance: true, nofailover: true },
 };
@@ -35,14 +36,20 @@ beforeAll(async () => {
     });
   }
   leader = cluster.node("first");
-  leader.start();
+  for (const node of cluster.nodes) node.start();
   await cluster.untilLeader();
   await cluster.sql(leader, "CREATE TABLE t (n int)");
-  cluster.node("middle").start();
-  await cluster.untilHealthy({ nodes: [leader, cluster.node("middle")] });
-  for (const name of ["cascade", "archive"]) cluster.node(name).start();
+  await retag("middle", { clonefrom: true });
 }, LIMIT_MS);
 afterAll(() => TestCluster.stopAll(), LIMIT_MS);
+
+async function retag(name: string, tags: Tree): Promise<void> {
+  const node = cluster.node(name);
+  node.editConfig((config) => {
+    config["tags"] = tags;
+  });
+  expect((await node.api("/reload", { method: "POST" })).status).toBe(202);
+}
 
 function scenario(title: string, body: () => Promise<void>): void {
   test(title, () => cluster.during(body), LIMIT_MS);
@@ -85,13 +92,29 @@ function others(): readonly ClusterNode[] {
 }
 
 describe("a cluster of all kinds of replicas", () => {
-  scenario("copies come from the member tagged clonefrom, and each follows whom its tags name", async () => {
+  scenario("each follows whom its tags name", async () => {
     await untilFollowers(leader, ["middle"]);
     await untilFollowers(cluster.node("middle"), ["cascade"]);
     await untilCopied(others());
-    for (const name of ["cascade", "archive"]) expect(cluster.node(name).log).toContain("trying to bootstrap from replica 'middle'");
     expect(cluster.node("middle").log).toContain("trying to bootstrap from leader 'first'");
     expect(cluster.node("middle").log).toContain("replica has been created using basebackup");
+  });
+
+  scenario("copies come from the member tagged clonefrom, unless the leader is asked for", async () => {
+    for (const [name, body, words] of [
+      ["cascade", {}, "reinitialize: a new copy is made from replica 'middle'"],
+      ["archive", {}, "reinitialize: a new copy is made from replica 'middle'"],
+      ["cascade", { from_leader: true }, "reinitialize: a new copy is made from leader 'first'"],
+    ] as const) {
+      const node = cluster.node(name);
+      const from = node.log.length;
+      expect((await node.api("/reinitialize", { method: "POST", body, timeoutMs: 30_000 })).status).toBe(200);
+      await node.untilLogs(words, { withinMs: WITHIN_MS, from });
+      await node.untilLogs("bootstrapped from", { withinMs: WITHIN_MS, from });
+      await until("it serves again", async () => (await node.health("/health")) === 200, { withinMs: WITHIN_MS });
+    }
+    await untilFollowers(cluster.node("middle"), ["cascade"]);
+    await untilCopied(others());
   });
 
   scenario("a nostream node lives from the archive: no source, no slot, its state says so, and it takes no load", async () => {
@@ -145,11 +168,7 @@ describe("a cluster of all kinds of replicas", () => {
   );
 
   scenario("a tag that is changed and reloaded changes the source at once", async () => {
-    const cascade = cluster.node("cascade");
-    cascade.editConfig((config) => {
-      config["tags"] = { replicatefrom: "first", nofailover: true };
-    });
-    expect((await cascade.api("/reload", { method: "POST" })).status).toBe(202);
+    await retag("cascade", { replicatefrom: "first", nofailover: true });
     await untilFollowers(cluster.node("first"), ["cascade"]);
     await untilCopied(others());
   });

@@ -51,7 +51,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
       clusterOf(o)?.initialize === "" &&
       didThisCycle(o, "cancel-initialize") === null,
     then: () => ({ kind: "cancel-initialize" }),
-    why: (o) => `the bootstrap failed: ${o.lastTask?.message}`,
+    why: (o) => `removing initialize key after failed attempt to bootstrap the cluster: ${o.lastTask?.message}`,
   },
   {
     id: "bootstrap-wait",
@@ -308,7 +308,7 @@ function tooFarBehind(o: Observation): boolean {
   return lagsTooMuch({
     config: o.config,
     optime: cluster.status.optime,
-    lineage: lineageOf(cluster, o.trace.mark),
+    lineage: lineageOf(cluster, o.trace.mark, o.config),
     timeline: o.local.status?.timeline ?? null,
     lsn: lsn(position),
   });
@@ -336,7 +336,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
   return healthiest({
     self,
     answers: o.peers.answers,
-    lineage: lineageOf(cluster, o.trace.mark),
+    lineage: lineageOf(cluster, o.trace.mark, o.config),
     eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
     formerLeader: o.trace.name,
     syncLeader: o.config.synchronousMode === "off" ? null : cluster.sync.leader,
@@ -344,6 +344,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
 }
 
 function behindOnTimeline(o: Observation): boolean {
+  if (isStandbyCluster(o)) return false;
   const newest = clusterOf(o)?.history.at(-1)?.timeline ?? 0;
   const own = o.local.status?.timeline ?? null;
   return own !== null && own < newest + 1 && newest > 0;

@@ -191,6 +191,7 @@ export function facts(changes: Partial<NodeFacts> = {}): NodeFacts {
     raft: null,
     now: ms(performance.now()),
     lastCycleAt: ms(performance.now()),
+    copy: null,
     lastDecision: null,
     tags: {},
     ...changes,

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import type { FinishedTask, Observation } from "../../../lib/core/observation.ts";
 import type { Cluster } from "../../../lib/model/cluster.ts";
-import { lsn, ms, revision } from "../../../lib/model/units.ts";
+import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
 import {
   answer,
   CONFIG,
@@ -229,6 +229,16 @@ describe("a switchover in a standby cluster", () => {
     expect(decide(nobody).rule).toBe("standby-leader-failover-impossible");
     const foreign = standbyLeader({ cluster: led({ failover: { ...request, leader: "a" } }) });
     expect(decide(foreign).rule).toBe("standby-leader-failover-stale");
+  });
+
+  test("the history of a life of its own, which a Patroni leaves behind, keeps nobody from leading", () => {
+    const line = { timeline: timeline(1), lsn: lsn(10), reason: "", time: null, newLeader: "a" };
+    const stale = { ...unlocked, history: [line], status: { optime: lsn(9_000_000), slots: {}, retainSlots: [] } };
+    const near = local({ status: status({ receivedLsn: lsn(9_000_000) }) });
+    for (const checkTimeline of [false, true]) {
+      const o = { cluster: stale, config: { ...config, checkTimeline }, local: near, trace: released, done: asked, peers: { answers: [] } };
+      expect(decide(observation(o)).effect).toEqual({ kind: "acquire-lock" });
+    }
   });
 
   test("the one who races takes the lock and is not promoted", () => {

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { slotName } from "../../../lib/model/slot-name.ts";
 import { lsn } from "../../../lib/model/units.ts";
-import { connectionUrl, connInfo, primaryConninfo, programConninfo } from "../../../lib/postgres/conninfo.ts";
+import { connInfo, primaryConninfo, programConninfo, scriptConninfo } from "../../../lib/postgres/conninfo.ts";
 import type { PostgresContext } from "../../../lib/postgres/context.ts";
 import { endOfRecord } from "../../../lib/postgres/end-of-wal.ts";
 import { parseConnInfo } from "../../../lib/postgres/follow.ts";
@@ -12,6 +12,7 @@ import { hbaLines } from "../../../lib/postgres/hba.ts";
 import { userStatements } from "../../../lib/postgres/initdb.ts";
 import { longOptions, methodCommand } from "../../../lib/postgres/method-command.ts";
 import { pgpassContent } from "../../../lib/postgres/pgpass.ts";
+import { copyProgress } from "../../../lib/postgres/program-output.ts";
 import { shellWords } from "../../../lib/postgres/shell-words.ts";
 import { literal } from "../../../lib/postgres/sql-literal.ts";
 import { parseTimelineHistory } from "../../../lib/postgres/timeline-history.ts";
@@ -51,12 +52,18 @@ test("a walreceiver names its member and its password file; programs are never t
   expect(primaryConninfo(context, { ...target, host: "a,b" }, 15)).toContain("target_session_attrs=read-write");
 });
 
-test("connection URLs take socket folders, IPv6 and odd names", () => {
-  const user = { username: "a b", password: "x", options: {} };
-  expect(connectionUrl({ user, host: "/run/pg", port: 1, database: "postgres" })).toBe(
-    "postgres://a%20b@/postgres?host=%2Frun%2Fpg&port=1",
+test("scripts get a connection string in libpq's form, with every host of a remote primary and no secret", () => {
+  const user = { username: "a b", password: "x", options: { sslmode: "require", sslpassword: "y" } };
+  expect(scriptConninfo({ user, host: "/run/pg", port: 1 })).toBe("dbname=postgres user='a b' host=/run/pg port=1 sslmode=require");
+  expect(scriptConninfo({ user: config.replication, host: "h1,h2", port: "1,2" })).toBe(
+    "dbname=postgres user=rep host=h1,h2 port=1,2 target_session_attrs=read-write sslmode=verify-ca",
   );
-  expect(connectionUrl({ user, host: "::1", port: 1, database: "d" })).toBe("postgres://a%20b@[::1]:1/d");
+});
+
+test("a base backup's progress is read in bytes, whatever else it says", () => {
+  expect(copyProgress(" 2048/4096 kB (50%), 0/1 tablespace")).toEqual({ doneBytes: 2_097_152, totalBytes: 4_194_304, percent: 50 });
+  expect(copyProgress("5000/4096 kB (122%), 1/1 tablespace")?.percent).toBe(100);
+  expect(copyProgress("pg_basebackup: base backup completed")).toBeNull();
 });
 
 test("the password file escapes colons and backslashes and holds each user once", () => {
@@ -79,7 +86,8 @@ test("commands split as a shell splits them, and an open quote is no command", (
 
 test("a method gets our arguments and its own keys, unless it wants none", () => {
   const section = { command: "run it", keep_data: true, no_leader: 1, stanza: "s", verbose: true, empty: null };
-  expect(methodCommand(section, { scope: "herd" })).toEqual(["run", "it", "--scope=herd", "--stanza=s", "--verbose=true"]);
+  const given = ["--scope=herd", "--keep_data=True", "--no_leader=1", "--stanza=s", "--verbose=True"];
+  expect(methodCommand(section, { scope: "herd" })).toEqual(["run", "it", ...given]);
   expect(methodCommand({ ...section, no_params: "on" }, { scope: "herd" })).toEqual(["run", "it"]);
   expect(methodCommand({}, {})).toBeNull();
   expect(
