@@ -32,9 +32,10 @@ export class CountingProxy {
     });
   }
 
-  static async start(targetPort: number): Promise<CountingProxy> {
+  /** `port` 0: any free one. */
+  static async start(targetPort: number, port = 0): Promise<CountingProxy> {
     const proxy = new CountingProxy(targetPort);
-    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => proxy.#server.listen(port, "127.0.0.1", resolve));
     return proxy;
   }
 

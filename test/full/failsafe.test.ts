@@ -1,0 +1,227 @@
+// Goal: in failsafe mode a primary that alone is cut off from the store goes on while everybody else sees the lock free, whoever is
+// restarted meanwhile; a node that the key does not name never leads; a cluster of one needs nobody.
+// Method: each node reaches Consul by a way of its own, which is closed and opened; for a cluster of one the store itself goes away.
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { Consul } from "../harness/consul.ts";
+import { CountingProxy } from "../harness/counting-proxy.ts";
+import { OutsideConsul, startOutsideStore } from "../harness/outside-store.ts";
+import { storeOfTests } from "../harness/store-sight.ts";
+import { staysTrue, until } from "../harness/wait.ts";
+
+const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2, failsafe_mode: true };
+const TTL_MS = 5_000;
+
+afterAll(() => TestCluster.stopAll());
+
+/** Ways to one Consul, by node; each can be closed (refused) and opened again. */
+class Ways {
+  readonly consul: Consul;
+  readonly #ways: CountingProxy[];
+  readonly #urls: readonly string[];
+
+  private constructor(consul: Consul, ways: CountingProxy[]) {
+    this.consul = consul;
+    this.#ways = ways;
+    this.#urls = ways.map(({ url }) => url);
+  }
+
+  static async open(count: number): Promise<Ways> {
+    const consul = await Consul.start();
+    return new Ways(consul, await Promise.all(Array.from({ length: count }, () => CountingProxy.start(consul.httpPort))));
+  }
+
+  url(index: number): string {
+    return this.#urls[index] ?? "";
+  }
+
+  async close(index: number): Promise<void> {
+    await this.#way(index).close();
+  }
+
+  async reopen(index: number): Promise<void> {
+    const port = Number(new URL(this.url(index)).port);
+    this.#ways[index] = await CountingProxy.start(this.consul.httpPort, port);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#ways.map((way) => way.close()));
+    await this.consul.stop();
+  }
+
+  #way(index: number): CountingProxy {
+    const way = this.#ways[index];
+    if (way === undefined) throw new Error(`there is no way ${index}`);
+    return way;
+  }
+}
+
+async function withWays(count: number, body: (cluster: TestCluster, ways: Ways) => Promise<void>): Promise<void> {
+  const ways = await Ways.open(count);
+  try {
+    const consulUrl = (index: number) => ways.url(index);
+    await TestCluster.with({ nodes: count, consul: ways.consul, consulUrl, dynamic: SHORT }, (cluster) => body(cluster, ways));
+  } finally {
+    await ways.stop();
+  }
+}
+
+function isPrimary(node: ClusterNode): () => Promise<string | null> {
+  return async () => ((await node.health("/primary")) === 200 ? null : "/primary is not 200");
+}
+
+async function untilKeyNames(cluster: TestCluster, names: readonly string[]): Promise<void> {
+  await until(
+    `the key names ${names.join(", ")}`,
+    async () => Bun.deepEquals(Object.keys(JSON.parse((await cluster.key("failsafe"))?.value ?? "{}")).sort(), [...names].sort()),
+    { withinMs: 20_000 },
+  );
+}
+
+describe.skipIf(storeOfTests() === "raft")("a primary that alone is cut off from Consul", () => {
+  test("goes on while the lock is free, also where a member's supervisor is killed and started anew, and takes the lock again", async () => {
+    await withWays(3, async (cluster, ways) => {
+      const leader = await cluster.untilHealthy();
+      const writer = await cluster.writer();
+      const index = cluster.nodes.indexOf(leader);
+      const [member] = cluster.others(leader);
+      if (member === undefined) throw new Error("there are three nodes");
+      await untilKeyNames(
+        cluster,
+        cluster.nodes.map(({ name }) => name),
+      );
+      const begun = performance.now();
+      await ways.close(index);
+      await until("the lock is free", async () => (await cluster.key("leader")) === null, { withinMs: 4 * TTL_MS });
+      const from = member.log.length;
+      await member.untilLogs(`no action. I am (${member.name}), a secondary, and following a leader (${leader.name})`, {
+        withinMs: TTL_MS,
+        from,
+      });
+      await member.killSupervisor();
+      member.start();
+      await staysTrue("with the lock free", isPrimary(leader), { forMs: 2 * TTL_MS, everyMs: 100 });
+      expect(await cluster.key("leader")).toBeNull();
+      await ways.reopen(index);
+      await until("the lock is held again", async () => (await cluster.key("leader"))?.value === leader.name, { withinMs: 3 * TTL_MS });
+      expect(await cluster.untilHealthy()).toBe(leader);
+      expect(writer.longestGap(begun).ms).toBeLessThan(2_000);
+      expect(await writer.lost(leader)).toEqual([]);
+      expect(writer.acknowledged.map(({ id }) => id)).toEqual(writer.acknowledged.map((_, at) => `${leader.name}-${at}`));
+    });
+  }, 180_000);
+
+  test("steps down where its supervisor dies, and then a member takes over: never two", async () => {
+    await withWays(2, async (cluster, ways) => {
+      const leader = await cluster.untilHealthy();
+      const writer = await cluster.writer();
+      const [member] = cluster.others(leader);
+      await untilKeyNames(
+        cluster,
+        cluster.nodes.map(({ name }) => name),
+      );
+      await ways.close(cluster.nodes.indexOf(leader));
+      await until("failsafe mode is active", async () => (await leader.status())["failsafe_mode_is_active"] === true, {
+        withinMs: 3 * TTL_MS,
+      });
+      await until("the lock is free", async () => (await cluster.key("leader")) === null, { withinMs: 4 * TTL_MS });
+      await leader.killSupervisor();
+      await writer.afterNowBy(member?.name ?? "", 6 * TTL_MS);
+      expect(writer.overlaps()).toEqual([]);
+    });
+  }, 120_000);
+});
+
+test("a node that the key does not name stays a replica where nobody leads, until it is named again", async () => {
+  const store = await startOutsideStore();
+  try {
+    await TestCluster.with({ nodes: 2, outside: store, dynamic: SHORT }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      const [member] = cluster.others(leader);
+      if (member === undefined) throw new Error("there are two nodes");
+      await untilKeyNames(
+        cluster,
+        cluster.nodes.map(({ name }) => name),
+      );
+      await member.killSupervisor();
+      await untilKeyNames(cluster, [leader.name]);
+      await leader.killHost();
+      member.start();
+      const refusal = "following a different leader because I am not the healthiest node: the failsafe key does not name me";
+      await member.untilLogs(refusal, { withinMs: 4 * TTL_MS });
+      const isReplica = async () => ((await member.health("/replica")) === 200 ? null : "/replica is not 200");
+      await staysTrue("not named", isReplica, { forMs: 2 * TTL_MS, everyMs: 100 });
+      expect(await cluster.key("leader")).toBeNull();
+      leader.start();
+      await cluster.untilHealthy();
+      await untilKeyNames(
+        cluster,
+        cluster.nodes.map(({ name }) => name),
+      );
+    });
+  } finally {
+    await store.stop();
+  }
+}, 120_000);
+
+test("a cluster of one lives through an outage of its store for 3 × ttl without one failed write", async () => {
+  const store = await startOutsideStore();
+  try {
+    await TestCluster.with({ nodes: 1, outside: store, dynamic: SHORT }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      const writer = await cluster.writer();
+      await untilKeyNames(cluster, [leader.name]);
+      const begun = performance.now();
+      if (store instanceof OutsideConsul) store.consul.sigstop();
+      else await store.kill();
+      await staysTrue("without the store", isPrimary(leader), { forMs: 3 * TTL_MS, everyMs: 100 });
+      if (store instanceof OutsideConsul) store.consul.sigcont();
+      else await store.restart();
+      await until("it counts on the store again", async () => (await leader.status())["failsafe_mode_is_active"] === undefined, {
+        withinMs: 4 * TTL_MS,
+      });
+      await writer.afterNow(2_000);
+      expect(writer.longestGap(begun).ms).toBeLessThan(2_000);
+      expect(await writer.lost(leader)).toEqual([]);
+      expect(writer.acknowledged.map(({ id }) => id)).toEqual(writer.acknowledged.map((_, at) => `${leader.name}-${at}`));
+    });
+  } finally {
+    await store.stop();
+  }
+}, 120_000);
+
+test("permanent slots of the members follow the primary's while the store is away", async () => {
+  const store = await startOutsideStore();
+  try {
+    const dynamic = { ...SHORT, slots: { keeper: { type: "physical" } } };
+    await TestCluster.with({ nodes: 2, outside: store, dynamic }, async (cluster) => {
+      const leader = await cluster.untilHealthy();
+      const [member] = cluster.others(leader);
+      if (member === undefined) throw new Error("there are two nodes");
+      await untilKeyNames(
+        cluster,
+        cluster.nodes.map(({ name }) => name),
+      );
+      const positionOn = async (node: ClusterNode) => {
+        const text = "select restart_lsn - '0/0' as at from pg_replication_slots where slot_name = 'keeper'";
+        const [row] = await cluster.sql<{ at: string | null }>(node, text);
+        return Number(row?.at ?? 0);
+      };
+      await until("both have the slot", async () => (await positionOn(leader)) > 0 && (await positionOn(member)) > 0, { withinMs: 20_000 });
+      if (store instanceof OutsideConsul) store.consul.sigstop();
+      else await store.kill();
+      await until("failsafe mode is active", async () => (await member.status())["failsafe_mode_is_active"] === true, {
+        withinMs: 4 * TTL_MS,
+      });
+      await cluster.sql(leader, "create table made_meanwhile as select generate_series(1, 1000)");
+      await cluster.sql(leader, "select pg_replication_slot_advance('keeper', pg_current_wal_flush_lsn())");
+      const wanted = await positionOn(leader);
+      await until("the member's slot has followed", async () => (await positionOn(member)) >= wanted, { withinMs: 4 * TTL_MS });
+      expect(await leader.health("/primary")).toBe(200);
+    });
+  } finally {
+    await store.stop();
+  }
+}, 120_000);
