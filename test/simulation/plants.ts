@@ -70,8 +70,8 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     without: ["promote-sync-key", "promote-sync-key-failed", "leader-sync-key"],
   },
   "votes-ignored": {
-    what: "a voter of a quorum takes over although it was compared with too few others",
-    without: ["race-without-quorum", "promote-not-allowed"],
+    what: "a voter of a quorum takes over without being compared with the others",
+    without: ["race-not-healthiest", "race-without-quorum", "promote-not-allowed"],
   },
   "follow-without-rewind": { what: "diverged data is believed to be a prefix of the leader's", plants: { followsWithoutRewind: true } },
   "timeline-reused": {
