@@ -79,8 +79,12 @@ export class StandbySite {
   }
 
   /** ctl on the second cluster; `text` is all that it says. */
-  async ctl(...words: readonly string[]): Promise<{ readonly status: number; readonly text: string }> {
-    const child = Bun.spawn([process.execPath, "run", CTL, "-c", this.site.node(0).configPath, ...words], {
+  ctl(...words: readonly string[]): Promise<{ readonly status: number; readonly text: string }> {
+    return this.ctlOf(this.site, words);
+  }
+
+  async ctlOf(cluster: TestCluster, words: readonly string[]): Promise<{ readonly status: number; readonly text: string }> {
+    const child = Bun.spawn([process.execPath, "run", CTL, "-c", cluster.node(0).configPath, ...words], {
       cwd: "/",
       stdin: "ignore",
       stdout: "pipe",
