@@ -5,7 +5,7 @@ import { stateNumber, tagEnabled } from "../model/member.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../model/product.ts";
 import type { NodeFacts } from "../runtime/node-service.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
-import { shownRole, synchronousStanding } from "./status-document.ts";
+import { isUnlocked, shownRole, synchronousStanding } from "./status-document.ts";
 
 type Kind = "gauge" | "counter";
 /** Name without prefix, kind, help, value. */
@@ -93,10 +93,9 @@ function positionMetrics(facts: NodeFacts): readonly Metric[] {
 }
 
 function clusterMetrics(facts: NodeFacts): readonly Metric[] {
-  const unlocked = facts.cluster === null || facts.cluster.leader === null;
   const failsafeMember = facts.dynamic.failsafeMode && facts.cluster?.failsafe?.[facts.config.name] !== undefined;
   return [
-    ["cluster_unlocked", "gauge", "Value is 1 if the cluster is unlocked, 0 if locked.", bit(unlocked)],
+    ["cluster_unlocked", "gauge", "Value is 1 if the cluster is unlocked, 0 if locked.", bit(isUnlocked(facts))],
     ["failsafe_mode_is_active", "gauge", "Value is 1 if failsafe mode is active, 0 if inactive.", bit(facts.failsafeActive)],
     ["failsafe_mode_enabled", "gauge", "Value is 1 if failsafe mode is enabled, 0 if disabled.", bit(facts.dynamic.failsafeMode)],
     ["failsafe_member", "gauge", "Value is 1 if this node is a member of the failsafe topology, 0 otherwise.", bit(failsafeMember)],

@@ -22,12 +22,17 @@ export function shownRole(facts: NodeFacts): string {
   return facts.dynamic.standbyCluster !== null && facts.holdsLock ? "standby_leader" : "replica";
 }
 
+/** Nobody is known to lead: nobody holds the lock, or the DCS cannot say who does. */
+export function isUnlocked({ cluster, dcsReachable }: NodeFacts): boolean {
+  return !dcsReachable || cluster === null || cluster.leader === null;
+}
+
 export function statusDocument(facts: NodeFacts): Readonly<Record<string, unknown>> {
   return {
     state: facts.state,
     ...postgresPart(facts),
     pause: facts.paused || undefined,
-    cluster_unlocked: facts.cluster === null || facts.cluster.leader === null || undefined,
+    cluster_unlocked: isUnlocked(facts) || undefined,
     failsafe_mode_is_active: facts.failsafeActive || undefined,
     dcs_last_seen: Math.trunc(facts.dcsLastSeenEpochSeconds),
     tags: isEmpty(facts.tags) ? undefined : facts.tags,
@@ -100,6 +105,7 @@ export class StatusText {
       facts.role,
       facts.paused,
       facts.cluster,
+      facts.dcsReachable,
       facts.failsafeActive,
       Math.trunc(facts.dcsLastSeenEpochSeconds),
       JSON.stringify(facts.tags),

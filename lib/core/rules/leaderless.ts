@@ -2,7 +2,7 @@
 
 import { isNofailover } from "../../model/member.ts";
 import { lsn, ms } from "../../model/units.ts";
-import { healthiest, lagsTooMuch, lineageOf, otherMembers, syncAllows } from "../candidates.ts";
+import { healthiest, lagsTooMuch, lineageOf, syncAllows } from "../candidates.ts";
 import {
   clusterOf,
   didThisCycle,
@@ -19,6 +19,7 @@ import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
 import { followsRemote, isStandbyCluster, remoteTarget, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { otherNames } from "../takeover.ts";
 import { lacksVotes, ownContender, votesOf, votesText } from "../votes.ts";
 import { promisedSource, raceFailsafeRules } from "./failsafe.ts";
 
@@ -177,7 +178,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
     id: "race-ask-peers",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && didThisCycle(o, "ask-peers") === null,
-    then: (o) => ({ kind: "ask-peers", names: peerNames(o) }),
+    then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
     why: () => "who is the healthiest node?",
   },
   {
@@ -276,7 +277,7 @@ function backsOff(o: Observation): boolean {
 }
 
 function otherMembersExist(o: Observation): boolean {
-  return peerNames(o).length > 0;
+  return otherNames(o).length > 0;
 }
 
 /** The failover request names this node. */
@@ -312,11 +313,6 @@ function tooFarBehind(o: Observation): boolean {
     timeline: o.local.status?.timeline ?? null,
     lsn: lsn(position),
   });
-}
-
-function peerNames(o: Observation): readonly string[] {
-  const cluster = clusterOf(o);
-  return cluster === null ? [] : otherMembers(cluster, o.self.name).map((member) => member.name);
 }
 
 function otherCandidateAnswers(o: Observation): boolean {

@@ -168,6 +168,18 @@ describe("cluster and history", () => {
     expect(node.reads).toBe(2);
   });
 
+  test("say that nobody is known to lead while the store is away", async () => {
+    const node = new NodeUnderTest();
+    const unlocked = async () => {
+      const document = JSON.parse((await apiOf(node)("GET", "/patroni")).text) as Readonly<Record<string, unknown>>;
+      const metric = /^patroni_cluster_unlocked\{.*\} (\d)$/m.exec((await apiOf(node)("GET", "/metrics")).text)?.[1];
+      return [document["cluster_unlocked"], metric];
+    };
+    expect(await unlocked()).toEqual([undefined, "0"]);
+    node.current = facts({ dcsReachable: false });
+    expect(await unlocked()).toEqual([true, "1"]);
+  });
+
   test("come from memory while the store is away", async () => {
     const node = new NodeUnderTest();
     node.readFailure = { kind: "unavailable", reason: "away" };
