@@ -31,7 +31,7 @@ import {
   writeInitialize,
   writeSync,
 } from "./perform-dcs.ts";
-import { runTask, setSource, type TaskEffect } from "./perform-postgres.ts";
+import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers } from "./perform-questions.ts";
 import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
 import { tellRole } from "./tell-role.ts";
@@ -296,7 +296,7 @@ export class HaLoop {
     state.localChanged();
     if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
     if (state.local.standbyRole !== effect.role) tellRole(this.#context, effect.role === "standby" ? "replica" : effect.role);
-    setSource(this.#context, effect.target, effect.role);
+    state.setSource(effect.target, effect.role);
     return { kind: "follow", ok: true, message: "" };
   }
 

@@ -2,6 +2,7 @@
 // of its own PostgreSQL. Decides nothing and does no I/O; the HA loop, the watches and the API read and write it.
 
 import type { StandbyRole } from "../core/decision.ts";
+import { upstreamKey } from "../core/facts.ts";
 import { type LeaderTrace, NO_TRACE, traceCluster, traceMark } from "../core/leader-trace.ts";
 import { leaseEnd } from "../core/lease.ts";
 import type { FinishedTask, HeldFacts, OperatorRequests, Outcome, PeerAnswer, RunningTask } from "../core/observation.ts";
@@ -283,6 +284,14 @@ export class NodeState {
   localChanged(): void {
     this.localGeneration += 1;
     this.lookedAt = null;
+  }
+
+  /** Where the standby gets its WAL from, so that a change is seen and a restart keeps it. */
+  setSource(target: FollowTarget | null, role: StandbyRole): void {
+    this.local.standbyRole = role;
+    this.local.upstream = upstreamKey(target);
+    this.local.source = target;
+    this.local.notStreamingSince = null;
   }
 
   leaseValid(): boolean {

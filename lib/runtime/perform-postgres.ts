@@ -1,23 +1,25 @@
 // Owns the effects on PostgreSQL that take their time: each is a task beside the HA loop, whose completion wakes it.
 // The loop renews the lock meanwhile. None of them decides what comes next.
 
-import type { Effect, StandbyRole } from "../core/decision.ts";
-import { upstreamKey } from "../core/facts.ts";
+import type { Effect } from "../core/decision.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import { ok, type Result } from "../model/result.ts";
-import { type Lsn, lsn, type Ms, ms, timeline } from "../model/units.ts";
+import { type Lsn, lsn, ms, timeline } from "../model/units.ts";
 import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
-import { releaseLock, writeConfig } from "./perform-dcs.ts";
+import { writeConfig } from "./perform-dcs.ts";
+import { prePromote, promote } from "./promotion.ts";
+import { stop } from "./stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
-import { tellRole, tellStarted } from "./tell-role.ts";
+import { tellStarted } from "./tell-role.ts";
 
 /** Recovery of a big server may take long; the loop goes on meanwhile. */
 const START_LIMIT_MS = 24 * 3600 * 1000;
-const PROMOTE_LIMIT_MS = 60_000;
+/** Of the stop in a restart; what is not down by then is ended. */
+const RESTART_STOP_LIMIT_MS = 60_000;
 const UPSTREAM_DEADLINE_MS = 5000;
 
 export type TaskEffect = Extract<
@@ -88,7 +90,7 @@ async function bootstrapStandby(context: NodeContext, target: FollowTarget | nul
   const deadline = ms(clock.now() + START_LIMIT_MS);
   const started = await postgres.start({ role: "standby_leader", follow: target, synchronousStandbyNames: null, deadline, signal });
   if (!started.ok) return taskResult(started);
-  setSource(context, target, "standby_leader");
+  context.state.setSource(target, "standby_leader");
   return await foundCluster(context, "standby_leader");
 }
 
@@ -110,14 +112,6 @@ async function foundCluster(context: NodeContext, role: "primary" | "standby_lea
   log.info("initialized a new cluster");
   tellStarted(context, role);
   return DONE;
-}
-
-/** Where the standby gets its WAL from, so that a change is seen and a restart keeps it. */
-export function setSource({ state }: NodeContext, target: FollowTarget | null, role: StandbyRole): void {
-  state.local.standbyRole = role;
-  state.local.upstream = upstreamKey(target);
-  state.local.source = target;
-  state.local.notStreamingSince = null;
 }
 
 async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clone" }>, signal: AbortSignal): Promise<TaskResult> {
@@ -214,7 +208,7 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
 
 async function start(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {
   const { clock, postgres, state } = context;
-  setSource(context, effect.target, effect.role === "primary" ? "standby" : effect.role);
+  state.setSource(effect.target, effect.role === "primary" ? "standby" : effect.role);
   state.local.lastRole = effect.role === "primary" ? "primary" : "replica";
   if (effect.role === "primary") {
     const armed = await armWatchdog(context);
@@ -254,7 +248,7 @@ async function restart(
   const names = state.local.syncNamesSeen?.names ?? null;
   const target = state.local.source;
   const role = primary ? "primary" : state.local.standbyRole;
-  const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + PROMOTE_LIMIT_MS), checkpoint: true });
+  const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + RESTART_STOP_LIMIT_MS), checkpoint: true });
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
   // The stop may have taken longer than the lease, and somebody else may lead by now.
@@ -291,69 +285,4 @@ async function copySlots(context: NodeContext, effect: Extract<Effect, { kind: "
   const copied = await restart(context, signal, () => postgres.writeLogicalSlots(files.value));
   if (copied.ok) state.logicalSlots.copied(files.value.map(({ name }) => name));
   return copied;
-}
-
-/** A promotion that was asked for cannot be taken back: given up, it ends the server. Value: a function that says whether it did. */
-function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<boolean> {
-  let stopping: Promise<TaskResult> | null = null;
-  const onAbort = (): void => {
-    stopping = stop(context, "immediate", context.clock.now()).catch((reason: unknown) => ({ ok: false, message: String(reason) }));
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  return async () => {
-    signal.removeEventListener("abort", onAbort);
-    const stopped = await stopping;
-    if (stopped?.ok === false) context.log.error(`the given up promotion: ${stopped.message}`);
-    return stopped !== null;
-  };
-}
-
-/** Before anything else is given up for the promotion: a veto leaves the sync key as it was, and the lock to somebody else. */
-async function prePromote(context: NodeContext): Promise<TaskResult> {
-  const { clock, postgres, state } = context;
-  const hook = await postgres.hook("pre_promote", ms(clock.now() + state.settings.dynamic.ttlMs));
-  if (hook.ok) {
-    state.prePromotePassedAt = clock.now();
-    return DONE;
-  }
-  await releaseLock(context, null);
-  return { ok: false, message: `pre_promote: ${hook.error.message}` };
-}
-
-/** The guard is armed before the first write is possible, and the lease is looked at once more right before. */
-async function promote(context: NodeContext, syncNames: string | null, signal: AbortSignal): Promise<TaskResult> {
-  const { clock, log, postgres, state } = context;
-  const armed = await armWatchdog(context);
-  if (!armed.ok) return armed;
-  if (signal.aborted || !state.leaseValid()) return { ok: false, message: "the lease ended before the promotion" };
-  const undo = stopOnAbort(context, signal);
-  const unsafe = state.logicalSlots.unsafe;
-  if (unsafe.length > 0) log.warning(`Logical replication slots that might be unsafe to use after promote: ${unsafe.join(", ")}`);
-  const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
-  if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
-  if (!promoted.ok) return taskResult(promoted);
-  state.localChanged();
-  state.local.promotedAt = clock.now();
-  state.local.lastRole = "primary";
-  setSource(context, null, "standby");
-  state.local.slotsFor = null;
-  state.local.checkpointAfterPromote = false;
-  tellRole(context, "primary");
-  const checkpoint = postgres.checkpoint(ms(clock.now() + START_LIMIT_MS)).then((result) => {
-    if (result.ok) state.local.checkpointAfterPromote = true;
-    else log.warning(`the checkpoint after the promotion failed: ${result.error.message}`);
-    context.waker.wake();
-  });
-  checkpoint.catch((reason: unknown) => log.error(`the checkpoint after the promotion failed: ${String(reason)}`));
-  return DONE;
-}
-
-async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
-  const { postgres, state } = context;
-  const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
-  const stopped = await postgres.stop({ mode, deadline });
-  if (!stopped.ok) return taskResult(stopped);
-  await settleStopped(context);
-  postgres.callback("on_stop", role);
-  return DONE;
 }

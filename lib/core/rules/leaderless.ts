@@ -147,13 +147,13 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   },
   {
     id: "race-promotion-failed",
-    when: (o) => lockIsFree(o) && runsAsStandby(o) && promotionFailed(o) && otherMembersExist(o),
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && promotionFailed(o) && otherNames(o).length > 0,
     then: (o) => waitAtMost(o, 500),
     why: (o) => `the promotion failed here (${o.lastTask?.message}): the others go first`,
   },
   {
     id: "race-backoff",
-    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedCandidate(o) && backsOff(o) && otherMembersExist(o),
+    when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedCandidate(o) && backsOff(o) && otherNames(o).length > 0,
     then: (o) => waitAtMost(o, 500),
     why: (o) => `this node led before: the others go first for primary_race_backoff (${o.config.primaryRaceBackoffMs / 1000} s)`,
   },
@@ -274,10 +274,6 @@ function promotionFailed(o: Observation): boolean {
 function backsOff(o: Observation): boolean {
   const { trace, config } = o;
   return trace.name === o.self.name && trace.vanishedAt !== null && o.now - trace.vanishedAt < config.primaryRaceBackoffMs;
-}
-
-function otherMembersExist(o: Observation): boolean {
-  return otherNames(o).length > 0;
 }
 
 /** The failover request names this node. */

@@ -1,0 +1,16 @@
+// Owns the stop of PostgreSQL where nobody is handed anything: what is left of the server is settled, and the callback told.
+
+import type { Ms } from "../model/units.ts";
+import { settleStopped } from "./fencing.ts";
+import type { NodeContext } from "./node-context.ts";
+import { DONE, type TaskResult, taskResult } from "./task-result.ts";
+
+export async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
+  const { postgres, state } = context;
+  const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
+  const stopped = await postgres.stop({ mode, deadline });
+  if (!stopped.ok) return taskResult(stopped);
+  await settleStopped(context);
+  postgres.callback("on_stop", role);
+  return DONE;
+}
