@@ -75,6 +75,8 @@ async function bootstrap(context: NodeContext, signal: AbortSignal): Promise<Tas
   const { log, postgres, state } = context;
   const made = await postgres.bootstrap({ bootstrap: state.settings.node.bootstrap, signal, progress: (text) => log.info(text) });
   if (!made.ok) return taskResult(made);
+  // The server that runs now was started behind the one that was last looked at.
+  state.local.process = (await postgres.inspect()).process;
   const armed = await armWatchdog(context);
   if (!armed.ok) return armed;
   return await foundCluster(context, "primary");

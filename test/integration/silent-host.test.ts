@@ -86,7 +86,8 @@ describe.skipIf(reason !== null)("silent hosts", () => {
         hosts.cut(leader);
         await end(hosts, leader);
         const gone = await lock;
-        expect(gone - cutAt).toBeLessThan(2_000);
+        // Before the lease can have ended by itself: it was our deed.
+        expect(gone - cutAt).toBeLessThan(TTL_MS - RENEWED_WITHIN_MS);
         const taken = await writer.afterNowBy((name) => name !== leader.name, TTL_MS + 10_000);
         report(`cut off and ${what}: from the cut to the first write elsewhere`, taken.ackedAt - cutAt);
         expect(taken.sentAt - cutAt).toBeGreaterThan(TTL_MS - RENEWED_WITHIN_MS);
