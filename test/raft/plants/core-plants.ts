@@ -263,8 +263,8 @@ export const CORE_PLANTS: readonly Plant[] = [
     name: "cluster-time-heard-twice",
     what: "a new leader adds what it heard of cluster time to what the log says",
     file: `${CORE}/leading.ts`,
-    find: `    timeBase: Math.max(core.log.lastTime, core.heardTime),`,
-    replace: `    timeBase: core.log.lastTime + core.heardTime,`,
+    find: `    timeBase: timeFound(core),`,
+    replace: `    timeBase: timeFound(core) + (core.heard?.time ?? 0),`,
   },
   {
     name: "cluster-time-runs-on",

@@ -23,7 +23,7 @@ export function followLeader(core: CoreState, from: MemberId, message: Message &
 }
 
 export function onAppend(core: CoreState, from: MemberId, append: Append): void {
-  core.heardTime = Math.max(core.heardTime, append.time);
+  if (core.heard?.term !== append.term || core.heard.time < append.time) core.heard = { term: append.term, time: append.time };
   core.repairThrough = append.repair !== null && append.repair.damage === core.damage ? append.repair.through : null;
   if (core.receiving?.state === "installing") {
     answerMatched(core);

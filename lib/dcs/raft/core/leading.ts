@@ -28,7 +28,7 @@ export function becomeLeader(core: CoreState): void {
   core.leading = {
     progress: new Map(),
     firstIndex: first,
-    timeBase: Math.max(core.log.lastTime, core.heardTime),
+    timeBase: timeFound(core),
     timeSince: core.now,
     round: 0,
     heartbeatAt: core.now,
@@ -67,7 +67,16 @@ export function appendEntry(core: CoreState, kind: EntryKind, payload: Uint8Arra
   return index;
 }
 
-/** Never runs faster than real time: it starts from the highest time in the log or heard of a leader, later than that was stamped. */
+/**
+ * From where a new term's time begins: the newest entry's, or what the leader who wrote that entry has said since. Another leader's word
+ * does not count: his time may have been ahead of whoever stamped this log, and a session renewed there would end early.
+ */
+function timeFound(core: CoreState): number {
+  const { heard, log } = core;
+  return heard !== null && heard.term === log.lastTerm ? Math.max(log.lastTime, heard.time) : log.lastTime;
+}
+
+/** Never runs faster than real time: it starts from a time that was stamped, or said, before the term began. */
 export function clusterTime(core: CoreState): number {
   const { leading } = core;
   if (leading === null) return core.log.lastTime;

@@ -122,8 +122,8 @@ export class CoreState {
   electionAt: number;
   /** When the leader was last heard; minus infinity where its process is known to be gone. */
   leaderContactAt = Number.NEGATIVE_INFINITY;
-  /** The highest cluster time that a leader has sent; a restart forgets it, which ends nothing early. */
-  heardTime = 0;
+  /** The highest cluster time that the leader of a term has sent; a restart forgets it, which ends nothing early. */
+  heard: { readonly term: Term; readonly time: number } | null = null;
   /** What the voters answered in this candidacy. */
   votes = new Map<MemberId, "granted" | "refused">();
   leading: Leading | null = null;

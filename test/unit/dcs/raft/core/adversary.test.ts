@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { encodeConfiguration } from "../../../../../lib/dcs/raft/core/configuration.ts";
 import type { LogEntry, Message, Output } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, type MemberId, term } from "../../../../../lib/model/raft.ts";
-import { bytes, CoreWorld, founding, idOf, memberOf } from "./core-world.ts";
+import { bytes, CoreWorld, founding, idOf, memberOf, TIMINGS } from "./core-world.ts";
 
 type Append = Extract<Message, { readonly kind: "append" }>;
 
@@ -60,6 +60,37 @@ describe("a leader that comes back in a later term, before the follower has miss
     const follower = new Follower();
     follower.hears(append(1, [0, 0], [entry(1, 1)], { round: 5000 }));
     expect(follower.hears(append(2, [1, 1], [], { round: 3 })).at(-1)).toMatchObject({ outcome: "matched", round: 3 });
+  });
+});
+
+describe("cluster time in a new term", () => {
+  /** The stamp of the no-op with which the follower begins its own term, a moment after it heard the last leader. */
+  function firstStamp(follower: Follower): number {
+    const { world, id } = follower;
+    world.run(TIMINGS.electionMaxMs * 2);
+    for (const purpose of ["pre", "election"] as const) {
+      const answer = { kind: "vote-answer", purpose, verdict: "granted" } as const;
+      const { role, term: now } = world.member(2).raft.role;
+      follower.hears({ ...answer, term: purpose === "pre" ? term(now + 1) : now }, idOf(3));
+      expect(role).toBe(purpose === "pre" ? "pre-candidate" : "candidate");
+    }
+    const written = world.members.get(id)?.outputs.flatMap(({ writes }) => writes?.writes ?? []) ?? [];
+    const appended = written.flatMap((write) => (write.kind === "append" ? write.entries : []));
+    return appended.findLast(({ kind }) => kind === "no-op")?.time ?? Number.NaN;
+  }
+
+  test("goes on from what the leader said who wrote the log", () => {
+    const follower = new Follower();
+    follower.hears(append(6, [0, 0], [entry(1, 6)], { time: 1 }));
+    follower.hears(append(6, [1, 6], [], { time: 50_000 }));
+    expect(firstStamp(follower)).toBe(50_000);
+  });
+
+  test("does not go on from what another leader said: sessions in this log would end early", () => {
+    const follower = new Follower();
+    follower.hears(append(6, [0, 0], [entry(1, 6)], { time: 1 }));
+    follower.hears(append(7, [0, 0], [], { time: 50_000 }), idOf(3));
+    expect(firstStamp(follower)).toBe(1);
   });
 });
 
