@@ -64,10 +64,10 @@ export function failsafeVoters(key: FailsafeMembers | null, trace: KeyTrace, sel
   return others;
 }
 
-/** A node that is missing from a key that names others may never lead: its answer was not asked for. */
-export function isUnknownToFailsafe(o: Observation): boolean {
+/** A node that is missing from a key that names others may never lead: its answer was not asked for. Nobody waits for it either. */
+export function isUnknownToFailsafe(o: Observation, name = o.self.name): boolean {
   const key = o.dcs.cluster?.failsafe ?? null;
-  return o.config.failsafeMode && key !== null && Object.keys(key).length > 0 && key[o.self.name] === undefined;
+  return o.config.failsafeMode && key !== null && Object.keys(key).length > 0 && key[name] === undefined;
 }
 
 /** Its promise to another primary still binds this node. */

@@ -15,6 +15,7 @@ import {
   runsAsPrimary,
   runsAsStandby,
 } from "../facts.ts";
+import { isUnknownToFailsafe } from "../failsafe.ts";
 import { raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
 import { followsRemote, isStandbyCluster, remoteTarget, sourceTarget } from "../replication-source.ts";
@@ -329,7 +330,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
     self,
     answers: o.peers.answers,
     lineage: lineageOf(cluster, o.trace.mark, o.config),
-    eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }),
+    eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }) && !isUnknownToFailsafe(o, name),
     formerLeader: o.trace.name,
     syncLeader: o.config.synchronousMode === "off" ? null : cluster.sync.leader,
   });

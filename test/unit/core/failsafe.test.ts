@@ -123,6 +123,16 @@ describe("a standby", () => {
     expect(decide(tried as Observation).effect.kind).toBe("wait");
   });
 
+  test("waits for no other that the failsafe key does not name, however well that one stands", () => {
+    const better = { peers: { answers: [answer("c", { lsn: lsn(1001), tags: { failover_priority: 9 } })] } };
+    const race = (names: readonly string[]) => {
+      const failsafe = Object.fromEntries(names.map((name) => [name, `http://${name}`]));
+      return decide({ ...free, ...better, dcs: { kind: "reachable", readAt: ms(99_990), cluster: { ...unlocked, failsafe } } }).rule;
+    };
+    expect(race(["a", "b"])).toBe("race");
+    expect(race(["a", "b", "c"])).toBe("race-not-healthiest");
+  });
+
   test("that comes back without a leader is pointed where it was, but only by its promise", () => {
     const down = { ...free, local: local({ process: { kind: "none" }, status: null, lastRole: "replica" }) };
     expect(decide(down).effect).toMatchObject({ kind: "start", target: null });
