@@ -53,8 +53,13 @@ export async function keepFenced(context: NodeContext): Promise<void> {
   const asSet = state.fencedFor?.ttlMs === dynamic.ttlMs && state.fencedFor.loopWaitMs === dynamic.loopWaitMs;
   if (fenced && asSet) return;
   const armed = await arm(context);
-  if (!armed.ok) log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
-  else if (!fenced) log.info("PostgreSQL is fenced again");
+  if (armed.ok) {
+    if (!fenced) log.info("PostgreSQL is fenced again");
+  } else if (fenced && watchdog.armed) {
+    // What cannot be had with these settings is not asked for again in each cycle.
+    state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+    log.warning(`the watchdog goes on with its former timeout: ${armed.error.message}`);
+  } else log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
 }
 
 /**

@@ -114,7 +114,7 @@ export class NodeState {
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
-  /** What the fencing was armed with; null before the first time. */
+  /** What the fencing was armed with, or was last asked to be; null before the first time. */
   fencedFor: { readonly ttlMs: Ms; readonly loopWaitMs: Ms } | null = null;
   /** Role that the last callback was told; null before the first one of this process. */
   toldRole: ToldRole | null = null;

@@ -46,7 +46,8 @@ export class DiskPromiseKeeper implements PromiseKeeper {
       this.#file = opened.value;
     }
     const lengthMs = promise.until - this.#clock.now();
-    const written = this.#file.write({ leader: promise.leader, until: promise.until, lengthMs, bootId: bootId() });
+    // A machine that dies in this moment may be back before the primary's lease is over.
+    const written = this.#file.writeDurably({ leader: promise.leader, until: promise.until, lengthMs, bootId: bootId() });
     return written.ok || this.#failed(written.error);
   }
 

@@ -1,7 +1,8 @@
-// Owns a small record on disk that survives the death of its process, not of the machine: two places of one file, written in turn and
-// checksummed, so that a write that was cut off leaves the one before. Never synced. Must not know what the record says.
+// Owns a small record on disk that survives the death of its process, and of the machine only where that is asked for: two places of one
+// file, written in turn and checksummed, so that a write that was cut off leaves the one before. Must not know what the record says.
 
-import { closeSync, constants, fchmodSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fchmodSync, fdatasyncSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import * as v from "valibot";
 import { err, ok, type Result } from "../model/result.ts";
 
@@ -17,6 +18,8 @@ export class TwinFile<T> {
   readonly #fd: number;
   readonly #path: string;
   #sequence: number;
+  /** That the file is there at all is on the disk. */
+  #nameIsDurable = false;
 
   private constructor(fd: number, path: string, sequence: number) {
     this.#fd = fd;
@@ -38,6 +41,20 @@ export class TwinFile<T> {
   /** One small write into the page cache; no sync. Errors: the disk refuses it. */
   write(record: T): Result<null, TwinFileError> {
     return this.#put(record);
+  }
+
+  /** As write, and on the disk when it returns. Errors: the disk refuses it; what is read after a crash of the machine may be either. */
+  writeDurably(record: T): Result<null, TwinFileError> {
+    const written = this.#put(record);
+    if (!written.ok) return written;
+    try {
+      fdatasyncSync(this.#fd);
+      if (!this.#nameIsDurable) syncFolder(dirname(this.#path));
+      this.#nameIsDurable = true;
+      return written;
+    } catch (error) {
+      return err({ path: this.#path, message: error instanceof Error ? error.message : String(error) });
+    }
   }
 
   /** Nothing is left to be read. */
@@ -74,6 +91,15 @@ export function readTwinFile<T>(path: string, schema: v.GenericSchema<T>): T | n
   } catch {
     // The usual answer where nothing was ever written.
     return null;
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

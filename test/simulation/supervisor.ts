@@ -9,7 +9,7 @@ import type { Cluster } from "../../lib/model/cluster.ts";
 import type { FailsafeAnswer, FailsafeHeartbeat } from "../../lib/model/failsafe.ts";
 import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
 import { recallLease } from "../../lib/runtime/adoption.ts";
-import { disarmUnfenced } from "../../lib/runtime/fencing.ts";
+import { keepFenced } from "../../lib/runtime/fencing.ts";
 import { FreshStatus } from "../../lib/runtime/fresh-status.ts";
 import { HaLoop } from "../../lib/runtime/ha-loop.ts";
 import { dcsDeadline } from "../../lib/runtime/lease-bounds.ts";
@@ -208,7 +208,7 @@ export class Supervisor {
     const { state, waker } = this.context;
     state.settings = { node: this.#node.config, dynamic: dynamicConfig(cluster.config.data) };
     waker.wake();
-    void this.#rearmLostWatchdog();
+    void keepFenced(this.context);
   }
 
   async #changeTtl(): Promise<void> {
@@ -223,23 +223,7 @@ export class Supervisor {
     const { dynamic } = this.context.state.settings;
     // Most cycles end without anything to do here.
     if (this.#sessionTtl === dynamic.ttlMs && !dynamic.pause && this.context.state.held === null) return NOTHING;
-    return this.#changeTtl().then(() => this.#rearmLostWatchdog());
-  }
-
-  async #rearmLostWatchdog(): Promise<void> {
-    const { state, watchdog, clock } = this.context;
-    const { dynamic } = state.settings;
-    if (dynamic.pause) {
-      await disarmUnfenced(this.context);
-      return;
-    }
-    const process = state.local.process;
-    if (state.held === null || state.local.lastRole !== "primary" || process.kind !== "running") return;
-    if (state.task !== null || (watchdog.armed && watchdog.healthy())) return;
-    const held = state.heldFacts();
-    if (held === null || held.leaseEndsAt <= clock.now()) return;
-    const postmaster = { pid: process.pid, startTicks: process.startTicks };
-    await watchdog.arm({ postmaster, leaseEnd: held.leaseEndsAt, ttl: dynamic.ttlMs, loopWait: dynamic.loopWaitMs });
+    return this.#changeTtl().then(() => keepFenced(this.context));
   }
 
   #postmasterEnded(): void {

@@ -1,6 +1,6 @@
 // Goal: a pause lets the guard go only while the lease mark of the lock that is held surely says that nothing fences PostgreSQL
 // (docs/adr/0004), whatever became of earlier marks, locks and processes. Method: the real effects and cluster store over a memory
-// store with a gate that makes the faults; PostgreSQL and the guard are facts that the test sets.
+// store with a gate that makes the faults; PostgreSQL and the guard are facts that the test sets. Outside a pause the fencing follows ttl.
 
 import { expect, test } from "bun:test";
 import { traceUnfenced } from "../../../lib/core/leader-trace.ts";
@@ -9,18 +9,18 @@ import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { LeaseMark } from "../../../lib/model/cluster.ts";
-import { ok } from "../../../lib/model/result.ts";
+import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
-import type { Watchdog } from "../../../lib/postgres/watchdog/watchdog.ts";
+import type { ArmOptions, ProcessId, Watchdog, WatchdogError } from "../../../lib/postgres/watchdog/watchdog.ts";
 import { adoptLock } from "../../../lib/runtime/adoption.ts";
-import { disarmUnfenced, rearm } from "../../../lib/runtime/fencing.ts";
+import { disarmUnfenced, keepFenced, rearm } from "../../../lib/runtime/fencing.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
 import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
-import { recordingLog } from "../../harness/recording-log.ts";
+import { type RecordingLog, recordingLog } from "../../harness/recording-log.ts";
 import { loadTemplate } from "../../simulation/node-config.ts";
 import { CONFIG, primaryStatus, status } from "../core/observations.ts";
 import { ManualClock } from "../dcs/manual-clock.ts";
@@ -37,6 +37,10 @@ class Machine {
 class TestWatchdog implements Watchdog {
   readonly fencing = "process";
   armed = false;
+  /** Of each order to arm it, in ms. */
+  readonly ttls: number[] = [];
+  /** A ttl from which on it has no timeout to offer. */
+  tooLong = Number.POSITIVE_INFINITY;
   readonly #machine: Machine;
 
   constructor(machine: Machine) {
@@ -47,14 +51,16 @@ class TestWatchdog implements Watchdog {
     return ok(null);
   }
 
-  async arm() {
+  async arm({ ttl }: ArmOptions): Promise<Result<null, WatchdogError>> {
+    this.ttls.push(ttl);
+    if (ttl >= this.tooLong) return err({ kind: "unusable", message: "no such timeout" });
     this.armed = true;
     this.#machine.guard = "armed";
     return ok(null);
   }
 
-  attach() {
-    return this.arm();
+  attach(_guard: ProcessId | null, options: ArmOptions) {
+    return this.arm(options);
   }
 
   extend() {
@@ -158,6 +164,29 @@ async function pausedOnce(context: NodeContext): Promise<void> {
   pause(context, "off");
   await rearm(context);
 }
+
+test("a changed ttl is what the fencing counts with from then on, and one that is as before is not asked for again", async () => {
+  const a = await new Bench().leader();
+  const { ttls } = a.watchdog as TestWatchdog;
+  for (const ttl of [30_000, 30_000, 20_000, 20_000]) {
+    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(ttl) } };
+    await keepFenced(a);
+  }
+  expect(ttls).toEqual([30_000, 20_000]);
+});
+
+test("a ttl that the watchdog has no timeout for leaves it armed as it was, and is told once", async () => {
+  const a = await new Bench().leader();
+  const watchdog = a.watchdog as TestWatchdog;
+  watchdog.tooLong = 60_000;
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(60_000) } };
+  for (let cycle = 0; cycle < 3; cycle++) await keepFenced(a);
+  expect(watchdog.armed).toBe(true);
+  expect(watchdog.ttls.filter((ttl) => ttl === 60_000)).toHaveLength(1);
+  expect((a.log as unknown as RecordingLog).lines.filter((line) => line.startsWith("WARNING"))).toEqual([
+    "WARNING: the watchdog goes on with its former timeout: no such timeout",
+  ]);
+});
 
 test("a pause lets the guard go once the mark has said so, and not before", async () => {
   const bench = new Bench();
