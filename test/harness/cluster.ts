@@ -44,6 +44,8 @@ export interface ListedMember {
   readonly state: string;
   readonly timeline?: number;
   readonly lag?: number | string;
+  /** As PostgreSQL writes positions; the leader has none. */
+  readonly lsn?: string;
   readonly pending_restart?: boolean;
   readonly tags?: Readonly<Record<string, unknown>>;
 }

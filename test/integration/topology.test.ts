@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { parseLsn } from "../../lib/model/lsn.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { until } from "../harness/wait.ts";
@@ -87,6 +88,21 @@ async function untilCopied(to: readonly ClusterNode[]): Promise<void> {
   }
 }
 
+/**
+ * Waits until `node` knows of `source` how far it is. Each file that is archived before it is full moves the WAL by up to 16 MB at once,
+ * and for a moment everybody looks far behind.
+ */
+async function untilKnownNear(node: ClusterNode, source: string): Promise<void> {
+  await cluster.sql(leader, "SELECT pg_switch_wal()");
+  const [row] = await cluster.sql<{ lsn: string }>(leader, "SELECT pg_current_wal_lsn()::text AS lsn");
+  const end = parseLsn(row?.lsn ?? "") ?? Number.NaN;
+  const isNear = async () => {
+    const lsn = parseLsn((await cluster.list([node])).members.find(({ name }) => name === source)?.lsn ?? "");
+    return lsn !== null && lsn >= end;
+  };
+  await until(`${node.name} knows ${source} at ${row?.lsn}`, isNear, { withinMs: WITHIN_MS, everyMs: 50 });
+}
+
 function others(): readonly ClusterNode[] {
   return cluster.others(leader);
 }
@@ -107,6 +123,7 @@ describe("a cluster of all kinds of replicas", () => {
       ["cascade", { from_leader: true }, "reinitialize: a new copy is made from leader 'first'"],
     ] as const) {
       const node = cluster.node(name);
+      await untilKnownNear(node, "middle");
       const from = node.log.length;
       expect((await node.api("/reinitialize", { method: "POST", body, timeoutMs: 30_000 })).status).toBe(200);
       await node.untilLogs(words, { withinMs: WITHIN_MS, from });
