@@ -9,7 +9,7 @@ import { killRun, type RunMark } from "../lib/cli/quickstart/processes.ts";
 import { writeEvidence } from "./suite/evidence.ts";
 import { readableTree } from "./suite/readable-tree.ts";
 import { runStage, type StageResult } from "./suite/run-stage.ts";
-import { type Stage, stagesOf, type Tier } from "./suite/stages.ts";
+import { type Lane, type Stage, stagesOf, type Tier } from "./suite/stages.ts";
 
 const usage = `usage: scripts/test [--full] [--only PATTERN]
 
@@ -62,14 +62,14 @@ async function main(options: Options): Promise<number> {
     const tree = readableTree(product, temporary);
     const stages = stagesOf(product, options);
     const run = { tree, product, temporary, signal: interrupted.signal, end: begin + tierWithinMs[options.tier] };
-    for (const stage of stages.filter(({ shares }) => !shares)) results.push(...(await runOne(stage, { ...run, lane: null })));
-    const waiting = stages.filter(({ shares }) => shares);
-    const lanes = LANE_PORTS.map(async (ports) => {
-      for (let stage = waiting.shift(); stage !== undefined; stage = waiting.shift()) {
-        results.push(...(await runOne(stage, { ...run, lane: ports })));
-      }
-    });
-    await Promise.all(lanes);
+    const of = (lane: Lane) => stages.filter((stage) => stage.lane === lane);
+    const inTurn = async (waiting: Stage[], ports: string | null) => {
+      for (let stage = waiting.shift(); stage !== undefined; stage = waiting.shift())
+        results.push(...(await runOne(stage, { ...run, ports })));
+    };
+    await inTurn(of("alone"), null);
+    const servers = of("servers");
+    await Promise.all([inTurn(of("computing"), null), ...SERVER_PORTS.map((ports) => inTurn(servers, ports))]);
   } finally {
     await killRun([], mark);
     rmSync(temporary, { recursive: true, force: true });
@@ -90,8 +90,8 @@ async function main(options: Options): Promise<number> {
   return failed > 0 || passed === 0 ? 1 : 0;
 }
 
-/** Two stages at a time: what starts servers mostly waits for leases to end. Each lane has server ports of its own. */
-const LANE_PORTS = ["16000-17999", "18000-19999"] as const;
+/** Two lanes of what starts servers, for it mostly waits for leases to end; each has ports of its own. */
+const SERVER_PORTS = ["16000-17999", "18000-19999"] as const;
 let stagesBegun = 0;
 
 /** Runs one stage in a folder and under a mark of its own; nothing where the run was interrupted. */
@@ -104,29 +104,33 @@ async function runOne(
     readonly signal: AbortSignal;
     /** When the tier's time is up, as performance.now() tells it. */
     readonly end: number;
-    /** Ports of the lane; null where the stage runs alone and its output is passed on as it comes. */
-    readonly lane: string | null;
+    /** What it may take for its servers, where it starts any. */
+    readonly ports: string | null;
   },
 ): Promise<readonly StageResult[]> {
   if (run.signal.aborted) return [];
   const withinMs = run.end - performance.now();
   if (withinMs <= 0) {
-    return [{ stage, passed: 0, failed: 1, skipped: 0, seconds: 0, lastLine: "", remark: "not begun: the tier's time is up" }];
+    return [
+      { stage, passed: 0, failed: 1, skipped: 0, seconds: 0, lastLine: "", remark: "not begun: the tier's time is up", failures: [] },
+    ];
   }
   stagesBegun += 1;
   const temporary = join(run.temporary, String(stagesBegun));
   mkdirSync(temporary);
   chmodSync(temporary, 0o1777);
   const mark: RunMark = { environment: `TEST_STAGE_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
+  // Where others run beside it, its output is passed on when it has ended.
+  const together = stage.lane !== "alone";
   const kept: (readonly [Buffer, "stdout" | "stderr"])[] = [];
   const print = (data: Buffer, to: "stdout" | "stderr"): void => {
-    if (run.lane === null) process[to].write(data);
-    else kept.push([data, to]);
+    if (together) kept.push([data, to]);
+    else process[to].write(data);
   };
-  if (run.lane === null) console.log(`\n── ${stage.name}`);
+  if (!together) console.log(`\n── ${stage.name}`);
   const where = stage.kind === "tests" ? run.tree : run.product;
-  const result = await runStage(stage, { product: where, temporary, mark, signal: run.signal, withinMs, ports: run.lane, print });
-  if (run.lane !== null) console.log(`\n── ${stage.name}`);
+  const result = await runStage(stage, { product: where, temporary, mark, signal: run.signal, withinMs, ports: run.ports, print });
+  if (together) console.log(`\n── ${stage.name}`);
   for (const [data, to] of kept) process[to].write(data);
   return [result];
 }
@@ -142,6 +146,8 @@ function summarize(results: readonly StageResult[], seconds: number): void {
     ];
     console.log(`${failed > 0 ? "FAIL" : "ok  "} ${stage.name.padEnd(46)} ${took.toFixed(1).padStart(6)} s  ${parts.join(", ")}`);
   }
+  // Last, where whoever sees no more than the end of the output finds it.
+  for (const { stage, failures } of results) for (const failure of failures) console.log(`FAIL ${stage.name}: ${failure}`);
 }
 
 const options = parse(process.argv.slice(2));

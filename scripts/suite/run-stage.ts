@@ -3,6 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { killRun, type RunMark } from "../../lib/cli/quickstart/processes.ts";
 import type { Stage } from "./stages.ts";
@@ -17,6 +18,8 @@ export interface StageResult {
   readonly lastLine: string;
   /** Why it failed, where its own output does not say so. */
   readonly remark: string | null;
+  /** One line for each test that failed: its title, what was wrong, where. */
+  readonly failures: readonly string[];
 }
 
 export interface StageRun {
@@ -34,13 +37,17 @@ export interface StageRun {
 
 /** More than the closing lines take. */
 const wordsKept = 4_000;
+/** A failure's line must not push the others out of sight. */
+const failureLettersMax = 400;
+/** How much less than the others what only computes gets of the processor; see nice(1). */
+const NICENESS = 10;
 
 /** Runs it to its end, its time limit, or the signal; always leaves no process behind. */
 export async function runStage(stage: Stage, run: StageRun): Promise<StageResult> {
   const report = join(run.temporary, "report.xml");
   rmSync(report, { force: true });
   const begin = performance.now();
-  const { status, lastLine, words } = await runProgram(stage, run, report);
+  const { status, lastLine, words, failures } = await runProgram(stage, run, report);
   const left = await killRun([], run.mark);
   const counts = existsSync(report) ? countsOf(readFileSync(report, "utf8")) : countsOfWords(words);
   const remark =
@@ -53,7 +60,7 @@ export async function runStage(stage: Stage, run: StageRun): Promise<StageResult
   const passed = stage.kind === "one" ? (good ? 1 : 0) : counts.passed;
   // A crash, or a file that cannot be loaded, is one failure even where no test failed.
   const failed = good ? counts.failed : Math.max(counts.failed, 1);
-  return { stage, passed, failed, skipped: counts.skipped, seconds: (performance.now() - begin) / 1000, lastLine, remark };
+  return { stage, passed, failed, skipped: counts.skipped, seconds: (performance.now() - begin) / 1000, lastLine, remark, failures };
 }
 
 interface ProgramEnd {
@@ -62,6 +69,7 @@ interface ProgramEnd {
   readonly lastLine: string;
   /** The end of what it wrote to stderr, where `bun test` sums up. */
   readonly words: string;
+  readonly failures: readonly string[];
 }
 
 async function runProgram(stage: Stage, run: StageRun, report: string): Promise<ProgramEnd> {
@@ -81,14 +89,18 @@ async function runProgram(stage: Stage, run: StageRun, report: string): Promise<
       ...(run.ports === null ? {} : { MATRIARCH_TEST_PORTS: run.ports }),
     },
   });
+  // What it starts later inherits it.
+  if (stage.lane === "computing" && child.pid !== undefined) setPriority(child.pid, NICENESS);
   let lastLine = "";
   child.stdout?.on("data", (data: Buffer) => {
     run.print(data, "stdout");
     lastLine = data.toString().trimEnd().split("\n").at(-1) ?? lastLine;
   });
   let words = "";
+  const failures = new FailureLines();
   child.stderr?.on("data", (data: Buffer) => {
     run.print(data, "stderr");
+    failures.take(data.toString());
     words = (words + data.toString()).slice(-wordsKept);
   });
   const late = AbortSignal.timeout(run.withinMs);
@@ -105,7 +117,39 @@ async function runProgram(stage: Stage, run: StageRun, report: string): Promise<
     child.once("exit", (code) => resolve(code ?? 128));
   });
   stop.removeEventListener("abort", end);
-  return { status: late.aborted ? "late" : status, lastLine, words };
+  return { status: late.aborted ? "late" : status, lastLine, words, failures: failures.lines };
+}
+
+/** Reads what `bun test` writes of failed tests, as it comes: the error, where it was thrown, and then the title. */
+export class FailureLines {
+  readonly lines: string[] = [];
+  #rest = "";
+  #error = "";
+  #where = "";
+
+  take(words: string): void {
+    const whole = (this.#rest + words).split("\n");
+    this.#rest = whole.pop() ?? "";
+    for (const line of whole) this.#takeLine(line);
+  }
+
+  #takeLine(line: string): void {
+    const [, title] = /^\(fail\) (.*?)(?: \[[\d.]+ms\])?$/.exec(line) ?? [];
+    if (title !== undefined) {
+      const what = [title, this.#error, this.#where].filter((part) => part !== "").join(": ");
+      this.lines.push(what.slice(0, failureLettersMax));
+    }
+    if (/^\((pass|fail|skip|todo)\) /.test(line)) {
+      this.#error = "";
+      this.#where = "";
+    } else if (line.startsWith("error: ")) {
+      this.#error = line.slice("error: ".length);
+      this.#where = "";
+    } else {
+      const [, place] = /^ +at .*?([^/(]+\.test\.ts:\d+):\d+\)?$/.exec(line) ?? [];
+      if (place !== undefined && this.#where === "") this.#where = place;
+    }
+  }
 }
 
 /** The group is ours: its leader was started here as one. */

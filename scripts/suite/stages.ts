@@ -5,6 +5,13 @@ import { basename, join, relative } from "node:path";
 
 export type Tier = "default" | "full";
 
+/**
+ * Beside which others a stage runs. `alone`: no other. `servers`: it mostly waits for servers, which are its own, so that a
+ * few such lanes run at a time. `computing`: it starts no
+ * servers, or none that anybody waits for, and takes what the others leave of the processor.
+ */
+export type Lane = "alone" | "servers" | "computing";
+
 /** One program to run. `tests`: it writes a report with counts; `one`: its exit status counts as one test. */
 export interface Stage {
   readonly name: string;
@@ -13,8 +20,7 @@ export interface Stage {
   readonly command: readonly [string, ...string[]];
   /** Seeds that the stage simulates; 0 for other stages. */
   readonly seeds: number;
-  /** It may run beside another one: it mostly waits, and what it starts is its own. */
-  readonly shares: boolean;
+  readonly lane: Lane;
   /** Variables that it gets beside the caller's. */
   readonly environment: Readonly<Record<string, string>>;
 }
@@ -68,7 +74,7 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   const tests = [
     ...quick.flatMap((folder) => {
       const files = matching(folder);
-      return files.length === 0 ? [] : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), shares: false }];
+      return files.length === 0 ? [] : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), lane: "computing" as const }];
     }),
     ...alone[tier].flatMap((folder) =>
       matching(folder).map((file) => ({ ...testStage(file, [file], testTimeoutMs.alone), environment: longer[tier] })),
@@ -80,8 +86,8 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   ];
   if (only !== null) return tests;
   const checks: Stage[] = [
-    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, shares: false, environment: {} },
-    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0, shares: false, environment: {} },
+    { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, lane: "alone", environment: {} },
+    { name: "types", kind: "one", command: ["tsc", "--noEmit"], seeds: 0, lane: "alone", environment: {} },
   ];
   const seeds = seedsOf[tier];
   const simulate: Stage[] = existsSync(join(product, "scripts/simulate.ts"))
@@ -91,7 +97,7 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
           kind: "one",
           command: ["bun", "run", "scripts/simulate.ts", "--seeds", String(seeds), "--minutes", String(faultMinutesOf[tier])],
           seeds,
-          shares: true,
+          lane: "computing",
           environment: {},
         },
         raftStage("cores", raftSeedsOf[tier].cores, []),
@@ -110,7 +116,7 @@ function runsTwice(file: string, tier: Tier): boolean {
 
 function raftStage(what: string, seeds: number, words: readonly string[]): Stage {
   const command = ["bun", "run", "scripts/simulate.ts", "--raft", ...words, "--seeds", String(seeds)] as const;
-  return { name: `${seeds} simulated seeds of Raft ${what}`, kind: "one", command, seeds, shares: true, environment: {} };
+  return { name: `${seeds} simulated seeds of Raft ${what}`, kind: "one", command, seeds, lane: "computing", environment: {} };
 }
 
 function testStage(name: string, files: readonly string[], timeoutMs: number): Stage {
@@ -119,7 +125,7 @@ function testStage(name: string, files: readonly string[], timeoutMs: number): S
     kind: "tests",
     command: ["bun", "test", "--timeout", String(timeoutMs), ...files.map((file) => `./${file}`)],
     seeds: 0,
-    shares: true,
+    lane: "servers",
     environment: {},
   };
 }

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { identify } from "../../../lib/cli/quickstart/processes.ts";
-import { countsOf, countsOfWords, runStage } from "../../../scripts/suite/run-stage.ts";
+import { countsOf, countsOfWords, FailureLines, runStage } from "../../../scripts/suite/run-stage.ts";
 import { type Stage, stagesOf } from "../../../scripts/suite/stages.ts";
 
 const product = resolve(import.meta.dir, "../../..");
@@ -64,16 +64,31 @@ describe("counts", () => {
   });
 });
 
-test("two stages run beside each other only where they start servers of their own", () => {
-  const sharing = stagesOf(product, { tier: "full", only: null }).filter((stage) => stage.shares);
-  expect(sharing.length).toBeGreaterThan(10);
-  for (const stage of sharing) expect(stage.seeds > 0 || /^test\/(conformance|simulation|integration|full)\//.test(stage.name)).toBe(true);
+test("two stages run beside each other only where they start servers of their own, or need nothing but time", () => {
+  const stages = stagesOf(product, { tier: "full", only: null });
+  const servers = stages.filter(({ lane }) => lane === "servers");
+  expect(servers.length).toBeGreaterThan(10);
+  for (const { name } of servers) expect(name).toMatch(/^test\/(conformance|simulation|integration|full)\//);
+  const computing = stages.filter(({ lane }) => lane === "computing");
+  expect(computing.filter(({ seeds }) => seeds === 0).map(({ name }) => name)).toEqual(["test/unit"]);
+  expect(computing.filter(({ seeds }) => seeds > 0)).toHaveLength(3);
+});
+
+test("of each failed test one line says its title, the error and the place", () => {
+  const failures = new FailureLines();
+  failures.take("error: of one that passed\n(pass) a > b [1.00ms]\n12 |  expect(1)\nerror: not within 5");
+  failures.take(' ms: "x"\n  more\n      at until (/tree/test/harness/wait.ts:25:45)\n');
+  failures.take(
+    "      at async <anonymous> (/tree/test/integration/a.test.ts:112:18)\n      at b (/tree/test/integration/a.test.ts:1:1)\n",
+  );
+  failures.take("(fail) c > d: e [40017.02ms]\n(fail) beforeAll\n");
+  expect(failures.lines).toEqual(['c > d: e: not within 5 ms: "x": a.test.ts:112', "beforeAll"]);
 });
 
 describe("a stage", () => {
   const run = async (code: string, withinMs = 10_000) => {
     const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
-    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, shares: false, environment: {} };
+    const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, lane: "alone", environment: {} };
     const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
     try {
       const print = (data: Buffer, to: "stdout" | "stderr"): void => {
