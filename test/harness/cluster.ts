@@ -11,6 +11,7 @@ import { ClusterNode, type NodePlace, nodeConfig, type Tree } from "./cluster-no
 import { type ClusterStore, type ClusterStoreOptions, openClusterStore } from "./cluster-store.ts";
 import type { Consul } from "./consul.ts";
 import { serverPorts } from "./ports.ts";
+import { releaseSharedMemory } from "./shared-memory.ts";
 import type { SeenKey, SeenSession, StoreClient, StoreKind, StoreSight } from "./store-sight.ts";
 import { until } from "./wait.ts";
 import { Writer, withConnection } from "./writer.ts";
@@ -298,6 +299,7 @@ export class TestCluster {
     await Promise.all(this.#writers.map((writer) => writer.stop()));
     await Promise.all(this.nodes.map((node) => node.killHost()));
     await this.#store.stop();
+    releaseSharedMemory(this.folder);
     // Not in one piece: on a busy disk that is seconds, in which the witnesses of other tests in this process see nothing.
     if (kept === undefined || kept === "") await rm(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
     else process.stderr.write(`kept: ${this.folder}\n`);

@@ -10,6 +10,7 @@ import { LocalPostgresql } from "../../lib/postgres/local.ts";
 import { directoryIdentity, serverProcesses } from "../../lib/postgres/processes.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
+import { releaseSharedMemory } from "./shared-memory.ts";
 
 export interface LocalServer {
   readonly name: string;
@@ -152,6 +153,7 @@ export async function discard(server: LocalServer): Promise<void> {
   // Until its files are closed, its port is taken.
   while (directory !== null && serverProcesses(directory).length > 0) await Bun.sleep(1);
   await server.postgresql.close();
+  releaseSharedMemory(server.dataDir);
   rmSync(server.dataDir, { recursive: true, force: true });
 }
 
