@@ -1,10 +1,12 @@
-// Owns GET /metrics: Prometheus text. Names, help texts and order are fixed (contract §7): dashboards use them.
-// Ours stand below, with the product's own prefix.
+// Owns GET /metrics and Patroni's part of it. Names, help texts and order are fixed: dashboards use them.
+// Ours stand below, with the product's own prefix (own-metrics.ts).
 
 import { stateNumber, tagEnabled } from "../model/member.ts";
-import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../model/product.ts";
+import { COMPATIBLE_PATRONI_VERSION } from "../model/product.ts";
 import type { NodeFacts } from "../runtime/node-service.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
+import { escapeLabel } from "./exposition.ts";
+import { OwnMetrics } from "./own-metrics.ts";
 import { isUnlocked, shownRole, synchronousStanding } from "./status-document.ts";
 
 type Kind = "gauge" | "counter";
@@ -16,25 +18,22 @@ const STATE_VALUES =
   "7=bootstrap_starting, 8=start_failed, 9=restarting, 10=restart_failed, 11=stopping, 12=stopped, 13=stop_failed, 14=crashed";
 
 export function metricRoutes(app: ApiApp, context: ApiContext): void {
+  const own = new OwnMetrics();
   app.get("/metrics", async () => {
-    const text = metricsText(await context.service.facts());
+    const facts = await context.service.facts();
+    const { scope, name } = facts.config;
+    const text = patroniText(facts) + own.text(facts, context.service.measures(), { scope, name });
     return new Response(text, { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   });
 }
 
-export function metricsText(facts: NodeFacts): string {
+function patroniText(facts: NodeFacts): string {
   const labels = `{scope="${escapeLabel(facts.config.scope)}",name="${escapeLabel(facts.config.name)}"}`;
-  const ours = ownMetrics(facts).map((metric) => block("matriarch_", labels, metric));
-  const product = `# HELP matriarch_info Version of the product, and what fences this node.\n# TYPE matriarch_info gauge\nmatriarch_info${labels.slice(0, -1)},version="${PRODUCT_VERSION}",fencing="${escapeLabel(facts.fencing)}"} 1\n`;
-  return [...patroniMetrics(facts).map((metric) => block("patroni_", labels, metric)), product, ...ours].join("");
+  return [...nodeMetrics(facts), ...positionMetrics(facts), ...clusterMetrics(facts)].map((metric) => block(labels, metric)).join("");
 }
 
-function block(prefix: string, labels: string, [name, kind, help, value]: Metric): string {
-  return `# HELP ${prefix}${name} ${help}\n# TYPE ${prefix}${name} ${kind}\n${prefix}${name}${labels} ${value}\n`;
-}
-
-function patroniMetrics(facts: NodeFacts): readonly Metric[] {
-  return [...nodeMetrics(facts), ...positionMetrics(facts), ...clusterMetrics(facts)];
+function block(labels: string, [name, kind, help, value]: Metric): string {
+  return `# HELP patroni_${name} ${help}\n# TYPE patroni_${name} ${kind}\npatroni_${name}${labels} ${value}\n`;
 }
 
 function nodeMetrics(facts: NodeFacts): readonly Metric[] {
@@ -113,20 +112,6 @@ function clusterMetrics(facts: NodeFacts): readonly Metric[] {
   ];
 }
 
-function ownMetrics(facts: NodeFacts): readonly Metric[] {
-  return [
-    ["holds_lock", "gauge", "Value is 1 if this node's own lease of the leader lock is valid, 0 otherwise.", bit(facts.holdsLock)],
-    ["dcs_reachable", "gauge", "Value is 1 if the DCS answered within the last cycle, 0 otherwise.", bit(facts.dcsReachable)],
-    [
-      "last_cycle_age_seconds",
-      "gauge",
-      "Seconds since the HA loop last finished a cycle.",
-      Math.max(0, facts.now - facts.lastCycleAt) / 1000,
-    ],
-    ["watchdog_failed", "gauge", "Value is 1 if the configured watchdog could not be armed, 0 otherwise.", bit(facts.watchdogFailed)],
-  ];
-}
-
 function failoverPriority(facts: NodeFacts): number {
   const explicit = facts.tags["nofailover"];
   if (explicit !== undefined && explicit !== null) {
@@ -164,8 +149,4 @@ export function epochSeconds(text: string | null): string {
   if (Number.isNaN(seconds)) return "0";
   const digits = fraction.replace(/0+$/, "");
   return digits === "" ? `${seconds}` : `${seconds}.${digits}`;
-}
-
-function escapeLabel(text: string): string {
-  return text.replace(/\\/g, "\\\\").replace(/"/g, '\\"').replace(/\n/g, "\\n");
 }

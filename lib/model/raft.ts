@@ -37,6 +37,26 @@ export interface RaftMember {
   readonly address: string;
 }
 
+/** What a node's own member counts, as it last said; for measures, never for decisions. */
+export interface MemberFigures {
+  readonly state: MemberStanding["state"];
+  readonly role: string;
+  readonly term: number;
+  readonly commit: number;
+  readonly applied: number;
+  readonly lastIndex: number;
+  readonly snapshotIndex: number;
+  readonly logBytes: number;
+  readonly snapshotBytes: number;
+  /** Mean time in ms from handing a write to the disk until it is durable; null before the first. */
+  readonly syncMs: number | null;
+  /** How often it stood for election since it started. */
+  readonly elections: number;
+  readonly voters: number;
+  /** Voters that it has a connection with, itself included. */
+  readonly votersConnected: number;
+}
+
 /** How a node's own member stands, for the status document. */
 export interface MemberStanding {
   readonly state: "waiting" | "joining" | "serving";

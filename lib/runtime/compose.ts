@@ -13,6 +13,8 @@ import { realClock } from "./clock.ts";
 import { EXIT } from "./exit-codes.ts";
 import { DiskLeaseKeeper } from "./lease-keeper.ts";
 import { createLog, type NodeLog } from "./log.ts";
+import { measuredStore } from "./measured-store.ts";
+import { Measures } from "./measures.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import { NodeState } from "./node-state.ts";
@@ -37,6 +39,7 @@ export interface Parts {
   readonly runLock: RunLock;
   readonly log: NodeLog;
   readonly registration: ServiceRegistration | null;
+  readonly measures: Measures;
 }
 
 export interface ComposeOptions {
@@ -84,8 +87,9 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     runLock.value.release();
     return err({ code: EXIT.failed, message: `${lease.error.path}: ${lease.error.message}` });
   }
+  const measures = new Measures();
   const cluster = new ClusterStore({
-    store,
+    store: measuredStore(store, clock, (measure) => measures.request(measure)),
     clock,
     log,
     namespace: node.namespace,
@@ -110,7 +114,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   };
   const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
-  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration });
+  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, measures });
 }
 
 async function openNodeStore(

@@ -66,7 +66,10 @@ export class HaLoop {
   /** Runs until a decision ends it. Throws where an invariant is broken. */
   async run(): Promise<LoopEnd> {
     for (;;) {
+      const { clock, state } = this.#context;
+      const begun = clock.now();
       const result = await this.cycle();
+      state.observer.cycleEnded(ms(clock.now() - begun));
       if (result.kind === "exit") return { code: result.code, message: result.message };
       const endWatch = result.watch === "standbys" ? this.#watchStandbys() : null;
       await this.#context.waker.sleepUntil(this.#nextLook(result.until));
@@ -110,11 +113,13 @@ export class HaLoop {
       const decision = decide(observation);
       this.#decidedOn = observation.local.status;
       this.#note(decision, observation);
+      state.observer.decided(decision, observation);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
         if (decision.effect.kind === "wait") await this.#finish();
         return decision.effect;
       }
       const outcome = await this.#perform(decision.effect);
+      state.observer.performed({ ...outcome, took: ms(clock.now() - observation.now) });
       if (!outcome.ok) log.info(`${decision.effect.kind}: ${outcome.message}`);
       state.done.push(outcome);
     }
@@ -259,6 +264,7 @@ export class HaLoop {
     if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart" || effect.kind === "copy-slots")
       state.local.status = null;
     const before = state.lastTask;
+    const startedAt = clock.now();
     const settled = runTask(this.#context, effect, controller.signal)
       .catch((reason: unknown) => ({ ok: false, message: reason instanceof Error ? reason.message : String(reason) }))
       .then((result) => {
@@ -275,9 +281,10 @@ export class HaLoop {
         state.localChanged();
         state.changes.notify();
         if (!result.ok) log.error(`${effect.kind}: ${result.message}`);
+        state.observer.taskEnded({ kind: effect.kind, ok: result.ok, message: result.message, took: ms(clock.now() - startedAt) });
         waker.wake();
       });
-    state.task = { kind: effect.kind, startedAt: clock.now(), aborting: false, controller, settled };
+    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled };
     return { kind: effect.kind, ok: true, message: "" };
   }
 

@@ -12,9 +12,10 @@ import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
+import { Measures } from "./measures.ts";
 import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
-import type { NodeFacts, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
+import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const RESTART_LIMIT_MS = 240_000;
@@ -23,11 +24,13 @@ export class LocalNodeService implements NodeService {
   readonly #context: NodeContext;
   readonly #fresh: FreshStatus;
   readonly #reload: () => void;
+  readonly #measures: Measures;
 
-  constructor(context: NodeContext, fresh: FreshStatus, reload: () => void) {
+  constructor(context: NodeContext, fresh: FreshStatus, reload: () => void, measures = new Measures()) {
     this.#context = context;
     this.#fresh = fresh;
     this.#reload = reload;
+    this.#measures = measures;
   }
 
   async facts(): Promise<NodeFacts> {
@@ -64,6 +67,20 @@ export class LocalNodeService implements NodeService {
       copy: state.copy,
       lastDecision: state.lastDecision,
       tags: publishedTags(state) as NodeFacts["tags"],
+    };
+  }
+
+  measures(): NodeMeasures {
+    const { clock, state, watchdog } = this.#context;
+    const now = clock.now();
+    const held = state.heldFacts();
+    const actsAt = held === null || !watchdog.armed ? null : watchdog.actsAt(held.leaseEndsAt);
+    return {
+      revision: this.#measures.revision,
+      families: () => this.#measures.families(),
+      leaseRemainingMs: ms(held === null ? 0 : Math.max(0, held.leaseEndsAt - now)),
+      guard: { armed: watchdog.armed, healthy: watchdog.armed && watchdog.healthy(), actsInMs: actsAt === null ? null : ms(actsAt - now) },
+      raft: state.raftFigures,
     };
   }
 

@@ -6,9 +6,10 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
+import type { MetricFamily } from "../model/metric.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { CopyProgress, PostgresStatus } from "../model/postgres.ts";
-import type { MemberStanding } from "../model/raft.ts";
+import type { MemberFigures, MemberStanding } from "../model/raft.ts";
 import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
 
@@ -47,6 +48,23 @@ export interface NodeFacts {
   readonly tags: Tags;
 }
 
+/** What a node measures, beside its facts. */
+export interface NodeMeasures {
+  /** Grows with each change of `families`. */
+  readonly revision: number;
+  /** Counted and timed since this process began. */
+  readonly families: () => readonly MetricFamily[];
+  /** What is left of this node's lease; 0 without one. */
+  readonly leaseRemainingMs: Ms;
+  readonly guard: {
+    readonly armed: boolean;
+    readonly healthy: boolean /** Until it acts, hearing nothing more; null where it does not. */;
+    readonly actsInMs: Ms | null;
+  };
+  /** As of the last cycle; null without a member of the Raft. */
+  readonly raft: MemberFigures | null;
+}
+
 export interface RestartRequest {
   readonly role: string | null;
   readonly postgresVersion: string | null;
@@ -63,6 +81,7 @@ export interface OperatorAnswer {
 export interface NodeService {
   /** Facts no older than contract §4 demands: waits for one shared status query where they are, at most 2 s. */
   facts(): Promise<NodeFacts>;
+  measures(): NodeMeasures;
   /** Facts as they are, for paths that need no SQL (liveness). */
   factsNow(): NodeFacts;
   /** A fresh, consistent read of the cluster. */

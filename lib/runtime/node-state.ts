@@ -14,10 +14,11 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, CopyProgress, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
-import type { MemberStanding } from "../model/raft.ts";
+import type { MemberFigures, MemberStanding } from "../model/raft.ts";
 import { type Lsn, type Ms, ms, revision, type Timeline } from "../model/units.ts";
 import { FailsafeMemory } from "./failsafe-memory.ts";
 import { Notice } from "./notice.ts";
+import { type NodeObserver, UNOBSERVED } from "./observer.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
 export interface Settings {
@@ -120,6 +121,9 @@ export class NodeState {
   toldRole: ToldRole | null = null;
   /** The node's own member of the Raft after the last cycle; null where it has none. */
   raft: MemberStanding | null = null;
+  raftFigures: MemberFigures | null = null;
+  /** Looks on: measures, events. */
+  observer: NodeObserver = UNOBSERVED;
   /** The session whose lease mark surely says that nothing fences this node; null where it may say anything else. */
   unfencedMark: string | null = null;
   adopted = false;

@@ -99,7 +99,8 @@ export class MatriarchNode {
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = state.settings.dynamic.ttlMs;
-    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload());
+    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts.measures);
+    state.observer = parts.measures;
     this.#registration = parts.registration;
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.ttlMs),
@@ -279,7 +280,10 @@ export class MatriarchNode {
   async #afterCycle(): Promise<void> {
     const { state } = this.context;
     if (state.local.dataDirectory.kind === "valid") await this.#settings.saveDynamic();
-    if (this.#member !== null) state.raft = await this.#member.afterCycle(state.local.dataDirectory.kind);
+    if (this.#member !== null) {
+      state.raft = await this.#member.afterCycle(state.local.dataDirectory.kind);
+      state.raftFigures = this.#member.figures;
+    }
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
     await this.#changeTtl();

@@ -11,7 +11,7 @@ import type { Clock } from "../model/clock.ts";
 import type { Log } from "../model/log.ts";
 import type { RaftConfig } from "../model/node-config.ts";
 import type { DataDirectory } from "../model/postgres.ts";
-import type { MemberStanding, RaftClusterId } from "../model/raft.ts";
+import type { MemberFigures, MemberStanding, RaftClusterId } from "../model/raft.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -44,6 +44,8 @@ export class SupervisedMember {
   readonly #stopped = new AbortController();
   /** Once it belongs to a cluster it belongs to that one while it runs. */
   #noted = false;
+  /** As of the last cycle; null before the first, and while its thread does not answer. */
+  figures: MemberFigures | null = null;
 
   private constructor(parts: MemberParts) {
     const { member, clock } = parts;
@@ -87,6 +89,7 @@ export class SupervisedMember {
    */
   async afterCycle(data: DataDirectory["kind"]): Promise<MemberStanding | null> {
     const status = await this.status();
+    this.figures = status === null ? null : figuresOf(status);
     if (status === null) return null;
     if (data === "valid" && status.cluster !== null && !this.#noted) await this.#noteData(status.cluster);
     const { state, role, term, leader } = status;
@@ -154,6 +157,16 @@ export class SupervisedMember {
         "Where there is none on purpose, start with --adopt once; where the majority is lost, see raft recover",
     );
   }
+}
+
+export function figuresOf(status: RaftStatus): MemberFigures {
+  const voters = status.members.filter(({ part }) => part === "voter");
+  const { state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, elections } = status;
+  return {
+    ...{ state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, elections },
+    voters: voters.length,
+    votersConnected: voters.filter(({ link }) => link !== "down").length,
+  };
 }
 
 /** What stands against an answer, as this member sees it; null where the others are there, or where it does not say. */

@@ -6,7 +6,7 @@ import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms } from "../../model/units.ts";
 import { FreshStatus } from "../fresh-status.ts";
 import { LocalNodeService } from "../local-node-service.ts";
-import type { NodeFacts, NodeService, OperatorAnswer } from "../node-service.ts";
+import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer } from "../node-service.ts";
 import type { Alone } from "./open.ts";
 import { takeConfig } from "./open.ts";
 
@@ -46,6 +46,10 @@ export class LockViewService implements NodeService {
     const primary = facts.postgres !== null && !facts.postgres.inRecovery;
     const pausedAway = facts.paused && !facts.dcsReachable && primary;
     return { ...facts, holdsLock: (this.#isFresh() && this.#view.holds) || pausedAway, lastCycleAt: facts.now, fencing: "none" };
+  }
+
+  measures(): NodeMeasures {
+    return this.#local.measures();
   }
 
   readCluster(): ReturnType<NodeService["readCluster"]> {

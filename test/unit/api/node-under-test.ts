@@ -12,7 +12,7 @@ import type { PostgresStatus } from "../../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
-import type { NodeFacts, NodeService, RestartRequest } from "../../../lib/runtime/node-service.ts";
+import type { NodeFacts, NodeMeasures, NodeService, RestartRequest } from "../../../lib/runtime/node-service.ts";
 
 export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
   return {
@@ -211,6 +211,15 @@ export function replicaFacts(changes: Partial<NodeFacts> = {}): NodeFacts {
   });
 }
 
+/** Nothing counted yet, no lease, no guard, no Raft. */
+export const MEASURES: NodeMeasures = {
+  revision: 0,
+  families: () => [],
+  leaseRemainingMs: ms(0),
+  guard: { armed: false, healthy: false, actsInMs: null },
+  raft: null,
+};
+
 /** What was asked of the node, in order. */
 export class NodeUnderTest implements NodeService {
   current: NodeFacts;
@@ -241,6 +250,10 @@ export class NodeUnderTest implements NodeService {
   }
   factsNow(): NodeFacts {
     return { ...this.current, now: ms(performance.now()) };
+  }
+  measured: NodeMeasures = MEASURES;
+  measures(): NodeMeasures {
+    return this.measured;
   }
   async readCluster(): Promise<Result<Cluster, StoreError>> {
     this.reads++;
