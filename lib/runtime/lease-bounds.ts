@@ -18,7 +18,8 @@ export function stopBudget({ state, watchdog }: NodeContext, held: HeldFacts | n
 
 /**
  * A running primary waits for the DCS no longer than until it has to begin stopping; in failsafe mode only for half of that, so that
- * the members can still be asked.
+ * the members can still be asked. A lease in doubt counts as it was confirmed here: the guard ends PostgreSQL by that count, and on a
+ * machine so busy that the event loop was late the DCS needs the more time to confirm the lock again, not the less.
  */
 export function dcsDeadline(context: NodeContext): Ms {
   const { clock, state } = context;
@@ -26,8 +27,10 @@ export function dcsDeadline(context: NodeContext): Ms {
   const now = clock.now();
   const deadline = now + Math.min(retryTimeoutMs, DCS_ATTEMPT_MS);
   const held = state.heldFacts();
-  if (held === null || pause || state.local.lastRole !== "primary" || state.local.process.kind === "none") return ms(deadline);
-  const stopAt = stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: ttlMs });
+  const leaseEndsAt = state.leaseCountsUntil();
+  if (held === null || leaseEndsAt === null || pause) return ms(deadline);
+  if (state.local.lastRole !== "primary" || state.local.process.kind === "none") return ms(deadline);
+  const stopAt = stopInstant({ leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: ttlMs });
   if (failsafeMode && stopAt > now) return ms(Math.min(deadline, now + (stopAt - now) / 2));
   return ms(Math.max(now + DCS_ATTEMPT_MIN_MS, Math.min(deadline, stopAt)));
 }

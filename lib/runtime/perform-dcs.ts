@@ -59,9 +59,10 @@ export async function refreshMark(context: NodeContext, deadline: Ms = dcsDeadli
 /** Confirms the lock: session and lock in two requests, status and member key along with the second. */
 export async function renewLock(context: NodeContext): Promise<Outcome> {
   const { clock, state, store, lease } = context;
-  const held = state.heldFacts();
+  const leaseEndsAtMost = state.leaseCountsUntil();
   if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
-  const limit = held === null ? dcsDeadline(context) : ms(Math.min(dcsDeadline(context), Math.max(held.leaseEndsAt, clock.now() + 1000)));
+  const deadline = dcsDeadline(context);
+  const limit = leaseEndsAtMost === null ? deadline : ms(Math.min(deadline, Math.max(leaseEndsAtMost, clock.now() + 1000)));
   const history = await pendingHistory(context);
   const companions =
     history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };

@@ -334,6 +334,21 @@ test("a primary without a lease knows within one deadline that the DCS does not 
   expect(failedAfter).toEqual([dcsDeadline(a) - bench.clock.now()]);
 });
 
+test("a lease in doubt is confirmed by a DCS that takes two seconds for it, and by nothing else", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  await bench.clock.advance(3_000);
+  a.state.leaseDoubtedAt = bench.clock.now();
+  expect(a.state.leaseValid()).toBe(false);
+  bench.plan.push({ kind: "delay", requestMs: 1_000, answerMs: 1_000 });
+  const renewed = renewLock(a);
+  await bench.clock.advance(1_900);
+  expect(a.state.leaseValid()).toBe(false);
+  await bench.clock.advance(100);
+  expect((await renewed).ok).toBe(true);
+  expect(a.state.leaseValid()).toBe(true);
+});
+
 test("a candidate that reads only right before it takes the lock of whom nothing fences takes it not yet", async () => {
   const bench = new Bench();
   const a = await bench.leader();

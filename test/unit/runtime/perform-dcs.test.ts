@@ -230,6 +230,9 @@ test("a running primary waits for the DCS no longer than until it has to begin s
   await bench.clock.advance(22_000);
   // 30 s less 600 ms of margin, 2 s of stop budget and 3 s for a fast stop.
   expect(dcsDeadline(a)).toBe(ms(24_400));
+  // In doubt it counts as it was confirmed: no longer, and no shorter.
+  a.state.leaseDoubtedAt = bench.clock.now();
+  expect(dcsDeadline(a)).toBe(ms(24_400));
   await bench.clock.advance(5_000);
   expect(dcsDeadline(a)).toBe(ms(bench.clock.now() + 500));
 });
