@@ -2,6 +2,7 @@
 // was acknowledged, when and by whom. It tries every node all the time, so a second primary cannot hide. Knows no product.
 
 import { SQL } from "bun";
+import { ownMs } from "./stall.ts";
 
 export interface WriterTarget {
   readonly name: string;
@@ -88,6 +89,18 @@ export class Writer {
     for (let index = 1; index < times.length; index++) {
       const [before, at] = [times[index - 1] as number, times[index] as number];
       if (at >= since && at - before > longest.ms) longest = { ms: at - before, from: before };
+    }
+    return longest;
+  }
+
+  /** The longest time without an acknowledgement, in ms, less what the machine took of it: what a bound is for. */
+  longestOwnGap(since = 0): number {
+    const times = this.acknowledged.map((row) => row.ackedAt).sort((left, right) => left - right);
+    let longest = 0;
+    for (let index = 1; index < times.length; index++) {
+      const [before, at] = [times[index - 1] as number, times[index] as number];
+      // Asked only where it can matter: a run has thousands of rows.
+      if (at >= since && at - before > longest) longest = Math.max(longest, ownMs(before, at));
     }
     return longest;
   }

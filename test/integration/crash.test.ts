@@ -23,10 +23,10 @@ describe.concurrent("SIGKILL of the postmaster alone", () => {
         await until("another postmaster", () => ![null, before].includes(leader.postmasterPid()), { withinMs: 15_000 });
         await writer.afterNow(15_000);
         gaps.push(Math.round(writer.longestGap(killedAt).ms));
+        expect(writer.longestOwnGap(killedAt)).toBeLessThan(5_000);
         expect(await cluster.untilHealthy()).toBe(leader);
       }
       console.log(`postmaster killed, back in place: write gaps ${gaps.join(", ")} ms`);
-      expect(Math.max(...gaps)).toBeLessThan(5_000);
       expect((await cluster.key("leader"))?.session).toBe(lock?.session as string);
       expect(await writer.lost(leader)).toEqual([]);
       expect(new Set(writer.acknowledged.map(({ timeline }) => timeline)).size).toBe(1);
@@ -45,11 +45,11 @@ describe.concurrent("SIGKILL of the postmaster alone", () => {
         const first = await writer.afterNowBy((name) => name !== old.name, 15_000);
         await writer.afterNow(5_000);
         gaps.push(Math.round(writer.longestGap(killedAt).ms));
+        expect(writer.longestOwnGap(killedAt)).toBeLessThan(5_000);
         leader = await cluster.untilHealthy();
         expect(leader.name).toBe(first.node);
       }
       console.log(`postmaster killed, primary_start_timeout 0: write gaps ${gaps.join(", ")} ms`);
-      expect(Math.max(...gaps)).toBeLessThan(5_000);
       expect(writer.overlaps()).toEqual([]);
     });
   }, 90_000);
