@@ -2,9 +2,10 @@
 
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../config/load.ts";
-import { openStore, StoreChoiceError, type StoreSource } from "../dcs/open-store.ts";
+import { openStore, type StoreSource } from "../dcs/open-store.ts";
 import { redactUrl } from "../dcs/redact-url.ts";
 import type { Condition, Entry, Session, Snapshot, Store } from "../dcs/store.ts";
+import { StoreChoiceError } from "../dcs/store-choice.ts";
 import type { Clock } from "../model/clock.ts";
 import { type ConfigFault, describeStoreError, type StoreError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";

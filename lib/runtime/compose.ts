@@ -2,8 +2,9 @@
 
 import { type LoadedConfig, limitsOf } from "../config/load.ts";
 import { ClusterStore } from "../dcs/cluster-store.ts";
-import { openStore, StoreChoiceError } from "../dcs/open-store.ts";
+import { openStore } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
+import { StoreChoiceError } from "../dcs/store-choice.ts";
 import type { Clock } from "../model/clock.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";

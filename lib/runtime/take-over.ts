@@ -1,8 +1,9 @@
 // Owns what a reloaded file means for the running parts of a node that hold a configuration of their own. Each keeps its old one where
 // the new one cannot be used, and the log says so.
 
-import { reconfigureStore, StoreChoiceError } from "../dcs/open-store.ts";
+import { reconfigureStore } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
+import { StoreChoiceError } from "../dcs/store-choice.ts";
 import type { Log } from "../model/log.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { PeerClient } from "./peer-client.ts";

@@ -3,16 +3,16 @@
 
 import { type ClusterView, clusterView, type MemberView } from "../../core/cluster-view.ts";
 import { ClusterStore } from "../../dcs/cluster-store.ts";
-import { openStore, StoreChoiceError } from "../../dcs/open-store.ts";
 import { redactUrl } from "../../dcs/redact-url.ts";
 import type { Store } from "../../dcs/store.ts";
+import { NO_STORE, type OpenStoreOptions, StoreChoiceError } from "../../dcs/store-choice.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import type { Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
-import { PeerClient } from "../../runtime/peer-client.ts";
 import { type CtlConfig, findConfiguration, type GlobalOptions } from "./configuration.ts";
+import { LatePeers } from "./late-peers.ts";
 import { type ListedCluster, type ListingOptions, memberListing, treeOrder } from "./member-table.ts";
 import { CtlRefusal, usageRefusal } from "./refusal.ts";
 import type { CtlTerminal } from "./terminal.ts";
@@ -35,21 +35,21 @@ export class CtlContext {
   readonly terminal: CtlTerminal;
   readonly config: CtlConfig;
   readonly group: number | null;
-  readonly peers: PeerClient;
+  readonly peers: LatePeers;
   readonly #store: Store;
 
-  private constructor(terminal: CtlTerminal, config: CtlConfig, group: number | null) {
+  private constructor(terminal: CtlTerminal, config: CtlConfig, store: Store, group: number | null) {
     this.terminal = terminal;
     this.config = config;
     this.group = group;
-    this.#store = open(config, terminal);
-    this.peers = new PeerClient({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
+    this.#store = store;
+    this.peers = new LatePeers({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
   }
 
   /** Throws CtlRefusal: no usable configuration. */
   static async open(terminal: CtlTerminal, options: GlobalOptions): Promise<CtlContext> {
     const config = await findConfiguration(options, terminal.env);
-    return new CtlContext(terminal, config, options.group ?? null);
+    return new CtlContext(terminal, config, await openOnly(config, terminal), options.group ?? null);
   }
 
   async close(): Promise<void> {
@@ -132,13 +132,18 @@ export function leaderOf(read: ReadCluster): MemberView | null {
   return read.view.members.find((member) => member.role === "leader" || member.role === "standby_leader") ?? null;
 }
 
-function open(config: CtlConfig, terminal: CtlTerminal): Store {
+/** Loads the one store that is wanted: the code of the others would cost a command more time than its work. */
+async function openOnly(config: CtlConfig, terminal: CtlTerminal): Promise<Store> {
+  const options: OpenStoreOptions = { clock: terminal.clock, log: complaintsOnly(terminal) };
+  const { consul, raft } = config;
   try {
-    return openStore(config, { clock: terminal.clock, log: complaintsOnly(terminal) });
+    if (consul !== null) return (await import("../../dcs/open-consul.ts")).openConsul(consul, options);
+    if (raft !== null) return (await import("../../dcs/open-raft.ts")).openRaft(raft, options);
   } catch (error) {
     if (error instanceof StoreChoiceError) throw new CtlRefusal(error.message);
     throw error;
   }
+  throw new CtlRefusal(NO_STORE);
 }
 
 /** What the store or a decoder has to say goes to the operator; the rest of a log is not for a terminal. */

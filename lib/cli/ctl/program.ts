@@ -3,26 +3,8 @@
 
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { EXIT, type ExitCode } from "../../runtime/exit-codes.ts";
-import { addDsn } from "./commands/dsn.ts";
-import { addEditConfig } from "./commands/edit-config.ts";
-import { addFailover } from "./commands/failover.ts";
-import { addFlush } from "./commands/flush.ts";
-import { addHistory } from "./commands/history.ts";
-import { addList } from "./commands/list.ts";
-import { addPause } from "./commands/pause.ts";
-import { addQuery } from "./commands/query.ts";
-import { addReinit } from "./commands/reinit.ts";
-import { addReload } from "./commands/reload.ts";
-import { addRemove } from "./commands/remove.ts";
-import { addRestart } from "./commands/restart.ts";
-import { addResume } from "./commands/resume.ts";
-import { addShowConfig } from "./commands/show-config.ts";
-import { addDemoteCluster, addPromoteCluster } from "./commands/standby-cluster.ts";
-import { addSwitchover } from "./commands/switchover.ts";
-import { addTopology } from "./commands/topology.ts";
-import { addVersion } from "./commands/version.ts";
 import type { GlobalOptions } from "./configuration.ts";
-import { CtlContext } from "./context.ts";
+import type { CtlContext } from "./context.ts";
 import { CtlAborted, CtlRefusal } from "./refusal.ts";
 import type { CtlTerminal } from "./terminal.ts";
 
@@ -48,7 +30,7 @@ interface WrittenGlobals {
 /** Runs one command; `args` without the program's name. Exit status: 0 done, 1 refused or failed, 2 usage. */
 export async function runCtl(args: readonly string[], terminal: CtlTerminal): Promise<ExitCode> {
   let status: ExitCode = EXIT.ok;
-  const program = buildProgram(terminal, (code) => {
+  const program = await buildProgram(terminal, commandOf(args), (code) => {
     status = code;
   });
   try {
@@ -66,7 +48,8 @@ export async function runCtl(args: readonly string[], terminal: CtlTerminal): Pr
   }
 }
 
-function buildProgram(terminal: CtlTerminal, finish: (status: ExitCode) => void): Command {
+/** With the one command that is called, or with all where it is none of ours. */
+async function buildProgram(terminal: CtlTerminal, called: string | null, finish: (status: ExitCode) => void): Promise<Command> {
   const program = new Command("ctl")
     .description("Looks after a cluster: what patronictl does, with its commands, options and output.")
     .usage("[OPTIONS] COMMAND [ARGS]...")
@@ -87,6 +70,7 @@ function buildProgram(terminal: CtlTerminal, finish: (status: ExitCode) => void)
   const host: CommandHost = {
     program,
     run: async (command, action) => {
+      const { CtlContext } = await import("./context.ts");
       const context = await CtlContext.open(terminal, globalsOf(command));
       try {
         finish(await action(context));
@@ -103,32 +87,44 @@ function buildProgram(terminal: CtlTerminal, finish: (status: ExitCode) => void)
       return command.addOption(new Option("-k, --insecure").hideHelp());
     },
   };
-  for (const add of COMMANDS) add(host);
+  const one = called === null ? undefined : COMMANDS.get(called);
+  for (const load of one === undefined ? COMMANDS.values() : [one]) (await load())(host);
   return program;
 }
 
-/** In the order of their names, as the help shows them. */
-const COMMANDS: readonly ((host: CommandHost) => void)[] = [
-  addDemoteCluster,
-  addDsn,
-  addEditConfig,
-  addFailover,
-  addFlush,
-  addHistory,
-  addList,
-  addPause,
-  addPromoteCluster,
-  addQuery,
-  addReinit,
-  addReload,
-  addRemove,
-  addRestart,
-  addResume,
-  addShowConfig,
-  addSwitchover,
-  addTopology,
-  addVersion,
-];
+type AddCommand = (host: CommandHost) => void;
+
+/** In the order of their names, as the help shows them. Each is loaded when it is called: start-up is most of what a command takes. */
+const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string, () => Promise<AddCommand>>([
+  ["demote-cluster", async () => (await import("./commands/standby-cluster.ts")).addDemoteCluster],
+  ["dsn", async () => (await import("./commands/dsn.ts")).addDsn],
+  ["edit-config", async () => (await import("./commands/edit-config.ts")).addEditConfig],
+  ["failover", async () => (await import("./commands/failover.ts")).addFailover],
+  ["flush", async () => (await import("./commands/flush.ts")).addFlush],
+  ["history", async () => (await import("./commands/history.ts")).addHistory],
+  ["list", async () => (await import("./commands/list.ts")).addList],
+  ["pause", async () => (await import("./commands/pause.ts")).addPause],
+  ["promote-cluster", async () => (await import("./commands/standby-cluster.ts")).addPromoteCluster],
+  ["query", async () => (await import("./commands/query.ts")).addQuery],
+  ["reinit", async () => (await import("./commands/reinit.ts")).addReinit],
+  ["reload", async () => (await import("./commands/reload.ts")).addReload],
+  ["remove", async () => (await import("./commands/remove.ts")).addRemove],
+  ["restart", async () => (await import("./commands/restart.ts")).addRestart],
+  ["resume", async () => (await import("./commands/resume.ts")).addResume],
+  ["show-config", async () => (await import("./commands/show-config.ts")).addShowConfig],
+  ["switchover", async () => (await import("./commands/switchover.ts")).addSwitchover],
+  ["topology", async () => (await import("./commands/topology.ts")).addTopology],
+  ["version", async () => (await import("./commands/version.ts")).addVersion],
+]);
+
+/** Options before the command that have a value of their own. */
+const WITH_VALUE = /^(-[cdg]|--(config-file|dcs-url|dcs|group))$/;
+
+/** The word that names the command; null where there is none. */
+function commandOf(args: readonly string[]): string | null {
+  const first = args.findIndex((word, index) => !word.startsWith("-") && !WITH_VALUE.test(args[index - 1] ?? ""));
+  return args[first] ?? null;
+}
 
 function globalsOf(command: Command): GlobalOptions {
   const own = command.opts<WrittenGlobals>();

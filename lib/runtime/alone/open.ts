@@ -3,8 +3,9 @@
 
 import { loadNodeConfig } from "../../config/load.ts";
 import { ClusterStore } from "../../dcs/cluster-store.ts";
-import { openStore, StoreChoiceError } from "../../dcs/open-store.ts";
+import { openStore } from "../../dcs/open-store.ts";
 import type { Store } from "../../dcs/store.ts";
+import { StoreChoiceError } from "../../dcs/store-choice.ts";
 import type { StoreError } from "../../model/errors.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";

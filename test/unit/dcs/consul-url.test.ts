@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { parseConsulUrl } from "../../../lib/dcs/consul/url.ts";
-import { openStore, reconfigureStore, StoreChoiceError } from "../../../lib/dcs/open-store.ts";
+import { openStore, reconfigureStore } from "../../../lib/dcs/open-store.ts";
 import { clientConfig, parseRaftUrl } from "../../../lib/dcs/raft/url.ts";
 import { redactUrl } from "../../../lib/dcs/redact-url.ts";
+import { StoreChoiceError } from "../../../lib/dcs/store-choice.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 
