@@ -15,6 +15,18 @@ export function leaseEnd(options: { readonly confirmedAt: Ms; readonly ttl: Ms; 
   return ms(options.confirmedAt + Math.min(options.ttl, options.promised) - leaseMargin(options.ttl));
 }
 
+/**
+ * From when on a lock is confirmed again: once a loop_wait, and not later than in the middle of its lease, which may be far shorter
+ * than the ttl in force while the session of a raised ttl is not there yet.
+ */
+export function renewalDue(lease: { readonly confirmedAt: Ms; readonly leaseEndsAt: Ms }, loopWait: Ms): Ms {
+  return ms(Math.min(lease.confirmedAt + loopWait * 0.9, leaseMiddle(lease)));
+}
+
+export function leaseMiddle({ confirmedAt, leaseEndsAt }: { readonly confirmedAt: Ms; readonly leaseEndsAt: Ms }): Ms {
+  return ms(confirmedAt + (leaseEndsAt - confirmedAt) / 2);
+}
+
 /** Upper bound for the time between the guard's first signal and the last write: at most 2 s and a quarter of ttl. */
 export function stopBudgetLimit(ttl: Ms): Ms {
   return ms(Math.min(2000, ttl / 4));

@@ -4,6 +4,7 @@
 import { decide } from "../core/decide.ts";
 import type { Decision, Effect } from "../core/decision.ts";
 import { needsMark } from "../core/leader-trace.ts";
+import { leaseMiddle } from "../core/lease.ts";
 import { notices } from "../core/notices.ts";
 import type { Observation, Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
@@ -83,13 +84,13 @@ export class HaLoop {
     return this.#decidedOn === null ? null : postgres.watchStandbys(this.#decidedOn, () => waker.wake());
   }
 
-  /** Appointments that operators made bring the next look forward, and so does the end of a lease that is not renewed. */
+  /** Appointments that operators made bring the next look forward, and so do the middle of a lease and the end of one that is not renewed. */
   #nextLook(until: Ms): Ms {
     const { clock, state } = this.#context;
     const held = state.local.lastRole === "primary" && !state.settings.dynamic.pause ? state.heldFacts() : null;
-    const leaseLook = held === null ? 0 : held.leaseEndsAt - stopBudget(this.#context, held);
+    const leaseLooks = held === null ? [] : [leaseMiddle(held), held.leaseEndsAt - stopBudget(this.#context, held)];
     const now = clock.now();
-    let next = leaseLook > now ? Math.min(until, leaseLook) : until;
+    let next = Math.min(until, ...leaseLooks.filter((at) => at > now));
     for (const at of [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null]) {
       const wait = at === null ? 0 : at - clock.wallNow();
       if (wait > 0) next = Math.min(next, now + wait);

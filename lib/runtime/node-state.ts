@@ -279,7 +279,9 @@ export class NodeState {
     const { held } = this;
     if (held === null) return null;
     const ttl = this.settings.dynamic.ttlMs;
-    const confirmed = leaseEnd({ confirmedAt: held.confirmedAt, ttl, promised: held.promisedMs });
+    // What was confirmed under a longer ttl stands: a lowered one must not end a lease that nobody has had time to renew.
+    const longer = ms(Math.max(ttl, held.promisedMs));
+    const confirmed = leaseEnd({ confirmedAt: held.confirmedAt, ttl: longer, promised: held.promisedMs });
     const { roundAt } = this.failsafe;
     return roundAt === null ? confirmed : ms(Math.max(confirmed, leaseEnd({ confirmedAt: roundAt, ttl, promised: ttl })));
   }

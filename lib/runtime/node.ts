@@ -5,9 +5,8 @@ import { reloadNodeConfig } from "../config/reload.ts";
 import { leaseMargin } from "../core/lease.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
-import { describeStoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { type Ms, ms } from "../model/units.ts";
+import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
 import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
@@ -17,7 +16,6 @@ import { EXIT } from "./exit-codes.ts";
 import { keepFenced } from "./fencing.ts";
 import { FreshStatus } from "./fresh-status.ts";
 import type { LoopEnd } from "./ha-loop.ts";
-import { dcsDeadline } from "./lease-bounds.ts";
 import { LocalNodeService } from "./local-node-service.ts";
 import type { NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -30,6 +28,7 @@ import { takenAddress } from "./port-check.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
 import type { ServiceRegistration } from "./service-registration.ts";
+import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
 import { takeOver } from "./take-over.ts";
 import type { TimeLimits } from "./time-limits.ts";
@@ -85,7 +84,7 @@ export class MatriarchNode {
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
-  #sessionTtl: Ms;
+  readonly #sessionTtl: SessionTtl;
 
   private constructor(parts: Parts, options: NodeOptions) {
     this.#options = options;
@@ -98,7 +97,7 @@ export class MatriarchNode {
     this.#log = parts.log;
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
-    this.#sessionTtl = state.settings.dynamic.ttlMs;
+    this.#sessionTtl = new SessionTtl(parts.context);
     this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts.measures);
     state.observer = parts.measures;
     this.#registration = parts.registration;
@@ -151,7 +150,7 @@ export class MatriarchNode {
         return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
       await this.#limits.ask();
       if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
-      await this.#changeTtl();
+      await this.#sessionTtl.follow();
     }
     const api = await this.#options.workers.httpApi(this.service, this.#log);
     if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
@@ -255,16 +254,6 @@ export class MatriarchNode {
     void this.#configurePostgres().then(() => waker.wake());
   }
 
-  /** Between two cycles, so that no rule sees the lock on its way from one session to the other. */
-  async #changeTtl(): Promise<void> {
-    const { state, store } = this.context;
-    if (this.#sessionTtl === state.settings.dynamic.ttlMs || state.task !== null || state.dcsFailure !== null) return;
-    const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
-    if (!changed.ok) this.#log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
-    else if (!changed.value.pending) this.#sessionTtl = state.settings.dynamic.ttlMs;
-    if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
-  }
-
   async #configurePostgres(): Promise<void> {
     const { state, postgres } = this.context;
     const config = state.settings.node.postgresql;
@@ -286,7 +275,7 @@ export class MatriarchNode {
     }
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
-    await this.#changeTtl();
+    await this.#sessionTtl.follow();
     await keepFenced(this.context);
     this.#registration?.note(state);
   }

@@ -7,17 +7,17 @@ import { ClusterStore } from "../../lib/dcs/cluster-store.ts";
 import { MemoryStore } from "../../lib/dcs/memory-store.ts";
 import type { Cluster } from "../../lib/model/cluster.ts";
 import type { FailsafeAnswer, FailsafeHeartbeat } from "../../lib/model/failsafe.ts";
-import { type Lsn, type Ms, ms, type Revision, revision } from "../../lib/model/units.ts";
+import { type Lsn, ms, type Revision, revision } from "../../lib/model/units.ts";
 import { recallLease } from "../../lib/runtime/adoption.ts";
 import { keepFenced } from "../../lib/runtime/fencing.ts";
 import { FreshStatus } from "../../lib/runtime/fresh-status.ts";
 import { HaLoop } from "../../lib/runtime/ha-loop.ts";
-import { dcsDeadline } from "../../lib/runtime/lease-bounds.ts";
 import { LocalNodeService } from "../../lib/runtime/local-node-service.ts";
 import type { FormerLease, LeaseKeeper, NodeContext, PromiseKeeper } from "../../lib/runtime/node-context.ts";
 import { NodeState } from "../../lib/runtime/node-state.ts";
 import { lookAtPostgres } from "../../lib/runtime/observe.ts";
 import { refreshCluster } from "../../lib/runtime/perform-dcs.ts";
+import { SessionTtl } from "../../lib/runtime/session-ttl.ts";
 import { Waker } from "../../lib/runtime/waker.ts";
 import { WatchLoop } from "../../lib/runtime/watch-loop.ts";
 import { FakeWatchdog } from "./fake-guard.ts";
@@ -41,7 +41,7 @@ export class Supervisor {
   readonly #watch: WatchLoop;
   readonly #loop: HaLoop;
   #configRevision: Revision | null = null;
-  #sessionTtl: Ms;
+  readonly #sessionTtl: SessionTtl;
   #stoppedAt = 0;
 
   constructor(node: SimNode) {
@@ -87,7 +87,7 @@ export class Supervisor {
       state,
       waker: new Waker(process),
     };
-    this.#sessionTtl = state.settings.dynamic.ttlMs;
+    this.#sessionTtl = new SessionTtl(this.context);
     this.#service = new LocalNodeService(this.context, new FreshStatus(this.context), () => {});
     this.#watch = new WatchLoop(this.context);
     this.#loop = new HaLoop(this.context, () => this.#afterCycle());
@@ -211,19 +211,11 @@ export class Supervisor {
     void keepFenced(this.context);
   }
 
-  async #changeTtl(): Promise<void> {
-    const { state, store } = this.context;
-    if (this.#sessionTtl === state.settings.dynamic.ttlMs || state.task !== null || state.dcsFailure !== null) return;
-    const changed = await store.reloadConfig({ ttl: state.settings.dynamic.ttlMs, deadline: dcsDeadline(this.context) });
-    if (changed.ok && !changed.value.pending) this.#sessionTtl = state.settings.dynamic.ttlMs;
-    if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
-  }
-
   #afterCycle(): Promise<void> {
     const { dynamic } = this.context.state.settings;
     // Most cycles end without anything to do here.
-    if (this.#sessionTtl === dynamic.ttlMs && !dynamic.pause && this.context.state.held === null) return NOTHING;
-    return this.#changeTtl().then(() => keepFenced(this.context));
+    if (this.#sessionTtl.settled && !dynamic.pause && this.context.state.held === null) return NOTHING;
+    return this.#sessionTtl.follow().then(() => keepFenced(this.context));
   }
 
   #postmasterEnded(): void {

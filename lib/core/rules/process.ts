@@ -14,6 +14,7 @@ import {
   ownLsn,
   runsAsPrimary,
 } from "../facts.ts";
+import { renewalDue } from "../lease.ts";
 import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
@@ -191,7 +192,7 @@ function startIsOverdue(o: Observation): boolean {
   return makesPrimary(o) && o.task?.kind === "start" && o.dcs.kind === "reachable" && lockIsOurs(o) && overdueSinceCrash(o);
 }
 
-/** The lock is ours, it was not confirmed in this cycle, and a loop_wait has gone by since it was; or nobody knows our position yet. */
+/** The lock is ours, it was not confirmed in this cycle, and that is due; or nobody knows our position yet. */
 export function mustRenew(o: Observation): boolean {
   if (o.dcs.kind === "unreachable" || !lockIsOurs(o)) return false;
   const held = o.lock.held;
@@ -204,7 +205,9 @@ export function mustRenew(o: Observation): boolean {
   if (o.local.slotsFor !== null && slotsChanged(o) && age >= NEWCOMER_AGE_MS) return true;
   // Who is missing from the failsafe key can neither lead nor be asked.
   if (o.failsafe.keyStale && runsAsPrimary(o)) return true;
-  return isUnpublished(o) || age >= o.config.loopWaitMs * 0.9;
+  // From a longer ttl: counted with the one in force from this confirmation on.
+  if (held.leaseEndsAt - held.confirmedAt > o.config.ttlMs) return true;
+  return isUnpublished(o) || o.now >= renewalDue(held, o.config.loopWaitMs);
 }
 
 /** A confirmation as young as this serves a newcomer as well. */

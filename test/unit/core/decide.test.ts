@@ -76,6 +76,21 @@ describe("the leader", () => {
     expect(decide(o).effect).toEqual({ kind: "renew-lock" });
   });
 
+  test("renews a lease that is short for its loop_wait in the middle, and not before", () => {
+    const at = (confirmedAt: number) =>
+      leading({
+        lock: { held: { session: "s-b", revision: revision(4), confirmedAt: ms(confirmedAt), leaseEndsAt: ms(confirmedAt + 2_800) } },
+      });
+    expect(decide(at(98_500)).effect).toEqual({ kind: "renew-lock" });
+    expect(decide(at(98_700)).rule).toBe("leader");
+  });
+
+  test("renews at once a lease that is longer than the ttl in force, so that a lowered ttl counts", () => {
+    const lock = { held: { session: "s-b", revision: revision(4), confirmedAt: ms(99_900), leaseEndsAt: ms(129_300) } };
+    expect(decide(leading({ lock })).rule).toBe("leader");
+    expect(decide(leading({ lock, config: { ...CONFIG, ttlMs: ms(20_000) } })).effect).toEqual({ kind: "renew-lock" });
+  });
+
   test("renews its lock for a member that has just joined, so that it knows when the lease began", () => {
     expect(decide(leading({ local: local({ status: primaryStatus(), lastRole: "primary", slotsFor: "a" }) })).effect).toEqual({
       kind: "renew-lock",

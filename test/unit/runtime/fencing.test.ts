@@ -4,154 +4,17 @@
 
 import { expect, test } from "bun:test";
 import { traceUnfenced } from "../../../lib/core/leader-trace.ts";
-import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
-import { clusterKeys } from "../../../lib/dcs/keys.ts";
-import { MemoryCluster } from "../../../lib/dcs/memory.ts";
-import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
-import type { LeaseMark } from "../../../lib/model/cluster.ts";
-import { err, ok, type Result } from "../../../lib/model/result.ts";
-import { ms, timeline } from "../../../lib/model/units.ts";
-import { LocalPostgresql } from "../../../lib/postgres/local.ts";
-import type { ArmOptions, ProcessId, Watchdog, WatchdogError } from "../../../lib/postgres/watchdog/watchdog.ts";
+import { type Ms, ms } from "../../../lib/model/units.ts";
 import { adoptLock } from "../../../lib/runtime/adoption.ts";
 import { disarmUnfenced, keepFenced, rearm } from "../../../lib/runtime/fencing.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
-import { NodeState } from "../../../lib/runtime/node-state.ts";
 import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
-import { Waker } from "../../../lib/runtime/waker.ts";
-import { type RecordingLog, recordingLog } from "../../harness/recording-log.ts";
-import { loadTemplate } from "../../simulation/node-config.ts";
-import { CONFIG, primaryStatus, status } from "../core/observations.ts";
-import { ManualClock } from "../dcs/manual-clock.ts";
+import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
+import type { RecordingLog } from "../../harness/recording-log.ts";
+import { CONFIG } from "../core/observations.ts";
 
-const template = await loadTemplate();
-const RUNNING = { kind: "running", pid: 10, startTicks: 1, stopped: false } as const;
-
-/** The machine's guard: armed or not, whichever process armed it. */
-class Machine {
-  guard: "armed" | "disarmed" = "disarmed";
-}
-
-/** One process's handle of that guard. */
-class TestWatchdog implements Watchdog {
-  readonly fencing = "process";
-  armed = false;
-  /** Of each order to arm it, in ms. */
-  readonly ttls: number[] = [];
-  /** A ttl from which on it has no timeout to offer. */
-  tooLong = Number.POSITIVE_INFINITY;
-  readonly #machine: Machine;
-
-  constructor(machine: Machine) {
-    this.#machine = machine;
-  }
-
-  async prepare() {
-    return ok(null);
-  }
-
-  async arm({ ttl }: ArmOptions): Promise<Result<null, WatchdogError>> {
-    this.ttls.push(ttl);
-    if (ttl >= this.tooLong) return err({ kind: "unusable", message: "no such timeout" });
-    this.armed = true;
-    this.#machine.guard = "armed";
-    return ok(null);
-  }
-
-  attach(_guard: ProcessId | null, options: ArmOptions) {
-    return this.arm(options);
-  }
-
-  extend() {
-    return ok(null);
-  }
-
-  async disarm() {
-    this.armed = false;
-    this.#machine.guard = "disarmed";
-    return ok(null);
-  }
-
-  healthy(): boolean {
-    return this.armed;
-  }
-
-  actsAt(): null {
-    return null;
-  }
-
-  guardProcess(): null {
-    return null;
-  }
-
-  onLost() {
-    return () => undefined;
-  }
-
-  async close(): Promise<void> {}
-}
-
-class Bench {
-  readonly clock = new ManualClock();
-  readonly data = new MemoryCluster({ clock: this.clock });
-  readonly machine = new Machine();
-  /** One verdict for each coming request; then everything passes. */
-  readonly plan: GateVerdict[] = [];
-
-  store(name: string): ClusterStore {
-    const store = new MemoryStore({ cluster: this.data, clock: this.clock, gate: () => this.plan.shift() ?? { kind: "pass" } });
-    const { namespace, scope } = template;
-    return new ClusterStore({ store, clock: this.clock, log: recordingLog(), namespace, scope, group: null, name, ttl: CONFIG.ttlMs });
-  }
-
-  constructor() {
-    const { namespace, scope } = template;
-    const key = clusterKeys({ namespace, scope, group: null }).initialize;
-    this.data.apply([{ kind: "put", key, value: primaryStatus().systemIdentifier }]);
-  }
-
-  /** A process on the machine whose PostgreSQL runs in that role. */
-  async node(role: "primary" | "replica", name = "a"): Promise<NodeContext> {
-    const { clock } = this;
-    const log = { ...recordingLog(), heartbeat: () => undefined };
-    const state = new NodeState(clock, { node: { ...template, name }, dynamic: CONFIG });
-    const postgres = new LocalPostgresql({ config: template.postgresql, name, scope: template.scope, clock, log });
-    const seen = role === "primary" ? { ...primaryStatus(), timeline: timeline(1) } : status();
-    postgres.inspect = async () => ({ dataDirectory: { kind: "valid", majorVersion: 17 }, process: RUNNING });
-    postgres.status = async () => ok(seen);
-    Object.assign(state.local, { process: RUNNING, status: seen, lastRole: role });
-    const context: NodeContext = {
-      clock,
-      log,
-      store: this.store(name),
-      postgres,
-      peers: { ask: async () => null, failsafe: async () => ({ kind: "silent", reason: "" }) },
-      watchdog: new TestWatchdog(this.machine),
-      lease: { former: () => null, save: () => undefined, clear: () => undefined },
-      promises: { former: () => null, save: () => true },
-      state,
-      waker: new Waker(clock),
-    };
-    await refreshCluster(context);
-    return context;
-  }
-
-  /** A primary that holds the lock, with its guard armed. */
-  async leader(): Promise<NodeContext> {
-    const a = await this.node("primary");
-    await rearm(a);
-    expect((await acquireLock(a)).ok).toBe(true);
-    expect((await this.mark())?.unfenced).toBeNull();
-    return a;
-  }
-
-  async mark(): Promise<LeaseMark | null> {
-    const read = await this.store("reader").readLease({ deadline: ms(this.clock.now() + 1_000) });
-    if (!read.ok) throw new Error("the store is there");
-    return read.value;
-  }
-}
+import { Bench, type TestWatchdog } from "./fenced-node.ts";
 
 function pause({ state }: NodeContext, to: "on" | "off"): void {
   state.settings = { ...state.settings, dynamic: { ...state.settings.dynamic, pause: to === "on" } };
@@ -186,6 +49,36 @@ test("a ttl that the watchdog has no timeout for leaves it armed as it was, and 
   expect((a.log as unknown as RecordingLog).lines.filter((line) => line.startsWith("WARNING"))).toEqual([
     "WARNING: the watchdog goes on with its former timeout: no such timeout",
   ]);
+});
+
+test("a ttl that was lowered by mistake and put right before the session followed: leases count with the right one again", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const sessionTtl = new SessionTtl(a);
+  const lease = () => (a.state.heldFacts()?.leaseEndsAt ?? 0) - (a.state.held?.confirmedAt ?? 0);
+  const before = lease();
+  for (const ttl of [ms(3_000), CONFIG.ttlMs]) {
+    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ttl } };
+    await sessionTtl.follow();
+    await bench.clock.advance(500);
+    expect((await renewLock(a)).ok).toBe(true);
+    expect(lease() < before).toBe(ttl < CONFIG.ttlMs);
+  }
+  expect(lease()).toBe(before);
+  expect(sessionTtl.settled).toBe(true);
+});
+
+test("a lowered ttl ends no lease that was confirmed before: it counts from the next confirmation on", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const sessionTtl = new SessionTtl(a);
+  await bench.clock.advance(9_000);
+  const end = a.state.heldFacts()?.leaseEndsAt;
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(5_000) } };
+  expect(a.state.heldFacts()?.leaseEndsAt).toBe(end as Ms);
+  await sessionTtl.follow();
+  expect((await renewLock(a)).ok).toBe(true);
+  expect((a.state.heldFacts()?.leaseEndsAt ?? 0) - bench.clock.now()).toBeLessThan(5_000);
 });
 
 test("a pause lets the guard go once the mark has said so, and not before", async () => {
