@@ -7,7 +7,7 @@ import type { StartApi } from "../lib/runtime/node.ts";
 /** Binds the API to a running node: the supervisor gives this to the node that it composes. */
 export const startApiPort: StartApi = async (service, log) => {
   const config = service.factsNow().config.restapi;
-  const started = await startApi({ config, service, log });
+  const started = await startApi({ config, service, log: log.named("api") });
   if (!started.ok) return started;
   const server = started.value;
   return {

@@ -12,6 +12,7 @@ import { failsafeRoutes } from "./failsafe.ts";
 import { type AnswerHeaders, answerHeaders } from "./headers.ts";
 import { HealthResponder, healthCheckOf } from "./health.ts";
 import { metricRoutes } from "./metrics.ts";
+import { openApiRoutes } from "./openapi.ts";
 import { operationRoutes } from "./operations.ts";
 import { switchoverRoutes } from "./switchover.ts";
 
@@ -19,6 +20,9 @@ import { switchoverRoutes } from "./switchover.ts";
 export const MAX_REQUESTS_IN_FLIGHT = 1024;
 /** Unsafe requests at one time: each may wait long for its outcome. */
 export const MAX_UNSAFE_IN_FLIGHT = 32;
+
+/** Characters of a path in the log. */
+const LOGGED_TARGET_MAX = 256;
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
@@ -36,7 +40,7 @@ export class Api {
     this.#headers = answerHeaders(context.settings());
     this.#health = new HealthResponder(context.service, () => this.#headers);
     this.#access = new Access(context);
-    this.#app = routes(context);
+    this.#app = apiRoutes(context);
   }
 
   /** To be called after a reload of the settings. */
@@ -46,6 +50,15 @@ export class Api {
 
   /** Answers one request; never rejects. */
   async handle(request: Request, peer: Peer): Promise<Response> {
+    const { log } = this.#context;
+    if (log.debugs?.() === false) return await this.#answer(request, peer);
+    const from = performance.now();
+    const response = await this.#answer(request, peer);
+    log.debug(requestLine(request, peer, response.status, performance.now() - from));
+    return response;
+  }
+
+  async #answer(request: Request, peer: Peer): Promise<Response> {
     if (this.#inFlight >= MAX_REQUESTS_IN_FLIGHT) return this.#finish(textAnswer(503, "too many requests in progress"));
     this.#inFlight++;
     try {
@@ -90,7 +103,8 @@ export class Api {
   }
 }
 
-function routes(context: ApiContext): ApiApp {
+/** Every route but the health paths, which stand in front of them. */
+export function apiRoutes(context: ApiContext): ApiApp {
   const app = new Hono<ApiBindings>({ getPath: (request) => splitUrl(request.url).path });
   const source = new ClusterSource(context.service);
   clusterRoutes(app, context, source);
@@ -99,6 +113,7 @@ function routes(context: ApiContext): ApiApp {
   operationRoutes(app, context);
   failsafeRoutes(app, context);
   metricRoutes(app, context);
+  openApiRoutes(app);
   app.notFound((c) =>
     SAFE_METHODS.has(c.req.method) ? textAnswer(404, "not found") : textAnswer(501, `Unsupported method ('${c.req.method}')`),
   );
@@ -107,6 +122,13 @@ function routes(context: ApiContext): ApiApp {
     throw error;
   });
   return app;
+}
+
+/** One request in the log: who, what, the status, how long. Of headers and bodies nothing, for they may hold secrets. */
+function requestLine({ method, url }: Request, { address }: Peer, status: number, elapsedMs: number): string {
+  const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
+  const shown = target.length > LOGGED_TARGET_MAX ? `${target.slice(0, LOGGED_TARGET_MAX)}…` : target;
+  return `API: ${address} - - ${JSON.stringify(`${method} ${shown}`)} ${status} - latency: ${elapsedMs.toFixed(3)} ms`;
 }
 
 /** The path without doubled leading and without trailing slashes, and the query string without `?`. */

@@ -1,5 +1,6 @@
-// Owns the reading of a request body: bounded in size and time, and a JSON object or a clear refusal.
+// Owns the reading of a request body: bounded in size and time, a JSON object of the form that is wanted or a clear refusal.
 
+import * as v from "valibot";
 import { parseJson } from "../core/json-text.ts";
 import { err, ok, type Result } from "../model/result.ts";
 
@@ -36,6 +37,20 @@ export async function readJsonObject(
     return options.empty === "allowed" ? ok({}) : err({ status: 400, text: "the body is empty: a JSON object is needed" });
   }
   return parseObject(text.value);
+}
+
+/**
+ * Reads a body of the schema's form. Errors: as readJsonObject, and 400 with the schema's own words for the first wrong value.
+ */
+export async function readBody<S extends v.GenericSchema>(
+  request: Request,
+  schema: S,
+  options: { readonly empty: "allowed" | "refused" },
+): Promise<Result<v.InferOutput<S>, BodyFault>> {
+  const body = await readJsonObject(request, options);
+  if (!body.ok) return body;
+  const parsed = v.safeParse(schema, body.value, { abortEarly: true });
+  return parsed.success ? ok(parsed.output) : err({ status: 400, text: parsed.issues[0].message });
 }
 
 function parseObject(text: string): Result<JsonObject, BodyFault> {
@@ -90,17 +105,4 @@ async function giveUp(reader: { cancel(): Promise<void> }, fault: BodyFault): Pr
 
 function tooLarge(): BodyFault {
   return { status: 413, text: `the body is larger than ${MAX_BODY_BYTES} bytes` };
-}
-
-/** Booleans may come as text: "True", "on", "yes", "1". Anything else is false. */
-export function flag(value: unknown): boolean {
-  if (typeof value === "string") return ["true", "on", "yes", "1"].includes(value.toLowerCase());
-  return value === true || value === 1;
-}
-
-/** A name or text field; numbers as text (a cluster may well have a node called 5); null when absent or empty. */
-export function textField(body: JsonObject, name: string): string | null {
-  const value = body[name];
-  if (typeof value === "number" || typeof value === "bigint") return String(value);
-  return typeof value === "string" && value !== "" ? value : null;
 }

@@ -2,7 +2,6 @@
 // a valid certificate, and HTTP on the decrypted connection. Otherwise the same as listener.ts.
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { Readable } from "node:stream";
 import { createServer as createTlsServer, type Server, type TLSSocket } from "node:tls";
 import type { ConfigFault } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
@@ -105,8 +104,15 @@ async function answer(handler: RequestHandler, incoming: IncomingMessage, outgoi
     // A connection with a request on it has no timer here.
     allowSilence: () => undefined,
   });
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-  outgoing.end(Buffer.from(await response.arrayBuffer()));
+  const body = Buffer.from(await response.arrayBuffer());
+  const headers = { ...Object.fromEntries(response.headers), "content-length": String(body.byteLength) };
+  if (incoming.complete) {
+    outgoing.writeHead(response.status, headers).end(body);
+    return;
+  }
+  // What is left of the body is read by nobody: the connection goes with it, or it would fill the memory.
+  outgoing.once("finish", () => socket.destroySoon());
+  outgoing.writeHead(response.status, { ...headers, connection: "close" }).end(body);
 }
 
 function toRequest(incoming: IncomingMessage): Request {
@@ -118,7 +124,31 @@ function toRequest(incoming: IncomingMessage): Request {
   const path = incoming.url?.startsWith("/") === true ? incoming.url : "/";
   const url = `https://${URL.canParse(`https://${headers.get("host")}`) ? headers.get("host") : "localhost"}${path}`;
   if (method === "GET" || method === "HEAD" || method === "OPTIONS") return new Request(url, { method, headers });
-  return new Request(url, { method, headers, body: Readable.toWeb(incoming) as unknown as ReadableStream });
+  return new Request(url, { method, headers, body: bodyOf(incoming) });
+}
+
+/** Reads one part of the body when one is asked for: what the handler does not want stays with the client. */
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  incoming.pause();
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        incoming.on("data", (part: Uint8Array) => {
+          incoming.pause();
+          controller.enqueue(part);
+        });
+        incoming.once("end", () => controller.close());
+        incoming.once("error", (error) => controller.error(error));
+        incoming.once("close", () => incoming.complete || controller.error(new Error("the client went away")));
+      },
+      pull: () => void incoming.resume(),
+      cancel: () => {
+        for (const event of ["data", "end"]) incoming.removeAllListeners(event);
+        incoming.pause();
+      },
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 async function stop(server: Server, connections: Connections, graceMs: number): Promise<void> {

@@ -5,9 +5,10 @@ import { mergeConfig } from "../core/config-patch.ts";
 import { formatJson } from "../core/json-text.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { jsonAnswer, textAnswer } from "./answers.ts";
-import { type JsonObject, readJsonObject } from "./body.ts";
+import { type JsonObject, readBody } from "./body.ts";
 import type { ClusterSource } from "./cluster-source.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
+import { CONFIG_BODY } from "./request-schemas.ts";
 
 export function configRoutes(app: ApiApp, context: ApiContext, source: ClusterSource): void {
   app.get("/config", async () => {
@@ -16,14 +17,14 @@ export function configRoutes(app: ApiApp, context: ApiContext, source: ClusterSo
   });
 
   app.patch("/config", async (c) => {
-    const patch = await readJsonObject(c.req.raw, { empty: "refused" });
+    const patch = await readBody(c.req.raw, CONFIG_BODY, { empty: "refused" });
     if (!patch.ok) return textAnswer(patch.error.status, patch.error.text);
     if (Object.keys(patch.value).length === 0) return textAnswer(400, "the body is an empty object: nothing to change");
     return applyPatch(context, patch.value);
   });
 
   app.put("/config", async (c) => {
-    const body = await readJsonObject(c.req.raw, { empty: "refused" });
+    const body = await readBody(c.req.raw, CONFIG_BODY, { empty: "refused" });
     if (!body.ok) return textAnswer(body.error.status, body.error.text);
     return replaceConfig(context, body.value);
   });

@@ -1,6 +1,7 @@
 // Owns POST /switchover, POST /failover and DELETE /switchover: checks, writes the `failover` key, and waits for the
 // outcome by changes of the cluster. Works from any node; the change itself is the HA loop's.
 
+import type * as v from "valibot";
 import { readFlag, readSynchronousMode } from "../core/cluster-view.ts";
 import {
   isFitCandidate,
@@ -15,9 +16,12 @@ import { describeStoreError } from "../model/errors.ts";
 import { type Ms, ms, revision, seconds } from "../model/units.ts";
 import type { OperatorAnswer } from "../runtime/node-service.ts";
 import { textAnswer } from "./answers.ts";
-import { type JsonObject, readJsonObject, textField } from "./body.ts";
+import { readBody } from "./body.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { LONG_ANSWER_SECONDS, readAppointment } from "./operations.ts";
+import { SWITCHOVER_BODY } from "./request-schemas.ts";
+
+type SwitchoverBody = v.InferOutput<typeof SWITCHOVER_BODY>;
 
 /** How long a member may take to say that it is there. */
 const ASK_MEMBER_MS = seconds(2);
@@ -27,9 +31,8 @@ const OUTCOME_GRACE_MS = seconds(10);
 export function switchoverRoutes(app: ApiApp, context: ApiContext): void {
   for (const path of ["switchover", "failover"] as const) {
     app.post(`/${path}`, async (c) => {
-      const body = await readJsonObject(c.req.raw, { empty: "refused" });
+      const body = await readBody(c.req.raw, SWITCHOVER_BODY, { empty: "refused" });
       if (!body.ok) return textAnswer(body.error.status, body.error.text);
-      if (Object.keys(body.value).length === 0) return textAnswer(400, "the body is an empty object: leader or candidate is needed");
       c.env.allowSilence(LONG_ANSWER_SECONDS);
       const answer = await changeLeader(context, path, body.value);
       return textAnswer(answer.status, answer.text);
@@ -42,15 +45,14 @@ export function switchoverRoutes(app: ApiApp, context: ApiContext): void {
   });
 }
 
-async function changeLeader(context: ApiContext, path: SwitchoverAction, body: JsonObject): Promise<OperatorAnswer> {
+async function changeLeader(context: ApiContext, path: SwitchoverAction, body: SwitchoverBody): Promise<OperatorAnswer> {
   const { service } = context;
-  const leader = textField(body, "leader");
+  const { leader, scheduled_at: appointmentText } = body;
   const plan: SwitchoverPlan = {
     action: path === "failover" && leader === null ? "failover" : "switchover",
     leader,
-    candidate: textField(body, "candidate") ?? textField(body, "member"),
+    candidate: body.candidate ?? body.member,
   };
-  const appointmentText = textField(body, "scheduled_at");
   const read = await service.readCluster();
   if (!read.ok) return { status: 503, text: describeStoreError(read.error) };
   const cluster = read.value;

@@ -6,4 +6,6 @@ export interface Log {
   warning(message: string): void;
   error(message: string): void;
   critical(message: string): void;
+  /** False: debug lines are dropped, so that none need be made where many would be. A log without it takes them. */
+  debugs?(): boolean;
 }

@@ -196,7 +196,6 @@ function answer(status: number, text: string): { readonly status: number; readon
 function whyNotPromise({ state }: NodeContext, beat: FailsafeHeartbeat): string | null {
   const { cluster, held, local, settings, task } = state;
   const self = settings.node.name;
-  if (beat.name === self) return "Not for this node";
   const starts = task !== null && (task.kind === "start" || task.kind === "restart") && local.lastRole === "primary";
   const makesPrimary = starts || task?.kind === "promote" || task?.kind === "bootstrap";
   // A server that has not said yet what it is may be a primary.
@@ -204,6 +203,7 @@ function whyNotPromise({ state }: NodeContext, beat: FailsafeHeartbeat): string 
   if (held !== null || runs || makesPrimary) return "Running as a leader";
   const leader = cluster?.leader?.name ?? null;
   if (leader === self) return "Running as a leader";
+  if (beat.name === self) return "Not for this node";
   if (state.dcsFailure === null && leader !== null && leader !== beat.name) return `${leader} holds the leader lock`;
   return null;
 }

@@ -66,6 +66,10 @@ class ConfiguredLog implements NodeLog {
     this.#write("CRITICAL", message, this.#name);
   }
 
+  debugs(): boolean {
+    return this.#keeps("DEBUG", this.#name);
+  }
+
   heartbeat(message: string): void {
     if (this.#config.deduplicateHeartbeatLogs && message === this.#lastHeartbeat) return;
     this.#lastHeartbeat = message;
@@ -80,6 +84,7 @@ class ConfiguredLog implements NodeLog {
       warning: (message) => this.#write("WARNING", message, name),
       error: (message) => this.#write("ERROR", message, name),
       critical: (message) => this.#write("CRITICAL", message, name),
+      debugs: () => this.#keeps("DEBUG", name),
     };
   }
 
@@ -113,12 +118,16 @@ class ConfiguredLog implements NodeLog {
   }
 
   #write(level: LogLevel, message: string, name: string): void {
-    if (LOG_LEVELS[level] < this.#threshold(name)) return;
+    if (!this.#keeps(level, name)) return;
     const flows = this.#sink.write(this.#format({ level, name, message, epochMs: Date.now() }));
     const lost = this.lost();
     if (!flows || lost === this.#lostReported) return;
     this.#lostReported = lost;
     this.#sink.write(this.#format({ level: "WARNING", name, message: `log lines lost so far: ${lost}`, epochMs: Date.now() }));
+  }
+
+  #keeps(level: LogLevel, name: string): boolean {
+    return LOG_LEVELS[level] >= this.#threshold(name);
   }
 
   /** The level of the longest configured name that this one begins with; `patroni.x` names ours `x` as well. */

@@ -158,7 +158,7 @@ describe("a cluster from a backup", () => {
     expect(Object.keys(seen)).toEqual(["bytes", "total_bytes", "percent"]);
     // What is under way is not begun again, unless it is forced.
     const again = await node.api("/reinitialize", { method: "POST", body: {}, timeoutMs: 30_000 });
-    expect([again.status, again.text]).toEqual([503, "clone is already in progress"]);
+    expect([again.status, again.text]).toEqual([503, "reinitialize already in progress"]);
     await copy.untilHealthy({ nodes: [leader, node] });
     expect(node.log.slice(from)).toContain("reinitialize: a new copy is made from leader 'copy1'");
     expect((await node.status())["copy"]).toBeUndefined();

@@ -205,6 +205,29 @@ describe("TLS", () => {
     expect((await ask(server, "PATCH", "/config", { certificate: true, body: '{"ttl": 40}' })).text).toContain('"ttl": 40');
   });
 
+  test.each(["none", "optional"] as const)("a body of 100 MB that nobody wants is not taken in, verify_client %s", async (verifyClient) => {
+    const server = await start(tlsSettings({ verifyClient, authentication: { username: "a", password: "b" } }));
+    const socket = tlsConnect({ port: server.port, host: "127.0.0.1", ca: readFileSync(authority.ca, "utf8") });
+    socket.on("error", () => undefined);
+    const closed = new Promise<"closed">((resolve) => socket.once("close", () => resolve("closed")));
+    const write = (part: Buffer) =>
+      new Promise<"closed" | null>((resolve) => socket.write(part, (error) => resolve(error == null ? null : "closed")));
+    let answer = "";
+    socket.on("data", (part: Buffer) => {
+      answer += part.toString();
+    });
+    socket.write("PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
+    const part = Buffer.alloc(65_536, "x");
+    let sent = 0;
+    let ended: "closed" | null = null;
+    while (ended === null && sent < 100_000_000) {
+      sent += part.byteLength;
+      ended = await Promise.race([closed, write(part)]);
+    }
+    socket.destroy();
+    expect([ended, answer.slice(0, 11)]).toEqual(["closed", verifyClient === "none" ? "HTTP/1.1 41" : "HTTP/1.1 40"]);
+  });
+
   for (const verifyClient of ["none", "required", "optional"] as const) {
     test(`certificates are exchanged without dropping the port, verify_client ${verifyClient}`, async () => {
       const [cert, key] = [join(authority.folder, `${verifyClient}.crt`), join(authority.folder, `${verifyClient}.key`)];
