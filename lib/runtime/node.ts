@@ -84,6 +84,8 @@ export class MatriarchNode {
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
+  /** The configuration in force was not taken to PostgreSQL yet. */
+  #configureLater = false;
   readonly #sessionTtl: SessionTtl;
 
   private constructor(parts: Parts, options: NodeOptions) {
@@ -260,7 +262,10 @@ export class MatriarchNode {
     const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
     const role = state.local.lastRole === "primary" ? "primary" : standby;
     const text = `${role} ${JSON.stringify(config)}`;
-    if (this.#configured === text || state.local.dataDirectory.kind !== "valid") return;
+    if (this.#configured === text) return;
+    // A server that runs while its data directory is being made is the maker's; where none runs, this is for its first start.
+    this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
+    if (this.#configureLater) return;
     this.#configured = text;
     const done = await postgres.configure(config, { role });
     if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
@@ -275,6 +280,7 @@ export class MatriarchNode {
     }
     if (state.dcsFailure === null) await this.#limits.ask();
     if (state.cluster !== null) this.#takeConfig(state.cluster);
+    if (this.#configureLater) await this.#configurePostgres();
     await this.#sessionTtl.follow();
     await keepFenced(this.context);
     this.#registration?.note(state);

@@ -4,7 +4,7 @@
 // API and log show.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
@@ -127,6 +127,23 @@ describe("the cluster's configuration", () => {
       );
       await until("nobody waits", async () => !(await pending(leader)) && !(await pending(replica)), { withinMs: WITHIN_MS });
       await cluster.untilHealthy();
+    });
+  }, 90_000);
+
+  test("is in force on a node that joins later from its first start on: it waits for no restart", async () => {
+    await cluster.during(async () => {
+      const { leader, replica } = await roles();
+      await cluster.patchConfig({ postgresql: { parameters: { max_connections: 77, maintenance_work_mem: "6MB" } } });
+      await untilShows(leader, "maintenance_work_mem", "6MB");
+      const pending = { restart_pending: true };
+      await until("a restart is pending", async () => (await leader.status())["pending_restart"], { withinMs: WITHIN_MS, everyMs: 100 });
+      expect((await leader.api("/restart", { method: "POST", body: pending, timeoutMs: 60_000 })).status).toBe(200);
+      await replica.terminate();
+      rmSync(replica.dataDir, { recursive: true });
+      replica.start();
+      await cluster.untilHealthy();
+      expect([await show(replica, "max_connections"), await show(replica, "maintenance_work_mem")]).toEqual(["77", "6MB"]);
+      expect((await replica.status())["pending_restart"]).toBeUndefined();
     });
   }, 90_000);
 });
