@@ -9,6 +9,7 @@ import { ms, seconds } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../../runtime/exit-codes.ts";
 import { askScheduled, readScheduled, timestamp } from "./appointment.ts";
 import { type CtlContext, leaderOf, orRefuse, type ReadCluster } from "./context.ts";
+import type { Format } from "./formats.ts";
 import { askAnyMember, isPaused, loopWait } from "./member-requests.ts";
 import { ask, confirm } from "./prompt.ts";
 import { CtlRefusal } from "./refusal.ts";
@@ -24,6 +25,8 @@ export interface LeaderChange {
   /** As written: a time, `now`, or null = not said. */
   readonly scheduled: string | null;
   readonly force: boolean;
+  /** Only say what would happen, in this format; null = do it. */
+  readonly dryRun: Format | null;
 }
 
 interface Decided {
@@ -37,9 +40,11 @@ interface Decided {
 export async function changeLeader(context: CtlContext, change: LeaderChange): Promise<ExitCode> {
   const { terminal } = context;
   const read = await context.read(change.scope);
+  if (change.dryRun !== null) return dryRun(context, read, change, change.dryRun);
   terminal.out("Current cluster topology\n");
   context.list([read]);
   const decided = await decide(context, read, change);
+  if (!change.force) await foretell(context, read, decided);
   await confirmChange(context, read, decided, change.force);
 
   const asked = await askAnyMember(context, read, {
@@ -56,6 +61,33 @@ export async function changeLeader(context: CtlContext, change: LeaderChange): P
   terminal.out(`${timestamp(terminal.clock.wallNow())} ${text}\n`);
   context.list([await context.readGroup(read.scope, read.group)]);
   return EXIT.ok;
+}
+
+/** Asks nothing of the operator and changes nothing. Status 1 where the request would be refused. */
+async function dryRun(context: CtlContext, read: ReadCluster, change: LeaderChange, format: Format): Promise<ExitCode> {
+  const { previewChange, previewText } = await import("./preview.ts");
+  const at = change.scheduled === null ? null : readScheduled(change.scheduled);
+  const leader = change.action === "failover" ? null : (change.leader ?? read.cluster.leader?.name ?? null);
+  const plan = { action: change.action, leader, candidate: change.candidate };
+  const preview = await previewChange(context, read, { plan, scheduled: at !== null });
+  context.terminal.out(previewText(read, { plan, preview, format }));
+  // A table says so itself; the rows of a machine format have no place for it.
+  if (format !== "pretty" && preview.refusal !== null) context.terminal.complain(`Error: ${preview.refusal}\n`);
+  return preview.refusal === null ? EXIT.ok : EXIT.failed;
+}
+
+/** What a yes to the next question means. */
+async function foretell(context: CtlContext, read: ReadCluster, { action, leader, candidate, scheduledAt }: Decided): Promise<void> {
+  const { outcomeText, previewChange } = await import("./preview.ts");
+  const plan = { action, leader, candidate };
+  const preview = await previewChange(context, read, { plan, scheduled: scheduledAt !== null });
+  const { out } = context.terminal;
+  const present = leaderOf(read)?.name ?? null;
+  if (preview.refusal === null && present !== null) {
+    out(`${present} stops after a checkpoint: its clients are disconnected, and writes wait until the new leader is promoted.\n`);
+  }
+  out(`${outcomeText(preview)}${scheduledAt === null ? "" : " All of this is checked again at that time."}\n`);
+  for (const { name, reasons } of preview.candidates) if (reasons.length > 0) out(`${name} could not: ${reasons.join("; ")}\n`);
 }
 
 async function decide(context: CtlContext, read: ReadCluster, change: LeaderChange): Promise<Decided> {

@@ -3,7 +3,8 @@
 
 import { type Format, formatListing, type Listing, yamlText } from "./formats.ts";
 
-const ROLE_WORDS: Readonly<Record<string, string>> = {
+/** Roles as tables show them. */
+export const ROLE_WORDS: Readonly<Record<string, string>> = {
   leader: "Leader",
   standby_leader: "Standby Leader",
   sync_standby: "Sync Standby",

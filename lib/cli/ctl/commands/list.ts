@@ -34,8 +34,8 @@ export function addList({ command, run }: CommandHost): void {
     );
 }
 
-export function formatOption(fallback: Format): Option {
-  return new Option("-f, --format <format>", "output format").choices(FORMATS).default(fallback);
+export function formatOption(fallback: Format, of?: string): Option {
+  return new Option("-f, --format <format>", of === undefined ? "output format" : `output format ${of}`).choices(FORMATS).default(fallback);
 }
 
 /** The names given, or the configured one. Throws CtlRefusal where there is none. */
