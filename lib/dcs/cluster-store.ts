@@ -280,7 +280,8 @@ export class ClusterStore {
     const deleted = await this.#store.delete(this.keys.prefix, { deadline, recursive: true });
     if (!deleted.ok) return deleted;
     this.#member.forget();
-    return this.#store.delete(this.keys.leaseMark, { deadline });
+    const mark = await this.#store.delete(this.keys.leaseMark, { deadline });
+    return mark.ok ? this.#store.delete(this.keys.configHistory, { deadline }) : mark;
   }
 
   /**

@@ -14,6 +14,8 @@ export interface ClusterKeys {
   readonly failsafe: string;
   /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
   readonly leaseMark: string;
+  /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
+  readonly configHistory: string;
 }
 
 /** A key's place below the prefix. */
@@ -64,5 +66,6 @@ function keysBelow(root: string): ClusterKeys {
     status: `${prefix}status`,
     failsafe: `${prefix}failsafe`,
     leaseMark: `${root}.lease`,
+    configHistory: `${root}.config_history`,
   };
 }

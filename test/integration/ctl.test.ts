@@ -147,6 +147,24 @@ describe("the dynamic configuration", () => {
     expect((await ctl(["edit-config", "-s", "check_timeline=null", "--force"])).status).toBe(0);
   });
 
+  scenario("is recorded with each change, also one made past ctl, and goes back to what it was", async () => {
+    const shown = async () => (await ctl(["show-config"])).out;
+    const before = await shown();
+    expect((await ctl(["edit-config", "-s", "maximum_lag_on_failover=3000000", "--force"])).status).toBe(0);
+    await cluster.patchConfig({ maximum_lag_on_failover: 4000000 });
+    const history = (await ctl(["show-config", "--history", "-f", "json"])).out;
+    const rows = JSON.parse(history) as readonly { readonly Number?: number; readonly By: string; readonly Changes: readonly string[] }[];
+    expect(rows.at(-2)?.Changes).toEqual([expect.stringMatching(/^maximum_lag_on_failover: .* -> 3000000$/)]);
+    expect(rows.at(-1)).toEqual({ By: "not by ctl", Changes: ["maximum_lag_on_failover: 3000000 -> 4000000"] });
+    expect((await ctl(["edit-config", "--undo", "--force"])).out).toContain("-maximum_lag_on_failover: 4000000\n");
+    expect(await shown()).toBe(before);
+    expect(await ctl(["edit-config", "--undo", "99999", "--force"])).toMatchObject({
+      status: 1,
+      complaints: expect.stringContaining("Error: There is no change 99999"),
+    });
+    expect((await ctl(["edit-config", "--undo", "-s", "ttl=20"])).status).toBe(2);
+  });
+
   scenario("with a value that nodes will not take is warned of before it is written", async () => {
     const asked = await ctl(["edit-config", "-s", "ttl=soon"], { input: "n\n" });
     expect(asked.complaints).toMatch(/^Warning: ttl: "soon" is not /);
@@ -211,6 +229,33 @@ describe("a change of the leader", () => {
       expect([refused.status, refused.complaints]).toEqual([1, expect.stringContaining(`Error: ${complaint}`)]);
     }
     expect(await cluster.untilLeader()).toBe(leader);
+  });
+
+  scenario("can be tried dry: who would lead, who could not and why; nothing changes", async () => {
+    const { leader } = await roles();
+    const request = await cluster.key("failover");
+    const dry = await ctl(["switchover", "--dry-run", "-f", "json"]);
+    expect(dry.status).toBe(0);
+    const rows = JSON.parse(dry.out) as readonly Readonly<Record<string, unknown>>[];
+    expect(rows.map((row) => [row["Member"], row["May lead"], row["Why not"]])).toEqual(
+      cluster.others(leader).map((node) => [node.name, "yes, would", undefined]),
+    );
+    await cluster.patchConfig({ maximum_lag_on_failover: 4000000, synchronous_mode: true });
+    const [synchronous = ""] = await until(
+      "a synchronous standby",
+      async () => ((await cluster.syncStandbys()).length > 0 ? cluster.syncStandbys() : null),
+      {
+        withinMs: 30_000,
+      },
+    );
+    const [other] = cluster.others(leader, cluster.node(synchronous));
+    const refused = await ctl(["switchover", "--candidate", other?.name ?? "", "--dry-run"]);
+    expect(refused.status).toBe(1);
+    expect(refused.out).toContain("it is not a synchronous standby: it may lack commits that were acknowledged");
+    expect(refused.out).toContain("It would be refused: candidate name does not match with sync_standby\n");
+    await cluster.patchConfig({ synchronous_mode: null });
+    expect(await cluster.key("failover")).toEqual(request);
+    expect(await cluster.untilHealthy()).toBe(leader);
   });
 
   scenario("may be scheduled, is shown, and is dropped again", async () => {

@@ -1,6 +1,8 @@
-// Owns the difference of two texts as people read it. Pure. Source: the unified format of GNU diffutils' manual.
+// Owns the difference of two configurations as people read it, as a diff or in a few words. Pure. Source: the unified format of GNU diffutils' manual.
 
 import { structuredPatch } from "diff";
+import { leavesOf, sameContent, type Tree } from "../../config/tree.ts";
+import { yamlLine } from "./formats.ts";
 
 const CONTEXT_LINES = 3;
 
@@ -24,6 +26,17 @@ export function colourDiff(diff: string): string {
       return colour === null ? line : `\x1b[${colour}m${line}\x1b[0m`;
     })
     .join("\n");
+}
+
+/** `ttl: 30 -> 20`: one for each value that was added, taken away or changed. */
+export function changedValues(before: Tree, after: Tree): readonly string[] {
+  const old = new Map(leavesOf(before).map(({ path, value }) => [path.join("."), value]));
+  const present = new Map(leavesOf(after).map(({ path, value }) => [path.join("."), value]));
+  const text = (value: unknown): string => (value === undefined ? "(none)" : yamlLine(value));
+  return [...new Set([...old.keys(), ...present.keys()])]
+    .filter((path) => !sameContent(old.get(path), present.get(path)))
+    .sort()
+    .map((path) => `${path}: ${text(old.get(path))} -> ${text(present.get(path))}`);
 }
 
 /** A length of one is not written; an empty range is that before its first line. */

@@ -36,13 +36,14 @@ export class CtlContext {
   readonly config: CtlConfig;
   readonly group: number | null;
   readonly peers: LatePeers;
-  readonly #store: Store;
+  /** What no ClusterStore has a word for goes to the store itself. */
+  readonly store: Store;
 
   private constructor(terminal: CtlTerminal, config: CtlConfig, store: Store, group: number | null) {
     this.terminal = terminal;
     this.config = config;
     this.group = group;
-    this.#store = store;
+    this.store = store;
     this.peers = new LatePeers({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
   }
 
@@ -53,7 +54,7 @@ export class CtlContext {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.peers.close(), this.#store.close()]);
+    await Promise.all([this.peers.close(), this.store.close()]);
   }
 
   /** The name given, or the configured `scope`. Throws CtlRefusal where there is neither. */
@@ -74,7 +75,7 @@ export class CtlContext {
 
   clusterStore(scope: string, group: number | null): ClusterStore {
     return new ClusterStore({
-      store: this.#store,
+      store: this.store,
       clock: this.terminal.clock,
       log: complaintsOnly(this.terminal),
       namespace: this.config.namespace,

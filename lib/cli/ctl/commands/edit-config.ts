@@ -1,14 +1,17 @@
 // Owns `ctl edit-config`: changes of the dynamic configuration, shown as a diff before they are written, and written only
 // if nobody else wrote meanwhile. The values are taken as they are: what a node makes of them is said as a warning.
 
-import type { Command } from "commander";
+import { hostname } from "node:os";
+import { type Command, InvalidArgumentError } from "commander";
 import { acceptDynamic } from "../../../config/dynamic.ts";
 import { parseYaml, parseYamlTree } from "../../../config/yaml-text.ts";
 import { type ConfigObject, mergeConfig } from "../../../core/config-patch.ts";
 import { limitsBeside, tracePatroni } from "../../../core/time-limits.ts";
+import { type ConfigChange, type ConfigHistory, readConfigHistory, writeRecordedConfig } from "../../../dcs/config-history.ts";
 import { type DynamicLimits, PATRONI_LIMITS } from "../../../model/dynamic-config.ts";
-import type { ConfigFault } from "../../../model/errors.ts";
+import { type ConfigFault, describeStoreError, type StoreError } from "../../../model/errors.ts";
 import type { Result } from "../../../model/result.ts";
+import type { Revision } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { colourDiff, unifiedDiff } from "../config-diff.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
@@ -25,6 +28,8 @@ interface EditFlags {
   readonly apply?: string;
   readonly replace?: string;
   readonly force?: true;
+  /** The number of a change, or true: the last one. */
+  readonly undo?: number | true;
 }
 
 export function addEditConfig({ command, run }: CommandHost): void {
@@ -34,11 +39,15 @@ export function addEditConfig({ command, run }: CommandHost): void {
     .option("-p, --pg <key=value>", "the same for one of postgresql.parameters (may repeat)", collect, [])
     .option("--apply <file>", "merge this YAML file into the configuration; - is standard input")
     .option("--replace <file>", "put this YAML file in the place of the configuration; - is standard input")
+    .option("--undo [number]", "back to what was before the last change, or before this one of show-config --history", changeNumber)
     .option("--force", "ask nothing")
     .action((cluster: string | undefined, flags: EditFlags, self: Command) =>
       run(self, async (context) => {
         if (flags.apply !== undefined && flags.replace !== undefined)
           throw usageRefusal("--apply and --replace are mutually exclusive options");
+        const others = flags.apply !== undefined || flags.replace !== undefined || flags.set.length > 0 || flags.pg.length > 0;
+        if (flags.undo !== undefined && others)
+          throw usageRefusal("--undo goes back to a configuration as it was: give no values beside it");
         return editConfig(context, await context.read(context.scopeOf(cluster)), flags);
       }),
     );
@@ -49,7 +58,11 @@ async function editConfig(context: CtlContext, read: ReadCluster, flags: EditFla
   const current = read.cluster.config;
   if (current === null) throw new CtlRefusal(`The config key does not exist in the cluster ${read.scope}`);
   const before = yamlText(current.data);
-  const changed = await changedConfig(context, read, flags, { data: current.data, text: before });
+  const history = orRefuse(await readConfigHistory(context.store, read.store.keys, context.storeDeadline()));
+  const changed =
+    flags.undo === undefined
+      ? await changedConfig(context, read, flags, { data: current.data, text: before })
+      : configBefore(history.changes, flags.undo);
   const after = yamlText(changed);
   if (after === before) {
     terminal.out("Not changed\n");
@@ -59,13 +72,46 @@ async function editConfig(context: CtlContext, read: ReadCluster, flags: EditFla
   for (const fault of acceptDynamic(changed, await limitsHere(context, read)).faults)
     terminal.complain(`Warning: ${fault.path}: ${fault.message}\n`);
   if (flags.force !== true && !(await mayWrite(context, flags))) return EXIT.failed;
-  const written = await read.store.setConfigValue(changed, current.revision, context.storeDeadline());
+  const change = {
+    time: new Date(terminal.clock.wallNow()).toISOString(),
+    by: operatorOf(terminal.env),
+    before: current.data,
+    after: changed,
+  };
+  await write(context, read, { expected: current.revision, history, change });
+  terminal.out("Configuration changed\n");
+  return EXIT.ok;
+}
+
+/** With the record of it; without where the store lets us write the configuration alone (an access rule). */
+async function write(
+  context: CtlContext,
+  { store }: ReadCluster,
+  what: { readonly expected: Revision; readonly history: ConfigHistory; readonly change: ConfigChange },
+): Promise<void> {
+  let written: Result<unknown, StoreError> = await writeRecordedConfig(context.store, store.keys, { ...what, ...context.storeDeadline() });
+  if (!written.ok && written.error.kind === "rejected") {
+    context.terminal.complain(`Warning: the change is not recorded, --undo will not know it: ${describeStoreError(written.error)}\n`);
+    written = await store.setConfigValue(what.change.after, what.expected, context.storeDeadline());
+  }
   if (!written.ok && written.error.kind === "condition-failed") {
     throw new CtlRefusal("Config modification aborted due to concurrent changes; nothing was written, look at the new configuration first");
   }
   orRefuse(written);
-  terminal.out("Configuration changed\n");
-  return EXIT.ok;
+}
+
+function configBefore(changes: readonly ConfigChange[], undo: number | true): ConfigObject {
+  const change = undo === true ? changes.at(-1) : changes[undo - 1];
+  if (change !== undefined) return change.before;
+  throw new CtlRefusal(
+    changes.length === 0
+      ? "No change made with ctl is recorded"
+      : `There is no change ${undo}: show-config --history lists ${changes.length}`,
+  );
+}
+
+function operatorOf(env: CtlContext["terminal"]["env"]): string {
+  return `${env["SUDO_USER"] || env["USER"] || env["LOGNAME"] || "unknown"}@${hostname()}`;
 }
 
 /** As the nodes find them; where the store does not say, the strictest. */
@@ -91,8 +137,19 @@ async function changedConfig(
   if (flags.replace !== undefined) return withSettings(treeOf(await readInput(context, flags.replace)), flags);
   if (flags.apply !== undefined) return withSettings(mergeConfig(current.data, treeOf(await readInput(context, flags.apply))), flags);
   if (flags.set.length > 0 || flags.pg.length > 0) return withSettings(current.data, flags);
-  const edited = await editText(current.text, { name: `${read.scope}-config`, env: context.terminal.env });
-  return treeOf({ name: "the edited text", text: edited });
+  return editedConfig(context, read.scope, current.text);
+}
+
+/** A text that is no configuration may be mended: it is not lost. */
+async function editedConfig(context: CtlContext, scope: string, present: string): Promise<ConfigObject> {
+  let text = present;
+  for (;;) {
+    text = await editText(text, { name: `${scope}-config`, env: context.terminal.env });
+    const parsed = parseYamlTree(text, "the edited text");
+    if (parsed.ok) return parsed.value;
+    context.terminal.complain(`${faultText(parsed.error)}\n`);
+    if (!(await askYes(context.terminal, "Edit it again?"))) throw new CtlRefusal("nothing was changed");
+  }
 }
 
 function withSettings(data: ConfigObject, flags: EditFlags): ConfigObject {
@@ -139,7 +196,16 @@ function treeOf({ name, text }: NamedText): ConfigObject {
 
 function orThrow<T>(parsed: Result<T, readonly ConfigFault[]>): T {
   if (parsed.ok) return parsed.value;
-  throw new CtlRefusal(parsed.error.map((fault) => `${fault.path}: ${fault.message}`).join("\n"));
+  throw new CtlRefusal(faultText(parsed.error));
+}
+
+function faultText(faults: readonly ConfigFault[]): string {
+  return faults.map((fault) => `${fault.path}: ${fault.message}`).join("\n");
+}
+
+function changeNumber(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError("write the number of a change");
+  return Number(text);
 }
 
 function collect(value: string, before: readonly string[]): readonly string[] {

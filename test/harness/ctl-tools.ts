@@ -1,0 +1,56 @@
+// Owns running a command line tool on a cluster of a test: our ctl, or Patroni's patronictl, called in the same way, so that one scenario
+// can hold for both. Knows nothing of what they print.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestCluster } from "./cluster.ts";
+import type { Patroni } from "./patroni.ts";
+
+const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
+const PYTHON = "/usr/bin/python3";
+
+export interface ToolAnswer {
+  readonly status: number;
+  /** Standard output and what was complained of, in this order. */
+  readonly text: string;
+}
+
+export interface CtlTool {
+  readonly name: "ctl" | "patronictl";
+  /** `input`: standard input; without it there is none. */
+  run(args: readonly string[], input?: string): Promise<ToolAnswer>;
+}
+
+/** Our own. */
+export function ownCtl(cluster: TestCluster, env: Readonly<Record<string, string>> = {}): CtlTool {
+  const config = configFile(cluster, "ctl.yml");
+  return { name: "ctl", run: (args, input) => answerOf([process.execPath, "run", CTL, "-c", config, ...args], env, input) };
+}
+
+/** Patroni's; over Consul alone. */
+export function patronictl(patroni: Patroni, cluster: TestCluster, env: Readonly<Record<string, string>> = {}): CtlTool {
+  const config = configFile(cluster, "patronictl.yml");
+  const start = "from patroni.ctl import ctl; ctl(obj={})";
+  return {
+    name: "patronictl",
+    run: (args, input) => answerOf([PYTHON, "-c", start, "-c", config, ...args], { ...patroni.environment, ...env }, input),
+  };
+}
+
+function configFile(cluster: TestCluster, name: string): string {
+  const file = join(cluster.folder, name);
+  writeFileSync(file, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section }), { mode: 0o600 });
+  return file;
+}
+
+async function answerOf(command: readonly string[], env: Readonly<Record<string, string>>, input: string | undefined): Promise<ToolAnswer> {
+  const child = Bun.spawn([...command], {
+    cwd: "/",
+    env: { ...process.env, ...env },
+    stdin: input === undefined ? "ignore" : new Blob([input]),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, complaints] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { status: await child.exited, text: `${out}${complaints}` };
+}
