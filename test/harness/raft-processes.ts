@@ -172,8 +172,12 @@ export class RaftProcesses {
     return statusesOf(await askEveryone(this.#asking(), addresses, this.#within()));
   }
 
-  /** Waits until one member leads and `count` voters serve, all of one cluster; resolves to the leader. Throws where there are two clusters. */
-  async untilServing(count: number, withinMs = 20_000): Promise<RaftProcess> {
+  /**
+   * Waits until one member leads and `count` voters serve, all of one cluster, and no change of the members is under way: each of them
+   * has the same list. Who loses another member before has lost a majority of the former list. Resolves to the leader. Throws where there
+   * are two clusters.
+   */
+  async untilServing(count: number, withinMs = 60_000): Promise<RaftProcess> {
     return until(
       `${count} voters serve`,
       async () => {
@@ -181,8 +185,10 @@ export class RaftProcesses {
         const clusters = new Set(statuses.flatMap(({ cluster }) => cluster ?? []));
         if (clusters.size > 1) throw new Error(`two clusters: ${[...clusters].join(", ")}`);
         const leader = statuses.find(({ role }) => role === "leader");
-        const voters = leader?.members.filter(({ part }) => part === "voter").map(({ id }) => id) ?? [];
-        const serving = statuses.filter(({ state, member }) => state === "serving" && voters.includes(member.id));
+        const lists = statuses.map(({ members }) => JSON.stringify(members.map(({ id, part }) => [id, part]).sort()));
+        const settled = new Set(lists).size === 1 && leader?.members.every(({ part }) => part === "voter");
+        const voters = leader?.members.map(({ id }) => id) ?? [];
+        const serving = statuses.filter(({ state, member }) => settled && state === "serving" && voters.includes(member.id));
         if (voters.length !== count || serving.length !== count) {
           throw new Error(statuses.map((one) => `${one.member.address} ${one.state} ${one.role} ${one.detail ?? ""}`).join("; "));
         }
@@ -234,7 +240,8 @@ export class RaftProcesses {
   }
 }
 
-const WRITE_WITHIN_MS = 20_000;
+/** Nothing is judged by it but that a write comes through at all. */
+const WRITE_WITHIN_MS = 60_000;
 
 /** Writers that put a new key one after the other; a write that fails is repeated until it is confirmed. */
 export class KeyWriters {

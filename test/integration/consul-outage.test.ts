@@ -7,10 +7,10 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { Consul } from "../harness/consul.ts";
 import { ownMs } from "../harness/stall.ts";
+import { PROMPT, TTL_MS } from "../harness/times.ts";
 import { staysTrue, until } from "../harness/wait.ts";
 import type { Writer } from "../harness/writer.ts";
 
-const TTL_MS = 20_000;
 /** From the moment Consul answers again to the first write. */
 const RECOVERY_MAX_MS = 500;
 /** A gap says more about the machine than about the product while no write fails; a step-down would take longer than this. */
@@ -25,7 +25,7 @@ describe("Consul away", () => {
   ];
   for (const [what, outage] of outages) {
     test.concurrent(`${what}: the primary steps down before its lease ends, and the cluster recovers by itself`, async () => {
-      await TestCluster.with({ nodes: 2 }, async (cluster) => {
+      await TestCluster.with({ nodes: 2, dynamic: PROMPT }, async (cluster) => {
         const leader = await cluster.untilHealthy();
         const writer = await cluster.writer();
         const begun = performance.now();
@@ -47,7 +47,7 @@ describe("Consul away", () => {
   }
 
   test.concurrent("for 3 × ttl while paused: /primary stays 200 and no write fails", async () => {
-    await TestCluster.with({ nodes: 2 }, async (cluster) => {
+    await TestCluster.with({ nodes: 2, dynamic: PROMPT }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       await cluster.patchConfig({ pause: true });
       for (const node of cluster.nodes) await until("paused", async () => (await node.status())["pause"] === true, { withinMs: 10_000 });

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { membersOf } from "../../lib/cli/quickstart/processes.ts";
 import { type QuickstartState, readState } from "../../lib/cli/quickstart/state.ts";
+import { cases } from "../harness/times.ts";
 
 const product = resolve(import.meta.dir, "../..");
 const ports = ["--ports", "21050"];
@@ -124,7 +125,7 @@ describe("the quickstart", () => {
     expect(quickstart("start", "--demo", "--nodes", "2").status).not.toBe(0);
   }, 90_000);
 
-  test.each(["node1 started", "node3 started", "Running until"])(
+  test.each(cases(["node1 started", "node3 started"], ["Running until"]))(
     'killed outright after "%s", stop ends what it left',
     async (words) => {
       const child = inForeground();

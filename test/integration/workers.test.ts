@@ -121,7 +121,7 @@ describe("without a supervisor", () => {
     const isOurs = ({ key }: Readonly<Record<string, unknown>>): boolean => key === `members/${node.name}`;
     await watch.untilPrints("the member key", (line) => line["kind"] === "put" && isOurs(line), 5_000);
     await watch.untilPrints("the lease mark", ({ kind }) => kind === "lease", 5_000);
-    await watch.untilPrints("the member key's end", (line) => line["kind"] === "delete" && isOurs(line), TTL_MS * 1.3);
+    await watch.untilPrints("the member key's end", (line) => line["kind"] === "delete" && isOurs(line), TTL_MS + 10_000);
     expect(await watch.end("SIGTERM")).toMatchObject({ code: 0 });
   }, 60_000);
 

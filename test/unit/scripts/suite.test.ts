@@ -18,6 +18,15 @@ describe("stages", () => {
     expect(names("default").slice(0, 2)).toEqual(["format and lint", "types"]);
   });
 
+  test("the full tier tells each file of servers to leave no case out, the default tier does not", () => {
+    const told = (tier: "default" | "full") =>
+      stagesOf(product, { tier, only: null })
+        .filter(({ name }) => /^test\/(integration|conformance|full)\//.test(name))
+        .map(({ environment }) => environment["MATRIARCH_TEST_TIER"]);
+    expect(new Set(told("full"))).toEqual(new Set(["full"]));
+    expect(new Set(told("default"))).toEqual(new Set([undefined]));
+  });
+
   test("what runs a second time over the Raft is told apart by its name and its environment, and says the same file", () => {
     for (const tier of ["default", "full"] as const) {
       const again = stagesOf(product, { tier, only: null }).filter(({ name }) => name.endsWith(" over Raft"));
