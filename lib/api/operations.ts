@@ -49,7 +49,11 @@ export function operationRoutes(app: ApiApp, context: ApiContext): void {
   for (const path of ["/mpp", "/citus"]) {
     app.post(path, async (c) => {
       const body = await readJsonObject(c.req.raw, { empty: "refused" });
-      return body.ok ? textAnswer(200, "OK") : textAnswer(body.error.status, body.error.text);
+      if (!body.ok) return textAnswer(body.error.status, body.error.text);
+      // Whoever is about to stop waits here until its queries are held.
+      c.env.allowSilence(LONG_ANSWER_SECONDS);
+      const answer = await context.service.mppEvent(body.value);
+      return textAnswer(answer.status, answer.text);
     });
   }
 }

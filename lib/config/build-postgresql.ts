@@ -90,6 +90,7 @@ export function buildPostgresql(
     pgIdentByRole: byRole({ primary: read.pg_ident_primary, replica: read.pg_ident_replica, standby_leader: read.pg_ident_standby_leader }),
     recoveryConf: present(read.recovery_conf),
     standbyCluster: node.standbyCluster === null ? null : standbyClusterServer(node.standbyCluster),
+    citus: null,
     customConf: read.custom_conf,
     callbacks: withoutNulls(read.callbacks) as Readonly<Record<string, string>>,
     createReplicaMethods: read.create_replica_methods,

@@ -6,6 +6,7 @@ import type { ConfigFault } from "../model/errors.ts";
 import { type Tags, tagEnabled } from "../model/member.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { buildPostgresql, mergePostgresql } from "./build-postgresql.ts";
+import { withCitus, withCitusDefaults } from "./citus.ts";
 import { acceptDynamic } from "./dynamic.ts";
 import type { LoadedConfig } from "./load.ts";
 import { withoutIgnored } from "./obsolete.ts";
@@ -34,9 +35,14 @@ export function effectiveConfig(
   const local = treeAt(loaded.raw, "postgresql");
   const merged = mergePostgresql(treeAt(accepted.tree, "postgresql"), local);
   const ofNode = { pgpass: loaded.config.postgresql.pgpass, standbyCluster: accepted.config.standbyCluster };
-  const built = buildPostgresql(merged, ofNode);
+  const { bootstrap, citus } = loaded.config;
+  const built = withCitus(buildPostgresql(merged, ofNode), citus);
   const enforcesFeedback = built.useSlots && copiesLogicalSlots(accepted.config, loaded.config.tags);
-  const node: NodeConfig = { ...loaded.config, postgresql: enforcesFeedback ? { ...built, enforcesFeedback } : built };
+  const node: NodeConfig = {
+    ...loaded.config,
+    bootstrap: { ...bootstrap, dcs: withCitusDefaults(bootstrap.dcs, citus) },
+    postgresql: enforcesFeedback ? { ...built, enforcesFeedback } : built,
+  };
   const tree = effectiveTree(loaded.raw, accepted, merged);
   const faults = [...accepted.faults, ...merged.faults];
   return { node, dynamic: accepted.config, faults, sources: effectiveSources(tree, loaded, accepted, merged), tree };

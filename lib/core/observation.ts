@@ -47,6 +47,8 @@ export interface SelfFacts {
   /** How long before the lease's end PostgreSQL must be on its way down. */
   readonly stopBudgetMs: Ms;
   readonly useSlots: boolean;
+  /** Citus moves and splits shards in it with slots of its own; null where there is no Citus. */
+  readonly citusDatabase: string | null;
   readonly usePgRewind: boolean;
   /** Some method makes a copy without anybody to copy from. */
   readonly clonesWithoutLeader: boolean;

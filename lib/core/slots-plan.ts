@@ -19,6 +19,9 @@ export interface SlotsPlan {
 
 const NOTHING: SlotsPlan = { actions: [], copies: [] };
 
+/** Source: Citus' documentation of shard moves and splits, as Patroni's names them. */
+const CITUS_SLOT = /^citus_shard_(move|split)_slot(?:_[1-9][0-9]*){2,3}$/;
+
 /** Slots are looked at once a loop_wait; at once where members, configuration or role have changed. */
 const DUE = 0.9;
 
@@ -71,7 +74,7 @@ function makePlan(o: Observation): SlotsPlan {
   const copies: LogicalSlot[] = [];
   for (const slot of status.slots) {
     const wanted = desired.slots.get(slot.name);
-    if (slot.temporary || slot.failover || isIgnoredSlot(slot, o.config.ignoreSlots)) {
+    if (slot.temporary || slot.failover || isIgnoredSlot(slot, o.config.ignoreSlots) || isOfCitus(o, slot)) {
       missing.delete(slot.name);
       continue;
     }
@@ -93,6 +96,13 @@ function makePlan(o: Observation): SlotsPlan {
     return [];
   });
   return { actions: [...drops, ...creates, ...moves], copies };
+}
+
+/** While a shard moves or is split, its changes wait in slots that Citus makes on the primary, and drops when it is done. */
+function isOfCitus(o: Observation, { name, type, database, plugin }: SlotStatus): boolean {
+  if (type !== "logical" || o.self.citusDatabase === null || database !== o.self.citusDatabase) return false;
+  const what = CITUS_SLOT.exec(name)?.[1];
+  return what !== undefined && plugin === (what === "move" ? "pgoutput" : "citus");
 }
 
 /** Null where the slot stays; else the line for the log. */

@@ -49,7 +49,7 @@ export function placeOf(keys: ClusterKeys, key: string): KeyPlace | null {
     const member = name.slice(MEMBERS.length);
     return member === "" || member.includes("/") ? null : { kind: "member", name: member };
   }
-  const group = /^(\d+)\//.exec(name)?.[1];
+  const group = /^(0|[1-9]\d*)\//.exec(name)?.[1];
   return group === undefined ? { kind: "plain", name } : { kind: "group", group };
 }
 

@@ -169,6 +169,8 @@ export interface PostgresqlConfig {
   readonly recoveryConf: Readonly<Record<string, ParameterValue>>;
   /** What the cluster's being a standby cluster means for each of its servers; null where it is none. */
   readonly standbyCluster: StandbyClusterServer | null;
+  /** Set where the server is a node of a Citus cluster; what that means for the parameters is in them. */
+  readonly citus: CitusConfig | null;
   readonly customConf: string | null;
   /** Keys on_start, on_stop, on_restart, on_reload, on_role_change. */
   readonly callbacks: Readonly<Record<string, string>>;

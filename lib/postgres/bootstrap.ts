@@ -4,6 +4,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { BootstrapConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { reasonOf } from "./atomic-file.ts";
+import { bootstrapCitus } from "./citus-bootstrap.ts";
 import { scriptConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { runCustomMethod } from "./custom-bootstrap.ts";
@@ -38,10 +39,18 @@ export async function bootstrapCluster(context: PostgresContext, options: Bootst
     if (!made.ok) return made;
     if (options.signal.aborted) return err({ kind: "cancelled", message: "the bootstrap was ended" });
     const started = await options.start();
-    const done = started.ok ? await postBootstrap(context, options) : started;
+    const done = started.ok ? await afterStart(context, options) : started;
     if (!done.ok) await endServer(context);
     return done;
   });
+}
+
+/** What a command of the configuration made has its extensions already. */
+async function afterStart(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
+  const done = await postBootstrap(context, options);
+  const { citus } = context.config;
+  if (!done.ok || citus === null || options.bootstrap.method !== INITDB) return done;
+  return await bootstrapCitus(context, citus, options.progress);
 }
 
 /** A cluster that was not finished is thrown away, so its server may end in any way. */

@@ -124,6 +124,7 @@ export class LocalPostgresql implements Postgresql {
       const done = await this.checkpoint(options.deadline);
       if (!done.ok) this.#log.warning(`the checkpoint before the stop failed: ${done.error.message}`);
     }
+    if (options.mode === "fast") await options.beforeShutdown?.();
     this.#dropConnections();
     return await stopServer(
       {

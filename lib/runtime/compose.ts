@@ -16,6 +16,7 @@ import { DiskLeaseKeeper } from "./lease-keeper.ts";
 import { createLog, type NodeLog } from "./log.ts";
 import { measuredStore } from "./measured-store.ts";
 import { Measures } from "./measures.ts";
+import { type MppPart, mppPart } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import { NodeState } from "./node-state.ts";
@@ -41,6 +42,7 @@ export interface Parts {
   readonly log: NodeLog;
   readonly registration: ServiceRegistration | null;
   readonly measures: Measures;
+  readonly mpp: MppPart;
 }
 
 export interface ComposeOptions {
@@ -115,7 +117,9 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   };
   const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
-  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, measures });
+  const mpp = mppPart({ context, store, peers });
+  state.mpp = mpp;
+  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, measures, mpp });
 }
 
 async function openNodeStore(

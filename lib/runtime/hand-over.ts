@@ -36,6 +36,7 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
     deadline,
     checkpoint: true,
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
+    beforeShutdown: () => state.mpp.beforeDemote(deadline, signal),
   });
   if (!stopped.ok) {
     await early.end();

@@ -14,6 +14,7 @@ import type { FreshStatus } from "./fresh-status.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import { Measures } from "./measures.ts";
 import { publishedTags } from "./member-record.ts";
+import { type MppPart, NO_MPP } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
@@ -25,12 +26,19 @@ export class LocalNodeService implements NodeService {
   readonly #fresh: FreshStatus;
   readonly #reload: () => void;
   readonly #measures: Measures;
+  readonly #mpp: Pick<MppPart, "event">;
 
-  constructor(context: NodeContext, fresh: FreshStatus, reload: () => void, measures = new Measures()) {
+  constructor(
+    context: NodeContext,
+    fresh: FreshStatus,
+    reload: () => void,
+    beside: { readonly measures?: Measures; readonly mpp?: Pick<MppPart, "event"> } = {},
+  ) {
     this.#context = context;
     this.#fresh = fresh;
     this.#reload = reload;
-    this.#measures = measures;
+    this.#measures = beside.measures ?? new Measures();
+    this.#mpp = beside.mpp ?? NO_MPP;
   }
 
   async facts(): Promise<NodeFacts> {
@@ -196,6 +204,10 @@ export class LocalNodeService implements NodeService {
     state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };
     waker.wake();
     return { status: 200, text: "reinitialize started" };
+  }
+
+  mppEvent(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer> {
+    return this.#mpp.event(body);
   }
 
   async failsafe(beat: FailsafeHeartbeat): ReturnType<NodeService["failsafe"]> {

@@ -107,6 +107,8 @@ export interface NodeService {
   deleteScheduledRestart(): Promise<boolean>;
   reload(): void;
   reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer>;
+  /** What a worker group's leader tells the coordinator: POST /mpp, /citus. */
+  mppEvent(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer>;
   /** The primary's heartbeat while the DCS is away: 200 is a promise not to lead for its ttl. */
   failsafe(beat: FailsafeHeartbeat): Promise<OperatorAnswer & { readonly lsn: Lsn | null }>;
 }

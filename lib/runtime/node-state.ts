@@ -12,6 +12,7 @@ import type { Clock } from "../model/clock.ts";
 import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
+import type { PrimaryChanges } from "../model/mpp.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { ControlData, CopyProgress, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { MemberFigures, MemberStanding } from "../model/raft.ts";
@@ -169,6 +170,8 @@ export class NodeState {
   retained: { readonly session: string; readonly slots: RetainedSlots } | null = null;
   /** The copies of the primary's logical slots here; the HA loop puts its own in this place. */
   logicalSlots: CopiedSlots = { unsafe: [], copied: () => undefined };
+  /** Told before the primary changes; the composition of the node puts its MPP part in this place. */
+  mpp: PrimaryChanges = { beforeDemote: async () => undefined, beforePromote: () => undefined };
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 

@@ -18,6 +18,7 @@ import { FreshStatus } from "./fresh-status.ts";
 import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
 import type { NodeLog } from "./log.ts";
+import type { MppPart } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import type { NodeService } from "./node-service.ts";
@@ -81,6 +82,7 @@ export class MatriarchNode {
   #watch: Promise<void> = Promise.resolve();
   readonly #clockWatch: ClockWatch;
   readonly #registration: ServiceRegistration | null;
+  readonly #mpp: MppPart;
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
@@ -100,9 +102,10 @@ export class MatriarchNode {
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = new SessionTtl(parts.context);
-    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts.measures);
+    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts);
     state.observer = parts.measures;
     this.#registration = parts.registration;
+    this.#mpp = parts.mpp;
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.ttlMs),
       onDoubt: (reason) => {
@@ -284,6 +287,7 @@ export class MatriarchNode {
     await this.#sessionTtl.follow();
     await keepFenced(this.context);
     this.#registration?.note(state);
+    this.#mpp.note();
   }
 
   async #prepareWatchdog(): Promise<void> {
@@ -320,6 +324,7 @@ export class MatriarchNode {
     await this.#watch;
     await this.#api?.stop();
     await this.#registration?.close();
+    await this.#mpp.close();
     await postgres.close();
     await watchdog.close();
     await this.#store.close();

@@ -140,6 +140,7 @@ export function observe(context: NodeContext): Observation {
       fencingMissing: state.fencingMissing,
       stopBudgetMs: stopBudget(context, held),
       useSlots: node.postgresql.useSlots,
+      citusDatabase: node.citus?.database ?? null,
       usePgRewind: node.postgresql.usePgRewind,
       clonesWithoutLeader: clonesWithoutLeader(node.postgresql),
       removeDataDirectoryOnRewindFailure: node.postgresql.removeDataDirectoryOnRewindFailure,

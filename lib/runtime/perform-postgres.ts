@@ -250,7 +250,9 @@ async function restart(
   const names = state.local.syncNamesSeen?.names ?? null;
   const target = state.local.source;
   const role = primary ? "primary" : state.local.standbyRole;
-  const stopped = await postgres.stop({ mode: "fast", deadline: ms(clock.now() + RESTART_STOP_LIMIT_MS), checkpoint: true });
+  const deadline = ms(clock.now() + RESTART_STOP_LIMIT_MS);
+  const beforeShutdown = async (): Promise<void> => (primary ? state.mpp.beforeDemote(deadline, signal) : undefined);
+  const stopped = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
   // The stop may have taken longer than the lease, and somebody else may lead by now.

@@ -48,6 +48,7 @@ export async function promote(context: NodeContext, syncNames: string | null, si
   const undo = stopOnAbort(context, signal);
   const unsafe = state.logicalSlots.unsafe;
   if (unsafe.length > 0) log.warning(`Logical replication slots that might be unsafe to use after promote: ${unsafe.join(", ")}`);
+  state.mpp.beforePromote();
   const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
   if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);

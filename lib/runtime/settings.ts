@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { withCitusDefaults } from "../config/citus.ts";
 import { type EffectiveConfig, effectiveConfig } from "../config/effective.ts";
 import { type LoadedConfig, limitsOf } from "../config/load.ts";
 import { isTree } from "../config/tree.ts";
@@ -89,7 +90,8 @@ export class LiveSettings {
 
   /** Before the cluster has a configuration, the one that it will be founded with. */
   #dynamicOrFirst(): Readonly<Record<string, unknown>> {
-    return this.#dynamic ?? this.#loaded.config.bootstrap.dcs;
+    const { bootstrap, citus } = this.#loaded.config;
+    return this.#dynamic ?? withCitusDefaults(bootstrap.dcs, citus);
   }
 
   #compute(): void {

@@ -75,6 +75,7 @@ export function serverConfig(folder: string, name: string, port: number): Postgr
     pgIdentByRole: {},
     recoveryConf: {},
     standbyCluster: null,
+    citus: null,
     customConf: null,
     callbacks: {},
     createReplicaMethods: ["basebackup"],

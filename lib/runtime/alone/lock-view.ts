@@ -88,6 +88,10 @@ export class LockViewService implements NodeService {
     return { status: 503, text: REFUSAL };
   }
 
+  async mppEvent(): Promise<OperatorAnswer> {
+    return { status: 503, text: REFUSAL };
+  }
+
   failsafe(): ReturnType<NodeService["failsafe"]> {
     return Promise.resolve({ status: 502, text: "Failsafe mode is not enabled", lsn: null });
   }

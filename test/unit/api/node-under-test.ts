@@ -324,6 +324,7 @@ export class NodeUnderTest implements NodeService {
     return this.scheduled;
   }
   readonly beats: FailsafeHeartbeat[] = [];
+  readonly mppEvents: Readonly<Record<string, unknown>>[] = [];
   reload(): void {
     this.asked.push("reload");
   }
@@ -331,6 +332,11 @@ export class NodeUnderTest implements NodeService {
     this.asked.push(`reinitialize ${JSON.stringify(options)}`);
     return { status: 200, text: "reinitialize started" };
   }
+  async mppEvent(body: Readonly<Record<string, unknown>>) {
+    this.mppEvents.push(body);
+    return { status: 200, text: "OK" };
+  }
+
   async failsafe(beat: FailsafeHeartbeat) {
     this.beats.push(beat);
     return { status: 200, text: "Accepted", lsn: lsn(9007199254740993n) };

@@ -342,10 +342,13 @@ describe("restart, reload, reinitialize and the rest", () => {
       expect((await answer(node, "/failsafe", wrong))[0]).toBe(400);
   });
 
-  test("mpp events are accepted, and must be JSON objects", async () => {
-    expect((await answer(new NodeUnderTest(), "/mpp", { type: "before_demote" }))[0]).toBe(200);
-    expect((await answer(new NodeUnderTest(), "/citus", { type: "before_demote" }))[0]).toBe(200);
-    expect((await answer(new NodeUnderTest(), "/mpp", "x"))[0]).toBe(400);
+  test("mpp events are passed on, and must be JSON objects", async () => {
+    const node = new NodeUnderTest();
+    expect(await answer(node, "/mpp", { type: "before_demote" })).toEqual([200, "OK"]);
+    expect(await answer(node, "/citus", { type: "after_promote" })).toEqual([200, "OK"]);
+    expect(node.mppEvents).toEqual([{ type: "before_demote" }, { type: "after_promote" }]);
+    expect((await answer(node, "/mpp", "x"))[0]).toBe(400);
+    expect(node.mppEvents).toHaveLength(2);
   });
 });
 

@@ -156,6 +156,7 @@ export function observation(fields: Partial<Observation> & { readonly cluster?: 
       fencingMissing: false,
       stopBudgetMs: ms(1000),
       useSlots: true,
+      citusDatabase: null,
       usePgRewind: true,
       clonesWithoutLeader: false,
       removeDataDirectoryOnRewindFailure: false,

@@ -178,6 +178,24 @@ describe("a primary", () => {
     expect(desiredSlots(primary({ config })).errors[0]).toContain("is conflicting with physical replication slot for cluster member");
   });
 
+  test("leaves alone the slots with which Citus moves and splits shards in its database", () => {
+    const plugins = { move: "pgoutput", split: "citus" };
+    const named = (name: string, fields: Partial<SlotStatus> = {}) => slot(name, { type: "logical", database: "app", ...fields });
+    const slots = [
+      slot("a"),
+      slot("c"),
+      named("citus_shard_move_slot_1_2", { plugin: plugins.move }),
+      named("citus_shard_split_slot_1_2_3", { plugin: plugins.split }),
+      named("citus_shard_split_slot_1_2_4", { plugin: plugins.move }),
+      named("citus_shard_move_slot_1_2_5", { plugin: plugins.move, database: "other" }),
+      named("citus_shard_move_slot_01_2", { plugin: plugins.move }),
+    ];
+    const foreign = ["drop citus_shard_split_slot_1_2_4", "drop citus_shard_move_slot_1_2_5", "drop citus_shard_move_slot_01_2"];
+    const o = primary({ slots });
+    expect(actionsOf({ ...o, self: { ...o.self, citusDatabase: "app" } })).toEqual(foreign);
+    expect(actionsOf(o)).toHaveLength(5);
+  });
+
   test("without use_slots drops its own slots and leaves the others", () => {
     expect(actionsOf(primary({ slots: [slot("a"), slot("c"), slot("other")], useSlots: false }))).toEqual(["drop a", "drop c"]);
   });

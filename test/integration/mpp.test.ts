@@ -1,0 +1,123 @@
+// Goal: the coordinator of a Citus cluster always knows where a worker group's primary and standbys are, and while a primary changes
+// place, queries wait instead of failing.
+// Method: two groups of real nodes over the store of the tests, with a stand-in for the extension (docs/mpp.md).
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { addressOf, CitusCluster, DistributedWriter } from "../harness/citus-cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { until } from "../harness/wait.ts";
+
+const LIMIT_MS = 90_000;
+const WITHIN_MS = 40_000;
+let citus: CitusCluster;
+let coordinator: ClusterNode;
+
+beforeAll(async () => {
+  citus = await CitusCluster.start({ coordinators: ["c1"], workers: ["w1", "w2"] });
+  coordinator = citus.coordinator.node(0);
+}, LIMIT_MS);
+afterAll(() => citus.stop(), LIMIT_MS);
+
+function scenario(title: string, body: () => Promise<void>): void {
+  test(title, () => citus.during(body), LIMIT_MS);
+}
+
+/** Waits until pg_dist_node says that `primary` leads the workers and `standby` follows it; resolves to the id of the primary's row. */
+async function untilRows(primary: ClusterNode, standby: ClusterNode): Promise<number> {
+  return until(
+    `group 1 is at ${addressOf(primary)}`,
+    async () => {
+      const rows = await citus.rows(coordinator);
+      const told = rows.map(({ group, at, role }) => `${group} ${at} ${role}`);
+      const wanted = [`0 ${addressOf(coordinator)} primary`, `1 ${addressOf(primary)} primary`, `1 ${addressOf(standby)} secondary`];
+      if (told.toSorted().join() !== wanted.toSorted().join()) throw new Error(told.join(", "));
+      return rows.find(({ at }) => at === addressOf(primary))?.id;
+    },
+    { withinMs: WITHIN_MS, everyMs: 50 },
+  );
+}
+
+describe("a Citus cluster", () => {
+  scenario("is founded with the extension in its database, what Citus needs of the server, and quorum commit", async () => {
+    await citus.coordinator.untilHealthy();
+    const leader = await citus.worker.untilHealthy();
+    for (const node of [coordinator, leader]) {
+      expect(await citus.sql(node, "SELECT extname FROM pg_extension WHERE extname = 'citus'")).toHaveLength(1);
+      const names = ["shared_preload_libraries", "wal_level", "max_prepared_transactions", "citus.local_hostname"];
+      const shown = await citus.sql(node, `SELECT ${names.map((name) => `current_setting('${name}') AS "${name}"`).join(", ")}`);
+      const folder = (node.config["postgresql"] as { parameters: { unix_socket_directories: string } }).parameters.unix_socket_directories;
+      expect(Object.values(shown[0] ?? {})).toEqual(["citus", "logical", "200", folder]);
+      expect(await citus.sql(node, "SELECT nodeid, rolename, authinfo FROM pg_dist_authinfo")).toEqual([
+        { nodeid: 0, rolename: "postgres", authinfo: "password=secret" },
+      ]);
+    }
+    expect(JSON.parse((await citus.worker.key("1/config"))?.value ?? "")).toMatchObject({ synchronous_mode: "quorum" });
+    expect(`${coordinator.log}${leader.log}`).not.toContain("password=secret");
+    expect((await coordinator.api("/cluster")).json).toMatchObject({ scope: "demo", members: [{ name: "c1" }] });
+  });
+
+  scenario("a switchover of the workers changes the primary's row, and queries of the coordinator wait for it", async () => {
+    const leader = await citus.worker.untilHealthy();
+    const [other = leader] = citus.worker.others(leader);
+    const id = await untilRows(leader, other);
+    const isVoter = async () => (await citus.worker.key("1/sync"))?.value.includes(`"${other.name}"`);
+    await until("the standby has every commit", isVoter, { withinMs: WITHIN_MS });
+    await citus.sql(coordinator, "CREATE EXTENSION dblink SCHEMA public");
+    await citus.sql(leader, "CREATE TABLE written (n int)");
+    const before = (await citus.calls(coordinator)).length;
+    const writer = new DistributedWriter(coordinator);
+    await until("the first rows", () => writer.written > 3, { withinMs: WITHIN_MS });
+    const asked = await leader.api("/switchover", {
+      method: "POST",
+      body: { leader: leader.name, candidate: other.name },
+      timeoutMs: WITHIN_MS,
+    });
+    expect(asked).toMatchObject({ status: 200 });
+    const [written, id2] = [writer.written, await untilRows(other, leader)];
+    await until("more rows", () => writer.written > written + 3, { withinMs: WITHIN_MS });
+    await writer.stop();
+    expect(writer.failures).toEqual([]);
+    expect(await citus.sql(other, "SELECT count(DISTINCT n)::int AS n FROM written")).toEqual([{ n: writer.written }]);
+    expect(id2).toBe(id);
+    const [held, ...rest] = (await citus.calls(coordinator)).slice(before);
+    expect(held).toBe(`update ${id} to ${addressOf(leader).replace(":", "-demoted:")}`);
+    expect(rest).toContain(`update ${id} to ${addressOf(other)}`);
+  });
+
+  scenario("a restart of the workers' primary holds the queries as well", async () => {
+    const leader = await citus.worker.untilHealthy();
+    const [other = leader] = citus.worker.others(leader);
+    const id = await untilRows(leader, other);
+    const before = (await citus.calls(coordinator)).length;
+    const writer = new DistributedWriter(coordinator);
+    expect(await leader.api("/restart", { method: "POST", body: {}, timeoutMs: WITHIN_MS })).toMatchObject({ status: 200 });
+    const { written } = writer;
+    await until("more rows", () => writer.written > written + 3, { withinMs: WITHIN_MS });
+    await writer.stop();
+    expect(writer.failures).toEqual([]);
+    const held = addressOf(leader).replace(":", "-demoted:");
+    const calls = (await citus.calls(coordinator)).slice(before);
+    expect(calls.slice(0, 2)).toEqual([`update ${id} to ${held}`, `update ${id} to ${addressOf(leader)}`]);
+  });
+
+  scenario("queries that are held for a primary that does not come back go on when the time is up", async () => {
+    const leader = await citus.worker.untilHealthy();
+    const event = { type: "before_demote", group: 1, leader: leader.name, timeout: 1, cooldown: 1 };
+    const before = (await citus.calls(coordinator)).length;
+    expect(await coordinator.api("/citus", { method: "POST", body: event })).toMatchObject({ status: 200, text: "OK" });
+    const blocked = "SELECT 1 FROM pg_locks WHERE relation = 'citus.queries'::regclass AND mode = 'ExclusiveLock' AND granted";
+    expect(await citus.sql(coordinator, blocked)).toHaveLength(1);
+    await coordinator.untilLogs("queries for group 1 were held as long as they may be", { withinMs: WITHIN_MS });
+    await until("nothing is held", async () => (await citus.sql(coordinator, blocked)).length === 0, { withinMs: WITHIN_MS });
+    expect((await citus.calls(coordinator)).slice(before)).toEqual([]);
+  });
+
+  scenario("an event about somebody who does not lead that group, or that says nothing, changes nothing", async () => {
+    const from = coordinator.log.length;
+    const event = { type: "after_promote", group: 1, leader: "nobody", timeout: 1, cooldown: 1 };
+    expect(await coordinator.api("/mpp", { method: "POST", body: event })).toMatchObject({ status: 200, text: "OK" });
+    await coordinator.untilLogs("Discarding event", { withinMs: WITHIN_MS, from });
+    const wrong = await coordinator.api("/citus", { method: "POST", body: { ...event, group: "1" } });
+    expect(wrong).toMatchObject({ status: 400, text: "group is not a whole number from 0 on" });
+  });
+});
