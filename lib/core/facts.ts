@@ -4,7 +4,7 @@ import { type Cluster, findMember, leaderMember } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import { slotName } from "../model/slot-name.ts";
-import { type Ms, ms } from "../model/units.ts";
+import { type Ms, ms, type Timeline } from "../model/units.ts";
 import type { EffectKind } from "./decision.ts";
 import type { Observation, Outcome } from "./observation.ts";
 
@@ -26,6 +26,27 @@ export function lockIsForeign(o: Observation): boolean {
 
 export function lockIsFree(o: Observation): boolean {
   return o.dcs.cluster !== null && o.dcs.cluster.leader === null;
+}
+
+/** An operator wants the stopped server of a paused cluster back. */
+export function restartsStopped(o: Observation): boolean {
+  return isPaused(o) && o.requests.restart && !isRunning(o);
+}
+
+/** By what it left behind, and where that does not tell, by what it was seen as. */
+export function wasPrimary(o: Observation): boolean {
+  const state = o.local.control?.state;
+  return (
+    state === "in production" ||
+    state === "shut down" ||
+    state === "shutting down" ||
+    (state === "in crash recovery" && o.local.lastRole === "primary")
+  );
+}
+
+/** The published history says that this timeline was left: somebody else was promoted since. */
+export function timelineHasEnded(o: Observation, timeline: Timeline | null): boolean {
+  return timeline !== null && (clusterOf(o)?.history ?? []).some((line) => line.timeline >= timeline);
 }
 
 export function leaseRemaining(o: Observation): Ms {

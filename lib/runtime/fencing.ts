@@ -68,9 +68,15 @@ export async function keepFenced(context: NodeContext): Promise<void> {
  */
 export function unfencedNow(context: NodeContext): UnfencedPrimary | null {
   const { state, watchdog } = context;
-  const { local, settings } = state;
+  const { local, requests, settings } = state;
   const { pause } = settings.dynamic;
-  if (local.process.kind !== "running" || (watchdog.armed && !goesUnfenced(context)) || (local.lastRole === "replica" && !pause))
+  // About to be started as an operator wishes, with nothing that fences it.
+  const comesBack = pause && requests.restart && local.process.kind === "none";
+  if (
+    (local.process.kind !== "running" && !comesBack) ||
+    (watchdog.armed && !goesUnfenced(context)) ||
+    (local.lastRole === "replica" && !pause)
+  )
     return null;
   return { name: settings.node.name, apiUrl: apiUrl(state), connUrl: connUrl(state) };
 }

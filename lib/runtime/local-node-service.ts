@@ -157,7 +157,15 @@ export class LocalNodeService implements NodeService {
     if (state.requests.restart || state.task?.kind === "restart") return { status: 503, text: "restart already in progress" };
     state.requests = { ...state.requests, restart: true };
     waker.wake();
-    const finished = (): boolean => state.lastTask?.kind === "restart" && state.lastTask.finishedAt >= requestedAt;
+    // A server that was stopped is started, and whoever asks next is to see it.
+    const finished = (): boolean => {
+      const last = state.lastTask;
+      if (last === null || last.finishedAt < requestedAt) return false;
+      return (
+        last.kind === "restart" ||
+        (last.kind === "start" && !state.requests.restart && state.task === null && (!last.ok || state.local.status !== null))
+      );
+    };
     const ended = await state.changes.until(finished, ms(clock.now() + (request.timeoutMs ?? RESTART_LIMIT_MS)));
     if (!ended) return { status: 503, text: "restart is still running" };
     return state.lastTask?.ok === true

@@ -328,7 +328,8 @@ export class NodeState {
     if (kind === "start") return "starting";
     if (this.local.process.kind === "running")
       return this.local.status === null && this.local.statusError !== null ? "starting" : "running";
-    if (this.local.crashedAt !== null) return "crashed";
+    // In pause it may have been stopped by hand as well.
+    if (this.local.crashedAt !== null && !this.settings.dynamic.pause) return "crashed";
     if (this.lastTask?.kind === "start" && !this.lastTask.ok) return "start failed";
     if (this.lastTask?.kind === "bootstrap" && !this.lastTask.ok) return custom ? "custom bootstrap failed" : "initdb failed";
     return "stopped";

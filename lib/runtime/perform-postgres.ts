@@ -209,6 +209,15 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
 }
 
 async function start(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {
+  const { state } = context;
+  // Kept until the end: while it stands, the lease mark says what is about to run.
+  const asked = state.requests.restart;
+  const result = await startServer(context, effect, signal);
+  if (asked) state.requests = { ...state.requests, restart: false };
+  return result;
+}
+
+async function startServer(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {
   const { clock, postgres, state } = context;
   state.setSource(effect.target, effect.role === "primary" ? "standby" : effect.role);
   state.local.lastRole = effect.role === "primary" ? "primary" : "replica";

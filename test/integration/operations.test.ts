@@ -327,6 +327,28 @@ describe("pause", () => {
   );
 
   test(
+    "a PostgreSQL that ended is started where an operator asks for a restart: a primary with the lock, a replica beside it",
+    () =>
+      cluster.during(async () => {
+        await pauseIs(true);
+        const before = writer.acknowledged.length;
+        leader.killPostmaster();
+        await until("the lock is given up", async () => (await cluster.key("leader")) === null, { withinMs: 10_000 });
+        expect(await post(leader, "/restart")).toEqual([200, "restarted successfully"]);
+        expect([await leader.health("/primary"), (await cluster.key("leader"))?.value]).toEqual([200, leader.name]);
+        replica.killPostmaster("SIGINT");
+        await until("the replica is down", () => replica.postmasterPid() === null, { withinMs: 10_000 });
+        expect(await post(replica, "/restart")).toEqual([200, "restarted successfully"]);
+        const streams = async () => (await replica.health("/replica?replication_state=streaming")) === 200;
+        await until("the replica streams", streams, { withinMs: 20_000 });
+        await pauseIs(false);
+        expect(await cluster.untilHealthy()).toBe(leader);
+        expect(new Set(writer.acknowledged.slice(before).map(({ node }) => node))).toEqual(new Set([leader.name]));
+      }),
+    60_000,
+  );
+
+  test(
     "a primary that crashed stays down, gives up the lock, and an operator's failover goes to the named node",
     () =>
       cluster.during(async () => {

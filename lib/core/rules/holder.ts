@@ -13,9 +13,12 @@ import {
   lockIsForeign,
   lockIsFree,
   lockIsOurs,
+  restartsStopped,
   retryAt,
   runsAsPrimary,
   runsAsStandby,
+  timelineHasEnded,
+  wasPrimary,
 } from "../facts.ts";
 import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
@@ -41,7 +44,7 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "primary-superseded",
-      when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o) && timelineHasEnded(o),
+      when: (o) => runsAsPrimary(o) && !lockIsOurs(o) && !isPaused(o) && timelineHasEnded(o, o.local.status?.timeline ?? null),
       then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
       why: () => "demoting self because the cluster has gone on to a newer timeline",
     },
@@ -107,6 +110,7 @@ export const holderRules: readonly Rule[] = [
         lockIsOurs(o) &&
         isPaused(o) &&
         (!isRunning(o) || (runsAsStandby(o) && !isNamedCandidate(o) && !isStandbyCluster(o))) &&
+        !restartsStopped(o) &&
         didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: (o) =>
@@ -116,7 +120,7 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "holder-paused-down",
-      when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o),
+      when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o) && !restartsStopped(o),
       then: waitCycle,
       why: () => "postgres is not running",
     },
@@ -136,7 +140,7 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "holder-restart-crashed",
-      when: (o) => holdsStopped(o) && hasData(o) && !releasesAfterCrash(o),
+      when: (o) => holdsStopped(o) && hasData(o) && (!releasesAfterCrash(o) || restartsStopped(o)),
       then: startAsItWas,
       why: () => "starting primary after failure",
     },
@@ -203,21 +207,9 @@ function holdsUnanswered(o: Observation): boolean {
  * part from the others' unseen.
  */
 function startAsItWas(o: Observation): Effect {
-  const state = o.local.control?.state;
-  const wasPrimary =
-    state === "in production" ||
-    state === "shut down" ||
-    state === "shutting down" ||
-    (state === "in crash recovery" && o.local.lastRole === "primary");
-  return wasPrimary
+  return wasPrimary(o)
     ? { kind: "start", role: "primary", target: null, syncNames: namesAtStart(o) }
     : { kind: "start", role: "standby", target: null, syncNames: null };
-}
-
-/** The published history says that the timeline of this primary was left: somebody else was promoted since. */
-function timelineHasEnded(o: Observation): boolean {
-  const own = o.local.status?.timeline ?? null;
-  return own !== null && (clusterOf(o)?.history ?? []).some((line) => line.timeline >= own);
 }
 
 /** The lock is under our own name, but under a session that is not the one we have: a former process of this node's. */

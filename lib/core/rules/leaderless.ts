@@ -11,9 +11,12 @@ import {
   isRunning,
   lockIsFree,
   ownLsn,
+  restartsStopped,
   retryAt,
   runsAsPrimary,
   runsAsStandby,
+  timelineHasEnded,
+  wasPrimary,
 } from "../facts.ts";
 import { isUnknownToFailsafe } from "../failsafe.ts";
 import { raceVerdict } from "../leader-trace.ts";
@@ -74,8 +77,20 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: () => "waiting for a leader to copy from",
   },
   {
+    id: "leaderless-paused-read-control",
+    when: (o) => lockIsFree(o) && restartsStopped(o) && o.local.control === null && didThisCycle(o, "read-control") === null,
+    then: () => ({ kind: "read-control" }),
+    why: () => "a restart was asked for: was the stopped server a primary or a standby?",
+  },
+  {
+    id: "leaderless-paused-restart",
+    when: (o) => lockIsFree(o) && leadsAgain(o) && didThisCycle(o, "acquire-lock") === null,
+    then: () => ({ kind: "acquire-lock" }),
+    why: () => "a restart of the stopped primary was asked for: the lock comes first",
+  },
+  {
     id: "leaderless-paused-down",
-    when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o),
+    when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o) && (!restartsStopped(o) || leadsAgain(o)),
     then: waitCycle,
     why: () => "postgres is not running",
   },
@@ -222,6 +237,12 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     why: (o) => (runsAsPrimary(o) ? "running as primary without a lock" : "the lock was not acquired"),
   },
 ]);
+
+/** It was the primary, nobody has led since, and it is wanted back. */
+function leadsAgain(o: Observation): boolean {
+  const { control } = o.local;
+  return restartsStopped(o) && control !== null && wasPrimary(o) && !isStandbyCluster(o) && !timelineHasEnded(o, control.timeline);
+}
 
 function withoutData(o: Observation): boolean {
   return !hasData(o) && !isRunning(o);

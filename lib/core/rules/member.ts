@@ -250,7 +250,7 @@ function copyEffect(o: Observation): Effect {
 /** Down in pause on our own account (a switchover, an operator's reinitialize), and therefore to be brought up again; a stop by hand is left alone. */
 function bringsUp(o: Observation): boolean {
   if (isRunning(o)) return false;
-  if (o.requests.reinitialize !== null) return true;
+  if (o.requests.reinitialize !== null || o.requests.restart) return true;
   const last = o.lastTask;
   if (o.local.crashedAt !== null || last === null) return false;
   return last.kind === "start" ? !last.ok : ["hand-over", "stop", "plan-rejoin", "rewind", "clone"].includes(last.kind);

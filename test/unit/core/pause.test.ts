@@ -3,8 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
-import { revision } from "../../../lib/model/units.ts";
-import { CONFIG, cluster, leading, local, member, status } from "./observations.ts";
+import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
+import { CONFIG, cluster, leading, local, member, observation, status } from "./observations.ts";
 
 const config = { ...CONFIG, pause: true };
 const standby = local({ status: status(), lastRole: "replica" });
@@ -24,6 +24,42 @@ function holding(fields: Partial<Observation>, candidate: string | null = null):
   });
 }
 
+const PRIMARY = { state: "in production", timeline: timeline(1) } as NonNullable<Observation["local"]["control"]>;
+
+describe("a stopped server in pause that an operator wants restarted", () => {
+  const requests = { shutdown: false, restart: true, reinitialize: null };
+  const down = { process: { kind: "none" }, status: null, lastRole: "primary" } as const;
+  const free = cluster({ leader: null });
+  const at = (fields: Partial<Observation>): ReturnType<typeof decide> =>
+    decide(observation({ config, requests, cluster: free, ...fields }));
+
+  test("is left alone without the request", () => {
+    const quiet = { ...requests, restart: false };
+    expect(at({ requests: quiet, local: local({ ...down, control: PRIMARY }) }).rule).toBe("leaderless-paused-down");
+  });
+
+  test("the lock free, a former primary: takes the lock before it is started, and waits where it does not get it", () => {
+    expect(at({ local: local(down) }).effect.kind).toBe("read-control");
+    const known = { local: local({ ...down, control: PRIMARY }) };
+    expect(at(known).effect.kind).toBe("acquire-lock");
+    expect(at({ ...known, done: [{ kind: "acquire-lock", ok: false, message: "" }] }).rule).toBe("leaderless-paused-down");
+  });
+
+  test("the lock free, a former standby, or a primary that somebody was promoted after: starts as a standby", () => {
+    const standby = { local: local({ ...down, control: { ...PRIMARY, state: "shut down in recovery" } }) };
+    expect(at(standby).effect).toMatchObject({ kind: "start", role: "standby" });
+    const history = [{ timeline: timeline(1), lsn: lsn(90n), reason: "", time: null, newLeader: null }];
+    const superseded = { local: local({ ...down, control: PRIMARY }), cluster: cluster({ leader: null, history }) };
+    expect(at(superseded).effect).toMatchObject({ kind: "start", role: "standby" });
+  });
+
+  test("somebody else leads: it comes back beside him", () => {
+    const foreign = { cluster: cluster(), local: local({ ...down, control: PRIMARY }) };
+    expect(at({ ...foreign, requests: { ...requests, restart: false } }).rule).toBe("paused-as-it-is");
+    expect(at(foreign).rule).not.toBe("paused-as-it-is");
+  });
+});
+
 describe("the holder in pause", () => {
   test("keeps the lock while PostgreSQL runs as primary", () => {
     expect(decide(holding({})).effect.kind).toBe("wait");
@@ -34,6 +70,13 @@ describe("the holder in pause", () => {
     expect(decide(holding(down)).rule).toBe("holder-paused-release");
     const tried = { ...down, done: [{ kind: "release-lock" as const, ok: false, message: "away" }] };
     expect(decide(holding(tried)).effect.kind).toBe("wait");
+  });
+
+  test("where PostgreSQL is down and an operator asks for a restart: keeps it and starts what was there", () => {
+    const down = { local: local({ process: { kind: "none" }, status: null, lastRole: "primary", crashedAt: ms(10), control: PRIMARY }) };
+    const requests = { shutdown: false, restart: true, reinitialize: null };
+    const o = holding({ ...down, requests, config: { ...config, primaryStartTimeoutMs: ms(0) } });
+    expect(decide(o).effect).toMatchObject({ kind: "start", role: "primary" });
   });
 
   test("releases it where somebody made PostgreSQL a standby, and promotes where an operator's request names this node", () => {
