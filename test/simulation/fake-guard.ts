@@ -18,7 +18,7 @@ export class Guard {
   readonly #lateMs: number;
   /** Boot time; null while disarmed. */
   #deadline: number | null = null;
-  #timer: SimEvent | null = null;
+  #timer: { readonly event: SimEvent; readonly time: number } | null = null;
   #owner: (() => void) | null = null;
   fired = 0;
 
@@ -49,9 +49,9 @@ export class Guard {
     this.#deadline = deadline + this.#lateMs;
     this.#owner = owner;
     const time = this.#machine.trueTime(this.#deadline);
-    if (this.#timer !== null && this.#timer.run !== null && this.#timer.time <= time) return;
-    if (this.#timer !== null) this.#timer.run = null;
-    this.#timer = this.#queue.at(time, () => this.look());
+    if (this.#timer !== null && this.#timer.event.run !== null && this.#timer.time <= time) return;
+    if (this.#timer !== null) this.#timer.event.run = null;
+    this.#timer = { event: this.#queue.at(time, () => this.look()), time };
   }
 
   clear(): void {
@@ -61,7 +61,7 @@ export class Guard {
   /** The machine lost its power. */
   vanish(): void {
     this.#deadline = null;
-    if (this.#timer !== null) this.#timer.run = null;
+    if (this.#timer !== null) this.#timer.event.run = null;
     this.#timer = null;
   }
 

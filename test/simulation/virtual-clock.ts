@@ -10,32 +10,27 @@ export interface Fires {
 }
 
 export interface SimEvent {
-  readonly time: number;
-  readonly order: number;
   /** null once it was cancelled or has run. */
   run: (() => void) | Fires | null;
 }
 
-/** A binary heap by time, then by order of entry: equal times run in the order in which they were asked for. */
+/** Many simulations never have more at once. */
+const FIRST_PLACES = 256;
+
+/**
+ * A binary heap by time, then by order of entry: equal times run in the order in which they were asked for. What is compared stands in
+ * flat arrays beside the events, so that moving through the heap touches none of them.
+ */
 export class EventQueue {
   now = 0;
-  readonly #heap: SimEvent[] = [];
+  #times = new Float64Array(FIRST_PLACES);
+  #orders = new Float64Array(FIRST_PLACES);
+  readonly #events: SimEvent[] = [];
   #order = 0;
 
   at(time: number, run: (() => void) | Fires): SimEvent {
-    this.#order += 1;
-    const event: SimEvent = { time: Math.max(time, this.now), order: this.#order, run };
-    const heap = this.#heap;
-    let index = heap.length;
-    heap.push(event);
-    while (index > 0) {
-      const above = (index - 1) >> 1;
-      const parent = heap[above] as SimEvent;
-      if (parent.time < event.time || (parent.time === event.time && parent.order < event.order)) break;
-      heap[index] = parent;
-      index = above;
-    }
-    heap[index] = event;
+    const event: SimEvent = { run };
+    this.enter(time, event);
     return event;
   }
 
@@ -43,10 +38,35 @@ export class EventQueue {
     return this.at(this.now + delay, run);
   }
 
+  /** As `at`, for somebody who brings the event itself. */
+  enter(wanted: number, event: SimEvent): void {
+    const events = this.#events;
+    const time = Math.max(wanted, this.now);
+    let index = events.length;
+    events.push(event);
+    if (index === this.#times.length) this.#grow();
+    const times = this.#times;
+    const orders = this.#orders;
+    // Whoever comes later has the greater order: equal times stay as they are.
+    while (index > 0) {
+      const above = (index - 1) >> 1;
+      const parent = times[above] as number;
+      if (parent <= time) break;
+      times[index] = parent;
+      orders[index] = orders[above] as number;
+      events[index] = events[above] as SimEvent;
+      index = above;
+    }
+    this.#order += 1;
+    times[index] = time;
+    orders[index] = this.#order;
+    events[index] = event;
+  }
+
   /** Time of the next event that was not cancelled; Infinity where there is none. */
   nextTime(): number {
-    for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
-      if (first.run !== null) return first.time;
+    for (let first = this.#events[0]; first !== undefined; first = this.#events[0]) {
+      if (first.run !== null) return this.#times[0] as number;
       this.#pop();
     }
     return Number.POSITIVE_INFINITY;
@@ -54,36 +74,55 @@ export class EventQueue {
 
   /** Takes the next event out, moves time to it and runs it. To be called after nextTime only. */
   runNext(): void {
-    const event = this.#pop();
+    const event = this.#events[0];
     const run = event?.run ?? null;
     if (event === undefined || run === null) throw new Error("no event is left");
-    this.now = event.time;
+    this.now = this.#times[0] as number;
+    this.#pop();
     event.run = null;
     if (typeof run === "function") run();
     else run.fire();
   }
 
-  #pop(): SimEvent | undefined {
-    const heap = this.#heap;
-    const first = heap[0];
-    const last = heap.pop();
-    if (first === undefined || last === undefined || heap.length === 0) return first;
+  #pop(): void {
+    const events = this.#events;
+    const last = events.pop() as SimEvent;
+    const count = events.length;
+    if (count === 0) return;
+    const times = this.#times;
+    const orders = this.#orders;
+    const time = times[count] as number;
+    const order = orders[count] as number;
     let index = 0;
     for (;;) {
       let child = 2 * index + 1;
-      if (child >= heap.length) break;
-      const right = heap[child + 1];
-      let below = heap[child] as SimEvent;
-      if (right !== undefined && (right.time < below.time || (right.time === below.time && right.order < below.order))) {
-        child += 1;
-        below = right;
+      if (child >= count) break;
+      let below = times[child] as number;
+      const right = child + 1;
+      if (right < count) {
+        const other = times[right] as number;
+        if (other < below || (other === below && (orders[right] as number) < (orders[child] as number))) {
+          child = right;
+          below = other;
+        }
       }
-      if (last.time < below.time || (last.time === below.time && last.order < below.order)) break;
-      heap[index] = below;
+      if (time < below || (time === below && order < (orders[child] as number))) break;
+      times[index] = below;
+      orders[index] = orders[child] as number;
+      events[index] = events[child] as SimEvent;
       index = child;
     }
-    heap[index] = last;
-    return first;
+    times[index] = time;
+    orders[index] = order;
+    events[index] = last;
+  }
+
+  #grow(): void {
+    const [times, orders] = [new Float64Array(2 * this.#times.length), new Float64Array(2 * this.#times.length)];
+    times.set(this.#times);
+    orders.set(this.#orders);
+    this.#times = times;
+    this.#orders = orders;
   }
 }
 

@@ -40,8 +40,8 @@ export const CORE_PLANTS: readonly Plant[] = [
     name: "count-self-before-sync",
     what: "a leader counts itself before its own disk has the entry",
     file: `${CORE}/leading.ts`,
-    find: `    if (id === core.id) return core.log.durable;`,
-    replace: `    if (id === core.id) return core.log.lastIndex;`,
+    find: `quorumValue(leading.tracked, core.log.durable, durableAt)`,
+    replace: `quorumValue(leading.tracked, core.log.lastIndex, durableAt)`,
   },
   {
     name: "own-vote-before-sync",
@@ -176,7 +176,7 @@ export const CORE_PLANTS: readonly Plant[] = [
     also: [
       {
         file: `${CORE}/configuration.ts`,
-        find: `  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, reachedBy));`,
+        find: `  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, own, reachedBy));`,
         replace: `  return outgoing === null ? reached : Math.min(reached, Number.POSITIVE_INFINITY);`,
       },
     ],
@@ -194,9 +194,9 @@ export const CORE_PLANTS: readonly Plant[] = [
     name: "read-without-quorum",
     what: "a leader answers reads without asking whether it still is one",
     file: `${CORE}/reads.ts`,
-    find: `      if (!isQuorum(core.configuration, (id) => id === core.id || (leading.progress.get(id)?.answeredRound ?? -1) >= read.round)) break;
+    find: `    if (read.round > answered) break;
 `,
-    replace: "      if (!isQuorum(core.configuration, () => true)) break;\n",
+    replace: "    if (answered < -1) break;\n",
   },
   {
     name: "read-before-own-commit",
@@ -302,15 +302,10 @@ export const CORE_PLANTS: readonly Plant[] = [
   {
     name: "learners-count",
     what: "members that do not vote count for commits",
-    file: `${CORE}/configuration.ts`,
-    find: `  const reached = majorityValue(voters, reachedBy);`,
-    replace: `  const reached = majorityValue([...voters, ...learners], reachedBy);`,
+    file: `${CORE}/progress.ts`,
+    find: `  const voters = configuration.voters.map(progressOf);`,
+    replace: `  const voters = [...configuration.voters, ...configuration.learners].map(progressOf);`,
     also: [
-      {
-        file: `${CORE}/configuration.ts`,
-        find: `export function quorumValue({ voters, outgoing }: Configuration,`,
-        replace: `export function quorumValue({ voters, outgoing, learners }: Configuration,`,
-      },
       {
         file: `${CORE}/configuration.ts`,
         find: `const DESCENDING = new Float64Array(VOTERS_MAX);`,

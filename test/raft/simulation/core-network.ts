@@ -3,6 +3,7 @@
 
 import type { Message } from "../../../lib/dcs/raft/core/types.ts";
 import type { MemberId } from "../../../lib/model/raft.ts";
+import type { Fires, SimEvent } from "../../simulation/virtual-clock.ts";
 import type { CoreSettings } from "./core-settings.ts";
 import type { Seat } from "./seat.ts";
 import type { SeatWorld } from "./seat-world.ts";
@@ -34,15 +35,16 @@ export class CoreNetwork {
 
   #carry(from: Seat, target: Seat, way: number, message: Message): void {
     const { random, queue } = this.#world;
-    const { delay, late, network } = this.#settings;
+    const { delay, late } = this.#settings;
     let takes = delay * (0.5 + random.next()) * (this.#slow.get(way) ?? 1);
     if (!this.#healed && late > 0 && random.chance(late)) takes *= random.pick([10, 100, 1000]);
-    const { life } = target;
-    const event = { kind: "message" as const, from: from.member.id, message };
-    queue.after(takes, () => {
-      if (this.#cut.has(way) || (network === "streams" && target.life !== life)) return;
-      target.receive(event);
-    });
+    queue.enter(queue.now + takes, new Delivery(this, from, target, way, message));
+  }
+
+  /** At the end of its way: what was cut meanwhile, or died with the process that it was for, does not arrive. */
+  arrive(delivery: Delivery): void {
+    if (this.#cut.has(delivery.way) || (this.#settings.network === "streams" && delivery.target.life !== delivery.life)) return;
+    delivery.target.receive(delivery);
   }
 
   cut(from: Seat, to: Seat): void {
@@ -70,3 +72,29 @@ export class CoreNetwork {
 }
 
 const WAY = 1024;
+
+/** A message on its way, and the event that it is for its receiver: one object, as most of what happens is this. */
+class Delivery implements SimEvent, Fires {
+  readonly kind = "message";
+  readonly from: MemberId;
+  readonly message: Message;
+  readonly target: Seat;
+  readonly way: number;
+  /** Of the target, when it was sent. */
+  readonly life: number;
+  run: (() => void) | Fires | null = this;
+  readonly #network: CoreNetwork;
+
+  constructor(network: CoreNetwork, from: Seat, target: Seat, way: number, message: Message) {
+    this.#network = network;
+    this.from = from.member.id;
+    this.target = target;
+    this.way = way;
+    this.message = message;
+    this.life = target.life;
+  }
+
+  fire(): void {
+    this.#network.arrive(this);
+  }
+}

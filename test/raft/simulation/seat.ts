@@ -48,7 +48,9 @@ export class Seat {
   highestTermSent = 0;
   /** As the core has it: damaged, it neither votes nor acknowledges. */
   health: "whole" | "damaged" = "whole";
+  /** What has come; and the list that the last turn has done with, to be used again. */
   #inbox: RaftEvent[] = [];
+  #handled: RaftEvent[] = [];
   #turn: SimEvent | null = null;
   readonly #timer: SeatTimer;
   #syncing = false;
@@ -161,7 +163,8 @@ export class Seat {
     const { raft, world } = this;
     const events = this.#inbox;
     if (raft === null || events.length === 0) return;
-    this.#inbox = [];
+    this.#inbox = this.#handled;
+    this.#handled = events;
     const { trace } = world;
     trace.events += events.length;
     trace.mix((world.queue.now * 1000) ^ (this.number << 20));
@@ -171,7 +174,9 @@ export class Seat {
       // The index is the core's from the moment that it is told; before, it may still deliver entries up to there.
       if (event.kind === "snapshot-installed") this.delivered = Math.max(this.delivered, event.meta.index);
     }
-    this.#handle(raft.step(this.localTime(), events));
+    const output = raft.step(this.localTime(), events);
+    events.length = 0;
+    this.#handle(output);
   }
 
   #handle(output: Output): void {

@@ -1,8 +1,8 @@
 // Owns what is remembered of a run: a hash of everything that happened (equal seeds have equal hashes), the last events for
 // the report of a violation, and how often each fault came. Formats nothing before somebody wants to read it.
 
-/** How many events a report can show. */
-const KEPT = 4096;
+/** How many events a report can show. More would keep what they were about alive, for nobody. */
+const KEPT = 64;
 
 export class Trace {
   hash = 0x811c9dc5;

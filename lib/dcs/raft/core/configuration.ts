@@ -72,10 +72,16 @@ export function isQuorum({ voters, outgoing }: Configuration, test: (id: MemberI
   return isMajority(voters, test) && (outgoing === null || isMajority(outgoing, test));
 }
 
-/** The greatest value that a majority of each set has reached. */
-export function quorumValue({ voters, outgoing }: Configuration, reachedBy: (id: MemberId) => number): number {
-  const reached = majorityValue(voters, reachedBy);
-  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, reachedBy));
+/** Who counts, in the order of a configuration. */
+export interface Counted<T> {
+  readonly voters: readonly T[];
+  readonly outgoing: readonly T[] | null;
+}
+
+/** The greatest value that a majority of each set has reached; null among them is the member itself, which has reached `own`. */
+export function quorumValue<T>({ voters, outgoing }: Counted<T | null>, own: number, reachedBy: (one: T) => number): number {
+  const reached = majorityValue(voters, own, reachedBy);
+  return outgoing === null ? reached : Math.min(reached, majorityValue(outgoing, own, reachedBy));
 }
 
 function isMajority(set: readonly RaftMember[], test: (id: MemberId) => boolean): boolean {
@@ -85,11 +91,12 @@ function isMajority(set: readonly RaftMember[], test: (id: MemberId) => boolean)
 }
 
 /** Of each step of a leader: nothing is allocated. */
-function majorityValue(set: readonly RaftMember[], reachedBy: (id: MemberId) => number): number {
-  let count = 0;
-  for (const { id } of set) {
-    const value = reachedBy(id);
-    let at = count++;
+function majorityValue<T>(set: readonly (T | null)[], own: number, reachedBy: (one: T) => number): number {
+  const count = set.length;
+  for (let place = 0; place < count; place++) {
+    const one = set[place] as T | null;
+    const value = one === null ? own : reachedBy(one);
+    let at = place;
     for (; at > 0 && (DESCENDING[at - 1] as number) < value; at--) DESCENDING[at] = DESCENDING[at - 1] as number;
     DESCENDING[at] = value;
   }

@@ -2,8 +2,8 @@
 // Source: Ongaro, sections 3.5, 3.6.2 (only entries of the own term are counted), 3.10, 6.2 and 10.2.1.
 
 import { type LogIndex, logIndex, type MemberId, type Term } from "../../../model/raft.ts";
-import { everyMember, findMember, quorumValue } from "./configuration.ts";
-import { isVoid, newProgress, noteDoubt, noteMatch, noteRound } from "./progress.ts";
+import { findMember, quorumValue } from "./configuration.ts";
+import { isVoid, noteDoubt, noteMatch, noteRound, tracked } from "./progress.ts";
 import { newestToSend, sendSnapshot } from "./snapshots.ts";
 import { becomeFollower, type CoreState, type Leading, type Progress } from "./state.ts";
 import type { EntryKind, Message, Refusal } from "./types.ts";
@@ -25,8 +25,10 @@ export function becomeLeader(core: CoreState): void {
   core.leader = core.id;
   core.votes.clear();
   core.receiving = null;
+  const progress = new Map();
   core.leading = {
-    progress: new Map(),
+    progress,
+    tracked: tracked(core, progress),
     firstIndex: first,
     timeBase: timeFound(core),
     timeSince: core.now,
@@ -37,16 +39,7 @@ export function becomeLeader(core: CoreState): void {
     transfer: null,
     heard: null,
   };
-  trackMembers(core, core.leading);
   appendEntry(core, "no-op", EMPTY);
-}
-
-/** One progress for each other member of the configuration in force; who left is forgotten. */
-export function trackMembers(core: CoreState, leading: Leading): void {
-  for (const id of [...leading.progress.keys()]) if (findMember(core.configuration, id) === null) leading.progress.delete(id);
-  for (const { id } of everyMember(core.configuration)) {
-    if (id !== core.id && !leading.progress.has(id)) leading.progress.set(id, newProgress(core, id));
-  }
 }
 
 export function onPropose(core: CoreState, id: number, payload: Uint8Array): void {
@@ -110,13 +103,13 @@ export function onAppendAnswer(core: CoreState, leading: Leading, from: MemberId
 /** A majority that is durable, of an entry of this term: everything before it is committed with it. */
 export function advanceCommit(core: CoreState, leading: Leading): void {
   if (core.commit === core.log.lastIndex) return;
-  const reached = quorumValue(core.configuration, (id) => {
-    if (id === core.id) return core.log.durable;
-    const progress = leading.progress.get(id);
-    return progress === undefined || progress.trust === "doubted" ? 0 : progress.match;
-  });
+  const reached = quorumValue(leading.tracked, core.log.durable, durableAt);
   if (reached <= core.commit || reached < leading.firstIndex) return;
   core.commit = logIndex(reached);
+}
+
+function durableAt({ trust, match }: Progress): number {
+  return trust === "doubted" ? 0 : match;
 }
 
 /** Heartbeats, check-quorum, a transfer that takes too long, an own disk that hangs. */
@@ -133,20 +126,20 @@ export function leaderTimers(core: CoreState, leading: Leading): void {
   if (core.now < leading.heartbeatAt) return;
   leading.heartbeatAt = core.now + heartbeatMs;
   leading.round++;
-  for (const progress of leading.progress.values()) progress.probe = "free";
+  for (const progress of leading.tracked.others) progress.probe = "free";
 }
 
 /** As long as a majority has been in contact: members that are heard meanwhile only make it later. */
 function heardUntil(core: CoreState, leading: Leading): number {
-  const { configuration, id: own } = core;
-  const { heard } = leading;
-  if (heard !== null && heard.configuration === configuration && core.now <= heard.until) return heard.until;
-  const contact = quorumValue(configuration, (id) =>
-    id === own ? Number.POSITIVE_INFINITY : (leading.progress.get(id)?.contactAt ?? Number.NEGATIVE_INFINITY),
-  );
-  const until = contact + core.timings.electionMaxMs;
-  leading.heard = { configuration, until };
+  const { heard, tracked } = leading;
+  if (heard !== null && heard.tracked === tracked && core.now <= heard.until) return heard.until;
+  const until = quorumValue(tracked, Number.POSITIVE_INFINITY, contactOf) + core.timings.electionMaxMs;
+  leading.heard = { tracked, until };
   return until;
+}
+
+function contactOf({ contactAt }: Progress): number {
+  return contactAt;
 }
 
 /** Whether the member has answered in this term within the longest election timeout. */
@@ -157,7 +150,7 @@ export function inContact(core: CoreState, leading: Leading, id: MemberId): bool
 
 /** Sends each member what it lacks, and a heartbeat where it has to hear of a round or of a commit. */
 export function replicate(core: CoreState, leading: Leading): void {
-  for (const progress of leading.progress.values()) {
+  for (const progress of leading.tracked.others) {
     if (progress.mode !== "snapshot" && progress.next <= core.log.baseIndex) startSnapshot(core, progress);
     if (progress.mode === "snapshot") sendSnapshot(core, leading, progress);
     else sendEntries(core, leading, progress);

@@ -2,8 +2,9 @@
 // Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { contains, encodeConfiguration, findMember, isQuorum, isVoter, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
-import { appendEntry, inContact, notLeader, onTransfer, trackMembers } from "./leading.ts";
+import { contains, encodeConfiguration, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { appendEntry, inContact, notLeader, onTransfer } from "./leading.ts";
+import { trackMembers } from "./progress.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
 import type { Configuration, Learner, MembershipChange, Refusal } from "./types.ts";
 
@@ -34,7 +35,7 @@ export function continueChange(core: CoreState, leading: Leading): void {
     putInForce(core, leading, { ...core.configuration, outgoing: null });
     return;
   }
-  if (!isVoter(core.configuration, core.id)) {
+  if (leading.tracked.self === "leaves") {
     leave(core, leading);
     return;
   }

@@ -1,7 +1,8 @@
 // Owns what a leader concludes from a member's answers about how far it is. Sends nothing.
 
-import type { LogIndex, MemberId } from "../../../model/raft.ts";
-import type { CoreState, Leading, Progress } from "./state.ts";
+import type { LogIndex, MemberId, RaftMember } from "../../../model/raft.ts";
+import { everyMember, findMember, isVoter } from "./configuration.ts";
+import type { CoreState, Leading, Progress, Tracked } from "./state.ts";
 
 export function noteMatch(core: CoreState, progress: Progress, index: LogIndex): void {
   if (index > progress.match) progress.match = index;
@@ -50,7 +51,28 @@ export function noteRound(progress: Progress, round: number): void {
   if (round > progress.answeredRound) progress.answeredRound = round;
 }
 
-export function newProgress(core: CoreState, id: MemberId): Progress {
+/** One progress for each other member of the configuration in force; who left is forgotten. */
+export function trackMembers(core: CoreState, leading: Leading): void {
+  leading.tracked = tracked(core, leading.progress);
+}
+
+/** As the configuration in force has them; the map holds exactly these from then on. */
+export function tracked(core: CoreState, progress: Map<MemberId, Progress>): Tracked {
+  const { configuration } = core;
+  for (const id of [...progress.keys()]) if (findMember(configuration, id) === null) progress.delete(id);
+  const progressOf = ({ id }: RaftMember): Progress | null => {
+    if (id === core.id) return null;
+    const known = progress.get(id) ?? newProgress(core, id);
+    progress.set(id, known);
+    return known;
+  };
+  for (const member of everyMember(configuration)) progressOf(member);
+  const voters = configuration.voters.map(progressOf);
+  const outgoing = configuration.outgoing?.map(progressOf) ?? null;
+  return { others: [...progress.values()], voters, outgoing, self: isVoter(configuration, core.id) ? "counts" : "leaves" };
+}
+
+function newProgress(core: CoreState, id: MemberId): Progress {
   return {
     id,
     match: 0,

@@ -1,9 +1,9 @@
 // Owns linearizable reads: the commit index at the time of asking, confirmed by a majority that still knew no other leader.
 // Source: Ongaro, section 6.4 (ReadIndex); no lease by clock.
 
-import { isQuorum } from "./configuration.ts";
+import { quorumValue } from "./configuration.ts";
 import { notLeader } from "./leading.ts";
-import type { CoreState, Leading } from "./state.ts";
+import type { CoreState, Leading, Progress } from "./state.ts";
 
 /** More reads than this wait only where a majority is away: they are refused. */
 const READS_MAX = 65_536;
@@ -33,15 +33,16 @@ export function startReads(core: CoreState, leading: Leading): void {
 export function confirmReads(core: CoreState, leading: Leading): void {
   const { reads } = leading;
   if (reads.length === 0) return;
+  const answered = quorumValue(leading.tracked, Number.POSITIVE_INFINITY, roundOf);
   let confirmed = 0;
-  let round = -1;
   for (const read of reads) {
-    if (read.round !== round) {
-      if (!isQuorum(core.configuration, (id) => id === core.id || (leading.progress.get(id)?.answeredRound ?? -1) >= read.round)) break;
-      round = read.round;
-    }
+    if (read.round > answered) break;
     core.readsReady.push({ id: read.id, index: read.index });
     confirmed++;
   }
   if (confirmed > 0) leading.reads = reads.slice(confirmed);
+}
+
+function roundOf({ answeredRound }: Progress): number {
+  return answeredRound;
 }

@@ -149,7 +149,7 @@ export function onSnapshotSaved(core: CoreState, meta: SnapshotMeta, size: numbe
 /** Snapshots that are being sent: the driver keeps their files. */
 export function snapshotsInUse(core: CoreState): readonly SnapshotMeta[] {
   const metas: SnapshotMeta[] = [];
-  for (const { sending } of core.leading?.progress.values() ?? []) if (sending !== null && !isGivenUp(sending)) metas.push(sending.meta);
+  for (const { sending } of core.leading?.tracked.others ?? []) if (sending !== null && !isGivenUp(sending)) metas.push(sending.meta);
   return metas;
 }
 
@@ -159,7 +159,7 @@ function wantedBehind(core: CoreState): number {
   let least = Number.POSITIVE_INFINITY;
   if (leading === null || log.heldEntries > HELD_ENTRIES_MAX || log.bytesBetween(log.baseIndex, log.lastIndex) > HELD_BYTES_MAX)
     return least;
-  for (const progress of leading.progress.values()) {
+  for (const progress of leading.tracked.others) {
     const { sending, match } = progress;
     if (sending !== null) {
       if (!isGivenUp(sending)) least = Math.min(least, sending.meta.index);

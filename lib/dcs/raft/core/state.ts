@@ -2,7 +2,7 @@
 // Decides nothing by itself.
 
 import { type LogIndex, logIndex, type MemberId, type Term } from "../../../model/raft.ts";
-import { decodeConfiguration, findMember, isVoter } from "./configuration.ts";
+import { type Counted, decodeConfiguration, findMember, isVoter } from "./configuration.ts";
 import { RaftLog } from "./log.ts";
 import { Outbox } from "./outbox.ts";
 import type {
@@ -64,9 +64,18 @@ export interface PendingRead {
   readonly round: number;
 }
 
+/** A leader looks at the others in each step: made once for each configuration. Null among those that count is the leader itself. */
+export interface Tracked extends Counted<Progress | null> {
+  readonly others: readonly Progress[];
+  /** Whether the leader counts at all: it may be on its way out. */
+  readonly self: "counts" | "leaves";
+}
+
 /** What only a leader has; made anew in each term. */
 export interface Leading {
   readonly progress: Map<MemberId, Progress>;
+  /** The same, as the configuration in force orders and counts them. */
+  tracked: Tracked;
   /** Index of this term's no-op: an index from here on may be committed by counting. */
   readonly firstIndex: LogIndex;
   /** Cluster time when the term began, and our own clock then. */
@@ -78,8 +87,8 @@ export interface Leading {
   /** Reads that came before the first commit of this term. */
   earlyReads: number[];
   transfer: { readonly to: MemberId; readonly deadline: number; sent: boolean } | null;
-  /** Until when a majority of this configuration counts as heard, if nobody were heard any more: looked at anew only then. */
-  heard: { readonly configuration: Configuration; readonly until: number } | null;
+  /** Until when a majority of those that count is heard, if nobody were heard any more: looked at anew only then. */
+  heard: { readonly tracked: Tracked; readonly until: number } | null;
 }
 
 /** A snapshot that is arriving from the leader. */
