@@ -55,9 +55,13 @@ export function movesPrimary(rows: readonly DistNode[], changes: readonly NodeCh
 /**
  * Changes in an order in which no address stands in two rows at one time. The primary's row keeps its id for good. Where it is
  * changed, nothing is added or removed along with it: Citus does these on all primaries at once, and cannot while one has moved.
- * What is left then is for the next plan.
+ * What is left then is for the next plan. `transaction`: whether a primary has been moved before in the one that this is for.
  */
-export function nodeChanges(rows: readonly DistNode[], target: GroupTarget): readonly NodeChange[] {
+export function nodeChanges(
+  rows: readonly DistNode[],
+  target: GroupTarget,
+  transaction: "fresh" | "moved" = "fresh",
+): readonly NodeChange[] {
   const own = rows.filter(({ group }) => group === target.group);
   const primary = own.find(({ role }) => role === "primary");
   const standbys = own.filter(({ role }) => role === "secondary");
@@ -80,7 +84,7 @@ export function nodeChanges(rows: readonly DistNode[], target: GroupTarget): rea
   // It cannot be removed now, and its address is needed: the former primary stands in for it until the next plan.
   if (paired === 0 && promoted !== undefined && isSame(promoted, target.primary)) moves.push({ row: promoted, to: former });
   const updates = inOrder(own, primary, moves);
-  if (moves.some(({ row }) => row === primary)) return updates;
+  if (transaction === "moved" || moves.some(({ row }) => row === primary)) return updates;
   return [...updates, ...removals(free.slice(paired)), ...additions(target, unplaced.slice(paired), "secondary")];
 }
 

@@ -10,9 +10,12 @@ import { installCitusStandIn } from "./citus-stand-in.ts";
 import { TestCluster } from "./cluster.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
 import { type OutsideStore, startOutsideStore } from "./outside-store.ts";
+import { until } from "./wait.ts";
 import { withConnection } from "./writer.ts";
 
 export const DATABASE = "app";
+/** A look at all groups, each cycle; on a machine that may be busy. */
+const REGISTERED_WITHIN_MS = 40_000;
 
 export interface DistRow {
   readonly id: number;
@@ -39,19 +42,25 @@ export class CitusCluster {
     readonly coordinators: readonly string[];
     readonly workers: readonly string[];
     readonly dynamic?: Tree;
+    /** In front of the supervisors' commands of a group: another program instead of ours. */
+    readonly prefixes?: { readonly coordinators?: readonly string[]; readonly workers?: readonly string[] };
   }): Promise<CitusCluster> {
     const folder = mkdtempSync(join(tmpdir(), "citus-"));
     const bin = installCitusStandIn(folder);
     give(folder, serverUser());
     const store = await startOutsideStore();
-    const group = (nodes: readonly string[], number: number): Promise<TestCluster> =>
+    const group = (nodes: readonly string[], number: number, prefix: readonly string[] = []): Promise<TestCluster> =>
       TestCluster.shared({
         nodes,
+        network: () => ({ host: "127.0.0.1", prefix }),
         outside: store,
         dynamic: { loop_wait: 1, ...options.dynamic },
-        extra: () => ({ citus: { group: number, database: DATABASE }, postgresql: { bin_dir: bin } }),
+        extra: () => ({ citus: { group: number, database: DATABASE }, postgresql: { bin_dir: bin, basebackup: [{ checkpoint: "fast" }] } }),
       });
-    const [coordinator, worker] = await Promise.all([group(options.coordinators, 0), group(options.workers, 1)]);
+    const [coordinator, worker] = await Promise.all([
+      group(options.coordinators, 0, options.prefixes?.coordinators),
+      group(options.workers, 1, options.prefixes?.workers),
+    ]);
     return new CitusCluster({ coordinator, worker, store, folder });
   }
 
@@ -70,7 +79,33 @@ export class CitusCluster {
     return this.sql<DistRow>(coordinator, `SELECT ${columns} FROM pg_dist_node ORDER BY groupid, nodeid`);
   }
 
-  /** What was done to pg_dist_node, and committed, since the given number of calls. */
+  /**
+   * Waits until pg_dist_node says who leads the coordinators and the workers, and that all others follow; resolves to the id of the
+   * workers' primary.
+   */
+  async untilRegistered(coordinator: ClusterNode, worker: ClusterNode): Promise<number> {
+    const group = (cluster: TestCluster, number: number, leader: ClusterNode): readonly string[] =>
+      cluster.nodes.map((node) => `${number} ${addressOf(node)} ${node === leader ? "primary" : "secondary"}`);
+    const wanted = [...group(this.coordinator, 0, coordinator), ...group(this.worker, 1, worker)].sort().join();
+    return until(
+      `group 0 is at ${coordinator.name}, group 1 at ${worker.name}`,
+      async () => {
+        const rows = await this.rows(coordinator);
+        const told = rows.map(({ group, at, role }) => `${group} ${at} ${role}`);
+        if (told.sort().join() !== wanted) throw new Error(told.join(", "));
+        return rows.find(({ at }) => at === addressOf(worker))?.id;
+      },
+      { withinMs: REGISTERED_WITHIN_MS, everyMs: 50 },
+    );
+  }
+
+  /** Waits until the workers' leader counts `standby` among those that have every commit. */
+  async untilVoter(standby: ClusterNode): Promise<void> {
+    const votes = async () => (await this.worker.key("1/sync"))?.value.includes(`"${standby.name}"`);
+    await until(`${standby.name} has every commit`, votes, { withinMs: REGISTERED_WITHIN_MS });
+  }
+
+  /** What was done to pg_dist_node, and committed, in order. */
   async calls(coordinator: ClusterNode): Promise<readonly string[]> {
     return (await this.sql<{ call: string }>(coordinator, "SELECT call FROM citus.calls ORDER BY id")).map(({ call }) => call);
   }
@@ -95,6 +130,7 @@ export function addressOf({ place }: ClusterNode): string {
 /** A client of the coordinator that writes on the worker, one statement after the other; what failed is kept. */
 export class DistributedWriter {
   readonly failures: string[] = [];
+  /** Of acknowledged statements; each wrote a number of its own. */
   written = 0;
   #stopping = false;
   readonly #ended: Promise<void>;

@@ -22,21 +22,6 @@ function scenario(title: string, body: () => Promise<void>): void {
   test(title, () => citus.during(body), LIMIT_MS);
 }
 
-/** Waits until pg_dist_node says that `primary` leads the workers and `standby` follows it; resolves to the id of the primary's row. */
-async function untilRows(primary: ClusterNode, standby: ClusterNode): Promise<number> {
-  return until(
-    `group 1 is at ${addressOf(primary)}`,
-    async () => {
-      const rows = await citus.rows(coordinator);
-      const told = rows.map(({ group, at, role }) => `${group} ${at} ${role}`);
-      const wanted = [`0 ${addressOf(coordinator)} primary`, `1 ${addressOf(primary)} primary`, `1 ${addressOf(standby)} secondary`];
-      if (told.toSorted().join() !== wanted.toSorted().join()) throw new Error(told.join(", "));
-      return rows.find(({ at }) => at === addressOf(primary))?.id;
-    },
-    { withinMs: WITHIN_MS, everyMs: 50 },
-  );
-}
-
 describe("a Citus cluster", () => {
   scenario("is founded with the extension in its database, what Citus needs of the server, and quorum commit", async () => {
     await citus.coordinator.untilHealthy();
@@ -59,9 +44,8 @@ describe("a Citus cluster", () => {
   scenario("a switchover of the workers changes the primary's row, and queries of the coordinator wait for it", async () => {
     const leader = await citus.worker.untilHealthy();
     const [other = leader] = citus.worker.others(leader);
-    const id = await untilRows(leader, other);
-    const isVoter = async () => (await citus.worker.key("1/sync"))?.value.includes(`"${other.name}"`);
-    await until("the standby has every commit", isVoter, { withinMs: WITHIN_MS });
+    const id = await citus.untilRegistered(coordinator, leader);
+    await citus.untilVoter(other);
     await citus.sql(coordinator, "CREATE EXTENSION dblink SCHEMA public");
     await citus.sql(leader, "CREATE TABLE written (n int)");
     const before = (await citus.calls(coordinator)).length;
@@ -73,7 +57,7 @@ describe("a Citus cluster", () => {
       timeoutMs: WITHIN_MS,
     });
     expect(asked).toMatchObject({ status: 200 });
-    const [written, id2] = [writer.written, await untilRows(other, leader)];
+    const [written, id2] = [writer.written, await citus.untilRegistered(coordinator, other)];
     await until("more rows", () => writer.written > written + 3, { withinMs: WITHIN_MS });
     await writer.stop();
     expect(writer.failures).toEqual([]);
@@ -86,8 +70,7 @@ describe("a Citus cluster", () => {
 
   scenario("a restart of the workers' primary holds the queries as well", async () => {
     const leader = await citus.worker.untilHealthy();
-    const [other = leader] = citus.worker.others(leader);
-    const id = await untilRows(leader, other);
+    const id = await citus.untilRegistered(coordinator, leader);
     const before = (await citus.calls(coordinator)).length;
     const writer = new DistributedWriter(coordinator);
     expect(await leader.api("/restart", { method: "POST", body: {}, timeoutMs: WITHIN_MS })).toMatchObject({ status: 200 });

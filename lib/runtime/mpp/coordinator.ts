@@ -2,7 +2,7 @@
 // about to stop has its queries held by a transaction that stays open until its group has a primary again, or the time is up.
 // What fails is told and tried again with the next cycle; the HA loop never waits for any of it.
 
-import { type GroupTarget, groupTarget, movesPrimary, nodeChanges, servingLeader } from "../../core/mpp-plan.ts";
+import { type GroupTarget, groupTarget, movesPrimary, type NodeChange, nodeChanges, servingLeader } from "../../core/mpp-plan.ts";
 import type { GroupReader } from "../../dcs/group-reader.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError, type PostgresError } from "../../model/errors.ts";
@@ -214,7 +214,7 @@ export class CoordinatorKeeper implements MppPart {
     const seen = await this.#seen(deadline);
     if (!seen.ok) return seen;
     // Where its primary is not known, or is right already, nobody's query is to wait.
-    const changes = nodeChanges(seen.value.rows, job.target);
+    const changes = this.#plan(seen.value, job);
     if (!movesPrimary(seen.value.rows, changes) && this.#held === null) return ok(null);
     if (this.#held === null) {
       const begun = await this.#nodes.begin(deadline);
@@ -238,7 +238,7 @@ export class CoordinatorKeeper implements MppPart {
     const seen = await this.#seen(deadline);
     if (!seen.ok) return seen;
     this.#told = "";
-    const changes = nodeChanges(seen.value.rows, job.target);
+    const changes = this.#plan(seen.value, job);
     const held = this.#held !== null;
     if (changes.length === 0 && !held) return ok(null);
     const begun = held ? ok(null) : await this.#nodes.begin(deadline);
@@ -260,7 +260,11 @@ export class CoordinatorKeeper implements MppPart {
     return seen;
   }
 
-  async #change(seen: SeenNodes, changes: ReturnType<typeof nodeChanges>, job: Job, deadline: Ms): Promise<Result<null, PostgresError>> {
+  #plan({ rows }: SeenNodes, { target }: Job): readonly NodeChange[] {
+    return nodeChanges(rows, target, this.#held === null ? "fresh" : "moved");
+  }
+
+  async #change(seen: SeenNodes, changes: readonly NodeChange[], job: Job, deadline: Ms): Promise<Result<null, PostgresError>> {
     for (const change of changes) {
       const done = await this.#nodes.change(change, { backend: seen.backend, cooldownMs: job.cooldownMs, deadline });
       if (!done.ok) return done;

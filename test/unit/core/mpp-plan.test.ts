@@ -79,6 +79,13 @@ describe("pg_dist_node", () => {
     expect(nodeChanges(after, target("b"))).toEqual([{ kind: "remove", at: at("a") }]);
   });
 
+  test("in a transaction that has moved the primary already, nothing is added or removed", () => {
+    const rows = [row(4, "primary", "b"), row(5, "secondary", "a")];
+    expect(nodeChanges(rows, target("b"), "moved")).toEqual([]);
+    expect(nodeChanges(rows, target("b", ["a", "c"]), "moved")).toEqual([]);
+    expect(nodeChanges(rows, target("b", ["c"]), "moved")).toEqual([update(5, "c")]);
+  });
+
   test("a standby that comes takes the row of one that goes", () => {
     expect(nodeChanges([row(4, "primary", "a"), row(5, "secondary", "b")], target("a", ["c"]))).toEqual([update(5, "c")]);
   });
