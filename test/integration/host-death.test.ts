@@ -54,7 +54,7 @@ describe.concurrent("the death of the primary's host", () => {
       const lost = await writer.lost(leader);
       expect(lost.filter(({ node }) => node !== old.name)).toEqual([]);
     });
-  }, 110_000);
+  }, 240_000);
 
   test.each(["on", "strict"] as const)(
     "synchronous mode %s: no acknowledged row is missing, and none is acknowledged without a standby where one streams",
@@ -85,6 +85,6 @@ describe.concurrent("the death of the primary's host", () => {
         },
       );
     },
-    110_000,
+    240_000,
   );
 });

@@ -6,18 +6,18 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
+import { PROMPT, TTL_MS } from "../harness/times.ts";
 import { until } from "../harness/wait.ts";
 import { RunningWorker, runWorker } from "./fixtures/worker-alone.ts";
 
 const WORKERS = ["supervisor", "leader-race", "touch-member", "watch", "failsafe-write", "http-api"] as const;
-const TTL_MS = 20_000;
 
 let outside: OutsideStore;
 let cluster: TestCluster;
 let node: ClusterNode;
 beforeAll(async () => {
   outside = await startOutsideStore();
-  cluster = await TestCluster.shared({ nodes: 1, outside, dynamic: { ttl: TTL_MS / 1000, loop_wait: 2, failsafe_mode: true } });
+  cluster = await TestCluster.shared({ nodes: 1, outside, dynamic: { ...PROMPT, failsafe_mode: true } });
   node = cluster.node(0);
   await cluster.untilHealthy();
 }, 60_000);
@@ -115,7 +115,7 @@ describe("without a supervisor", () => {
     const first = await runWorker(node, "touch-member");
     expect(first.code).toBe(0);
     const published = JSON.parse(first.out);
-    expect(published).toMatchObject({ worker: "touch-member", member: { state: "stopped", role: "replica" } });
+    expect(published).toMatchObject({ worker: "touch-member", member: { state: "stopped", role: "replica" }, livesAtLeastMs: TTL_MS });
     const again = JSON.parse((await runWorker(node, "touch-member")).out);
     expect(again.session).toBe(published.session);
     const isOurs = ({ key }: Readonly<Record<string, unknown>>): boolean => key === `members/${node.name}`;

@@ -33,7 +33,7 @@ async function write(alone: Alone): Promise<ExitCode> {
     complain(state.dcsFailure?.reason ?? "the DCS did not answer");
     return EXIT.storeUnavailable;
   }
-  takeConfig(alone);
+  await takeConfig(alone);
   const session = ownSession(alone, state.cluster);
   if (session === null) {
     complain(`${state.settings.node.name} does not hold the lock: only its holder writes the failsafe key`);

@@ -41,7 +41,7 @@ async function judge(alone: Alone): Promise<ExitCode> {
   const { context } = alone;
   const { state } = context;
   if (await refreshCluster(context)) {
-    takeConfig(alone);
+    await takeConfig(alone);
     await refreshMark(context);
   }
   await lookAtPostgres(context);

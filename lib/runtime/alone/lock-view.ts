@@ -8,7 +8,7 @@ import { FreshStatus } from "../fresh-status.ts";
 import { LocalNodeService } from "../local-node-service.ts";
 import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer } from "../node-service.ts";
 import type { Alone } from "./open.ts";
-import { takeConfig } from "./open.ts";
+import { takeConfigAsKnown } from "./open.ts";
 
 /** Facts that are older count as unknown: the answer is then "does not hold the lock". */
 const FRESH_MS = 250;
@@ -127,7 +127,7 @@ export class LockViewService implements NodeService {
     const read = await context.store.getCluster({ deadline, consistency: "consistent" });
     if (!read.ok) return err(describeStoreError(read.error));
     state.applyCluster(read.value);
-    takeConfig(this.#alone);
+    takeConfigAsKnown(this.#alone);
     const { leader } = read.value;
     if (leader === null || leader.session === null || leader.name !== state.settings.node.name) return ok(false);
     const session = await store.sessionInfo(leader.session, { deadline });

@@ -1,12 +1,13 @@
 // Owns how a worker that runs alone begins and ends: words on the command line, configuration, the refusal beside a running
 // supervisor, the parts that only look. It performs nothing on the node; what a worker may change is the worker's own file.
 
-import { loadNodeConfig } from "../../config/load.ts";
+import { limitsOf, loadNodeConfig } from "../../config/load.ts";
 import { ClusterStore } from "../../dcs/cluster-store.ts";
 import { openStore } from "../../dcs/open-store.ts";
 import type { Store } from "../../dcs/store.ts";
 import { StoreChoiceError } from "../../dcs/store-choice.ts";
 import type { StoreError } from "../../model/errors.ts";
+import type { Log } from "../../model/log.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { LocalPostgresql } from "../../postgres/local.ts";
@@ -19,6 +20,7 @@ import { NodeState } from "../node-state.ts";
 import { PeerClient } from "../peer-client.ts";
 import { acquireRunLock, runLockOwner, runLockPath } from "../run-lock.ts";
 import { LiveSettings } from "../settings.ts";
+import { TimeLimits } from "../time-limits.ts";
 import { Waker } from "../waker.ts";
 
 export interface AloneOptions {
@@ -40,6 +42,8 @@ export interface Alone {
   readonly store: Store;
   readonly log: NodeLog;
   readonly settings: LiveSettings;
+  /** How short the times of the configuration may be here. */
+  readonly limits: TimeLimits;
   readonly flags: ReadonlySet<string>;
   /** SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
@@ -107,19 +111,37 @@ export async function openAlone(options: AloneOptions): Promise<Result<Alone, Ex
     state,
     waker: new Waker(clock),
   };
+  // What it says while a node runs would be in the way of a worker's own answer.
+  const quiet: Log = {
+    debug: (text) => log.debug(text),
+    info: (text) => log.debug(text),
+    warning: (text) => log.warning(text),
+    error: (text) => log.error(text),
+    critical: (text) => log.critical(text),
+  };
+  const limits = new TimeLimits({ store: context.store, clock, log: quiet, self: node.name, initial: limitsOf(node) });
   const close = async (): Promise<void> => {
     await context.postgres.close();
     await store.close();
     log.close();
     taken.value.release();
   };
-  return ok({ context, store, log, settings, flags: words.value.flags, signal: interruption(), close });
+  return ok({ context, store, log, settings, limits, flags: words.value.flags, signal: interruption(), close });
 }
 
-/** Takes the `config` key of the view into the settings. */
-export function takeConfig({ context, settings }: Alone): void {
+/** Asks the store how short its times may be, where it has not answered yet, and takes the `config` key of the view into the settings. */
+export async function takeConfig(alone: Alone): Promise<void> {
+  await alone.limits.ask();
+  takeConfigAsKnown(alone);
+}
+
+/** The same for who has no time to ask. */
+export function takeConfigAsKnown({ context, settings, limits }: Alone): void {
   const { state } = context;
-  if (state.cluster !== null && settings.applyCluster(state.cluster)) state.settings = settings.current;
+  if (state.cluster === null) return;
+  limits.note(state.cluster);
+  const changed = settings.applyLimits(limits.current);
+  if (settings.applyCluster(state.cluster) || changed) state.settings = settings.current;
 }
 
 /** What an answer of the store means for a shell. */

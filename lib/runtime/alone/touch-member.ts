@@ -36,7 +36,7 @@ async function touch(alone: Alone): Promise<ExitCode> {
     complain(state.dcsFailure?.reason ?? "the DCS did not answer");
     return EXIT.storeUnavailable;
   }
-  takeConfig(alone);
+  await takeConfig(alone);
   const file = join(stateDir(state.settings.node.postgresql.dataDir), "touch-member.session");
   const former = readSession(file);
   const owner = await livingOwner(alone, state.cluster);
@@ -77,6 +77,8 @@ async function livingOwner({ context, store }: Alone, cluster: Cluster): Promise
 /** Our own of the last time, renewed, while the key stands under it; else a new one. */
 async function openSession({ context }: Alone, own: string | null): ReturnType<NodeStore["ensureSession"]> {
   const options = { deadline: dcsDeadline(context) };
+  // Without a session yet: how long the next one is kept.
+  await context.store.reloadConfig({ ...options, ttl: context.state.settings.dynamic.ttlMs });
   if (own !== null) {
     const adopted = await context.store.adoptSession(own, options);
     if (adopted.ok || adopted.error.kind !== "session-gone") return adopted;
