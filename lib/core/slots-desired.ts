@@ -51,6 +51,10 @@ export const desiredSlots: (o: Observation) => DesiredSlots = perObservation((o)
   const role = slotRole(o);
   if (cluster === null || role === null) return NONE;
   const known = lastDesired.get(o.self.tags);
+  if (known !== undefined && stillHolds(known.input, o, cluster, role)) {
+    known.input.members = cluster.members;
+    return known.desired;
+  }
   const input: Input = {
     role,
     name: o.self.name,
@@ -64,7 +68,6 @@ export const desiredSlots: (o: Observation) => DesiredSlots = perObservation((o)
     leader: cluster.leader?.name ?? null,
     members: cluster.members,
   };
-  if (known !== undefined && sameInput(known.input, input)) return known.desired;
   const desired = build(cluster, input);
   lastDesired.set(o.self.tags, { input, desired });
   return desired;
@@ -95,7 +98,8 @@ interface Input {
   readonly permanent: readonly PermanentSlot[];
   readonly retained: readonly string[];
   readonly leader: string | null;
-  readonly members: readonly Member[];
+  /** As last compared: whoever is the same object needs no other look. */
+  members: readonly Member[];
 }
 
 const NONE: DesiredSlots = { role: null, slots: new Map(), released: new Set(), errors: [], text: "" };
@@ -103,28 +107,40 @@ const NONE: DesiredSlots = { role: null, slots: new Map(), released: new Set(), 
 /** What a node's slots were last, by the tags of its configuration, which are immutable. */
 const lastDesired = new WeakMap<Tags, { readonly input: Input; readonly desired: DesiredSlots }>();
 
-function sameInput(a: Input, b: Input): boolean {
+/** Asked with every observation: what has changed is found without making anything. The tags are those that it was kept by. */
+function stillHolds(input: Input, o: Observation, cluster: Cluster, role: SlotRole): boolean {
   return (
-    a.role === b.role &&
-    a.name === b.name &&
-    a.tags === b.tags &&
-    a.useSlots === b.useSlots &&
-    a.keepsAway === b.keepsAway &&
-    a.pause === b.pause &&
-    a.standbyCluster === b.standbyCluster &&
-    a.permanent === b.permanent &&
-    a.leader === b.leader &&
-    a.retained.length === b.retained.length &&
-    a.retained.every((name, index) => name === b.retained[index]) &&
-    (a.members === b.members ||
-      (a.members.length === b.members.length && a.members.every((one, index) => sameSource(one, b.members[index]))))
+    input.role === role &&
+    input.name === o.self.name &&
+    input.useSlots === o.self.useSlots &&
+    input.keepsAway === o.config.memberSlotsTtlMs > 0 &&
+    input.pause === o.config.pause &&
+    input.standbyCluster === (o.config.standbyCluster !== null) &&
+    input.permanent === o.config.slots &&
+    input.leader === (cluster.leader?.name ?? null) &&
+    sameList(input.retained, cluster.status.retainSlots) &&
+    sameSources(input.members, cluster.members)
   );
 }
 
-/** In all that says who follows whom (replication-source.ts): positions alone change all the time. */
-function sameSource(a: Member, b: Member | undefined): boolean {
+function sameList(a: readonly string[], b: readonly string[]): boolean {
   if (a === b) return true;
-  if (b === undefined || a.name !== b.name || a.state !== b.state || a.role !== b.role || a.timeline !== b.timeline) return false;
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index += 1) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+function sameSources(a: readonly Member[], b: readonly Member[]): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index += 1) if (!sameSource(a[index] as Member, b[index] as Member)) return false;
+  return true;
+}
+
+/** In all that says who follows whom (replication-source.ts): positions alone change all the time. */
+function sameSource(a: Member, b: Member): boolean {
+  if (a === b) return true;
+  if (a.name !== b.name || a.state !== b.state || a.role !== b.role || a.timeline !== b.timeline) return false;
   return a.connUrl === b.connUrl && sameTags(a.tags, b.tags);
 }
 

@@ -69,33 +69,38 @@ function makePlan(o: Observation): SlotsPlan {
   if (status === null || cluster === null || desired.role === null) return NOTHING;
   const reach = status.inRecovery ? status.replayedLsn : status.walLsn;
   const drops: SlotAction[] = [];
-  const missing = new Map(desired.slots);
+  const kept: string[] = [];
   const moves: SlotAction[] = [];
   const copies: LogicalSlot[] = [];
   for (const slot of status.slots) {
     const wanted = desired.slots.get(slot.name);
     if (slot.temporary || slot.failover || isIgnoredSlot(slot, o.config.ignoreSlots) || isOfCitus(o, slot)) {
-      missing.delete(slot.name);
+      kept.push(slot.name);
       continue;
     }
-    const why = whyDrop(o, desired, slot);
+    const why = whyDrop(o, desired, slot, wanted);
     if (why !== null && !slot.active) {
       drops.push({ kind: "drop", name: slot.name, why });
       continue;
     }
-    missing.delete(slot.name);
+    kept.push(slot.name);
     if (wanted === undefined || why !== null) continue;
     if (wanted.kind === "logical" && desired.role === "replica" && slot.lost) copies.push(wanted.slot);
-    else moves.push(...advance(slot, { to: positionOf(cluster, desired, slot.name, wanted), reach }));
+    else {
+      const move = advance(slot, { to: positionOf(cluster, desired, slot.name, wanted), reach });
+      if (move !== null) moves.push(move);
+    }
   }
-  const creates = [...missing].flatMap(([name, wanted]): SlotAction[] => {
-    if (wanted.kind === "physical") return [{ kind: "create-physical", name }];
-    if (desired.role === "primary") return [{ kind: "create-logical", slot: wanted.slot }];
+  const creates: SlotAction[] = [];
+  for (const [name, wanted] of desired.slots) {
+    if (kept.includes(name)) continue;
+    if (wanted.kind === "physical") creates.push({ kind: "create-physical", name });
+    else if (desired.role === "primary") creates.push({ kind: "create-logical", slot: wanted.slot });
     // Only what the primary has can be copied.
-    if (published(cluster, name) !== null) copies.push(wanted.slot);
-    return [];
-  });
-  return { actions: [...drops, ...creates, ...moves], copies };
+    else if (published(cluster, name) !== null) copies.push(wanted.slot);
+  }
+  // Usually nothing but positions moves.
+  return { actions: drops.length + creates.length === 0 ? moves : [...drops, ...creates, ...moves], copies };
 }
 
 /** While a shard moves or is split, its changes wait in slots that Citus makes on the primary, and drops when it is done. */
@@ -106,9 +111,8 @@ function isOfCitus(o: Observation, { name, type, database, plugin }: SlotStatus)
 }
 
 /** Null where the slot stays; else the line for the log. */
-function whyDrop(o: Observation, { role, slots, released }: DesiredSlots, slot: SlotStatus): string | null {
+function whyDrop(o: Observation, { role, released }: DesiredSlots, slot: SlotStatus, wanted: DesiredSlot | undefined): string | null {
   const { name } = slot;
-  const wanted = slots.get(name);
   if (wanted === undefined) {
     // Not ours, and not to be judged while people are at work; without use_slots only what we made ourselves is taken away.
     const stays = o.config.pause || (!o.self.useSlots && !released.has(name));
@@ -160,9 +164,9 @@ function published(cluster: Cluster, name: string): Lsn | null {
 }
 
 /** Never beyond what is replayed (or written) here: the server would refuse. */
-function advance(slot: SlotStatus, { to, reach }: { readonly to: Lsn | null; readonly reach: Lsn | null }): readonly SlotAction[] {
+function advance(slot: SlotStatus, { to, reach }: { readonly to: Lsn | null; readonly reach: Lsn | null }): SlotAction | null {
   const at = slot.type === "physical" ? slot.restartLsn : slot.confirmedFlushLsn;
-  if (to === null || reach === null || at === null || slot.active) return [];
+  if (to === null || reach === null || at === null || slot.active) return null;
   const end = to < reach ? to : reach;
-  return end > at ? [{ kind: "advance", name: slot.name, to: end, database: slot.type === "logical" ? slot.database : null }] : [];
+  return end > at ? { kind: "advance", name: slot.name, to: end, database: slot.type === "logical" ? slot.database : null } : null;
 }

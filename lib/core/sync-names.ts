@@ -15,19 +15,24 @@ const NOTHING: SyncSetting = { count: 0, names: [], method: "first" };
 
 /** All of them are waited for; plain identifiers stand bare (contract §10). */
 export function formatSyncNames(names: readonly string[]): string {
-  const quoted = [...names].sort().map(quoteName);
-  return quoted.length < 2 ? quoted.join("") : `${quoted.length} (${quoted.join(",")})`;
+  if (names.length < 2) return names.length === 0 ? "" : quoteName(names[0] as string);
+  return `${names.length} (${quotedList(names)})`;
 }
 
 /** `count` of them are waited for, in the form that takes the first ones that there are. */
 export function formatFirstNames(count: number, names: readonly string[]): string {
   if (names.length < 2) return formatSyncNames(names);
-  return `${count} (${[...names].sort().map(quoteName).join(",")})`;
+  return `${count} (${quotedList(names)})`;
 }
 
 /** Quorum commit: any `count` of them are waited for. */
 export function formatQuorumNames(count: number, names: readonly string[]): string {
-  return names.length === 0 ? "" : `ANY ${count} (${[...names].sort().map(quoteName).join(",")})`;
+  return names.length === 0 ? "" : `ANY ${count} (${quotedList(names)})`;
+}
+
+/** Sorted, with commas; a single one, as it usually is, needs no sorting. */
+function quotedList(names: readonly string[]): string {
+  return names.length === 1 ? quoteName(names[0] as string) : [...names].sort().map(quoteName).join(",");
 }
 
 function quoteName(name: string): string {
@@ -62,7 +67,7 @@ function parse(text: string): SyncSetting {
 
 /** Nothing is acknowledged while this is in force: no standby has the placeholder's name. */
 export function blocksCommits(setting: SyncSetting): boolean {
-  return setting.count > 0 && setting.names.every((name) => name === STRICT_PLACEHOLDER);
+  return setting.count > 0 && setting.names[0] === STRICT_PLACEHOLDER && setting.names.every((name) => name === STRICT_PLACEHOLDER);
 }
 
 /**
@@ -73,12 +78,15 @@ export function guaranteedHolders(setting: SyncSetting, voters: readonly string[
   if (blocksCommits(setting)) return voters.length;
   // `*` is whoever comes.
   if (setting.names.includes("*")) return 0;
-  const strangers = setting.names.filter((name) => !includesName(voters, name)).length;
+  let strangers = 0;
+  for (const name of setting.names) if (!includesName(voters, name)) strangers += 1;
   return Math.max(0, Math.min(voters.length, setting.count - strangers));
 }
 
 /** Names match as PostgreSQL matches them: without regard to case. */
 export function includesName(names: readonly string[], name: string): boolean {
+  // Usually they are written alike.
+  if (names.includes(name)) return true;
   const lower = name.toLowerCase();
   return names.some((each) => each.toLowerCase() === lower);
 }

@@ -65,7 +65,8 @@ function nobody(config: DynamicConfig): SyncTarget {
 }
 
 function namesOf(standbys: readonly Standby[]): readonly string[] {
-  return standbys.map(({ member }) => member.name).sort();
+  const names = standbys.map(({ member }) => member.name);
+  return names.length < 2 ? names : names.sort();
 }
 
 /**
@@ -74,8 +75,9 @@ function namesOf(standbys: readonly Standby[]): readonly string[] {
  */
 function rankedStandbys(choice: SyncChoice): readonly Standby[] {
   const { config, sync, status, position } = choice;
-  const current = parseSyncNames(status.synchronousStandbyNames);
   const near = withoutLaggards(choice, streamingStandbys(choice));
+  if (near.length < 2) return near;
+  const current = parseSyncNames(status.synchronousStandbyNames);
   const rank = ({ member: { name } }: Standby): number => (includesName(sync.standbys, name) ? 0 : includesName(current, name) ? 1 : 2);
   const priority = ({ member }: Standby): number => (config.synchronousMode === "quorum" ? 0 : priorityOf(member.tags, "sync_priority"));
   const mayNotLead = ({ member }: Standby): number => (isNofailover(member.tags) ? 1 : 0);
@@ -89,7 +91,7 @@ function rankedStandbys(choice: SyncChoice): readonly Standby[] {
   );
 }
 
-function streamingStandbys({ self, members, status }: SyncChoice): readonly Standby[] {
+function streamingStandbys({ self, members, status }: SyncChoice): Standby[] {
   const found: Standby[] = [];
   for (const member of members) {
     if (member.name === self || isNosync(member.tags)) continue;
@@ -100,9 +102,9 @@ function streamingStandbys({ self, members, status }: SyncChoice): readonly Stan
 }
 
 /** maximum_lag_on_syncnode, against the standby that is furthest ahead; one alone against the primary itself. 0 and below: no limit. */
-function withoutLaggards({ config, status, position }: SyncChoice, standbys: readonly Standby[]): Standby[] {
+function withoutLaggards({ config, status, position }: SyncChoice, standbys: Standby[]): Standby[] {
   const limit = config.maximumLagOnSyncnodeBytes;
-  if (limit <= 0) return [...standbys];
+  if (limit <= 0) return standbys;
   const positions = standbys.map(({ row }) => positionOf(row, position));
   const reference = standbys.length > 1 ? highest(positions) : (status.walLsn ?? 0n);
   return standbys.filter((_, index) => Number(reference - (positions[index] ?? 0n)) <= limit);
@@ -131,7 +133,14 @@ function comparePositions(a: bigint, b: bigint): number {
 
 /** The walsender of a member, by its application_name. */
 export function connectionOf(status: PostgresStatus, name: string): ReplicationConnection | null {
-  return status.replication.find((row) => row.applicationName.toLowerCase() === name.toLowerCase()) ?? null;
+  let lower: string | null = null;
+  for (const row of status.replication) {
+    // Usually they are written alike.
+    if (row.applicationName === name) return row;
+    lower ??= name.toLowerCase();
+    if (row.applicationName.toLowerCase() === lower) return row;
+  }
+  return null;
 }
 
 /** What a primary has to wait for from its first write on, so that what the key says of it holds; null where it names nobody. */

@@ -146,6 +146,7 @@ function settingWhy({ config }: SyncInput, { names, count }: SyncTarget): string
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length === b.length && a.every((name, index) => name === b[index])) return true;
   return formatSyncNames(a) === formatSyncNames(b);
 }
 

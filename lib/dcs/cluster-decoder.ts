@@ -32,9 +32,38 @@ export class ClusterDecoder {
   /** The snapshot must have been taken of the keys' prefix. */
   cluster(snapshot: Snapshot): Cluster {
     if (this.#last !== null && this.#last.snapshot === snapshot) return this.#last.cluster;
-    const cluster = this.#assemble(snapshot);
+    const cluster = (this.#last === null ? null : this.#changed(this.#last, snapshot)) ?? this.#assemble(snapshot);
     this.#last = { snapshot, cluster };
     return cluster;
+  }
+
+  /**
+   * The former cluster with what has changed since, where the keys are the same: nearly always it is one member or the status. Null
+   * where anything else has happened, or a value cannot be read.
+   */
+  #changed(last: { readonly snapshot: Snapshot; readonly cluster: Cluster }, snapshot: Snapshot): Cluster | null {
+    const { cluster: former } = last;
+    const [before, now] = [last.snapshot.entries, snapshot.entries];
+    if (before.length !== now.length || former.faults.length > 0) return null;
+    let members: Member[] | null = null;
+    let { status } = former;
+    for (let index = 0; index < now.length; index += 1) {
+      const [old, entry] = [before[index] as Entry, now[index] as Entry];
+      if (old === entry) continue;
+      const place = old.key === entry.key ? this.#placeOf(entry.key) : null;
+      if (place?.kind === "member") {
+        const at = former.members.findIndex(({ name }) => name === place.name);
+        const { value, faults } = this.#read(entry, (it) => readMember(place.name, it));
+        if (value === null || faults.length > 0 || at < 0) return null;
+        members ??= [...former.members];
+        members[at] = value;
+      } else if (place?.kind === "plain" && place.name === "status") {
+        const decoded = this.#read(entry, readStatus);
+        if (decoded.faults.length > 0) return null;
+        status = decoded.value;
+      } else return null;
+    }
+    return { ...former, revision: snapshot.revision, status, members: members ?? former.members };
   }
 
   #assemble(snapshot: Snapshot): Cluster {

@@ -49,42 +49,48 @@ export function encodeJson(value: unknown): string {
 
 /** A member's record; fields that are null or undefined are left out. */
 export function encodeMember(fields: Readonly<Record<string, unknown>>): string {
-  let pairs = "";
-  for (const name of inOrder(Object.keys(fields))) {
-    const value = fields[name];
-    if (value === null || value === undefined) continue;
-    pairs += `${labelOf(name)}${encodeField(value)}`;
-  }
-  return pairs === "" ? "{}" : `{${pairs.slice(1)}}`;
+  const names = Object.keys(fields);
+  // Usually they are in order already.
+  return (
+    encodeInOrder(fields, names) ??
+    encodeInOrder(
+      fields,
+      names.sort((a, b) => rankOf(a) - rankOf(b)),
+    ) ??
+    "{}"
+  );
 }
 
-/** Usually they are in order already. */
-function inOrder(names: string[]): readonly string[] {
+/** Null where the names are not in order. */
+function encodeInOrder(fields: Readonly<Record<string, unknown>>, names: readonly string[]): string | null {
+  let text = "";
   let last = -1;
   for (const name of names) {
-    const rank = rankOf(name);
-    if (rank < last) return names.sort((a, b) => rankOf(a) - rankOf(b));
+    const field = FIELDS.get(name);
+    const rank = field === undefined ? MEMBER_FIELDS.length : field.rank;
+    if (rank < last) return null;
     last = rank;
+    const value = fields[name];
+    if (value === null || value === undefined) continue;
+    const label = field === undefined ? `,${JSON.stringify(name)}:` : field.label;
+    text = text === "" ? `{${label.slice(1)}${encodeField(value)}` : `${text}${label}${encodeField(value)}`;
   }
-  return names;
+  return text === "" ? "{}" : `${text}}`;
 }
 
 function rankOf(name: string): number {
-  return RANKS.get(name) ?? MEMBER_FIELDS.length;
+  return FIELDS.get(name)?.rank ?? MEMBER_FIELDS.length;
 }
 
-/** With the comma before it. */
-function labelOf(name: string): string {
-  return LABELS.get(name) ?? `,${JSON.stringify(name)}:`;
-}
-
-const RANKS: ReadonlyMap<string, number> = new Map(MEMBER_FIELDS.map((name, rank) => [name, rank]));
-const LABELS: ReadonlyMap<string, string> = new Map(MEMBER_FIELDS.map((name) => [name, `,${JSON.stringify(name)}:`]));
+/** Labels with the comma before them. */
+const FIELDS: ReadonlyMap<string, { readonly rank: number; readonly label: string }> = new Map(
+  MEMBER_FIELDS.map((name, rank) => [name, { rank, label: `,${JSON.stringify(name)}:` }]),
+);
 
 /** Positions are by far the most frequent change; encodeJson would look at every value for the one that is a bigint. */
 function encodeField(value: unknown): string {
-  if (typeof value === "bigint" || Number.isSafeInteger(value)) return String(value);
   if (typeof value === "string") return quoted(value);
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return String(value);
   return typeof value === "object" && value !== null && Object.isFrozen(value) ? frozenText(value) : encodeJson(value);
 }
 

@@ -15,13 +15,44 @@ export function readMember(name: string, entry: Entry): Decoded<Member | null> {
 
 /** As decodeStatus. */
 export function readStatus(entry: Entry): Decoded<ClusterStatus> {
-  const optime = ONLY_OPTIME.exec(entry.value)?.[1];
-  if (optime === undefined) return decodeStatus(entry);
-  return { value: { optime: lsn(Number(optime)), slots: {}, retainSlots: [] }, faults: NO_FAULTS };
+  const status = plainStatus(entry.value);
+  return status === null ? decodeStatus(entry) : { value: status, faults: NO_FAULTS };
 }
 
-/** Fifteen digits are exact in a number; JSON knows no leading zero. */
-const ONLY_OPTIME = /^\{"optime":(0|[1-9]\d{0,14})\}$/;
+/** Null where anything is not a position or a name as they are usually written. */
+function plainStatus(text: string): ClusterStatus | null {
+  const fields = LONG_NUMBER.test(text) ? null : objectIn(text);
+  if (fields === null) return null;
+  let optime: Lsn | null = null;
+  let slots: Readonly<Record<string, Lsn>> = {};
+  let retainSlots: readonly string[] = [];
+  for (const field of Object.keys(fields)) {
+    const value = fields[field];
+    if (field === "optime") {
+      optime = position(value);
+      if (optime === null) return null;
+    } else if (field === "slots") {
+      const read = positionsOf(value);
+      if (read === null) return null;
+      slots = read;
+    } else if (field === "retain_slots" && Array.isArray(value) && value.every((name) => typeof name === "string")) retainSlots = value;
+    else return null;
+  }
+  return { optime, slots, retainSlots };
+}
+
+/** Null where one of them is no plain position. */
+function positionsOf(value: unknown): Readonly<Record<string, Lsn>> | null {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
+  const read: Record<string, Lsn> = {};
+  for (const [name, each] of Object.entries(value)) {
+    const at = position(each);
+    // No field that an assignment would not make.
+    if (at === null || name === "__proto__") return null;
+    read[name] = at;
+  }
+  return read;
+}
 
 /** As decodeLeaseMark: null where it cannot be read. */
 export function readLeaseMark(entry: Entry): LeaseMark | null {

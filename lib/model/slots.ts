@@ -40,6 +40,8 @@ export const SLOT_NAME_PATTERN = /^[a-z0-9_]{1,63}$/;
 
 /** Somebody else keeps this slot: neither made nor changed nor dropped here. */
 export function isIgnoredSlot(slot: SlotStatus, matchers: readonly SlotMatcher[]): boolean {
+  // Nearly always nobody else keeps any.
+  if (matchers.length === 0) return false;
   return matchers.some((matcher) =>
     (["name", "type", "database", "plugin"] as const).every(
       (property) => matcher[property] === null || matcher[property] === slot[property],

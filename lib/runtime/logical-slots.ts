@@ -39,6 +39,8 @@ export class LogicalSlots {
   /** After each cycle. Asks the primary once a loop_wait while there is something to learn. */
   note(): void {
     const { clock, state } = this.#context;
+    // As it is nearly everywhere: none is wanted, and none was known.
+    if (state.settings.dynamic.slots.length === 0 && this.#known.size === 0 && this.#unsafe.size === 0) return;
     const own = this.#own();
     if (own === null) return;
     const added = [...own.keys()].filter((name) => !this.#known.has(name));

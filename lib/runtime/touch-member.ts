@@ -40,8 +40,12 @@ export function endRelease({ state }: NodeContext): void {
 }
 
 function sameButPositions(before: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): boolean {
-  for (const name of Object.keys(now)) if (!POSITIONS.has(name) && !sameValue(before[name], now[name])) return false;
-  for (const name of Object.keys(before)) if (!POSITIONS.has(name) && now[name] === undefined) return false;
+  // Most fields are the very same value: only what differs is looked at.
+  for (const name of Object.keys(now)) {
+    const [was, is] = [before[name], now[name]];
+    if (was !== is && !POSITIONS.has(name) && !sameValue(was, is)) return false;
+  }
+  for (const name of Object.keys(before)) if (now[name] === undefined && !POSITIONS.has(name)) return false;
   return true;
 }
 

@@ -56,7 +56,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   },
   {
     id: "leader-sync-key",
-    when: (o) => leads(o) && (nextSyncStep(o).kind === "write-key" || nextSyncStep(o).kind === "delete-key") && count(o, "write-sync") < 2,
+    when: (o) => leads(o) && changesKey(nextSyncStep(o)) && count(o, "write-sync") < 2,
     then: (o) => syncEffect(o, nextSyncStep(o)),
     why: (o) => syncWhy(nextSyncStep(o)),
   },
@@ -68,7 +68,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   },
   {
     id: "leader-slots",
-    when: (o) => leads(o) && leaseIsValid(o) && slotsAreDue(o) && didThisCycle(o, "sync-slots") === null,
+    when: (o) => leads(o) && leaseIsValid(o) && didThisCycle(o, "sync-slots") === null && slotsAreDue(o),
     then: slotsEffect,
     why: () => "the replication slots are brought up to date",
   },
@@ -116,6 +116,10 @@ function leads(o: Observation): boolean {
 
 function count(o: Observation, kind: Effect["kind"]): number {
   return o.done.filter((outcome) => outcome.kind === kind).length;
+}
+
+function changesKey(step: SyncStep): boolean {
+  return step.kind === "write-key" || step.kind === "delete-key";
 }
 
 function inGrace(o: Observation): boolean {

@@ -189,7 +189,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   },
   {
     id: "standby-slots",
-    when: (o) => lockIsForeign(o) && runsAsStandby(o) && slotsAreDue(o) && didThisCycle(o, "sync-slots") === null,
+    when: (o) => lockIsForeign(o) && runsAsStandby(o) && didThisCycle(o, "sync-slots") === null && slotsAreDue(o),
     then: slotsEffect,
     why: () => "the replication slots are brought up to date",
   },
@@ -236,7 +236,14 @@ function replayStands(o: Observation): boolean {
 const COPY_AGAIN_MS = 60_000;
 
 function copiesSlots(o: Observation): boolean {
-  if (slotsPlan(o).copies.length === 0 || o.local.status?.replicationState !== "streaming" || !leaderIsServing(o)) return false;
+  // Only permanent slots are copied.
+  if (
+    o.config.slots.length === 0 ||
+    slotsPlan(o).copies.length === 0 ||
+    o.local.status?.replicationState !== "streaming" ||
+    !leaderIsServing(o)
+  )
+    return false;
   const last = o.lastTask;
   return last?.kind !== "copy-slots" || !last.ok || o.now - last.finishedAt >= COPY_AGAIN_MS;
 }

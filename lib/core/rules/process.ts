@@ -202,7 +202,7 @@ export function mustRenew(o: Observation): boolean {
   if (held === null || held.leaseEndsAt <= o.now || o.self.markStale) return true;
   const age = o.now - held.confirmedAt;
   // Who has just joined knows of the lease mark only that it is there: a new one tells him when this lease began.
-  if (o.local.slotsFor !== null && slotsChanged(o) && age >= NEWCOMER_AGE_MS) return true;
+  if (age >= NEWCOMER_AGE_MS && o.local.slotsFor !== null && slotsChanged(o)) return true;
   // Who is missing from the failsafe key can neither lead nor be asked.
   if (o.failsafe.keyStale && runsAsPrimary(o)) return true;
   // From a longer ttl: counted with the one in force from this confirmation on.

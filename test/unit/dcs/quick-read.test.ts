@@ -82,6 +82,14 @@ test("statuses and lease marks, field by field", () => {
     }),
     { numRuns: 3000 },
   );
+  const positions = fc.dictionary(fc.constantFrom("n1", "n2", "__proto__"), values, { maxKeys: 3 });
+  fc.assert(
+    fc.property(positions, fc.array(fc.oneof(fc.string(), values), { maxLength: 3 }), (slots, retained) => {
+      expectTheSame(JSON.stringify({ optime: 67109536, slots, retain_slots: retained }));
+    }),
+    { numRuns: 1000 },
+  );
+  expectTheSame('{"optime":67109536,"slots":{"n2":67109536,"n3":67100000},"retain_slots":["n2","n3"]}');
   for (const optime of ["0", "00", "1", "999999999999999", "9999999999999999", "-1", "1.0", "1e3", '"7"', " 7"])
     expectTheSame(`{"optime":${optime}}`);
   for (const ttl of ["30000", "0", "-1", "1e999", '"3"', "null"]) {
