@@ -109,16 +109,27 @@ export function retryAt(o: Observation, kind: EffectKind): Ms | null {
 
 /** A member as a source of WAL: host and port of its conn_url; null where it cannot be read. */
 export function targetOf(member: Member, slotName: string | null): FollowTarget | null {
-  let address = addresses.get(member);
-  if (address === undefined) {
-    address = member.connUrl === null ? null : addressIn(member.connUrl);
-    addresses.set(member, address);
-  }
+  const address = addressOf(member);
   return address === null ? null : { name: member.name, host: address.host, port: address.port, slotName };
 }
 
-/** Members are immutable, and many rules ask for the same one's address. */
-const addresses = new WeakMap<Member, { readonly host: string; readonly port: number } | null>();
+type Address = { readonly host: string; readonly port: number };
+
+function addressOf({ connUrl }: Member): Address | null {
+  if (connUrl === null) return null;
+  let address = addresses.get(connUrl);
+  if (address === undefined) {
+    if (addresses.size >= ADDRESSES_MAX) addresses.clear();
+    address = addressIn(connUrl);
+    addresses.set(connUrl, address);
+  }
+  return address;
+}
+
+/** Many rules ask for the address of the same few members. */
+const addresses = new Map<string, Address | null>();
+/** Bound of the memory above: a cluster has a handful of members. */
+const ADDRESSES_MAX = 256;
 
 /** Host and port of a member's conn_url; null where it cannot be read. */
 export function addressIn(connUrl: string): { readonly host: string; readonly port: number } | null {
@@ -133,6 +144,13 @@ export function leaderTarget(o: Observation): FollowTarget | null {
   const member = cluster === null ? null : leaderMember(cluster);
   if (member === null || member.name === o.self.name) return null;
   return targetOf(member, slotName(o.self.name));
+}
+
+/** Somebody else leads whose address is known. */
+export function leaderIsKnown(o: Observation): boolean {
+  const cluster = o.dcs.cluster;
+  const member = cluster === null ? null : leaderMember(cluster);
+  return member !== null && member.name !== o.self.name && addressOf(member) !== null;
 }
 
 export function upstreamKey(target: FollowTarget | null): string {

@@ -5,6 +5,7 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import { isNofailover, isNosync, type Member, priorityOf } from "../model/member.ts";
 import type { PostgresStatus, ReplicationConnection } from "../model/postgres.ts";
 import type { SyncState } from "../model/sync-state.ts";
+import type { Observation } from "./observation.ts";
 import { formatFirstNames, formatQuorumNames, formatSyncNames, includesName, parseSyncNames, STRICT_PLACEHOLDER } from "./sync-names.ts";
 
 /** By which position of a standby its lag is measured: that for which synchronous_commit makes commits wait. */
@@ -108,6 +109,21 @@ function withoutLaggards({ config, status, position }: SyncChoice, standbys: Sta
   const positions = standbys.map(({ row }) => positionOf(row, position));
   const reference = standbys.length > 1 ? highest(positions) : (status.walLsn ?? 0n);
   return standbys.filter((_, index) => Number(reference - (positions[index] ?? 0n)) <= limit);
+}
+
+/**
+ * Whom maximum_lag_on_syncnode leaves to be waited for, as a status shows it: equal texts are equal choices. Null where no limit is set:
+ * positions then say nothing.
+ */
+export function nearStandbys(o: Observation): ((status: PostgresStatus) => string) | null {
+  const { config, self } = o;
+  const { cluster } = o.dcs;
+  if (cluster === null || config.maximumLagOnSyncnodeBytes <= 0) return null;
+  const { members, sync } = cluster;
+  return (status) => {
+    const choice = { self: self.name, config, members, sync, status, position: self.syncPosition };
+    return namesOf(withoutLaggards(choice, streamingStandbys(choice))).join("\n");
+  };
 }
 
 function positionOf(row: ReplicationConnection, position: SyncPosition): bigint {

@@ -53,7 +53,7 @@ export class ClusterDecoder {
       const place = old.key === entry.key ? this.#placeOf(entry.key) : null;
       if (place?.kind === "member") {
         const at = former.members.findIndex(({ name }) => name === place.name);
-        const { value, faults } = this.#read(entry, (it) => readMember(place.name, it));
+        const { value, faults } = this.#member(place.name, entry);
         if (value === null || faults.length > 0 || at < 0) return null;
         members ??= [...former.members];
         members[at] = value;
@@ -82,8 +82,9 @@ export class ClusterDecoder {
       const place = this.#placeOf(entry.key);
       if (place === null) continue;
       if (place.kind === "member") {
-        const member = read(entry, (it) => readMember(place.name, it));
-        if (member !== null) members.push(member);
+        const member = this.#member(place.name, entry);
+        faults.push(...member.faults);
+        if (member.value !== null) members.push(member.value);
       } else if (place.kind === "group") {
         groups ??= new Map();
         groups.set(place.group, [...(groups.get(place.group) ?? []), entry]);
@@ -153,6 +154,10 @@ export class ClusterDecoder {
     const place = placeOf(this.#keys, key);
     this.#places.set(key, place);
     return place;
+  }
+
+  #member(name: string, entry: Entry): Decoded<Member | null> {
+    return this.#read(entry, (it) => readMember(name, it));
   }
 
   #read<T>(entry: Entry, decode: (entry: Entry) => Decoded<T>): Decoded<T> {

@@ -119,14 +119,13 @@ function frozenText(value: object): string {
 
 /** `slots` and `retain_slots` only where there are any; `optime` only where known. */
 export function encodeStatus(status: ClusterStatus): string {
-  // As it is at nearly every renewal.
-  if (status.optime !== null && status.retainSlots.length === 0 && Object.keys(status.slots).length === 0)
-    return `{"optime":${status.optime}}`;
-  return encodeJson({
-    ...(status.optime === null ? {} : { optime: status.optime }),
-    ...(Object.keys(status.slots).length === 0 ? {} : { slots: status.slots }),
-    ...(status.retainSlots.length === 0 ? {} : { retain_slots: status.retainSlots }),
-  });
+  // At every renewal: positions are bigints, names are the same again and again.
+  const fields: string[] = [];
+  if (status.optime !== null) fields.push(`"optime":${status.optime}`);
+  const slots = Object.keys(status.slots).map((name) => `${quoted(name)}:${status.slots[name]}`);
+  if (slots.length > 0) fields.push(`"slots":{${slots.join(",")}}`);
+  if (status.retainSlots.length > 0) fields.push(`"retain_slots":[${status.retainSlots.map(quoted).join(",")}]`);
+  return `{${fields.join(",")}}`;
 }
 
 /** `{}` stands for "no request". */
@@ -160,6 +159,9 @@ export function encodeHistory(lines: readonly HistoryLine[]): string {
 /** `cycle` differs at each writing: the same text twice would not move the key's revision in every store. */
 export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number): string {
   const { session, ttl, released, timeline, unfenced } = mark;
+  // As it is at nearly every renewal.
+  if (unfenced === null && Number.isFinite(ttl))
+    return `{"session":${JSON.stringify(session)},"ttl":${ttl},"released":${released}${timeline === null ? "" : `,"timeline":${timeline}`},"cycle":${cycle}}`;
   // Nothing here is a bigint, which JSON.stringify would not write.
   return JSON.stringify({
     session,

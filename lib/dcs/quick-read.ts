@@ -144,6 +144,10 @@ function take(found: { -readonly [K in keyof Member]: Member[K] }, field: string
     case "timeline":
       found.timeline = timelineOf(value);
       return found.timeline !== null;
+    case "checkpoint_after_promote":
+      if (typeof value !== "boolean") return false;
+      found.checkpointAfterPromote = value;
+      return true;
     case "pause":
       if (typeof value !== "boolean") return false;
       found.pause = value;

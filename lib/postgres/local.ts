@@ -33,7 +33,7 @@ import { crashRecover, rewindTo } from "./rewind.ts";
 import { ServerConfiguration } from "./server-configuration.ts";
 import { SlotKeeper } from "./slot-keeper.ts";
 import type { SlotNote } from "./slots.ts";
-import { watchStandbys } from "./standby-watch.ts";
+import { type NearStandbys, watchStandbys } from "./standby-watch.ts";
 import { readStatus } from "./status.ts";
 import { stopServer } from "./stop.ts";
 import { readUpstreamHistory } from "./upstream.ts";
@@ -100,8 +100,8 @@ export class LocalPostgresql implements Postgresql {
     return await readStatus(this.#statusConnection, this.#clock, deadline);
   }
 
-  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void {
-    return watchStandbys({ clock: this.#clock, status: (deadline) => this.status(deadline), seen, onChange });
+  watchStandbys(seen: PostgresStatus, near: NearStandbys | null, onChange: () => void): () => void {
+    return watchStandbys({ clock: this.#clock, status: (deadline) => this.status(deadline), seen, near, onChange });
   }
 
   onPostmasterExit(listener: () => void): () => void {

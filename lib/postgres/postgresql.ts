@@ -19,6 +19,7 @@ import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
 import type { PrimarySlots, SlotFile } from "./logical-slots.ts";
 import type { SlotNote } from "./slots.ts";
+import type { NearStandbys } from "./standby-watch.ts";
 
 /**
  * - `primary`, `standby`: a PostgreSQL that says so.
@@ -41,9 +42,10 @@ export interface Postgresql {
 
   /**
    * Calls `onChange` once, within about a second, when the standbys of this primary are not as they were `seen` (who streams, for whom
-   * commits wait; positions do not count) or when it does not answer any more. Returns the way to end it.
+   * commits wait; positions do not count, but where `near` is given, what it says of them) or when it does not answer any more. Returns
+   * the way to end it.
    */
-  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void;
+  watchStandbys(seen: PostgresStatus, near: NearStandbys | null, onChange: () => void): () => void;
 
   /** Called once per exit of the postmaster, within milliseconds, also for one that was adopted. Returns the way to unsubscribe. */
   onPostmasterExit(listener: () => void): () => void;

@@ -7,8 +7,8 @@ import { needsMark } from "../core/leader-trace.ts";
 import { leaseMiddle } from "../core/lease.ts";
 import { notices } from "../core/notices.ts";
 import type { Observation, Outcome } from "../core/observation.ts";
+import { nearStandbys } from "../core/sync-standbys.ts";
 import { describeStoreError } from "../model/errors.ts";
-import type { PostgresStatus } from "../model/postgres.ts";
 import { assertNever, ok } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
@@ -54,7 +54,7 @@ export class HaLoop {
   /** Who held the lock when it was last told; null before the first look. */
   #toldOwner: string | null = null;
   #toldAt: Ms = ms(0);
-  #decidedOn: PostgresStatus | null = null;
+  #decidedOn: Observation | null = null;
 
   /** `afterCycle` runs when a cycle is over, before the loop sleeps: services, configuration, metrics. */
   constructor(context: NodeContext, afterCycle: () => Promise<void> = async () => {}) {
@@ -81,7 +81,9 @@ export class HaLoop {
   /** Beginning with the status that was decided on: a request over REST may have brought another one since. */
   #watchStandbys(): (() => void) | null {
     const { postgres, waker } = this.#context;
-    return this.#decidedOn === null ? null : postgres.watchStandbys(this.#decidedOn, () => waker.wake());
+    const decidedOn = this.#decidedOn;
+    const seen = decidedOn?.local.status ?? null;
+    return decidedOn === null || seen === null ? null : postgres.watchStandbys(seen, nearStandbys(decidedOn), () => waker.wake());
   }
 
   /** Appointments that operators made bring the next look forward, and so do the middle of a lease and the end of one that is not renewed. */
@@ -112,7 +114,7 @@ export class HaLoop {
       if (step === 0 || !lookStands(this.#context)) await lookAtPostgres(this.#context);
       const observation = observe(this.#context);
       const decision = decide(observation);
-      this.#decidedOn = observation.local.status;
+      this.#decidedOn = observation;
       this.#note(decision, observation);
       state.observer.decided(decision, observation);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {

@@ -129,13 +129,12 @@ export class StoreClient implements Store {
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
-    const { queue } = this.#process;
-    const { promise, resolve } = Promise.withResolvers<Result<Snapshot, StoreError>>();
-    const reply = new Reply(this.#process, resolve);
-    reply.leavesAt = queue.now + this.#latency * this.#random.next();
-    reply.back = this.#latency * this.#random.next();
-    this.#store.watchFor(prefix, after, options, reply);
-    return promise;
+    return new Promise((resolve) => {
+      const reply = new Reply(this.#process, resolve);
+      reply.leavesAt = this.#process.queue.now + this.#latency * this.#random.next();
+      reply.back = this.#latency * this.#random.next();
+      this.#store.watchFor(prefix, after, options, reply);
+    });
   }
 
   close(): Promise<void> {
@@ -143,13 +142,12 @@ export class StoreClient implements Store {
   }
 
   #send<T>(request: () => Promise<T>): Promise<T> {
-    const { queue } = this.#process;
-    const there = this.#latency * this.#random.next();
-    const { promise, resolve } = Promise.withResolvers<T>();
-    const reply = new Reply(this.#process, resolve);
-    reply.back = this.#latency * this.#random.next();
-    queue.after(there, () => whenSettled(request(), reply));
-    return promise;
+    return new Promise((resolve) => {
+      const there = this.#latency * this.#random.next();
+      const reply = new Reply(this.#process, resolve);
+      reply.back = this.#latency * this.#random.next();
+      this.#process.queue.after(there, () => whenSettled(request(), reply));
+    });
   }
 }
 

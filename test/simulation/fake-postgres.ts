@@ -17,6 +17,7 @@ import { err, ok, type Result } from "../../lib/model/result.ts";
 import type { SlotAction } from "../../lib/model/slots.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
 import type { Postgresql, RemoteRole, StartOptions } from "../../lib/postgres/postgresql.ts";
+import type { NearStandbys } from "../../lib/postgres/standby-watch.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { watchFakeStandbys } from "./fake-standby-watch.ts";
 import { synchronousLinks } from "./servers.ts";
@@ -84,11 +85,16 @@ export class FakePostgres implements Postgresql {
     return Promise.resolve(ok(statusOf(server, this.#process.now())));
   }
 
-  watchStandbys(seen: PostgresStatus, onChange: () => void): () => void {
+  watchStandbys(seen: PostgresStatus, near: NearStandbys | null, onChange: () => void): () => void {
     const server = this.#server;
     const process = this.#process;
-    const present = (): PostgresStatus | null => (server.up && !server.hung ? statusOf(server, process.now()) : null);
-    return watchFakeStandbys({ server, process, seen, present, onChange });
+    const present = (): PostgresStatus | null => {
+      if (!server.up || server.hung) return null;
+      // Where positions count, they are the present ones.
+      if (near !== null) server.world.settle();
+      return statusOf(server, process.now());
+    };
+    return watchFakeStandbys({ server, process, seen, near, present, onChange });
   }
 
   onPostmasterExit(listener: () => void): () => void {

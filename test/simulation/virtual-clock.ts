@@ -193,11 +193,11 @@ export class SimProcess implements Clock {
 
   sleepUntil(at: Ms, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted === true) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const sleep = new Sleep(this, resolve, signal);
-    sleep.event = this.queue.at(this.machine.trueTime(at), sleep);
-    signal?.addEventListener("abort", sleep);
-    return promise;
+    return new Promise((resolve) => {
+      const sleep = new Sleep(this, resolve, signal);
+      sleep.event = this.queue.at(this.machine.trueTime(at), sleep);
+      signal?.addEventListener("abort", sleep);
+    });
   }
 
   /** Lets something reach the process, now or when it goes on. */

@@ -15,8 +15,6 @@ import { type SyncInput, type SyncStep, syncStep } from "../sync-step.ts";
 const HAND_OVER_LIMIT_MS = 60_000;
 /** After a promotion: how long a switchover waits for the standbys to stream from here. */
 const CONNECTING_MS = 10_000;
-/** How often the leader looks at its standbys where their lag decides who is synchronous: one query, no request to the DCS. */
-const SYNC_LOOK_MS = 1_000;
 /** After a promotion in synchronous mode: how long no standby may stream before the setting is cleared. */
 const GRACE_LIMIT_MS = 2_000;
 
@@ -101,9 +99,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     when: leads,
     then: (o) => {
       if (o.config.synchronousMode === "off") return waitCycle(o);
-      // How far a standby lags changes all the time: only a look can tell.
-      if (o.config.maximumLagOnSyncnodeBytes > 0) return waitAtMost(o, SYNC_LOOK_MS);
-      // Commits wait for a standby that has died until another one is named.
+      // Commits wait for a standby that has died, or lags too far, until another one is named.
       return { kind: "wait", until: nextCycle(o), watch: "standbys" };
     },
     why: (o) => `no action. I am (${o.self.name}), the leader with the lock`,

@@ -10,6 +10,7 @@ import {
   hasData,
   isPaused,
   isRunning,
+  leaderIsKnown,
   leaderIsServing,
   leaderTarget,
   lockIsForeign,
@@ -284,7 +285,7 @@ function stoppedBesideLeader(o: Observation): boolean {
  * followed before the local data was measured by the serving leader's history.
  */
 function mustFollow(o: Observation): boolean {
-  if (!lockIsForeign(o) || !runsAsStandby(o) || !leaderIsServing(o) || leaderTarget(o) === null) return false;
+  if (!lockIsForeign(o) || !runsAsStandby(o) || !leaderIsServing(o) || !leaderIsKnown(o)) return false;
   const source = sourceTarget(o);
   // A supervisor that has just come back does not know what the server follows.
   return o.local.upstream !== upstreamKey(source) || (source === null && o.local.status?.primaryConninfo !== "");

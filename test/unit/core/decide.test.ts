@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decide, RULES } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
+import { nearStandbys } from "../../../lib/core/sync-standbys.ts";
 import { lsn, ms, revision } from "../../../lib/model/units.ts";
 import {
   answer,
@@ -61,14 +62,32 @@ describe("the leader", () => {
     expect(decide(leading()).rule).toBe("leader");
   });
 
-  test("in synchronous mode hears of its standbys; it looks each second only where their lag decides", () => {
+  test("in synchronous mode hears of its standbys, also where their lag decides", () => {
     const sync = { revision: revision(3), leader: "b", standbys: [], quorum: 0 };
     const view = leading().dcs.cluster;
     if (view === null) throw new Error("the leader knows its cluster");
     const at = (config: Partial<typeof CONFIG>): ReturnType<typeof decide> =>
       decide(leading({ config: { ...CONFIG, synchronousMode: "on", ...config }, cluster: { ...view, sync } }));
     expect(at({})).toMatchObject({ rule: "leader", effect: { kind: "wait", until: ms(110_000), watch: "standbys" } });
-    expect(at({ maximumLagOnSyncnodeBytes: 1000 }).effect).toEqual({ kind: "wait", until: ms(101_000) });
+    expect(at({ maximumLagOnSyncnodeBytes: 1000 })).toEqual(at({}));
+  });
+
+  test("knows by maximum_lag_on_syncnode whose lag has come to count, and asks for no positions without it", () => {
+    const view = leading().dcs.cluster;
+    if (view === null) throw new Error("the leader knows its cluster");
+    const rows = (a: number): ReturnType<typeof primaryStatus> =>
+      primaryStatus({
+        walLsn: lsn(9000),
+        replication: [connection("a", { flushLsn: lsn(a) }), connection("c", { flushLsn: lsn(8000) })],
+      });
+    const at = (limit: number) => leading({ config: { ...CONFIG, synchronousMode: "on", maximumLagOnSyncnodeBytes: limit } });
+    expect(nearStandbys(at(0))).toBeNull();
+    expect(nearStandbys(at(-1))).toBeNull();
+    const near = nearStandbys(at(1000));
+    if (near === null) throw new Error("there is a limit");
+    expect(near(rows(7500))).toBe(near(rows(7000)));
+    expect(near(rows(6999))).not.toBe(near(rows(7000)));
+    expect(near(rows(6000))).toBe(near(rows(6999)));
   });
 
   test("renews its lock when a loop_wait has gone by", () => {

@@ -6,13 +6,13 @@ import type { PostgresError } from "../../../lib/model/errors.ts";
 import type { PostgresStatus } from "../../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { lsn } from "../../../lib/model/units.ts";
-import { standbysOf, watchStandbys } from "../../../lib/postgres/standby-watch.ts";
+import { type NearStandbys, standbysOf, watchStandbys } from "../../../lib/postgres/standby-watch.ts";
 import { connection, primaryStatus } from "../core/observations.ts";
 import { ManualClock } from "../dcs/manual-clock.ts";
 
 const seen = primaryStatus({ replication: [connection("a", { syncState: "sync" }), connection("c")], synchronousStandbyNames: "a" });
 
-function scene() {
+function scene(near: NearStandbys | null = null) {
   const clock = new ManualClock();
   const state: { answer: Result<PostgresStatus, PostgresError>; asked: number; told: number } = { answer: ok(seen), asked: 0, told: 0 };
   const end = watchStandbys({
@@ -22,6 +22,7 @@ function scene() {
       return Promise.resolve(state.answer);
     },
     seen,
+    near,
     onChange: () => {
       state.told += 1;
     },
@@ -41,6 +42,21 @@ describe("a watch over the standbys", () => {
     expect(state.told).toBe(1);
     await clock.advance(10_000);
     expect([state.asked, state.told]).toEqual([4, 1]);
+  });
+
+  test("tells of a standby that begins or ceases to lag too far only where that counts", async () => {
+    const at = (position: number): Result<PostgresStatus, PostgresError> =>
+      ok({ ...seen, replication: [connection("a", { syncState: "sync", flushLsn: lsn(position) }), connection("c")] });
+    const near: NearStandbys = ({ replication }) => String(replication.map(({ flushLsn }) => (flushLsn ?? 0n) < 500n));
+    const [blind, watchful] = [scene(), scene(near)];
+    for (const { clock, state } of [blind, watchful]) {
+      state.answer = at(501);
+      await clock.advance(2500);
+      expect(state.told).toBe(0);
+      state.answer = at(499);
+      await clock.advance(1000);
+    }
+    expect([blind.state.told, watchful.state.told]).toEqual([0, 1]);
   });
 
   test("tells of a server that does not answer", async () => {
