@@ -29,9 +29,14 @@ const SECTIONS = neighbours(RULES);
 
 /** Throws Error where no rule matches: a hole in the table. */
 export function decide(o: Observation): Decision {
-  for (const { section, rules } of SECTIONS) {
+  // By index: this is the most frequent loop of all, and an iterator for each section costs more than its rules.
+  for (let at = 0; at < SECTIONS.length; at += 1) {
+    const { section, rules } = SECTIONS[at] as (typeof SECTIONS)[number];
     if (section !== undefined && !section(o)) continue;
-    for (const rule of rules) if (rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
+    for (let index = 0; index < rules.length; index += 1) {
+      const rule = rules[index] as Rule;
+      if (rule.when(o)) return { rule: rule.id, why: rule.why(o), effect: rule.then(o) };
+    }
   }
   throw new Error(
     `no rule matches: lock ${o.dcs.cluster?.leader?.name ?? "free"}, PostgreSQL ${o.local.process.kind}, ${o.local.dataDirectory.kind}`,

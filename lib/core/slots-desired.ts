@@ -133,15 +133,20 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
 function sameSources(a: readonly Member[], b: readonly Member[]): boolean {
   if (a === b) return true;
   if (a.length !== b.length) return false;
-  for (let index = 0; index < a.length; index += 1) if (!sameSource(a[index] as Member, b[index] as Member)) return false;
-  return true;
+  let moved = false;
+  for (let index = 0; index < a.length; index += 1) {
+    const [old, now] = [a[index] as Member, b[index] as Member];
+    if (old === now) continue;
+    if (old.name !== now.name || !sameTags(old.tags, now.tags)) return false;
+    if (!sameSource(old, now)) moved = true;
+  }
+  // How a member stands matters to whoever names it as his source; without such a tag everybody follows the leader.
+  return !moved || b.every(({ tags }) => sourceName(tags) === null);
 }
 
-/** In all that says who follows whom (replication-source.ts): positions alone change all the time. */
+/** As a source of WAL (replication-source.ts): positions alone change all the time. */
 function sameSource(a: Member, b: Member): boolean {
-  if (a === b) return true;
-  if (a.name !== b.name || a.state !== b.state || a.role !== b.role || a.timeline !== b.timeline) return false;
-  return a.connUrl === b.connUrl && sameTags(a.tags, b.tags);
+  return a.state === b.state && a.role === b.role && a.timeline === b.timeline && a.connUrl === b.connUrl;
 }
 
 /** Their values are words, numbers and the like. */

@@ -78,6 +78,51 @@ function encodeInOrder(fields: Readonly<Record<string, unknown>>, names: readonl
   return text === "" ? "{}" : `${text}}`;
 }
 
+/** One member's record after another: what did not change since the last one is not written anew. */
+export class MemberText {
+  #names: readonly string[] = [];
+  #values: unknown[] = [];
+  /** Of each field, with its label; the first with the brace before it, any other with the comma. */
+  #parts: string[] = [];
+
+  /** As encodeMember. */
+  encode(fields: Readonly<Record<string, unknown>>): string {
+    const names = Object.keys(fields);
+    if (!sameNames(this.#names, names)) {
+      this.#names = areInOrder(names) ? names : [];
+      this.#values = [];
+      this.#parts = [];
+    }
+    if (this.#names.length === 0) return encodeMember(fields);
+    for (let index = 0; index < names.length; index += 1) {
+      const name = names[index] as string;
+      const value = fields[name];
+      // A field that is left out would take its comma along.
+      if (value === null || value === undefined) return encodeMember(fields);
+      if (this.#parts[index] !== undefined && this.#values[index] === value && isFinal(value)) continue;
+      this.#values[index] = value;
+      const label = FIELDS.get(name)?.label ?? `,${JSON.stringify(name)}:`;
+      this.#parts[index] = `${index === 0 ? `{${label.slice(1)}` : label}${encodeField(value)}`;
+    }
+    return `${this.#parts.join("")}}`;
+  }
+}
+
+/** Nobody can have changed it: the same value is the same text. */
+function isFinal(value: unknown): boolean {
+  return typeof value !== "object" || value === null || Object.isFrozen(value);
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index += 1) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+function areInOrder(names: readonly string[]): boolean {
+  return names.every((name, index) => index === 0 || rankOf(names[index - 1] as string) <= rankOf(name));
+}
+
 function rankOf(name: string): number {
   return FIELDS.get(name)?.rank ?? MEMBER_FIELDS.length;
 }

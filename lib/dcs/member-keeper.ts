@@ -6,7 +6,7 @@ import { findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Revision } from "../model/units.ts";
-import { encodeMember } from "./encode.ts";
+import { MemberText } from "./encode.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
 import type { Change, RequestOptions, Store } from "./store.ts";
 
@@ -22,6 +22,7 @@ export class MemberKeeper {
   readonly #sessions: SessionKeeper;
   readonly #key: string;
   readonly #name: string;
+  readonly #text = new MemberText();
   /** What we wrote last, as far as we know still there. */
   #written: { readonly text: string; readonly session: string; readonly revision: Revision } | null = null;
 
@@ -42,7 +43,7 @@ export class MemberKeeper {
 
   /** Errors: unavailable, unknown-outcome, rejected; condition-failed where somebody else keeps writing the same key. */
   async touch(fields: Readonly<Record<string, unknown>>, force: boolean, options: RequestOptions): Promise<Result<Revision, StoreError>> {
-    const text = encodeMember(fields);
+    const text = this.#text.encode(fields);
     const { current } = this.#sessions;
     const session = current === null ? await this.#sessions.ensure(options) : ok(current);
     if (!session.ok) return session;
@@ -64,7 +65,7 @@ export class MemberKeeper {
     fields: Readonly<Record<string, unknown>>,
     session: OpenSession,
   ): { readonly changes: readonly Change[]; done(written: Revision): void } | null {
-    const text = encodeMember(fields);
+    const text = this.#text.encode(fields);
     const written = this.#written;
     if (written?.text === text && written.session === session.id) return null;
     return {

@@ -2,6 +2,7 @@
 // Method: observations with slots as the server would show them; the plan and the status key that follow.
 
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { desiredSlots, slotOnPrimary } from "../../../lib/core/slots-desired.ts";
@@ -12,7 +13,7 @@ import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { Member, Tags } from "../../../lib/model/member.ts";
 import type { SlotStatus } from "../../../lib/model/postgres.ts";
 import type { PermanentSlot } from "../../../lib/model/slots.ts";
-import { lsn, ms, seconds } from "../../../lib/model/units.ts";
+import { lsn, ms, seconds, timeline } from "../../../lib/model/units.ts";
 import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status } from "./observations.ts";
 
 const LOGICAL: PermanentSlot = { kind: "logical", name: "events", database: "app", plugin: "test_decoding", clusterType: null };
@@ -355,4 +356,23 @@ describe("the status key", () => {
     expect(slotsStatus(primary({ slots, config }), none)).toEqual({ slots: {}, retained: new Map(), expired: [] });
     expect(slotsStatus(primary({ slots, useSlots: false }), none).slots).toEqual({});
   });
+});
+
+test("the slots of before stand exactly as long as thinking them out anew gives the same", () => {
+  const standing = fc.record({
+    state: fc.constantFrom("running", "stopped"),
+    role: fc.constantFrom("replica", "primary"),
+    timeline: fc.constantFrom(timeline(1), timeline(2)),
+    tags: fc.constantFrom<Tags>({}, {}, { replicatefrom: "b" }, { replicatefrom: "c" }, { nostream: true }),
+  });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(standing, standing, standing, fc.boolean()), { minLength: 2, maxLength: 8 }), (looks) => {
+      const remembered: Tags = { replicatefrom: "c" };
+      for (const [a, b, c, all] of looks) {
+        const members = [member("a", a), member("b", b), ...(all ? [member("c", c)] : [])];
+        const at = (tags: Tags) => desiredSlots(replica({ tags, cluster: { members } }));
+        expect(at(remembered)).toEqual(at({ ...remembered }));
+      }
+    }),
+  );
 });

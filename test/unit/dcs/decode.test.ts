@@ -24,6 +24,7 @@ import {
   encodeMember,
   encodeStatus,
   encodeSync,
+  MemberText,
 } from "../../../lib/dcs/encode.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { EMPTY_STATUS } from "../../../lib/model/cluster.ts";
@@ -84,6 +85,33 @@ describe("as Patroni writes it", () => {
     expect(encodeMember({ zeta: 1, state: "running", timeline: null, tags: undefined, alpha: lsn(2n ** 60n) })).toBe(
       '{"state":"running","zeta":1,"alpha":1152921504606846976}',
     );
+  });
+
+  test("one record after another is written as each would be alone", () => {
+    const product = Object.freeze({ name: "Matriarch" });
+    const changing: Record<string, unknown> = {};
+    const values = [null, undefined, 0, -0, 7, 1.5, true, "running", 'sto"pped', lsn(5), lsn(2n ** 60n), product, changing];
+    const names = ["conn_url", "state", "role", "xlog_location", "pause", "product", "zeta"];
+    const record = fc.uniqueArray(fc.tuple(fc.constantFrom(...names), fc.constantFrom(...values)), { selector: ([name]) => name });
+    const change = fc.tuple(fc.constantFrom(...names), fc.constantFrom(...values));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(record, fc.array(change, { maxLength: 3 })), { maxLength: 5 }), (records) => {
+        const text = new MemberText();
+        for (const [pairs, changes] of records) {
+          let fields = Object.fromEntries(pairs);
+          expect(text.encode(fields)).toBe(encodeMember(fields));
+          for (const [name, value] of changes) {
+            changing["n"] = changes.indexOf(changes.at(-1) ?? [name, value]);
+            fields = { ...fields, [name]: value };
+            expect(text.encode(fields)).toBe(encodeMember(fields));
+          }
+        }
+      }),
+    );
+    const text = new MemberText();
+    expect(text.encode({ state: "running", product: changing })).toBe(encodeMember({ state: "running", product: changing }));
+    changing["n"] = 17;
+    expect(text.encode({ state: "running", product: changing })).toBe('{"state":"running","product":{"n":17}}');
   });
 
   test("history and status come back byte for byte", () => {
