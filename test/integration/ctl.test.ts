@@ -32,12 +32,12 @@ interface CtlAnswer {
   readonly complaints: string;
 }
 
-/** `input`: standard input; by default it ends at once. */
+/** `input`: standard input; by default it ends at once. `before`: options before the command. */
 async function ctl(
   args: readonly string[],
-  options: { readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {},
+  options: { readonly input?: string; readonly env?: Readonly<Record<string, string>>; readonly before?: readonly string[] } = {},
 ): Promise<CtlAnswer> {
-  const child = Bun.spawn([process.execPath, "run", CTL, "-c", config, ...args], {
+  const child = Bun.spawn([process.execPath, "run", CTL, "-c", config, ...(options.before ?? []), ...args], {
     cwd: "/",
     env: { ...process.env, ...options.env },
     stdin: options.input === undefined ? "ignore" : new Blob([options.input]),
@@ -343,6 +343,34 @@ describe("members", () => {
       complaints: "Error: No replica among provided members\n",
     });
     expect(await cluster.untilHealthy()).toBe(leader);
+  });
+});
+
+describe("through the REST API of a node alone", () => {
+  scenario("a cluster is listed, configured and led elsewhere as through its store; what only the store can do is refused", async () => {
+    const { leader, replica } = await roles();
+    // Nobody listens at the first address: the next one is asked.
+    const nodes = ["127.0.0.1:1", ...cluster.nodes.map(({ place }) => `127.0.0.1:${place.apiPort}`)].join(",");
+    const through = (args: readonly string[]) => ctl(args, { before: ["-d", `api://${nodes}`] });
+    for (const format of ["json", "tsv"]) expect((await through(["list", "-f", format])).out).toBe((await ctl(["list", "-f", format])).out);
+    expect((await through(["show-config"])).out).toBe((await ctl(["show-config"])).out);
+    expect((await through(["history", "-f", "json"])).out).toBe((await ctl(["history", "-f", "json"])).out);
+    const edited = await through(["edit-config", "-s", "maximum_lag_on_failover=5000000", "--force"]);
+    expect(edited).toMatchObject({ status: 0, complaints: expect.stringContaining("Warning: the change is not recorded") });
+    expect((await ctl(["show-config"])).out).toContain("maximum_lag_on_failover: 5000000\n");
+    expect((await through(["pause", "--wait"])).out).toEndWith("Success: cluster management is paused\n");
+    expect((await through(["resume", "--wait"])).out).toEndWith("Success: cluster management is resumed\n");
+    const switched = await through(["switchover", "--candidate", replica.name, "--force"]);
+    expect(switched.out).toContain(`Successfully switched over to "${replica.name}"`);
+    expect(await cluster.untilHealthy()).toBe(replica);
+    expect((await through(["switchover", "--candidate", leader.name, "--force"])).status).toBe(0);
+    const refused = await through(["list", "another"]);
+    expect(refused).toMatchObject({ status: 1, complaints: expect.stringContaining("belongs to the cluster demo") });
+    const removed = await ctl(["remove"], {
+      before: ["-d", `api://${nodes}`],
+      input: `demo\nYes I am aware\n${(await cluster.untilHealthy()).name}\n`,
+    });
+    expect(removed).toMatchObject({ status: 1, complaints: expect.stringContaining("a node's API removes no keys") });
   });
 });
 

@@ -18,14 +18,20 @@ import { CtlRefusal, usageRefusal } from "./refusal.ts";
 export interface GlobalOptions {
   /** A node's file, or one made for patronictl. */
   readonly configFile?: string | undefined;
-  /** `consul://host:port/namespace`, or `raft://host:port,host:port/namespace`; each part may be missing. */
+  /**
+   * `consul://host:port/namespace`, or `raft://host:port,host:port/namespace`; each part may be missing. `api://host:port,host:port`:
+   * through the REST API of a node, `?scheme=https` over TLS.
+   */
   readonly dcsUrl?: string | undefined;
   readonly insecure?: true | undefined;
   readonly group?: number | undefined;
 }
 
 /** What a command needs of a configuration. */
-export type CtlConfig = Pick<NodeConfig, "scope" | "namespace" | "consul" | "raft" | "ctl" | "restapi" | "citus">;
+export type CtlConfig = Pick<NodeConfig, "scope" | "namespace" | "consul" | "raft" | "ctl" | "restapi" | "citus"> & {
+  /** Nodes whose REST API stands for the store; empty where a store is asked itself. */
+  readonly api: readonly string[];
+};
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -43,7 +49,7 @@ export async function findConfiguration(options: GlobalOptions, env: Environment
   const loaded = await loadNodeConfig({ path, env: { ...env, ...raftVariables(url) }, purpose: "store" });
   if (loaded.ok) {
     const { config } = loaded.value;
-    return withFlags(url === null ? config : withUrl(config, url), options);
+    return withFlags(url === null ? { ...config, api: [] } : withUrl(config, url), options);
   }
   if (!isOnlyMissingStore(loaded.error)) throw new CtlRefusal(faultText(loaded.error));
   const found = url === null ? await quickstartConfiguration(env) : await configurationWithUrl(path, env, url);
@@ -51,7 +57,11 @@ export async function findConfiguration(options: GlobalOptions, env: Environment
   throw new CtlRefusal(path === null ? NOTHING_CONFIGURED : faultText(loaded.error));
 }
 
-const NOTHING_CONFIGURED = "no cluster is configured, and no quickstart of yours runs here; use -c node.yml, or -d raft://host:port";
+/** As restapi.listen has it where it names none. */
+const API_PORT = 8008;
+
+const NOTHING_CONFIGURED =
+  "no cluster is configured, and no quickstart of yours runs here; use -c node.yml, or -d raft://host:port, consul://host:port or api://host:port";
 
 /** A file (or an environment) without a store of its own. */
 async function configurationWithUrl(path: string | null, env: Environment, url: string): Promise<CtlConfig> {
@@ -71,12 +81,25 @@ function configurationFile(options: GlobalOptions, env: Environment): string | n
 /** Only the URL's own parts count; what it does not name stays as configured. */
 function withUrl(config: NodeConfig, text: string): CtlConfig {
   const match = /^([a-z0-9]+):\/\/([^/?#]*)(\/[^?#]*)?(\?.*)?$/i.exec(text);
-  if (match === null) throw usageRefusal("-d: not a URL; write raft://host:port or consul://host:port");
+  if (match === null) throw usageRefusal("-d: not a URL; write raft://host:port, consul://host:port or api://host:port");
   const [, scheme = "", address = "", place = "", query = ""] = match;
   const namespace = place.replace(/^\/+|\/+$/g, "");
   const placed = namespace === "" ? config : { ...config, namespace };
-  if (scheme.toLowerCase() === "raft") return { ...placed, consul: null, raft: raftOf(config, `raft://${address}${query}`) };
-  return { ...placed, raft: null, consul: consulOf(config.consul, { scheme, address, query }) };
+  if (scheme.toLowerCase() === "api") return { ...placed, consul: null, raft: null, api: apiUrls(address, query) };
+  if (scheme.toLowerCase() === "raft") return { ...placed, api: [], consul: null, raft: raftOf(config, `raft://${address}${query}`) };
+  return { ...placed, api: [], raft: null, consul: consulOf(config.consul, { scheme, address, query }) };
+}
+
+function apiUrls(address: string, query: string): readonly string[] {
+  const { scheme = "http", ...others } = Object.fromEntries(new URLSearchParams(query));
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw usageRefusal(`-d: ${unknown}: unknown parameter; known is scheme`);
+  if (scheme !== "http" && scheme !== "https") throw usageRefusal("-d: scheme: write http or https");
+  return address.split(",").map((node) => {
+    const host = /:\d+$/.test(node) ? node : `${node}:${API_PORT}`;
+    if (node === "" || !URL.canParse(`${scheme}://${host}`)) throw usageRefusal("-d: a host is missing or wrong; write api://host:port");
+    return `${scheme}://${host}`;
+  });
 }
 
 /** The URL's members; how to talk to them as configured, where it does not say. */
@@ -120,7 +143,7 @@ async function quickstartConfiguration(env: Environment): Promise<CtlConfig | nu
     env: { ...quickstartStore(state), MATRIARCH_SCOPE: quickstartScope },
     purpose: "store",
   });
-  return loaded.ok ? loaded.value.config : null;
+  return loaded.ok ? { ...loaded.value.config, api: [] } : null;
 }
 
 function quickstartStore(state: QuickstartState): Environment {

@@ -39,18 +39,26 @@ export class CtlContext {
   /** What no ClusterStore has a word for goes to the store itself. */
   readonly store: Store;
 
-  private constructor(terminal: CtlTerminal, config: CtlConfig, store: Store, group: number | null) {
-    this.terminal = terminal;
-    this.config = config;
-    this.group = group;
-    this.store = store;
-    this.peers = new LatePeers({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
+  private constructor(parts: Pick<CtlContext, "terminal" | "config" | "group" | "store" | "peers">) {
+    this.terminal = parts.terminal;
+    this.config = parts.config;
+    this.group = parts.group;
+    this.store = parts.store;
+    this.peers = parts.peers;
   }
 
-  /** Throws CtlRefusal: no usable configuration. */
+  /** Throws CtlRefusal: no usable configuration, or no node whose API was to be asked answers. */
   static async open(terminal: CtlTerminal, options: GlobalOptions): Promise<CtlContext> {
     const config = await findConfiguration(options, terminal.env);
-    return new CtlContext(terminal, config, await openOnly(config, terminal), options.group ?? null);
+    const group = options.group ?? null;
+    const peers = new LatePeers({ clock: terminal.clock, ctl: config.ctl, restapi: config.restapi });
+    if (config.api.length === 0) return new CtlContext({ terminal, config, group, peers, store: await openOnly(config, terminal) });
+    const { NodeApiStore } = await import("./api-store.ts");
+    const store = new NodeApiStore({ peers, clock: terminal.clock, urls: config.api });
+    const context = new CtlContext({ terminal, config, group, peers, store });
+    if (config.scope !== "") return context;
+    const scope = orRefuse(await store.scope(context.storeDeadline()));
+    return new CtlContext({ terminal, config: { ...config, scope }, group, peers, store });
   }
 
   async close(): Promise<void> {

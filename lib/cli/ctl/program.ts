@@ -54,7 +54,7 @@ async function buildProgram(terminal: CtlTerminal, called: string | null, finish
     .description("Looks after a cluster: what patronictl does, with its commands, options and output.")
     .usage("[OPTIONS] COMMAND [ARGS]...")
     .option("-c, --config-file <file>", "a node's configuration file, or one made for patronictl ($PATRONICTL_CONFIG_FILE)")
-    .option("-d, --dcs-url <url>", "the DCS, e.g. consul://127.0.0.1:8500/service ($DCS_URL)")
+    .option("-d, --dcs-url <url>", "the DCS, e.g. consul://127.0.0.1:8500/service, or a node, api://127.0.0.1:8008 ($DCS_URL)")
     .addOption(new Option("--dcs <url>").hideHelp())
     .option("-k, --insecure", "accept members' TLS certificates unchecked")
     .option("-g, --group <number>", "MPP group (Citus)", wholeNumber)

@@ -175,6 +175,14 @@ describe("the configuration", () => {
     }
   });
 
+  test("-d api:// names nodes whose REST API is asked, by its own port where none is written", async () => {
+    const { api, consul, raft } = await findConfiguration({ dcsUrl: "api://n1,n2:8009" }, {});
+    expect([api, consul, raft]).toEqual([["http://n1:8008", "http://n2:8009"], null, null]);
+    expect((await findConfiguration({ dcsUrl: "api://n1/other?scheme=https" }, {})).api).toEqual(["https://n1:8008"]);
+    await expect(findConfiguration({ dcsUrl: "api://" }, {})).rejects.toThrow("a host is missing or wrong; write api://host:port");
+    await expect(findConfiguration({ dcsUrl: "api://n1?schema=https" }, {})).rejects.toThrow("schema: unknown parameter");
+  });
+
   test("a store that we do not have, and a URL that is none, are refused", async () => {
     await expect(findConfiguration({ dcsUrl: "raft://" }, {})).rejects.toThrow("-d: url: a host is missing or wrong; write raft://");
     await expect(findConfiguration({ dcsUrl: "raft://10.0.0.1:1" }, {})).rejects.toThrow(
