@@ -23,6 +23,7 @@ const input = new StandardInput(interrupted.signal);
 process.exitCode = await runCtl(process.argv.slice(2), {
   clock: realClock(),
   env: process.env,
+  invocation: [process.execPath, "run", import.meta.path],
   outIsTerminal: process.stdout.isTTY === true,
   signal: interrupted.signal,
   out: (text) => {

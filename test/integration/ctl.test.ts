@@ -48,6 +48,40 @@ async function ctl(
   return { status: await child.exited, out, complaints };
 }
 
+/** ctl on a terminal of its own (util-linux's script); what it wrote so far. */
+function onTerminal(args: readonly string[]) {
+  const command = [process.execPath, "run", CTL, "-c", config, ...args].map((word) => `'${word}'`).join(" ");
+  const child = Bun.spawn(["script", "-qec", command, "/dev/null"], { cwd: "/", stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const seen = { text: "" };
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stdout) seen.text += decoder.decode(chunk, { stream: true });
+  })();
+  return {
+    get text() {
+      return seen.text.trimEnd();
+    },
+    until: (wanted: string | RegExp) =>
+      until(
+        `the terminal shows ${wanted}`,
+        async () => (typeof wanted === "string" ? seen.text.includes(wanted) : wanted.test(seen.text)),
+        {
+          withinMs: LIMIT_MS,
+          everyMs: 50,
+        },
+      ),
+    type: (text: string) => {
+      child.stdin.write(text);
+      child.stdin.flush();
+    },
+    status: async () => {
+      const status = await child.exited;
+      await reading;
+      return status;
+    },
+  };
+}
+
 function scenario(title: string, body: () => Promise<void>): void {
   test(title, () => cluster.during(body), LIMIT_MS);
 }
@@ -256,6 +290,23 @@ describe("a change of the leader", () => {
     await cluster.patchConfig({ synchronous_mode: null });
     expect(await cluster.key("failover")).toEqual(request);
     expect(await cluster.untilHealthy()).toBe(leader);
+  });
+
+  scenario("is told step by step on a terminal, and seen at once in a live list", async () => {
+    const { leader, replica } = await roles();
+    const view = onTerminal(["list", "-w", "600"]);
+    await view.until("Ctrl-C ends");
+    const change = onTerminal(["switchover", "--candidate", replica.name, "--force"]);
+    await change.until(`Successfully switched over to "${replica.name}"`);
+    expect(await change.status()).toBe(0);
+    expect(change.text).toMatch(new RegExp(` \\d+\\.\\d s {2}.*${leader.name} no longer leads|the leader is ${replica.name} instead of`));
+    // Not after 600 s, but because the cluster has changed.
+    await view.until(new RegExp(`${replica.name} leads|the leader is ${replica.name} instead of ${leader.name}`));
+    view.type("\x03");
+    expect(await view.status()).toBe(0);
+    expect(view.text).toEndWith("\x1b[?25h");
+    expect(await cluster.untilHealthy()).toBe(replica);
+    expect((await ctl(["switchover", "--force"])).status).toBe(0);
   });
 
   scenario("may be scheduled, is shown, and is dropped again", async () => {

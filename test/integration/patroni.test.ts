@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { TestCluster } from "../harness/cluster.ts";
 import type { Tree } from "../harness/cluster-node.ts";
+import { ownCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
 import { findPatroni, insteadOfOurs, type Patroni, Patronictl, sampleConfig } from "../harness/patroni.ts";
 import { until } from "../harness/wait.ts";
@@ -114,6 +115,12 @@ describe.skipIf(typeof found === "string")("Patroni", () => {
       expect((await cluster.untilHealthy()).name).toBe("theirs");
       await writer.afterNowBy("theirs", 10_000);
 
+      const own = ownCtl(cluster);
+      const asLeader = /\| theirs +\| \S+ +\| Leader +\| running/;
+      expect((await own.run(["list"])).text).toMatch(asLeader);
+      expect(await own.run(["switchover", "--dry-run"])).toMatchObject({ status: 0, text: expect.stringContaining("Nothing was changed") });
+      expect(await own.run(["edit-config", "--force", "-s", "maximum_lag_on_failover=2097152"])).toMatchObject({ status: 0 });
+      expect((await own.run(["restart", "demo", "theirs", "--pending", "--force"])).status).toBe(0);
       const back = await ctl.run("switchover", "demo", "--leader", "theirs", "--candidate", "ours2", "--force");
       expect(back).toMatchObject({ status: 0, text: expect.stringContaining('Successfully switched over to "ours2"') });
       expect((await cluster.untilHealthy()).name).toBe("ours2");

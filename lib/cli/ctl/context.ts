@@ -122,11 +122,15 @@ export class CtlContext {
 
   /** Prints the members as a table (or as asked). */
   list(parts: readonly ReadCluster[], options: ListingOptions = { format: "pretty", extended: false, names: "plain" }): void {
+    this.terminal.out(this.listing(parts, options));
+  }
+
+  listing(parts: readonly ReadCluster[], options: ListingOptions): string {
     const listed = parts.map((part): ListedCluster => {
       const members = options.names === "tree" ? treeOrder(part.view.members) : part.view.members;
       return { ...part.view, members, group: part.group, systemIdentifier: part.cluster.initialize };
     });
-    this.terminal.out(memberListing(listed, options));
+    return memberListing(listed, options);
   }
 }
 

@@ -11,6 +11,7 @@ import { askScheduled, readScheduled, timestamp } from "./appointment.ts";
 import { type CtlContext, leaderOf, orRefuse, type ReadCluster } from "./context.ts";
 import type { Format } from "./formats.ts";
 import { askAnyMember, isPaused, loopWait } from "./member-requests.ts";
+import { tellChanges } from "./progress.ts";
 import { ask, confirm } from "./prompt.ts";
 import { CtlRefusal } from "./refusal.ts";
 
@@ -47,7 +48,7 @@ export async function changeLeader(context: CtlContext, change: LeaderChange): P
   if (!change.force) await foretell(context, read, decided);
   await confirmChange(context, read, decided, change.force);
 
-  const asked = await askAnyMember(context, read, {
+  const request = askAnyMember(context, read, {
     method: "POST",
     path: `/${change.action}`,
     body: requestBody(decided),
@@ -55,6 +56,7 @@ export async function changeLeader(context: CtlContext, change: LeaderChange): P
     // A failover is for a leader that is in trouble: a silent host must not be waited for.
     first: change.action === "failover" ? decided.candidate : null,
   });
+  const asked = await tellChanges(context, read, request);
   if (asked.kind === "nobody") return writeRequest(context, read, decided, asked.reasons);
   const { status, text } = asked.answer;
   if (status !== 200 && status !== 202) throw new CtlRefusal(`${titleOf(change.action)} failed, details: ${status}, ${text}`);

@@ -14,9 +14,10 @@ export type CtlAction = (context: CtlContext) => Promise<ExitCode>;
 /** How a command file adds itself: `run` opens the context with the options before and behind the command. */
 export interface CommandHost {
   readonly program: Command;
+  readonly terminal: CtlTerminal;
   run(command: Command, action: CtlAction): Promise<void>;
-  /** A command with the options that all have. */
-  command(nameAndArguments: string, description: string): Command;
+  /** A command with the options that all have. `hidden`: not in the help. */
+  command(nameAndArguments: string, description: string, options?: { readonly hidden: boolean }): Command;
 }
 
 interface WrittenGlobals {
@@ -69,6 +70,7 @@ async function buildProgram(terminal: CtlTerminal, called: string | null, finish
     });
   const host: CommandHost = {
     program,
+    terminal,
     run: async (command, action) => {
       const { CtlContext } = await import("./context.ts");
       const context = await CtlContext.open(terminal, globalsOf(command));
@@ -78,8 +80,11 @@ async function buildProgram(terminal: CtlTerminal, called: string | null, finish
         await context.close();
       }
     },
-    command: (nameAndArguments, description) => {
-      const command = program.command(nameAndArguments).description(description).exitOverride();
+    command: (nameAndArguments, description, options) => {
+      const command = program
+        .command(nameAndArguments, { hidden: options?.hidden === true })
+        .description(description)
+        .exitOverride();
       command.helpOption("-h, --help", "show this and exit").option("--group <number>", "MPP group (Citus)", wholeNumber);
       if (nameAndArguments.split(" ")[0] !== "query") {
         command.addOption(new Option("-c, --config-file <file>").hideHelp()).addOption(new Option("-d, --dcs-url <url>").hideHelp());
@@ -87,6 +92,8 @@ async function buildProgram(terminal: CtlTerminal, called: string | null, finish
       return command.addOption(new Option("-k, --insecure").hideHelp());
     },
   };
+  // What may be typed next is known from the declarations of all.
+  if (called === COMPLETE) (await import("./commands/completion.ts")).addComplete(host);
   const one = called === null ? undefined : COMMANDS.get(called);
   for (const load of one === undefined ? COMMANDS.values() : [one]) (await load())(host);
   return program;
@@ -96,6 +103,7 @@ type AddCommand = (host: CommandHost) => void;
 
 /** In the order of their names, as the help shows them. Each is loaded when it is called: start-up is most of what a command takes. */
 const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string, () => Promise<AddCommand>>([
+  ["completion", async () => (await import("./commands/completion.ts")).addCompletion],
   ["demote-cluster", async () => (await import("./commands/standby-cluster.ts")).addDemoteCluster],
   ["dsn", async () => (await import("./commands/dsn.ts")).addDsn],
   ["edit-config", async () => (await import("./commands/edit-config.ts")).addEditConfig],
@@ -116,6 +124,9 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string,
   ["topology", async () => (await import("./commands/topology.ts")).addTopology],
   ["version", async () => (await import("./commands/version.ts")).addVersion],
 ]);
+
+/** Only shells call it. */
+const COMPLETE = "complete";
 
 /** Options before the command that have a value of their own. */
 const WITH_VALUE = /^(-[cdg]|--(config-file|dcs-url|dcs|group))$/;

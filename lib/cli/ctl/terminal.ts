@@ -6,6 +6,8 @@ import type { Clock } from "../../model/clock.ts";
 export interface CtlTerminal {
   readonly clock: Clock;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** How a shell can call this very program; default: by its name. */
+  readonly invocation?: readonly string[];
   /** Whether a person sees standard output: colours, clearing the screen. */
   readonly outIsTerminal: boolean;
   /** Ends a command that watches. */

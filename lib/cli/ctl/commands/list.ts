@@ -1,19 +1,15 @@
 // Owns `ctl list`: the members of one or several clusters, in every format, once or again and again.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { ms } from "../../../model/units.ts";
-import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
-import { localSecond } from "../appointment.ts";
-import type { CtlContext } from "../context.ts";
+import type { CtlContext, ReadCluster } from "../context.ts";
 import { FORMATS, type Format } from "../formats.ts";
+import { type Look, repeatedly, type WatchFlags } from "../live-view.ts";
+import type { ListingOptions } from "../member-table.ts";
 import type { CommandHost } from "../program.ts";
 
-interface ListFlags {
+interface ListFlags extends WatchFlags {
   readonly extended?: true;
-  readonly timestamp?: true;
   readonly format: Format;
-  readonly W?: true;
-  readonly watch?: number;
 }
 
 export function addList({ command, run }: CommandHost): void {
@@ -25,13 +21,23 @@ export function addList({ command, run }: CommandHost): void {
     .option("-w, --watch <seconds>", "look again after so many seconds", positiveSeconds)
     .action((clusters: readonly string[], flags: ListFlags, self: Command) =>
       run(self, (context) =>
-        repeatedly(context, flags, async () => {
-          for (const scope of scopesOf(context, clusters)) {
-            context.list(await context.readAll(scope), { format: flags.format, extended: flags.extended === true, names: "plain" });
-          }
-        }),
+        repeatedly(context, flags, () =>
+          lookAt(context, scopesOf(context, clusters), { format: flags.format, extended: flags.extended === true, names: "plain" }),
+        ),
       ),
     );
+}
+
+/** The clusters, one below the other. Where there is one, its changes are news. Throws CtlRefusal: DCS away. */
+export async function lookAt(context: CtlContext, scopes: readonly string[], options: ListingOptions): Promise<Look> {
+  const texts: string[] = [];
+  const seen: ReadCluster[] = [];
+  for (const scope of scopes) {
+    const parts = await context.readAll(scope);
+    texts.push(context.listing(parts, options));
+    seen.push(...parts);
+  }
+  return { text: texts.join(""), cluster: seen.length === 1 ? (seen[0] ?? null) : null };
 }
 
 export function formatOption(fallback: Format, of?: string): Option {
@@ -47,24 +53,4 @@ export function positiveSeconds(text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("write a number of seconds above 0");
   return value;
-}
-
-const DEFAULT_WATCH_SECONDS = 2;
-
-/** Once, or with -W or -w until interrupted. */
-export async function repeatedly(
-  context: CtlContext,
-  flags: { readonly W?: true; readonly watch?: number; readonly timestamp?: true },
-  show: () => Promise<void>,
-): Promise<ExitCode> {
-  const { terminal } = context;
-  const every = flags.watch ?? (flags.W ? DEFAULT_WATCH_SECONDS : null);
-  do {
-    if (every !== null && terminal.outIsTerminal) terminal.out("\x1b[2J\x1b[H");
-    if (flags.timestamp) terminal.out(`${localSecond(new Date(terminal.clock.wallNow()))}\n`);
-    await show();
-    if (every === null) break;
-    await terminal.clock.sleepUntil(context.within(ms(every * 1000)), terminal.signal);
-  } while (!terminal.signal.aborted);
-  return EXIT.ok;
 }

@@ -6,14 +6,15 @@ import { Connection, type Row } from "../../../postgres/connection.ts";
 import type { ExitCode } from "../../../runtime/exit-codes.ts";
 import type { CtlContext } from "../context.ts";
 import { FORMATS, type Format, formatListing } from "../formats.ts";
+import { repeatedly, type WatchFlags } from "../live-view.ts";
 import { ROLES, type RoleChoice } from "../member-choice.ts";
 import type { CommandHost } from "../program.ts";
 import { askPlain } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
 import { findMember } from "./dsn.ts";
-import { positiveSeconds, repeatedly } from "./list.ts";
+import { positiveSeconds } from "./list.ts";
 
-interface QueryFlags {
+interface QueryFlags extends WatchFlags {
   readonly role?: RoleChoice;
   readonly member?: string;
   readonly dbname?: string;
@@ -23,8 +24,6 @@ interface QueryFlags {
   readonly file?: string;
   readonly command?: string;
   readonly delimiter: string;
-  readonly W?: true;
-  readonly watch?: number;
 }
 
 /** Longer statements are for psql. */
@@ -78,7 +77,7 @@ async function query(
     try {
       const answer = await connection.query(sql, [], context.within(ANSWERS_WITHIN));
       if (!answer.ok) throw new CtlRefusal(answer.error.message);
-      terminal.out(rowsText(answer.value, flags));
+      return { text: rowsText(answer.value, flags), cluster: null };
     } finally {
       await connection.close();
     }

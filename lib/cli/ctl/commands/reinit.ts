@@ -9,6 +9,7 @@ import type { CtlContext, ReadCluster } from "../context.ts";
 import { chooseMembers, confirmFor } from "../member-choice.ts";
 import { ANSWERS_WITHIN, askMember, failureLine } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
+import { LINE_START, tellCopies } from "../progress.ts";
 import { ask, askYes } from "../prompt.ts";
 import { CtlRefusal } from "../refusal.ts";
 import { awaitCluster } from "../watch-cluster.ts";
@@ -54,7 +55,10 @@ async function reinit(
     if (await request(context, member, flags)) begun.push({ member, startedBefore });
     else failed++;
   }
-  if (flags.wait && begun.length > 0) await awaitClones(context, read, begun);
+  if (flags.wait && begun.length > 0) {
+    const cloned = begun.map(({ member }) => member);
+    await tellCopies(context, cloned, awaitClones(context, read, begun));
+  }
   return failed === 0 ? EXIT.ok : EXIT.failed;
 }
 
@@ -95,7 +99,8 @@ async function awaitClones(
 ): Promise<void> {
   const { terminal } = context;
   const waiting = new Map(begun.map(({ member, startedBefore }) => [member.name, startedBefore]));
-  terminal.out(`Waiting for reinitialize to complete on: ${[...waiting.keys()].join(", ")}\n`);
+  const say = (line: string): void => terminal.out(`${terminal.outIsTerminal ? LINE_START : ""}${line}\n`);
+  say(`Waiting for reinitialize to complete on: ${[...waiting.keys()].join(", ")}`);
   const done = await awaitCluster(
     context,
     await context.readGroup(read.scope, read.group),
@@ -106,7 +111,7 @@ async function awaitClones(
         const started = await serverStart(context, member);
         if (started === null || started === before) continue;
         waiting.delete(name);
-        terminal.out(`Reinitialize is completed on: ${name}\n`);
+        say(`Reinitialize is completed on: ${name}`);
       }
       return waiting.size === 0;
     },
