@@ -119,8 +119,6 @@ describe.skipIf(typeof found === "string")("Patroni", () => {
       const asLeader = /\| theirs +\| \S+ +\| Leader +\| running/;
       expect((await own.run(["list"])).text).toMatch(asLeader);
       expect(await own.run(["switchover", "--dry-run"])).toMatchObject({ status: 0, text: expect.stringContaining("Nothing was changed") });
-      expect(await own.run(["edit-config", "--force", "-s", "maximum_lag_on_failover=2097152"])).toMatchObject({ status: 0 });
-      expect((await own.run(["restart", "demo", "theirs", "--pending", "--force"])).status).toBe(0);
       const back = await ctl.run("switchover", "demo", "--leader", "theirs", "--candidate", "ours2", "--force");
       expect(back).toMatchObject({ status: 0, text: expect.stringContaining('Successfully switched over to "ours2"') });
       expect((await cluster.untilHealthy()).name).toBe("ours2");
@@ -134,5 +132,5 @@ describe.skipIf(typeof found === "string")("Patroni", () => {
         ["theirs", "Replica", 3],
       ]);
     });
-  }, 120_000);
+  }, 240_000);
 });
