@@ -116,8 +116,29 @@ export class CtlContext {
 
   async readGroup(scope: string, group: number | null): Promise<ReadCluster> {
     const store = this.clusterStore(scope, group);
-    const cluster = orRefuse(await store.getCluster({ ...this.storeDeadline(), consistency: "consistent" }));
+    const answer = await store.getCluster({ ...this.storeDeadline(), consistency: "consistent" });
+    if (!answer.ok && answer.error.kind === "unavailable") throw new CtlRefusal(`${describeStoreError(answer.error)}\n${this.#wayOn()}`);
+    const cluster = orRefuse(answer);
     return { scope, group, store, cluster, view: clusterView(cluster, scope) };
+  }
+
+  /** Names of clusters that the store has; for whoever asked for another one. Empty where it does not say. */
+  async otherScopes(): Promise<readonly string[]> {
+    const { namespace } = this.config;
+    const prefix = namespace === "" ? "" : `${namespace}/`;
+    const read = await this.store.snapshot(prefix, this.storeDeadline());
+    if (!read.ok) return [];
+    const names = read.value.entries.map(({ key }) => /^([^/]+)\/initialize$/.exec(key.slice(prefix.length))?.[1]);
+    return [...new Set(names.filter((name) => name !== undefined))];
+  }
+
+  /** What to try where the store does not answer. */
+  #wayOn(): string {
+    if (this.store.kind === "api") return "Is one of these nodes up? -d consul:// or raft:// asks the store itself.";
+    const { consul, raft } = this.config;
+    const where =
+      consul !== null ? `Is Consul up at ${consul.url}?` : `Do a majority of the Raft's ${raft?.partnerAddrs.length ?? ""} members run?`;
+    return `${where} -d names another address; -d api://NODE:8008 asks a node instead.`;
   }
 
   /** Prints the members as a table (or as asked). */

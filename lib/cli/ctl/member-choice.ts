@@ -50,11 +50,19 @@ export function chooseMembers(
   throw new CtlRefusal(`No ${options.role} among provided members`);
 }
 
-/** `Are you sure you want to restart members n1, n2?`, with ` at TIME` for an appointment. Throws CtlRefusal on no. */
+/**
+ * `Are you sure you want to restart members n1, n2?`, with ` at TIME` for an appointment; above it, for each member, what a yes `means`.
+ * Throws CtlRefusal on no.
+ */
 export function confirmFor(
   context: CtlContext,
   members: readonly MemberView[],
-  options: { readonly action: string; readonly force: boolean; readonly at?: string | null },
+  options: {
+    readonly action: string;
+    readonly force: boolean;
+    readonly at?: string | null;
+    readonly means?: (member: MemberView) => string | null;
+  },
 ): Promise<void> {
   const at = options.at ?? null;
   const names = members.map((member) => member.name).join(", ");
@@ -62,6 +70,12 @@ export function confirmFor(
     at === null
       ? `Are you sure you want to ${options.action} members ${names}?`
       : `Are you sure you want to schedule ${options.action} of members ${names} at ${at}?`;
+  if (!options.force) {
+    for (const member of members) {
+      const line = options.means?.(member) ?? null;
+      if (line !== null) context.terminal.out(`${member.name}: ${line}\n`);
+    }
+  }
   const refusal = at === null ? `Aborted ${options.action}` : `Aborted scheduled ${options.action}`;
   return confirm(context.terminal, question, { force: options.force, refusal });
 }

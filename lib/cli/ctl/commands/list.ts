@@ -34,10 +34,18 @@ export async function lookAt(context: CtlContext, scopes: readonly string[], opt
   const seen: ReadCluster[] = [];
   for (const scope of scopes) {
     const parts = await context.readAll(scope);
+    if (parts.every(({ cluster }) => cluster.members.length === 0 && cluster.initialize === null)) await tellUnknown(context, scope);
     texts.push(context.listing(parts, options));
     seen.push(...parts);
   }
   return { text: texts.join(""), cluster: seen.length === 1 ? (seen[0] ?? null) : null };
+}
+
+/** Beside the empty table. */
+async function tellUnknown(context: CtlContext, scope: string): Promise<void> {
+  const others = await context.otherScopes();
+  const known = others.length === 0 ? "there is none at all below" : `there is ${others.join(", ")} below`;
+  context.terminal.complain(`Warning: no cluster ${scope} is in the DCS; ${known} the namespace ${context.config.namespace || "/"}\n`);
 }
 
 export function formatOption(fallback: Format, of?: string): Option {

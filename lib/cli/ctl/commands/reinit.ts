@@ -5,7 +5,7 @@ import * as v from "valibot";
 import type { MemberView } from "../../../core/cluster-view.ts";
 import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
-import type { CtlContext, ReadCluster } from "../context.ts";
+import { type CtlContext, leaderOf, type ReadCluster } from "../context.ts";
 import { chooseMembers, confirmFor } from "../member-choice.ts";
 import { ANSWERS_WITHIN, askMember, failureLine } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
@@ -47,7 +47,7 @@ async function reinit(
   const replicas = chooseMembers(read, { names: [], role: "replica" });
   const wanted = names.length > 0 ? names : [await askMemberName(context, replicas)];
   const members = chooseMembers(read, { names: wanted, role: "replica" });
-  await confirmFor(context, members, { action: "reinitialize", force: flags.force === true });
+  await confirmFor(context, members, { action: "reinitialize", force: flags.force === true, means: () => meaning(read, flags) });
   const begun: { readonly member: MemberView; readonly startedBefore: string | null }[] = [];
   let failed = wanted.length - members.length;
   for (const member of members) {
@@ -60,6 +60,12 @@ async function reinit(
     await tellCopies(context, cloned, awaitClones(context, read, begun));
   }
   return failed === 0 ? EXIT.ok : EXIT.failed;
+}
+
+function meaning(read: ReadCluster, flags: ReinitFlags): string {
+  const leader = leaderOf(read)?.name ?? "whoever leads then";
+  const source = flags.fromLeader ? leader : `${leader}, or a member tagged clonefrom`;
+  return `its data directory is deleted and copied again from ${source}; until then it serves nobody and cannot take over`;
 }
 
 async function askMemberName(context: CtlContext, replicas: readonly MemberView[]): Promise<string> {

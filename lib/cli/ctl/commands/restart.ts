@@ -61,7 +61,7 @@ async function restart(
     context.terminal.out("No member has a pending restart\n");
     return EXIT.ok;
   }
-  await confirmFor(context, members, { action: "restart", force: flags.force === true, at });
+  await confirmFor(context, members, { action: "restart", force: flags.force === true, at, means: (member) => meaning(read, member) });
   const version = flags.pgVersion ?? (await askVersion(context, flags));
   const body = {
     ...(at === null ? {} : { schedule: at }),
@@ -75,6 +75,20 @@ async function restart(
     if (!clear || !(await restartMember(context, member, body))) failed++;
   }
   return failed === 0 ? EXIT.ok : EXIT.failed;
+}
+
+/** What its clients notice. */
+function meaning(read: ReadCluster, member: MemberView): string {
+  const { role } = member;
+  if (role === "leader")
+    return "PostgreSQL stops and starts again; it is the primary: nobody can write meanwhile, unless --timeout passes and another takes over";
+  const below = read.view.members.filter(({ tags }) => tags?.["replicatefrom"] === member.name).map(({ name }) => name);
+  const cascade = below.length === 0 ? "" : `; ${below.join(", ")} replicate from it and wait`;
+  const waits =
+    role === "sync_standby" || role === "quorum_standby"
+      ? "; it is synchronous: another one takes its place first, where there is one"
+      : "";
+  return `PostgreSQL stops and starts again; its readers are disconnected${cascade}${waits}`;
 }
 
 async function appointment(context: CtlContext, flags: RestartFlags): Promise<string | null> {

@@ -6,7 +6,7 @@ import { leaderMember } from "../../../model/cluster.ts";
 import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { timestamp } from "../appointment.ts";
-import type { CtlContext, ReadCluster } from "../context.ts";
+import { type CtlContext, leaderOf, type ReadCluster } from "../context.ts";
 import { ANSWERS_WITHIN, askAnyMember, loopWait } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
 import { confirm } from "../prompt.ts";
@@ -78,6 +78,7 @@ async function change(context: CtlContext, read: ReadCluster, wanted: Change): P
     throw new CtlRefusal("Cluster is already in the required state");
   terminal.out("Current cluster topology\n");
   context.list([read]);
+  if (!wanted.force) terminal.out(`${meaning(read, section)}\n`);
   const question = `Are you sure you want to ${verb} ${read.scope} cluster?`;
   await confirm(terminal, question, { force: wanted.force, refusal: `Aborted cluster ${noun}` });
   const asked = await askAnyMember(context, read, {
@@ -93,6 +94,14 @@ async function change(context: CtlContext, read: ReadCluster, wanted: Change): P
   terminal.out(`${secondNow(context)} cluster is successfully ${done}\n`);
   context.list([after]);
   return EXIT.ok;
+}
+
+function meaning(read: ReadCluster, section: Change["section"]): string {
+  const leader = leaderOf(read)?.name ?? "the leader";
+  if (section === null)
+    return `${leader} is promoted: ${read.scope} takes writes from then on, and goes its own way from the remote primary`;
+  const source = section["host"] === undefined ? "the archive" : `${section["host"]}:${section["port"] ?? 5432}`;
+  return `${leader} stops, loses what ${source} does not have, and follows it: nobody can write to ${read.scope} until promote-cluster`;
 }
 
 /** Tells each change of the leader on the way. */
