@@ -26,7 +26,7 @@ const DEFAULT_WATCH_SECONDS = 2;
 /** Positions change all the time: no more often than eyes can follow. */
 const REDRAW_AFTER = ms(500);
 /** News kept below the table. */
-const NEWS_MAX = 8;
+const NEWS_MAX = 12;
 
 const CLEAR = "\x1b[2J\x1b[H";
 const HOME = "\x1b[H";
