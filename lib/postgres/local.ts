@@ -20,7 +20,7 @@ import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
 import { runHook } from "./hooks.ts";
-import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotFile, writeLogicalSlots } from "./logical-slots.ts";
+import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
 import type { Postgresql, RemoteRole, StartOptions } from "./postgresql.ts";
@@ -259,8 +259,8 @@ export class LocalPostgresql implements Postgresql {
     return await readLogicalSlots(this.#configuration.context, options);
   }
 
-  async writeLogicalSlots(files: readonly SlotFile[]): Promise<Result<null, PostgresError>> {
-    return (await this.#refuseWhileRunning("change of slot files")) ?? (await writeLogicalSlots(this.#dataDir, files));
+  async writeLogicalSlots(copies: SlotCopies): Promise<Result<null, PostgresError>> {
+    return (await this.#refuseWhileRunning("change of slot files")) ?? (await writeLogicalSlots(this.#dataDir, copies));
   }
 
   async primarySlots(options: Parameters<Postgresql["primarySlots"]>[0]): Promise<Result<PrimarySlots, PostgresError>> {

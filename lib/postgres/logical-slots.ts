@@ -4,13 +4,14 @@
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
-import { parseLsn } from "../model/lsn.ts";
+import { formatLsn, parseLsn } from "../model/lsn.ts";
 import type { FollowTarget } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type LogicalSlot, SLOT_NAME_PATTERN } from "../model/slots.ts";
-import type { Lsn, Ms } from "../model/units.ts";
+import { type Lsn, lsn, type Ms } from "../model/units.ts";
 import { reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
+import { fetchMissingWal, LocalWal, placeWal } from "./missing-wal.ts";
 import { literal } from "./sql-literal.ts";
 import { askServer } from "./upstream.ts";
 
@@ -23,14 +24,56 @@ export interface SlotFile {
   readonly state: Buffer;
 }
 
+/** What makes the copies. */
+export interface SlotCopies {
+  readonly files: readonly SlotFile[];
+  /** Segments of WAL that were missing here and have been fetched; see missing-wal.ts. */
+  readonly wal: readonly string[];
+}
+
+interface Found {
+  readonly file: SlotFile;
+  /** From where on its consumer needs WAL. */
+  readonly from: Lsn;
+}
+
 /**
- * Reads those of the primary's slots whose WAL is here too: the others cannot be copied yet (or are others than wanted), and the log says
- * why. Errors: unreachable, timeout, failed (not a primary, no right to read the files).
+ * Reads the primary's slots, and fetches the WAL that they need and that is not here: what cannot be copied yet (or is another slot
+ * than wanted) is left out, and the log says why. Errors: unreachable, timeout, cancelled, failed (not a primary, no right to read the files).
  */
 export async function readLogicalSlots(
   context: PostgresContext,
+  options: {
+    readonly source: FollowTarget;
+    readonly slots: readonly LogicalSlot[];
+    readonly deadline: Ms;
+    readonly walDeadline: Ms;
+    readonly signal: AbortSignal;
+  },
+): Promise<Result<SlotCopies, PostgresError>> {
+  const found = await findSlots(context, options);
+  if (!found.ok) return found;
+  const wal = await LocalWal.look(context.config.dataDir);
+  const [whole, short] = [found.value.filter(({ from }) => wal?.holds(from)), found.value.filter(({ from }) => !wal?.holds(from))];
+  const copies = { files: whole.map(({ file }) => file), wal: [] };
+  if (short.length === 0 || wal === null) return ok(copies);
+  const [from = lsn(0n)] = short.map((slot) => slot.from).sort((one, other) => (one < other ? -1 : 1));
+  const { source, walDeadline: deadline, signal } = options;
+  const names = short.map(({ file }) => `"${file.name}"`).join(", ");
+  const fetched = await fetchMissingWal(context, { source, wal, from, deadline, signal });
+  if (!fetched.ok) {
+    const why = fetched.error.message;
+    context.log.info(`the logical slot ${names} is not copied yet: the WAL from ${formatLsn(from)} on is not on this node: ${why}`);
+    return ok(copies);
+  }
+  context.log.info(`fetched ${fetched.value.length} segments of WAL from ${formatLsn(from)} on for the logical slot ${names}`);
+  return ok({ files: found.value.map(({ file }) => file), wal: fetched.value });
+}
+
+async function findSlots(
+  context: PostgresContext,
   options: { readonly source: FollowTarget; readonly slots: readonly LogicalSlot[]; readonly deadline: Ms },
-): Promise<Result<readonly SlotFile[], PostgresError>> {
+): Promise<Result<readonly Found[], PostgresError>> {
   const { source, slots, deadline } = options;
   const refused = await whyNotTake(context, slots.length);
   if (refused !== null) return err({ kind: "refused", message: refused });
@@ -41,20 +84,17 @@ export async function readLogicalSlots(
     `WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_type = 'logical' AND slot_name IN (${names})`;
   const rows = await askServer(context, { user: context.config.rewind, target: source, commands: [command], deadline });
   if (!rows.ok) return rows;
-  const segments = await walSegments(context.config.dataDir);
-  const files: SlotFile[] = [];
+  const found: Found[] = [];
   for (const [name = "", plugin, database, position, content = ""] of rows.value) {
     const wanted = slots.find((slot) => slot.name === name);
-    const at = parseLsn(position ?? "");
-    if (wanted === undefined || !SLOT_NAME_PATTERN.test(name) || content === "" || at === null) continue;
+    const from = parseLsn(position ?? "");
+    if (wanted === undefined || !SLOT_NAME_PATTERN.test(name) || content === "" || from === null) continue;
     if (wanted.plugin !== plugin || wanted.database !== database) {
-      const found = `database ${database}, plugin ${plugin}`;
-      context.log.warning(`Will not copy the logical slot "${name}" due to the configuration mismatch: the primary's is of ${found}`);
-    } else if (!segments.holds(at)) {
-      context.log.info(`the logical slot "${name}" is not copied yet: the WAL from ${position} on is not on this node`);
-    } else files.push({ name, state: Buffer.from(content, "base64") });
+      const other = `database ${database}, plugin ${plugin}`;
+      context.log.warning(`Will not copy the logical slot "${name}" due to the configuration mismatch: the primary's is of ${other}`);
+    } else found.push({ file: { name, state: Buffer.from(content, "base64") }, from });
   }
-  return ok(files);
+  return ok(found);
 }
 
 export interface PrimarySlots {
@@ -82,11 +122,13 @@ export async function readPrimarySlots(
   return ok({ physicalFound: own !== undefined, physicalXmin: own?.xmin ?? null, logicalXmin });
 }
 
-/** Puts them into the data directory of a stopped server, in place of slots of the same name. Errors: failed. */
-export async function writeLogicalSlots(dataDir: string, files: readonly SlotFile[]): Promise<Result<null, PostgresError>> {
+/** Puts them, and their WAL, into the data directory of a stopped server, in place of slots of the same name. Errors: failed. */
+export async function writeLogicalSlots(dataDir: string, { files, wal }: SlotCopies): Promise<Result<null, PostgresError>> {
   const folder = join(dataDir, "pg_replslot");
   try {
     const { mode } = await stat(dataDir);
+    // First: a slot without its WAL would be of no use.
+    await placeWal(dataDir, wal);
     for (const { name, state } of files) {
       // PostgreSQL removes what ends so when it starts: a crash here leaves nothing half made.
       const making = join(folder, `${name}.tmp`);
@@ -116,15 +158,4 @@ async function whyNotTake({ config }: PostgresContext, count: number): Promise<s
   if (level !== "logical") return `a restart would bring wal_level ${level}, and logical slots need wal_level logical`;
   const there = await readdir(join(config.dataDir, "pg_replslot"));
   return there.length + count > Number(limit) ? `max_replication_slots is ${limit}, and ${there.length} slots are here already` : null;
-}
-
-/** Which WAL is in pg_wal, of whatever timeline. */
-async function walSegments(dataDir: string): Promise<{ readonly holds: (position: Lsn) => boolean }> {
-  const folder = join(dataDir, "pg_wal");
-  const names = (await readdir(folder)).filter((name) => /^[0-9A-F]{24}$/.test(name));
-  const [first] = names;
-  if (first === undefined) return { holds: () => false };
-  const size = BigInt((await stat(join(folder, first))).size);
-  const numbers = new Set(names.map((name) => BigInt(`0x${name.slice(8, 16)}`) * (0x1_0000_0000n / size) + BigInt(`0x${name.slice(16)}`)));
-  return { holds: (position) => numbers.has(position / size) };
 }

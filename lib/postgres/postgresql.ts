@@ -17,7 +17,7 @@ import type {
 import type { Result } from "../model/result.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Ms } from "../model/units.ts";
-import type { PrimarySlots, SlotFile } from "./logical-slots.ts";
+import type { PrimarySlots, SlotCopies } from "./logical-slots.ts";
 import type { SlotNote } from "./slots.ts";
 import type { NearStandbys } from "./standby-watch.ts";
 
@@ -158,10 +158,13 @@ export interface Postgresql {
     readonly source: FollowTarget;
     readonly slots: readonly LogicalSlot[];
     readonly deadline: Ms;
-  }): Promise<Result<readonly SlotFile[], PostgresError>>;
+    /** For WAL that is missing here and has to be fetched. */
+    readonly walDeadline: Ms;
+    readonly signal: AbortSignal;
+  }): Promise<Result<SlotCopies, PostgresError>>;
 
   /** Puts them into the stopped server's data directory. Errors: refused (it runs), failed. */
-  writeLogicalSlots(files: readonly SlotFile[]): Promise<Result<null, PostgresError>>;
+  writeLogicalSlots(copies: SlotCopies): Promise<Result<null, PostgresError>>;
 
   /** What the primary holds for this standby and its copies. Errors: unreachable, timeout, failed. */
   primarySlots(options: {

@@ -74,9 +74,17 @@ interface ServerQuestion {
 /** Runs commands on another server; rows of text fields, a line between two commands' rows. Errors: unreachable, timeout, cancelled, failed. */
 export async function askServer(
   context: PostgresContext,
-  options: ServerQuestion & { readonly commands: readonly string[] },
+  options: ServerQuestion & {
+    readonly commands: readonly string[];
+    /** File that gets the rows instead, where they are many. */
+    readonly output?: string;
+  },
 ): Promise<Result<readonly (readonly string[])[], PostgresError>> {
-  const answer = await runPsql(context, { ...options, arguments: options.commands.flatMap((command) => ["-c", command]), stdin: "" });
+  const answer = await runPsql(context, {
+    ...options,
+    arguments: [...(options.output === undefined ? [] : ["-o", options.output]), ...options.commands.flatMap((command) => ["-c", command])],
+    stdin: "",
+  });
   if (!answer.ok) return answer;
   const text = answer.value.stdout.replace(/\n$/, "");
   return ok(text === "" ? [] : text.split(RECORD).map((record) => record.split(FIELD)));

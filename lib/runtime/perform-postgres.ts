@@ -21,6 +21,8 @@ const START_LIMIT_MS = 24 * 3600 * 1000;
 /** Of the stop in a restart; what is not down by then is ended. */
 const RESTART_STOP_LIMIT_MS = 60_000;
 const UPSTREAM_DEADLINE_MS = 5000;
+/** At 20 MB/s the most that is fetched for a copied slot takes a minute. */
+const MISSING_WAL_LIMIT_MS = 60_000;
 
 export type TaskEffect = Extract<
   Effect,
@@ -288,14 +290,16 @@ async function restart(
 async function copySlots(context: NodeContext, effect: Extract<Effect, { kind: "copy-slots" }>, signal: AbortSignal): Promise<TaskResult> {
   const { clock, postgres, state } = context;
   const deadline = ms(clock.now() + UPSTREAM_DEADLINE_MS);
-  const files = await postgres.readLogicalSlots({ source: effect.source, slots: effect.slots, deadline });
-  if (!files.ok)
+  const walDeadline = ms(clock.now() + MISSING_WAL_LIMIT_MS);
+  const copies = await postgres.readLogicalSlots({ source: effect.source, slots: effect.slots, deadline, walDeadline, signal });
+  if (!copies.ok)
     return {
       ok: false,
-      message: `Failed to copy logical slots from the ${effect.source.name} via postgresql connection: ${files.error.message}`,
+      message: `Failed to copy logical slots from the ${effect.source.name} via postgresql connection: ${copies.error.message}`,
     };
-  if (files.value.length === 0) return { ok: false, message: "no logical slot can be copied yet" };
-  const copied = await restart(context, signal, () => postgres.writeLogicalSlots(files.value));
-  if (copied.ok) state.logicalSlots.copied(files.value.map(({ name }) => name));
+  const { files } = copies.value;
+  if (files.length === 0) return { ok: false, message: "no logical slot can be copied yet" };
+  const copied = await restart(context, signal, () => postgres.writeLogicalSlots(copies.value));
+  if (copied.ok) state.logicalSlots.copied(files.map(({ name }) => name));
   return copied;
 }

@@ -101,6 +101,14 @@ describe("permanent slots", () => {
       const read = (await slots.of(leader))["events"]?.confirmed_flush_lsn ?? "";
       for (const node of replicas) await slots.untilAt(node, "events", read);
       await cluster.sql(leader, "INSERT INTO happened SELECT generate_series(11, 20)");
+      // Its consumer has not read on, so that the slot needs WAL from before a new copy of a replica.
+      await cluster.sql(leader, "SELECT pg_switch_wal()");
+      const from = next.log.length;
+      expect((await next.api("/reinitialize", { method: "POST", body: {} })).status).toBe(200);
+      await next.untilLogs("INFO: replica has been created using", { withinMs: 40_000, from });
+      await next.untilLogs("Logical slot events is safe to be used after a failover", { withinMs: 40_000, from });
+      expect(next.log.slice(from)).toMatch(/fetched [12] segments of WAL from [0-9A-F/]+ on for the logical slot "events"/);
+      await cluster.untilHealthy();
       const switched = await leader.api("/switchover", {
         method: "POST",
         body: { leader: leader.name, candidate: next.name },
