@@ -8,6 +8,7 @@ import { clusterRoutes } from "./cluster.ts";
 import { ClusterSource } from "./cluster-source.ts";
 import { configRoutes } from "./config.ts";
 import type { ApiApp, ApiBindings, ApiContext, Peer } from "./context.ts";
+import { EventStreams, eventRoutes } from "./events.ts";
 import { failsafeRoutes } from "./failsafe.ts";
 import { type AnswerHeaders, answerHeaders } from "./headers.ts";
 import { HealthResponder, healthCheckOf } from "./health.ts";
@@ -30,6 +31,7 @@ export class Api {
   readonly #context: ApiContext;
   readonly #health: HealthResponder;
   readonly #access: Access;
+  readonly #streams = new EventStreams();
   readonly #app: ApiApp;
   #headers: AnswerHeaders;
   #inFlight = 0;
@@ -40,7 +42,12 @@ export class Api {
     this.#headers = answerHeaders(context.settings());
     this.#health = new HealthResponder(context.service, () => this.#headers);
     this.#access = new Access(context);
-    this.#app = apiRoutes(context);
+    this.#app = apiRoutes(context, this.#streams);
+  }
+
+  /** Ends the answers that have no end of their own. */
+  close(): void {
+    this.#streams.close();
   }
 
   /** To be called after a reload of the settings. */
@@ -82,7 +89,10 @@ export class Api {
     if (path === "/patroni") return this.#health.status(200, bodyless);
     const found = await this.#app.fetch(bodyless ? new Request(request.url, { method: "GET" }) : request, peer);
     if (found.status === 404) return this.#health.status(503, bodyless);
-    return this.#finish(bodyless ? new Response(null, { status: found.status }) : found);
+    if (!bodyless) return this.#finish(found);
+    // A stream would go on without anybody who reads it.
+    await found.body?.cancel();
+    return this.#finish(new Response(null, { status: found.status }));
   }
 
   async #unsafe(request: Request, path: string, peer: Peer): Promise<Response> {
@@ -104,7 +114,7 @@ export class Api {
 }
 
 /** Every route but the health paths, which stand in front of them. */
-export function apiRoutes(context: ApiContext): ApiApp {
+export function apiRoutes(context: ApiContext, streams: EventStreams): ApiApp {
   const app = new Hono<ApiBindings>({ getPath: (request) => splitUrl(request.url).path });
   const source = new ClusterSource(context.service);
   clusterRoutes(app, context, source);
@@ -113,6 +123,7 @@ export function apiRoutes(context: ApiContext): ApiApp {
   operationRoutes(app, context);
   failsafeRoutes(app, context);
   metricRoutes(app, context);
+  eventRoutes(app, context, streams);
   openApiRoutes(app);
   app.notFound((c) =>
     SAFE_METHODS.has(c.req.method) ? textAnswer(404, "not found") : textAnswer(501, `Unsupported method ('${c.req.method}')`),

@@ -104,6 +104,10 @@ async function answer(handler: RequestHandler, incoming: IncomingMessage, outgoi
     // A connection with a request on it has no timer here.
     allowSilence: () => undefined,
   });
+  if (response.body !== null && response.headers.get("content-type") === "text/event-stream") {
+    outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+    return await passOn(response.body, outgoing);
+  }
   const body = Buffer.from(await response.arrayBuffer());
   const headers = { ...Object.fromEntries(response.headers), "content-length": String(body.byteLength) };
   if (incoming.complete) {
@@ -113,6 +117,31 @@ async function answer(handler: RequestHandler, incoming: IncomingMessage, outgoi
   // What is left of the body is read by nobody: the connection goes with it, or it would fill the memory.
   outgoing.once("finish", () => socket.destroySoon());
   outgoing.writeHead(response.status, { ...headers, connection: "close" }).end(body);
+}
+
+/** An answer without an end of its own, at the pace of its reader. */
+async function passOn(body: ReadableStream<Uint8Array>, outgoing: ServerResponse): Promise<void> {
+  const reader = body.getReader();
+  outgoing.once("close", () => void reader.cancel());
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done || outgoing.destroyed) break;
+    if (!outgoing.write(value)) await drained(outgoing);
+  }
+  outgoing.end();
+}
+
+/** A reader that takes nothing for an idle timeout is gone, or as good as gone. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => outgoing.destroy(), IDLE_TIMEOUT_SECONDS * 1000);
+  const settle = (): void => {
+    clearTimeout(timer);
+    outgoing.off("drain", settle).off("close", settle);
+    resolve();
+  };
+  outgoing.once("drain", settle).once("close", settle);
+  return promise;
 }
 
 function toRequest(incoming: IncomingMessage): Request {

@@ -74,6 +74,7 @@ class RunningServer implements ApiServer {
     await this.#turn;
     const listener = this.#listener;
     this.#listener = null;
+    this.#api.close();
     await listener?.stop(STOP_GRACE_MS);
   }
 

@@ -15,10 +15,10 @@ import { EXIT } from "./exit-codes.ts";
 import { DiskLeaseKeeper } from "./lease-keeper.ts";
 import { createLog, type NodeLog } from "./log.ts";
 import { measuredStore } from "./measured-store.ts";
-import { Measures } from "./measures.ts";
 import { type MppPart, mppPart } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
+import { type NodeSight, openSight } from "./node-sight.ts";
 import { NodeState } from "./node-state.ts";
 import { PeerClient } from "./peer-client.ts";
 import { DiskPromiseKeeper } from "./promise-keeper.ts";
@@ -41,7 +41,7 @@ export interface Parts {
   readonly runLock: RunLock;
   readonly log: NodeLog;
   readonly registration: ServiceRegistration | null;
-  readonly measures: Measures;
+  readonly sight: NodeSight;
   readonly mpp: MppPart;
 }
 
@@ -90,9 +90,9 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     runLock.value.release();
     return err({ code: EXIT.failed, message: `${lease.error.path}: ${lease.error.message}` });
   }
-  const measures = new Measures();
+  const sight = openSight({ node, clock, log, state, watchdog });
   const cluster = new ClusterStore({
-    store: measuredStore(store, clock, (measure) => measures.request(measure)),
+    store: measuredStore(store, clock, (measure) => sight.measures.request(measure)),
     clock,
     log,
     namespace: node.namespace,
@@ -119,7 +119,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
   const mpp = mppPart({ context, store, peers });
   state.mpp = mpp;
-  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, measures, mpp });
+  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, sight, mpp });
 }
 
 async function openNodeStore(

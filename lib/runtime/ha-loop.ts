@@ -116,7 +116,6 @@ export class HaLoop {
       const decision = decide(observation);
       this.#decidedOn = observation;
       this.#note(decision, observation);
-      state.observer.decided(decision, observation);
       if (decision.effect.kind === "wait" || decision.effect.kind === "exit") {
         if (decision.effect.kind === "wait") await this.#finish();
         return decision.effect;
@@ -175,6 +174,7 @@ export class HaLoop {
   #note(decision: Decision, observation: Observation): void {
     const { clock, state, log } = this.#context;
     state.lastDecision = { rule: decision.rule, why: decision.why };
+    const event = state.observer.decided(decision, observation);
     const now = clock.now();
     const again = decision.why === this.#lastWhy;
     const regular = now - this.#toldAt >= state.settings.dynamic.loopWaitMs * 0.9;
@@ -191,9 +191,9 @@ export class HaLoop {
       for (const { level, text } of notices(observation, state.scheduledRestart)) log[level](text);
     }
     const text = observation.config.pause ? `PAUSE: ${decision.why}` : decision.why;
-    if (decision.effect.kind === "exit" && decision.effect.code !== 0) log.critical(text);
-    else if (decision.why.startsWith("no action.")) log.heartbeat(text);
-    else log.info(text);
+    if (decision.effect.kind === "exit" && decision.effect.code !== 0) log.critical(text, event);
+    else if (decision.why.startsWith("no action.")) log.heartbeat(text, event);
+    else log.info(text, event);
   }
 
   async #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> {

@@ -8,6 +8,7 @@ import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { EventLog, type EventSource } from "./event-log.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
@@ -17,6 +18,7 @@ import { publishedTags } from "./member-record.ts";
 import { type MppPart, NO_MPP } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
+import type { NodeSight } from "./node-sight.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const RESTART_LIMIT_MS = 240_000;
@@ -27,17 +29,20 @@ export class LocalNodeService implements NodeService {
   readonly #reload: () => void;
   readonly #measures: Measures;
   readonly #mpp: Pick<MppPart, "event">;
+  readonly events: EventSource;
 
+  /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
   constructor(
     context: NodeContext,
     fresh: FreshStatus,
     reload: () => void,
-    beside: { readonly measures?: Measures; readonly mpp?: Pick<MppPart, "event"> } = {},
+    beside: { readonly sight?: NodeSight; readonly mpp?: Pick<MppPart, "event"> } = {},
   ) {
     this.#context = context;
     this.#fresh = fresh;
     this.#reload = reload;
-    this.#measures = beside.measures ?? new Measures();
+    this.#measures = beside.sight?.measures ?? new Measures();
+    this.events = beside.sight?.events ?? new EventLog({ ...context.state.settings.node, wallNow: () => context.clock.wallNow() });
     this.#mpp = beside.mpp ?? NO_MPP;
   }
 

@@ -8,6 +8,8 @@ export interface LogLine {
   readonly name: string;
   readonly message: string;
   readonly epochMs: number;
+  /** The event that it tells of, as JSON. */
+  readonly event?: string | null;
 }
 
 /** The text without its final newline. */
@@ -98,7 +100,9 @@ function jsonFormatter(config: LogConfig): Formatter {
   return (line) => {
     const record: Record<string, unknown> = {};
     for (const [name, key] of pairs) record[key] = field(name, line, config.dateformat);
-    return JSON.stringify({ ...record, ...config.staticFields });
+    const text = JSON.stringify({ ...record, ...config.staticFields });
+    if (line.event == null) return text;
+    return `${text.slice(0, -1)}${text === "{}" ? "" : ","}"event":${line.event}}`;
   };
 }
 

@@ -11,7 +11,9 @@ export type LogLevel = keyof typeof LOG_LEVELS;
 
 export interface NodeLog extends Log {
   /** The line of one HA cycle at level INFO; a repeat is left out where deduplicate_heartbeat_logs is set. */
-  heartbeat(message: string): void;
+  heartbeat(message: string, event?: string | null): void;
+  /** What happened, as a line of its own in JSON; the plain form has told it in its own words. */
+  event(message: string, event: string): void;
   /** A part of the product under its own name, which `log.loggers` may give a level of its own. */
   named(name: string): Log;
   /** Takes a new `log` section. A folder that cannot be written is reported in the log, which then goes on as before. */
@@ -53,8 +55,8 @@ class ConfiguredLog implements NodeLog {
   debug(message: string): void {
     this.#write("DEBUG", message, this.#name);
   }
-  info(message: string): void {
-    this.#write("INFO", message, this.#name);
+  info(message: string, event: string | null = null): void {
+    this.#write("INFO", message, this.#name, event);
   }
   warning(message: string): void {
     this.#write("WARNING", message, this.#name);
@@ -62,28 +64,32 @@ class ConfiguredLog implements NodeLog {
   error(message: string): void {
     this.#write("ERROR", message, this.#name);
   }
-  critical(message: string): void {
-    this.#write("CRITICAL", message, this.#name);
+  critical(message: string, event: string | null = null): void {
+    this.#write("CRITICAL", message, this.#name, event);
   }
 
   debugs(): boolean {
     return this.#keeps("DEBUG", this.#name);
   }
 
-  heartbeat(message: string): void {
+  event(message: string, event: string): void {
+    if (this.#config.type === "json") this.#write("INFO", message, this.#name, event);
+  }
+
+  heartbeat(message: string, event: string | null = null): void {
     if (this.#config.deduplicateHeartbeatLogs && message === this.#lastHeartbeat) return;
     this.#lastHeartbeat = message;
-    this.info(message);
+    this.info(message, event);
   }
 
   named(part: string): Log {
     const name = `${this.#name}.${part}`;
     return {
       debug: (message) => this.#write("DEBUG", message, name),
-      info: (message) => this.#write("INFO", message, name),
+      info: (message, event) => this.#write("INFO", message, name, event ?? null),
       warning: (message) => this.#write("WARNING", message, name),
       error: (message) => this.#write("ERROR", message, name),
-      critical: (message) => this.#write("CRITICAL", message, name),
+      critical: (message, event) => this.#write("CRITICAL", message, name, event ?? null),
       debugs: () => this.#keeps("DEBUG", name),
     };
   }
@@ -117,9 +123,9 @@ class ConfiguredLog implements NodeLog {
     this.#sink.close();
   }
 
-  #write(level: LogLevel, message: string, name: string): void {
+  #write(level: LogLevel, message: string, name: string, event: string | null = null): void {
     if (!this.#keeps(level, name)) return;
-    const flows = this.#sink.write(this.#format({ level, name, message, epochMs: Date.now() }));
+    const flows = this.#sink.write(this.#format({ level, name, message, epochMs: Date.now(), event }));
     const lost = this.lost();
     if (!flows || lost === this.#lostReported) return;
     this.#lostReported = lost;

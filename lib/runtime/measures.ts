@@ -53,15 +53,15 @@ export class Measures implements NodeObserver {
     if (error !== null) this.#requestFailures.add([request, error]);
   }
 
-  decided(decision: Decision, observation: Observation): void {
+  decided(decision: Decision, observation: Observation): null {
     this.#revision += 1;
     this.#decisions.add([decision.rule]);
     const before = this.#takeover;
     const { takeover, ended } = foldTakeover(before, observation);
     this.#takeover = takeover;
     const now = takeover ?? before;
-    if (now === null) return;
-    for (const phase of ended) this.#phaseEnded(now, phase, observation.now);
+    if (now !== null) for (const phase of ended) this.#phaseEnded(now, phase, observation.now);
+    return null;
   }
 
   #phaseEnded(takeover: Takeover, phase: Phase, now: Ms): void {

@@ -49,7 +49,7 @@ export interface PromiseKeeper {
 
 export interface NodeContext {
   readonly clock: Clock;
-  readonly log: Log & { heartbeat(text: string): void };
+  readonly log: Log & { heartbeat(text: string, event?: string | null): void };
   readonly store: ClusterStore;
   readonly postgres: Postgresql;
   readonly peers: PeerSource;

@@ -12,6 +12,7 @@ import type { CopyProgress, PostgresStatus } from "../model/postgres.ts";
 import type { MemberFigures, MemberStanding } from "../model/raft.ts";
 import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
+import type { EventSource } from "./event-log.ts";
 
 /** One consistent view for one answer. */
 export interface NodeFacts {
@@ -82,6 +83,8 @@ export interface NodeService {
   /** Facts no older than contract §4 demands: waits for one shared status query where they are, at most 2 s. */
   facts(): Promise<NodeFacts>;
   measures(): NodeMeasures;
+  /** What happened here. */
+  readonly events: EventSource;
   /** Facts as they are, for paths that need no SQL (liveness). */
   factsNow(): NodeFacts;
   /** A fresh, consistent read of the cluster. */

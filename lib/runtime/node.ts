@@ -5,6 +5,7 @@ import { reloadNodeConfig } from "../config/reload.ts";
 import { leaseMargin } from "../core/lease.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
+import { PRODUCT_VERSION } from "../model/product.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
@@ -22,6 +23,7 @@ import type { MppPart } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import type { NodeService } from "./node-service.ts";
+import type { NodeSight } from "./node-sight.ts";
 import { lookAtPostgres } from "./observe.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { refreshCluster } from "./perform-dcs.ts";
@@ -76,6 +78,7 @@ export class MatriarchNode {
   readonly #limits: TimeLimits;
   readonly #runLock: RunLock;
   readonly #log: NodeLog;
+  readonly #sight: NodeSight;
   /** SIGTERM. */
   readonly #stopping = new AbortController();
   readonly #watching = new AbortController();
@@ -99,11 +102,11 @@ export class MatriarchNode {
     this.#limits = parts.limits;
     this.#runLock = parts.runLock;
     this.#log = parts.log;
+    this.#sight = parts.sight;
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = new SessionTtl(parts.context);
     this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts);
-    state.observer = parts.measures;
     this.#registration = parts.registration;
     this.#mpp = parts.mpp;
     this.#clockWatch = new ClockWatch({
@@ -119,6 +122,7 @@ export class MatriarchNode {
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {
       this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);
+      this.#sight.recorder.note({ kind: "fencing", fencing: "lost" }, `the fencing of PostgreSQL is lost: ${reason}`);
       waker.wake();
     });
   }
@@ -174,6 +178,7 @@ export class MatriarchNode {
   /** Runs until a decision or `stop()` ends it. */
   async run(): Promise<LoopEnd> {
     const { context } = this;
+    this.#noteSupervisor("started");
     await lookAtPostgres(context);
     if (context.state.local.process.kind === "running") {
       const adopted = await context.postgres.adopt();
@@ -215,8 +220,13 @@ export class MatriarchNode {
 
   /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */
   stop(): void {
+    this.#noteSupervisor("stopping");
     this.#stopping.abort();
     this.#member?.retire();
+  }
+
+  #noteSupervisor(what: "started" | "stopping"): void {
+    this.#sight.recorder.note({ kind: "supervisor", what, version: PRODUCT_VERSION }, `the supervisor is ${what}`);
   }
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */

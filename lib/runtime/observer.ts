@@ -13,8 +13,8 @@ export interface Performed {
 }
 
 export interface NodeObserver {
-  /** Each decision of the loop, before it is performed. */
-  decided(decision: Decision, observation: Observation): void;
+  /** Each decision of the loop, before it is told and performed. Value: the event that it is, as JSON, for its line in the log. */
+  decided(decision: Decision, observation: Observation): string | null;
   /** An effect that was done within the cycle. */
   performed(effect: Performed): void;
   /** A task beside the loop has ended. */
@@ -25,8 +25,30 @@ export interface NodeObserver {
 
 /** Nobody looks. */
 export const UNOBSERVED: NodeObserver = {
-  decided: () => undefined,
+  decided: () => null,
   performed: () => undefined,
   taskEnded: () => undefined,
   cycleEnded: () => undefined,
 };
+
+/** Two onlookers, in this order; the second one's events are told. */
+export function bothOf(first: NodeObserver, second: NodeObserver): NodeObserver {
+  return {
+    decided: (decision, observation) => {
+      first.decided(decision, observation);
+      return second.decided(decision, observation);
+    },
+    performed: (effect) => {
+      first.performed(effect);
+      second.performed(effect);
+    },
+    taskEnded: (task) => {
+      first.taskEnded(task);
+      second.taskEnded(task);
+    },
+    cycleEnded: (took) => {
+      first.cycleEnded(took);
+      second.cycleEnded(took);
+    },
+  };
+}

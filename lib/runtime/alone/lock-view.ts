@@ -48,6 +48,10 @@ export class LockViewService implements NodeService {
     return { ...facts, holdsLock: (this.#isFresh() && this.#view.holds) || pausedAway, lastCycleAt: facts.now, fencing: "none" };
   }
 
+  get events(): NodeService["events"] {
+    return this.#local.events;
+  }
+
   measures(): NodeMeasures {
     return this.#local.measures();
   }

@@ -12,6 +12,7 @@ import type { PostgresStatus } from "../../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
+import { EventLog } from "../../../lib/runtime/event-log.ts";
 import type { NodeFacts, NodeMeasures, NodeService, RestartRequest } from "../../../lib/runtime/node-service.ts";
 
 export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
@@ -251,6 +252,7 @@ export class NodeUnderTest implements NodeService {
   factsNow(): NodeFacts {
     return { ...this.current, now: ms(performance.now()) };
   }
+  readonly events = new EventLog({ scope: "demo", name: "node1", wallNow: () => 1_795_297_538_000 });
   measured: NodeMeasures = MEASURES;
   measures(): NodeMeasures {
     return this.measured;

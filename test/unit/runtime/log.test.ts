@@ -49,6 +49,24 @@ describe("the form of a line", () => {
     expect(createFormatter({ ...CONFIG, format: "%(asctime)s", dateformat: "%d.%m.%y %H:%M" })(LINE)).toBe("05.01.26 12:03");
   });
 
+  test("JSON carries the event that a line tells of; events without a line of their own have one in JSON only", () => {
+    const event = JSON.stringify({ id: "a-1", kind: "leader", leader: "node1" });
+    const write = (log: ReturnType<typeof createLog>): void => {
+      log.info("told", event);
+      log.info("plain line");
+      log.event("node1 leads", event);
+    };
+    const lines = logged({ type: "json", format: ["message"] }, write)
+      .trim()
+      .split("\n");
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      { message: "told", event: JSON.parse(event) },
+      { message: "plain line" },
+      { message: "node1 leads", event: JSON.parse(event) },
+    ]);
+    expect(logged({ format: "%(message)s" }, write)).toBe("told\nplain line\n");
+  });
+
   test("JSON: listed fields, renamed fields, static fields", () => {
     const format = createFormatter({
       ...CONFIG,

@@ -1,0 +1,135 @@
+// Goal: what real nodes measure and tell is what happened to them. Method: one cluster of three, a switchover with a reader of
+// the new leader's events, then the end of the primary's supervisor; node3 logs in JSON.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { NodeEvent } from "../../lib/model/event.ts";
+import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
+import { readExposition } from "../harness/exposition.ts";
+import { until } from "../harness/wait.ts";
+
+const PATIENCE = { withinMs: 60_000 };
+let cluster: TestCluster;
+let leader: ClusterNode;
+
+beforeAll(async () => {
+  cluster = await TestCluster.shared({
+    extra: (index) => (index === 2 ? { log: { type: "json", format: ["levelname", "message"] } } : {}),
+  });
+  leader = await cluster.untilHealthy();
+}, 90_000);
+afterAll(() => TestCluster.stopAll());
+
+async function events(node: ClusterNode, query = ""): Promise<readonly NodeEvent[]> {
+  return ((await node.api(`/events${query}`)).json as { events: readonly NodeEvent[] }).events;
+}
+
+async function measure(node: ClusterNode, name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+  const { faults, samples } = readExposition((await node.api("/metrics")).text);
+  expect(faults).toEqual([]);
+  const found = samples.find((one) => one.name === name && Object.entries(labels).every(([label, value]) => one.labels[label] === value));
+  if (found === undefined) throw new Error(`${node.name} shows no ${name} ${JSON.stringify(labels)}`);
+  return found.value;
+}
+
+/** The phases of the node's last takeover, by its events. */
+async function phases(node: ClusterNode): Promise<readonly string[]> {
+  const told = await events(node, "?kind=failover");
+  return told.slice(-4).map((event) => (event.kind === "failover" ? `${event.phase} ${event.cause} ${event.former}` : event.kind));
+}
+
+/** Reads the node's event stream until `enough` has seen an event; resolves to all that came. */
+async function follow(node: ClusterNode, enough: (event: NodeEvent) => boolean): Promise<readonly NodeEvent[]> {
+  const response = await fetch(`${node.apiUrl}/events`, { headers: { accept: "text/event-stream" } });
+  if (response.body === null) throw new Error("an empty stream");
+  const seen: NodeEvent[] = [];
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line.startsWith("data: ")) seen.push(JSON.parse(line.slice(6)));
+    if (seen.some(enough)) return seen;
+  }
+  throw new Error(`the stream has ended after ${seen.map(({ text }) => text).join("; ")}`);
+}
+
+describe("what a cluster tells of itself", () => {
+  test("the measures of a healthy cluster: leases, guards, requests to the store, cycles, rules", () =>
+    cluster.during(async () => {
+      for (const node of cluster.nodes) {
+        const leads = node === leader;
+        expect((await measure(node, "matriarch_lease_remaining_seconds")) > 0).toBe(leads);
+        expect(await measure(node, "matriarch_guard_healthy")).toBe(leads ? 1 : 0);
+        expect(await measure(node, "matriarch_ha_cycle_seconds_count")).toBeGreaterThan(0);
+        expect(await measure(node, "matriarch_dcs_request_seconds_count", { request: "snapshot" })).toBeGreaterThan(0);
+        expect(await measure(node, "matriarch_failovers_total", { cause: "switchover" })).toBe(0);
+      }
+      expect(await measure(leader, "matriarch_rule_decisions_total", { rule: "bootstrap-claim" })).toBeGreaterThan(0);
+      if (cluster.store === "raft") expect(await measure(leader, "matriarch_raft_voters_connected")).toBe(3);
+    }));
+
+  test("a switchover: its phases to whoever listens, in the measures, and in the order of ids", () =>
+    cluster.during(async () => {
+      const former = leader;
+      const [candidate] = cluster.others(former);
+      if (candidate === undefined) throw new Error("no candidate");
+      const reading = follow(candidate, (event) => event.kind === "failover" && event.phase === "writable");
+      const body = { leader: former.name, candidate: candidate.name };
+      expect((await former.api("/switchover", { method: "POST", body, timeoutMs: 40_000 })).status).toBe(200);
+      const seen = await reading;
+      const numbers = seen.map(({ id }) => Number(id.split("-")[1]));
+      expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
+      expect(seen.filter(({ kind }) => kind === "failover").map((event) => event.kind === "failover" && event.phase)).toEqual([
+        "detected",
+        "lock",
+        "promoted",
+        "writable",
+      ]);
+      expect(seen.find((event) => event.kind === "decision" && event.rule === "race")).toMatchObject({
+        effect: "acquire-lock",
+        facts: { lock: "free", request: { leader: former.name, candidate: candidate.name } },
+      });
+      leader = await cluster.untilHealthy();
+      expect(leader).toBe(candidate);
+      expect(await measure(leader, "matriarch_failovers_total", { cause: "switchover" })).toBe(1);
+      for (const phase of ["lock", "promoted", "writable"])
+        expect(await measure(leader, "matriarch_failover_phase_seconds_count", { phase })).toBe(1);
+      expect(await measure(leader, "matriarch_failover_seconds_count")).toBe(1);
+      const told = (await events(former)).map(({ kind, text }) => `${kind}: ${text}`);
+      expect(told).toContain(`leader: ${candidate.name} leads`);
+    }));
+
+  test("a primary that is stopped: who takes over tells that nobody asked for it, and the other one sees it lead", () =>
+    cluster.during(async () => {
+      const former = leader;
+      const rest = cluster.others(former);
+      await former.terminate();
+      leader = await cluster.untilLeader({ among: rest });
+      await until("the new leader has told all phases", async () => (await phases(leader)).at(-1)?.startsWith("writable"), PATIENCE);
+      expect(await phases(leader)).toEqual(
+        ["detected", "lock", "promoted", "writable"].map((phase) => `${phase} automatic ${former.name}`),
+      );
+      for (const node of rest) {
+        const sees = async () => (await events(node)).some(({ kind, text }) => kind === "leader" && text === `${leader.name} leads`);
+        await until(`${node.name} tells of the new leader`, sees, PATIENCE);
+      }
+    }));
+
+  test("a log in JSON has the same events", () =>
+    cluster.during(async () => {
+      const node = cluster.node(2);
+      const told = node.pid === null ? [] : await events(node);
+      const logged = new Set<string>();
+      for (const line of node.log.split("\n")) {
+        if (!line.startsWith("{")) continue;
+        const { event } = JSON.parse(line) as { event?: NodeEvent };
+        if (event !== undefined) logged.add(JSON.stringify(event));
+      }
+      expect(logged.size).toBeGreaterThan(5);
+      for (const event of told) {
+        // A decision that is done in passing is told at debug.
+        if (event.kind !== "decision") expect(logged.has(JSON.stringify(event))).toBe(true);
+      }
+    }));
+});
