@@ -9,6 +9,7 @@ import { ClusterSource } from "./cluster-source.ts";
 import { configRoutes } from "./config.ts";
 import type { ApiApp, ApiBindings, ApiContext, Peer } from "./context.ts";
 import { EventStreams, eventRoutes } from "./events.ts";
+import { explainRoutes } from "./explain.ts";
 import { failsafeRoutes } from "./failsafe.ts";
 import { type AnswerHeaders, answerHeaders } from "./headers.ts";
 import { HealthResponder, healthCheckOf } from "./health.ts";
@@ -114,7 +115,7 @@ export class Api {
 }
 
 /** Every route but the health paths, which stand in front of them. */
-export function apiRoutes(context: ApiContext, streams: EventStreams): ApiApp {
+export function apiRoutes(context: ApiContext, streams = new EventStreams()): ApiApp {
   const app = new Hono<ApiBindings>({ getPath: (request) => splitUrl(request.url).path });
   const source = new ClusterSource(context.service);
   clusterRoutes(app, context, source);
@@ -122,6 +123,7 @@ export function apiRoutes(context: ApiContext, streams: EventStreams): ApiApp {
   switchoverRoutes(app, context);
   operationRoutes(app, context);
   failsafeRoutes(app, context);
+  explainRoutes(app, context);
   metricRoutes(app, context);
   eventRoutes(app, context, streams);
   openApiRoutes(app);

@@ -157,6 +157,18 @@ const OPERATIONS: readonly Operation[] = [
     },
   },
   { path: "/metrics", method: "get", summary: "Metrics for Prometheus", answers: { 200: ["metrics", "metrics"] } },
+  {
+    path: "/events",
+    method: "get",
+    summary: "What happened here: kept, or as server-sent events where text/event-stream is accepted",
+    answers: { 200: ["events", "json"], 400: ["an unknown kind", "text"], 503: ["too many readers", "text"] },
+  },
+  {
+    path: "/explain",
+    method: "get",
+    summary: "For each member whether it could be promoted now, and every reason why not",
+    answers: { 200: ["the explanation", "json"], 400: ["no such member", "text"] },
+  },
   { path: "/openapi.json", method: "get", summary: "This document", answers: { 200: ["OpenAPI 3.1", "json"] } },
   ...["/mpp", "/citus"].map((path) => ({
     path,

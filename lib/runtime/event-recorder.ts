@@ -30,7 +30,7 @@ export class EventRecorder implements NodeObserver {
   #turns: string[] = [];
   #fencing: "armed" | "off" = "off";
   #raft = "";
-  /** The last decision that was made while the lock was free: why this node was, or was not, promoted. */
+  /** The last decision about the free lock: why this node was, or was not, promoted. */
   lastRace: KeptEvent | null = null;
 
   constructor(events: EventLog, around: Surroundings) {
@@ -56,7 +56,7 @@ export class EventRecorder implements NodeObserver {
     // Done in each cycle, and what comes of it is told by itself.
     if (kind === "renew-lock" || kind === "sync-slots" || this.#isTurn(`${decision.rule}\0${decision.why}`)) return null;
     const event = this.#events.add({ kind: "decision", effect: kind, facts: decisionFacts(o) }, decision.why, decision.rule);
-    if (now !== null && now.leader === null) this.lastRace = event;
+    if (decision.rule.startsWith("race")) this.lastRace = event;
     return event.json;
   }
 

@@ -9,6 +9,7 @@ import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
 import { EventLog, type EventSource } from "./event-log.ts";
+import { Explainer, type Explanation } from "./explaining.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
@@ -30,6 +31,7 @@ export class LocalNodeService implements NodeService {
   readonly #measures: Measures;
   readonly #mpp: Pick<MppPart, "event">;
   readonly events: EventSource;
+  readonly #explainer: Explainer;
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
   constructor(
@@ -44,6 +46,7 @@ export class LocalNodeService implements NodeService {
     this.#measures = beside.sight?.measures ?? new Measures();
     this.events = beside.sight?.events ?? new EventLog({ ...context.state.settings.node, wallNow: () => context.clock.wallNow() });
     this.#mpp = beside.mpp ?? NO_MPP;
+    this.#explainer = new Explainer(context, beside.sight ?? null);
   }
 
   async facts(): Promise<NodeFacts> {
@@ -81,6 +84,11 @@ export class LocalNodeService implements NodeService {
       lastDecision: state.lastDecision,
       tags: publishedTags(state) as NodeFacts["tags"],
     };
+  }
+
+  async explain(): Promise<Explanation> {
+    if (!this.#fresh.isFresh()) await this.#fresh.refresh();
+    return await this.#explainer.explain();
   }
 
   measures(): NodeMeasures {

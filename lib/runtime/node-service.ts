@@ -13,6 +13,7 @@ import type { MemberFigures, MemberStanding } from "../model/raft.ts";
 import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
 import type { EventSource } from "./event-log.ts";
+import type { Explanation } from "./explaining.ts";
 
 /** One consistent view for one answer. */
 export interface NodeFacts {
@@ -83,6 +84,8 @@ export interface NodeService {
   /** Facts no older than contract §4 demands: waits for one shared status query where they are, at most 2 s. */
   facts(): Promise<NodeFacts>;
   measures(): NodeMeasures;
+  /** Why each member could or could not be promoted: asks all of them, at most 2 s. */
+  explain(): Promise<Explanation>;
   /** What happened here. */
   readonly events: EventSource;
   /** Facts as they are, for paths that need no SQL (liveness). */

@@ -1,20 +1,25 @@
 // Goal: what real nodes measure and tell is what happened to them. Method: one cluster of three, a switchover with a reader of
-// the new leader's events, then the end of the primary's supervisor; node3 logs in JSON.
+// the new leader's events, then the end of the primary's supervisor; node3 may not lead, and logs in
+// JSON.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { MemberExplained } from "../../lib/core/explain.ts";
 import type { NodeEvent } from "../../lib/model/event.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { readExposition } from "../harness/exposition.ts";
 import { until } from "../harness/wait.ts";
 
+const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const PATIENCE = { withinMs: 60_000 };
 let cluster: TestCluster;
 let leader: ClusterNode;
 
 beforeAll(async () => {
   cluster = await TestCluster.shared({
-    extra: (index) => (index === 2 ? { log: { type: "json", format: ["levelname", "message"] } } : {}),
+    extra: (index) => (index === 2 ? { tags: { nofailover: true }, log: { type: "json", format: ["levelname", "message"] } } : {}),
   });
   leader = await cluster.untilHealthy();
 }, 90_000);
@@ -30,6 +35,14 @@ async function measure(node: ClusterNode, name: string, labels: Readonly<Record<
   const found = samples.find((one) => one.name === name && Object.entries(labels).every(([label, value]) => one.labels[label] === value));
   if (found === undefined) throw new Error(`${node.name} shows no ${name} ${JSON.stringify(labels)}`);
   return found.value;
+}
+
+/** What ctl prints. Throws Error where it fails. */
+async function ctl(...words: readonly string[]): Promise<string> {
+  const child = Bun.spawn([process.execPath, CTL, ...words], { stdout: "pipe", stderr: "pipe" });
+  const [out, complaints, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (status !== 0) throw new Error(`ctl ${words.join(" ")}: ${status} ${complaints}`);
+  return out;
 }
 
 /** The phases of the node's last takeover, by its events. */
@@ -54,6 +67,16 @@ async function follow(node: ClusterNode, enough: (event: NodeEvent) => boolean):
   throw new Error(`the stream has ended after ${seen.map(({ text }) => text).join("; ")}`);
 }
 
+interface Explained {
+  readonly name: string;
+  readonly members: readonly MemberExplained[];
+  readonly last_race: NodeEvent | null;
+}
+
+async function explained(by: ClusterNode): Promise<Explained> {
+  return (await by.api("/explain")).json as Explained;
+}
+
 describe("what a cluster tells of itself", () => {
   test("the measures of a healthy cluster: leases, guards, requests to the store, cycles, rules", () =>
     cluster.during(async () => {
@@ -72,7 +95,7 @@ describe("what a cluster tells of itself", () => {
   test("a switchover: its phases to whoever listens, in the measures, and in the order of ids", () =>
     cluster.during(async () => {
       const former = leader;
-      const [candidate] = cluster.others(former);
+      const candidate = cluster.others(former).find(({ name }) => name !== "node3");
       if (candidate === undefined) throw new Error("no candidate");
       const reading = follow(candidate, (event) => event.kind === "failover" && event.phase === "writable");
       const body = { leader: former.name, candidate: candidate.name };
@@ -114,6 +137,25 @@ describe("what a cluster tells of itself", () => {
         const sees = async () => (await events(node)).some(({ kind, text }) => kind === "leader" && text === `${leader.name} leads`);
         await until(`${node.name} tells of the new leader`, sees, PATIENCE);
       }
+    }));
+
+  test("why a member is not promoted: by every node, and by ctl", () =>
+    cluster.during(async () => {
+      expect((await explained(leader)).last_race).toMatchObject({ kind: "decision", rule: "race", effect: "acquire-lock" });
+      for (const by of cluster.nodes.filter(({ pid }) => pid !== null)) {
+        const { members } = await explained(by);
+        expect(members.find(({ name }) => name === leader.name)).toMatchObject({ leads: true, promotable: false });
+        const barred = members.find(({ name }) => name === "node3");
+        expect(barred?.obstacles.map(({ rule }) => rule)).toContain("race-nofailover");
+        expect(barred?.switchover.obstacles).toContain("node3 is tagged nofailover");
+      }
+      const config = join(cluster.folder, "ctl.yml");
+      writeFileSync(config, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section }), { mode: 0o600 });
+      const said = await ctl("-c", config, "explain");
+      expect(said).toContain("it is tagged nofailover, or has failover_priority 0 (race-nofailover)");
+      expect(await ctl("-c", config, "explain", cluster.scope, leader.name)).toMatch(
+        new RegExp(`When nobody led last, at \\S+, ${leader.name} decided: .*I am the healthiest node: acquiring the lock \\(race\\)`),
+      );
     }));
 
   test("a log in JSON has the same events", () =>

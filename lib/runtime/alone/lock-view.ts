@@ -48,6 +48,10 @@ export class LockViewService implements NodeService {
     return { ...facts, holdsLock: (this.#isFresh() && this.#view.holds) || pausedAway, lastCycleAt: facts.now, fencing: "none" };
   }
 
+  explain(): ReturnType<NodeService["explain"]> {
+    return this.#local.explain();
+  }
+
   get events(): NodeService["events"] {
     return this.#local.events;
   }

@@ -13,6 +13,7 @@ import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
 import { EventLog } from "../../../lib/runtime/event-log.ts";
+import type { Explanation } from "../../../lib/runtime/explaining.ts";
 import type { NodeFacts, NodeMeasures, NodeService, RestartRequest } from "../../../lib/runtime/node-service.ts";
 
 export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
@@ -221,6 +222,32 @@ export const MEASURES: NodeMeasures = {
   raft: null,
 };
 
+/** node1 leads, node2 is tagged nofailover. */
+export const EXPLANATION: Explanation = {
+  scope: "demo",
+  name: "node1",
+  time: "2026-11-21T22:00:00.000Z",
+  dcs: "reachable",
+  leader: "node1",
+  paused: false,
+  synchronous_mode: "off",
+  members: [
+    {
+      name: "node2",
+      role: "replica",
+      state: "running",
+      timeline: 1,
+      wal: "0/4000000",
+      leads: false,
+      promotable: false,
+      obstacles: [{ rule: "race-nofailover", reason: "it is tagged nofailover" }],
+      switchover: { possible: false, obstacles: ["node2 is tagged nofailover"] },
+    },
+  ],
+  decision: { rule: "leader-idle", why: "no action. I am (node1), the leader with the lock" },
+  last_race: null,
+};
+
 /** What was asked of the node, in order. */
 export class NodeUnderTest implements NodeService {
   current: NodeFacts;
@@ -253,6 +280,10 @@ export class NodeUnderTest implements NodeService {
     return { ...this.current, now: ms(performance.now()) };
   }
   readonly events = new EventLog({ scope: "demo", name: "node1", wallNow: () => 1_795_297_538_000 });
+  explained: Explanation = EXPLANATION;
+  async explain(): Promise<Explanation> {
+    return this.explained;
+  }
   measured: NodeMeasures = MEASURES;
   measures(): NodeMeasures {
     return this.measured;

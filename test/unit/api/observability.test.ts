@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { Measures } from "../../../lib/runtime/measures.ts";
 import { readExposition } from "../../harness/exposition.ts";
 import { apiOf } from "./asking.ts";
-import { MEASURES, NodeUnderTest } from "./node-under-test.ts";
+import { EXPLANATION, MEASURES, NodeUnderTest } from "./node-under-test.ts";
 
 const FOLDER = new URL("../../../docs/observability", import.meta.url).pathname;
 
@@ -63,5 +63,16 @@ describe("what is shown and what alarms", () => {
       expect(labels.severity).toMatch(/^(critical|warning|info)$/);
       expect(annotations.summary.length).toBeGreaterThan(10);
     }
+  });
+});
+
+describe("GET /explain", () => {
+  test("says of each member, or of one, what stands against its promotion", async () => {
+    const ask = apiOf(new NodeUnderTest());
+    const all = await ask("GET", "/explain");
+    expect([all.status, all.headers.get("content-type"), JSON.parse(all.text)]).toEqual([200, "application/json", EXPLANATION as never]);
+    expect(JSON.parse((await ask("GET", "/explain?member=node2")).text).members.length).toBe(1);
+    const nobody = await ask("GET", "/explain?member=nobody");
+    expect([nobody.status, nobody.text]).toEqual([400, "nobody is not a member"]);
   });
 });
