@@ -8,6 +8,7 @@ import type {
   CitusConfig,
   ConsulConfig,
   CtlConfig,
+  HookConfig,
   HostPort,
   LogConfig,
   NodeConfig,
@@ -36,6 +37,7 @@ export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfi
     postgresql,
     watchdog: buildWatchdog(tree.watchdog),
     tags: orderedTags(tree.tags, treeAt(raw, "tags")),
+    hooks: Object.entries(tree.hooks).map(([name, hook]) => buildHook(name, hook)),
     citus: buildCitus(tree.citus),
   };
 }
@@ -157,6 +159,11 @@ function buildRaft(raft: RaftTree): RaftConfig {
     connectionRetryTimeMs: raft.connection_retry_time,
     leaderFallbackTimeoutMs: raft.leader_fallback_timeout,
   };
+}
+
+function buildHook(name: string, hook: NodeTree["hooks"][string]): HookConfig {
+  const { command, url, headers, events, timeout: timeoutMs, retries } = hook;
+  return { name, command, url, headers, events, timeoutMs, retries };
 }
 
 function buildWatchdog(watchdog: NodeTree["watchdog"]): WatchdogConfig {

@@ -23,7 +23,7 @@ export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFin
   if (tree.scope === null && purpose === "node") faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
   if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
-  faults.push(...tlsFaults(tree));
+  faults.push(...tlsFaults(tree), ...hookFaults(tree));
   if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {
     warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });
   } else if (tree.raft !== null) warnings.push(...raftWarnings(tree.raft));
@@ -51,6 +51,15 @@ function nodeFaults(tree: NodeTree, raw: Tree): readonly ConfigFault[] {
     }
   }
   return faults;
+}
+
+function hookFaults({ hooks }: NodeTree): readonly ConfigFault[] {
+  return Object.entries(hooks)
+    .filter(([, { command, url }]) => (command === null) === (url === null))
+    .map(([name]) => ({
+      path: `hooks.${name}`,
+      message: "wants either a program or an address; write command: /path/to/program, or url: https://…",
+    }));
 }
 
 /** Nobody can connect to a wildcard: an address must be named. */

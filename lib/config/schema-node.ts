@@ -2,6 +2,7 @@
 // Says nothing about where a value came from; rules that span options are in check.ts.
 
 import * as v from "valibot";
+import { EVENT_KINDS, type EventKind } from "../model/event.ts";
 import {
   address,
   addressList,
@@ -15,6 +16,7 @@ import {
   flag,
   lineList,
   listen,
+  mapOf,
   mapping,
   number,
   type Option,
@@ -24,6 +26,7 @@ import {
   optionPairs,
   readWord,
   secret,
+  section,
   text,
   textMap,
   textWithDefault,
@@ -32,7 +35,7 @@ import {
 } from "./option.ts";
 import { POSTGRESQL_ENTRIES } from "./schema-postgresql.ts";
 import { isTree } from "./tree.ts";
-import { readBoolean, readInteger, readText } from "./value.ts";
+import { readBoolean, readInteger, readText, readTextList, readTextMap } from "./value.ts";
 
 const LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -185,6 +188,9 @@ function whereReadable(read: (value: unknown) => unknown): (value: unknown) => s
   return (value) => (read(value) === undefined ? undefined : (value as string | number | boolean));
 }
 
+/** Decisions and single failures are for people who look for a reason, not for a pager. */
+const EVENTS_BY_DEFAULT: readonly EventKind[] = EVENT_KINDS.filter((kind) => kind !== "decision" && kind !== "effect");
+
 const TAG_ENTRIES = {
   nofailover: booleanTag,
   failover_priority: integerTag,
@@ -202,6 +208,35 @@ const freeTag: Option<string | number | boolean | null> = optional({
   read: (value) => (["string", "number", "boolean"].includes(typeof value) ? (value as string | number | boolean) : undefined),
 });
 
+const HOOK = {
+  command: text("/usr/local/bin/page"),
+  url: optional({ wanted: "an http or https URL", example: "https://hooks.example.com/pg", read: readHttpUrl, secret: true }),
+  headers: option({
+    wanted: "a mapping of names to text",
+    example: "{X-Team: dba}",
+    read: readTextMap,
+    fallback: {},
+    form: "map",
+    secret: true,
+  }),
+  events: option({
+    wanted: `a list of ${EVENT_KINDS.join(", ")}`,
+    example: "[failover, fencing]",
+    read: readEventKinds,
+    fallback: EVENTS_BY_DEFAULT,
+    form: "list",
+  }),
+  timeout: duration(10, { min: 0.1 }),
+  retries: whole(5, { min: 0, max: 100 }),
+};
+
+function readEventKinds(value: unknown): readonly EventKind[] | undefined {
+  const words = readTextList(value);
+  if (words === undefined) return undefined;
+  const kinds = EVENT_KINDS.filter((kind) => words.includes(kind));
+  return words.every((word) => EVENT_KINDS.some((kind) => kind === word)) ? kinds : undefined;
+}
+
 /** The whole file. Stores that we do not have, obsolete options and unknown ones are dealt with in check.ts. */
 export const NODE_SCHEMA = v.object(
   {
@@ -217,6 +252,7 @@ export const NODE_SCHEMA = v.object(
     postgresql: defaultSection(POSTGRESQL_ENTRIES),
     watchdog: defaultSection(WATCHDOG),
     tags: v.pipe(v.nullish(v.unknown(), {}), mapping(), v.objectWithRest(TAG_ENTRIES, freeTag, "is not a mapping")),
+    hooks: mapOf(section(HOOK)),
     citus: optionalSection({
       group: optional({ wanted: "a whole number from 0 on", example: "0", read: readGroup }),
       database: text("postgres"),

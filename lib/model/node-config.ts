@@ -1,6 +1,7 @@
 // Owns the shape of a node's own configuration after loading (contract §5): plain data, read-only, every default filled in.
 // Loading, checking and merging are in lib/config.
 
+import type { EventKind } from "./event.ts";
 import type { Tags } from "./member.ts";
 import type { Ms } from "./units.ts";
 
@@ -204,6 +205,22 @@ export interface CitusConfig {
   readonly database: string;
 }
 
+/** Told of events, one after the other (docs/observability.md). One of command and url is set. */
+export interface HookConfig {
+  readonly name: string;
+  /** Words as a shell splits them; the event comes on its standard input. */
+  readonly command: string | null;
+  /** The event is sent there by POST. */
+  readonly url: string | null;
+  /** Of the request; may hold secrets. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly events: readonly EventKind[];
+  /** Of one attempt. */
+  readonly timeoutMs: Ms;
+  /** After the first attempt. */
+  readonly retries: number;
+}
+
 export interface NodeConfig {
   readonly scope: string;
   /** Without leading or trailing slash, e.g. `service`. */
@@ -218,5 +235,7 @@ export interface NodeConfig {
   readonly postgresql: PostgresqlConfig;
   readonly watchdog: WatchdogConfig;
   readonly tags: Tags;
+  /** In the order of the file. */
+  readonly hooks: readonly HookConfig[];
   readonly citus: CitusConfig | null;
 }

@@ -7,6 +7,7 @@ import type { Observation } from "../core/observation.ts";
 import { changesBetween, type Sight, sightOf } from "../core/sight.ts";
 import type { Phase, Takeover } from "../core/takeover-phases.ts";
 import type { EventBody } from "../model/event.ts";
+import { PRODUCT_VERSION } from "../model/product.ts";
 import type { Ms } from "../model/units.ts";
 import type { EventLog, KeptEvent } from "./event-log.ts";
 import type { NodeObserver, Performed } from "./observer.ts";
@@ -42,6 +43,10 @@ export class EventRecorder implements NodeObserver {
   note(body: EventBody, text: string): KeptEvent {
     this.#turns = [];
     return this.#events.add(body, text, this.#rule);
+  }
+
+  supervisor(what: "started" | "stopping"): void {
+    this.note({ kind: "supervisor", what, version: PRODUCT_VERSION }, `the supervisor is ${what}`);
   }
 
   decided(decision: Decision, o: Observation): string | null {

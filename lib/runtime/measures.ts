@@ -6,6 +6,7 @@ import type { Observation } from "../core/observation.ts";
 import { foldTakeover, type Phase, type PhaseName, type Takeover, type TakeoverCause } from "../core/takeover-phases.ts";
 import type { MetricFamily } from "../model/metric.ts";
 import type { Ms } from "../model/units.ts";
+import type { HookOutcome } from "./hooks.ts";
 import type { RequestMeasure } from "./measured-store.ts";
 import type { NodeObserver, Performed } from "./observer.ts";
 import { Counter, Histogram } from "./tally.ts";
@@ -30,6 +31,7 @@ export class Measures implements NodeObserver {
   readonly #phases = new Histogram(TAKEOVER, "phase");
   readonly #failover = new Histogram(TAKEOVER);
   readonly #failovers = new Counter("cause");
+  readonly #hooks = new Counter("hook", "outcome");
   #takeover: Takeover | null = null;
   #revision = 0;
   /** Told of each phase of a takeover as it ends. */
@@ -51,6 +53,11 @@ export class Measures implements NodeObserver {
     this.#revision += 1;
     if (took !== null) this.#requests.note([request], took / 1000);
     if (error !== null) this.#requestFailures.add([request, error]);
+  }
+
+  hook(name: string, outcome: HookOutcome): void {
+    this.#revision += 1;
+    this.#hooks.add([name, outcome]);
   }
 
   decided(decision: Decision, observation: Observation): null {
@@ -109,6 +116,11 @@ export class Measures implements NodeObserver {
         this.#phases,
       ),
       histogram("failover_seconds", "Takeovers by this node, from the free lock seen to a server that takes writes.", this.#failover),
+      counter(
+        "hook_events_total",
+        "Events for hooks: delivered, failed after all attempts, or dropped because too many waited.",
+        this.#hooks,
+      ),
       counter("failovers_total", "Takeovers by this node, by what caused them.", this.#failovers),
     ];
   }

@@ -2,9 +2,12 @@
 
 import type { Clock } from "../model/clock.ts";
 import type { NodeConfig } from "../model/node-config.ts";
+import { ms } from "../model/units.ts";
+import { programRunner } from "../postgres/programs.ts";
 import type { Watchdog } from "../postgres/watchdog/watchdog.ts";
 import { EventLog } from "./event-log.ts";
 import { EventRecorder } from "./event-recorder.ts";
+import { Hooks } from "./hooks.ts";
 import type { NodeLog } from "./log.ts";
 import { Measures } from "./measures.ts";
 import type { NodeState } from "./node-state.ts";
@@ -14,7 +17,12 @@ export interface NodeSight {
   readonly measures: Measures;
   readonly events: EventLog;
   readonly recorder: EventRecorder;
+  readonly hooks: Hooks;
+  /** The end of the supervisor: what waits for hooks has a moment to be delivered. */
+  close(): Promise<void>;
 }
+
+const HOOKS_END_MS = 1000;
 
 export interface SightOptions {
   readonly node: NodeConfig;
@@ -37,5 +45,13 @@ export function openSight({ node, clock, log, state, watchdog }: SightOptions): 
     if (kind !== "decision") log.event(text, json);
   });
   state.observer = bothOf(measures, recorder);
-  return { measures, events, recorder };
+  const hooks = new Hooks(events, {
+    clock,
+    log,
+    run: programRunner(node.postgresql, clock),
+    post: async (...request) => (await import("./webhook.ts")).postEvent(...request),
+    counted: (hook, outcome) => measures.hook(hook, outcome),
+  });
+  hooks.configure(node.hooks);
+  return { measures, events, recorder, hooks, close: () => hooks.close(ms(clock.now() + HOOKS_END_MS)) };
 }

@@ -5,7 +5,6 @@ import { reloadNodeConfig } from "../config/reload.ts";
 import { leaseMargin } from "../core/lease.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
-import { PRODUCT_VERSION } from "../model/product.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
@@ -178,7 +177,7 @@ export class MatriarchNode {
   /** Runs until a decision or `stop()` ends it. */
   async run(): Promise<LoopEnd> {
     const { context } = this;
-    this.#noteSupervisor("started");
+    this.#sight.recorder.supervisor("started");
     await lookAtPostgres(context);
     if (context.state.local.process.kind === "running") {
       const adopted = await context.postgres.adopt();
@@ -220,13 +219,9 @@ export class MatriarchNode {
 
   /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */
   stop(): void {
-    this.#noteSupervisor("stopping");
+    this.#sight.recorder.supervisor("stopping");
     this.#stopping.abort();
     this.#member?.retire();
-  }
-
-  #noteSupervisor(what: "started" | "stopping"): void {
-    this.#sight.recorder.note({ kind: "supervisor", what, version: PRODUCT_VERSION }, `the supervisor is ${what}`);
   }
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
@@ -244,6 +239,7 @@ export class MatriarchNode {
     this.#settings.applyFile(reloaded.loaded);
     state.settings = this.#settings.current;
     this.#log.reconfigure(state.settings.node.log);
+    this.#sight.hooks.configure(state.settings.node.hooks);
     await this.#configurePostgres();
     this.context.postgres.callback("on_reload", state.postgresRole());
     if (this.#api !== null) await this.#api.reload(state.settings);
@@ -335,6 +331,7 @@ export class MatriarchNode {
     await this.#api?.stop();
     await this.#registration?.close();
     await this.#mpp.close();
+    await this.#sight.close();
     await postgres.close();
     await watchdog.close();
     await this.#store.close();

@@ -3,7 +3,8 @@
 // JSON.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MemberExplained } from "../../lib/core/explain.ts";
 import type { NodeEvent } from "../../lib/model/event.ts";
@@ -16,14 +17,28 @@ const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const PATIENCE = { withinMs: 60_000 };
 let cluster: TestCluster;
 let leader: ClusterNode;
+/** Where a hook writes what it is told. */
+const books = mkdtempSync(join(tmpdir(), "hooks-"));
+// The nodes run as another user.
+chmodSync(books, 0o777);
+
+function book(name: string): string {
+  return join(books, name);
+}
 
 beforeAll(async () => {
   cluster = await TestCluster.shared({
-    extra: (index) => (index === 2 ? { tags: { nofailover: true }, log: { type: "json", format: ["levelname", "message"] } } : {}),
+    extra: (index, name) => ({
+      hooks: { book: { command: `sh -c 'cat >> ${book(name)}'`, events: ["failover", "leader"] } },
+      ...(index === 2 ? { tags: { nofailover: true }, log: { type: "json", format: ["levelname", "message"] } } : {}),
+    }),
   });
   leader = await cluster.untilHealthy();
 }, 90_000);
-afterAll(() => TestCluster.stopAll());
+afterAll(async () => {
+  await TestCluster.stopAll();
+  rmSync(books, { recursive: true, force: true });
+});
 
 async function events(node: ClusterNode, query = ""): Promise<readonly NodeEvent[]> {
   return ((await node.api(`/events${query}`)).json as { events: readonly NodeEvent[] }).events;
@@ -133,6 +148,16 @@ describe("what a cluster tells of itself", () => {
       expect(await phases(leader)).toEqual(
         ["detected", "lock", "promoted", "writable"].map((phase) => `${phase} automatic ${former.name}`),
       );
+      const written = (): readonly NodeEvent[] => {
+        const lines = readFileSync(book(leader.name), "utf8").split("\n").slice(0, -1);
+        return lines.map((line) => JSON.parse(line)).filter(({ kind }) => kind === "failover");
+      };
+      await until(
+        "the hook was told all phases",
+        () => written().some((event) => event.kind === "failover" && event.phase === "writable"),
+        PATIENCE,
+      );
+      expect(written()).toEqual((await events(leader, "?kind=failover")) as NodeEvent[]);
       for (const node of rest) {
         const sees = async () => (await events(node)).some(({ kind, text }) => kind === "leader" && text === `${leader.name} leads`);
         await until(`${node.name} tells of the new leader`, sees, PATIENCE);

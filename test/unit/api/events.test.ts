@@ -81,13 +81,8 @@ describe("GET /events as JSON", () => {
   });
 
   test("HEAD of a stream leaves no reader behind", async () => {
-    const streams = new EventStreams();
-    const node = new NodeUnderTest();
-    const response = streams.open(node.events, null, null);
-    expect(streams.count).toBe(1);
-    await response.body?.cancel();
-    expect(streams.count).toBe(0);
-    expect((await apiOf(node)("HEAD", "/events", undefined, STREAM)).status).toBe(200);
+    const ask = apiOf(new NodeUnderTest());
+    for (let count = 0; count <= EVENT_STREAMS_MAX; count += 1) expect((await ask("HEAD", "/events", undefined, STREAM)).status).toBe(200);
   });
 });
 
