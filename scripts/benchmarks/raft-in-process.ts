@@ -65,27 +65,36 @@ async function oneThread(run: OwnRun): Promise<readonly OwnRow[]> {
 async function ownThread(run: OwnRun): Promise<readonly OwnRow[]> {
   const addresses = await memberAddresses();
   const [own, ...rest] = addresses as [string, ...string[]];
-  const folderOf = (): string => mkdtempSync(join(run.folder, "member-"));
-  const others = rest.map((address) => new Member({ address, addresses, folder: folderOf(), shape: "thread" }));
+  const others = membersIn(run, rest, addresses);
   const local = new LocalMember({ entry: THREAD_ENTRY, clock, log });
-  const config = raftMemberConfig({ selfAddress: own, partnerAddresses: rest, security: PLAIN });
-  must(await local.start(folderOf(), config));
-  await Promise.all(others.map((member) => member.start()));
+  try {
+    const config = raftMemberConfig({ selfAddress: own, partnerAddresses: rest, security: PLAIN });
+    must(await local.start(mkdtempSync(join(run.folder, "member-")), config));
+    await Promise.all(others.map((member) => member.start()));
+    return await throughOwn(run, new OurClient(local), { own, other: rest[0] as string });
+  } finally {
+    await local.stop("immediate");
+    await endAll(others);
+  }
+}
+
+async function throughOwn(
+  run: OwnRun,
+  client: OurClient,
+  at: { readonly own: string; readonly other: string },
+): Promise<readonly OwnRow[]> {
   const lead = async (address: string): Promise<void> => {
     await found(`${address} leads`, async () => {
-      const leader = (await statusAt(own))?.leader?.address;
+      const leader = (await statusAt(at.own))?.leader?.address;
       if (leader === address) return true;
       if (leader !== undefined) await transfer(leader, address);
       return undefined;
     });
   };
-  const client = new OurClient(local);
-  await lead(own);
+  await lead(at.own);
   const leading = { sequential: await oneByOne(client), many: await manyWriters(client, run) };
-  await lead(rest[0] as string);
+  await lead(at.other);
   const following = { sequential: await oneByOne(client), many: await manyWriters(client, run) };
-  await local.stop("immediate");
-  await Promise.all(others.map((member) => member.end()));
   return [
     { title: "sequential commit through the own member, which leads, p50", reach: "≤ 0.7 ms", reading: leading.sequential },
     { title: `${WRITERS} writers through the own member, which leads`, reach: "≥ 20,000/s, p99 ≤ 5 ms", reading: leading.many },
@@ -104,19 +113,29 @@ async function transfer(leader: string, to: string): Promise<void> {
 /** Of a thread in a process that has none before: after some thousand writes, at rest. */
 async function addedMemory(run: OwnRun): Promise<OwnRow> {
   const addresses = await memberAddresses();
-  const members = addresses.map(
-    (address) => new Member({ address, addresses, folder: mkdtempSync(join(run.folder, "member-")), shape: "thread" }),
-  );
-  await Promise.all(members.map((member) => member.start()));
-  await leaderOf(members);
-  const channel = remote(addresses);
-  const client = new OurClient(channel, () => channel.close());
-  await oneByOne(client);
-  await client.close();
-  await Bun.sleep(SETTLE_MS);
-  const added = members.map((member) => memoryOf([member.pid]).pss - member.beforeMiB);
+  const members = membersIn(run, addresses, addresses);
+  try {
+    await Promise.all(members.map((member) => member.start()));
+    await leaderOf(members);
+    const channel = remote(addresses);
+    const client = new OurClient(channel, () => channel.close());
+    await oneByOne(client);
+    await client.close();
+    await Bun.sleep(SETTLE_MS);
+    const added = members.map((member) => memoryOf([member.pid]).pss - member.beforeMiB);
+    return { title: "memory that a member adds to its process (PSS)", reach: "≤ 20 MiB", reading: spread(added, "MiB") };
+  } finally {
+    await endAll(members);
+  }
+}
+
+function membersIn(run: OwnRun, wanted: readonly string[], addresses: readonly string[]): readonly Member[] {
+  return wanted.map((address) => new Member({ address, addresses, folder: mkdtempSync(join(run.folder, "member-")), shape: "thread" }));
+}
+
+/** Whatever became of the rows: no process outlives them. */
+async function endAll(members: readonly Member[]): Promise<void> {
   await Promise.all(members.map((member) => member.end()));
-  return { title: "memory that a member adds to its process (PSS)", reach: "≤ 20 MiB", reading: spread(added, "MiB") };
 }
 
 async function startHere(selfAddress: string, addresses: readonly string[], folder: string): Promise<RaftMemberNode> {

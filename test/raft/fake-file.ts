@@ -67,14 +67,14 @@ export class FakeFile implements DiskFile {
 
   sync(): Promise<void> {
     this.#check();
-    const covered = new Set(this.#content.unsynced);
+    const covered = [...this.#content.unsynced];
     const failed = (): void => {
       for (const write of covered) write.lost = true;
     };
     const done = (): void => {
       const { unsynced } = this.#content;
       for (const lost of unsynced) if (lost.lost) for (const write of covered) if (!write.lost) supersede(lost, write);
-      this.#content.unsynced = unsynced.filter((write) => write.lost || !covered.has(write));
+      this.#content.unsynced = unsynced.filter((write) => write.lost || !covered.includes(write));
     };
     return this.#run({ kind: "sync", file: this.#name, bytes: 0 }, done, failed);
   }

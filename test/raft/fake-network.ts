@@ -75,7 +75,7 @@ export class FakeNetwork {
   }
 
   isStalled(from: string, to: string): boolean {
-    return this.#stalled.has(`${from} ${to}`);
+    return this.#stalled.size > 0 && this.#stalled.has(`${from} ${to}`);
   }
 
   /** As SIGSTOP: its kernel goes on accepting connections and bytes, the process sees them after `resume`. */

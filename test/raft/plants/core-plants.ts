@@ -267,6 +267,14 @@ export const CORE_PLANTS: readonly Plant[] = [
     replace: `    timeBase: timeFound(core) + (core.heard?.time ?? 0),`,
   },
   {
+    name: "cluster-time-of-another-leader",
+    what: "a new leader goes on from what any leader said of cluster time, also one that did not write its log",
+    scenario: "cluster-time-of-another-leader",
+    file: `${CORE}/leading.ts`,
+    find: `heard !== null && heard.term === log.lastTerm ?`,
+    replace: `heard !== null ?`,
+  },
+  {
     name: "cluster-time-runs-on",
     what: "cluster time counts the leader's whole uptime, not its term",
     file: `${CORE}/leading.ts`,

@@ -144,7 +144,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
 };
 
-/** The file with what the cluster really looks like below each `show`. Throws Violation, or Error where a line cannot be done. */
+/** Commands below which stands what is seen. */
+const LOOKS: Readonly<Record<string, (world: ScenarioWorld) => readonly string[]>> = { show, times };
+
+/** The file with what the cluster really looks like below each `show` and `times`. Throws Violation, or Error where a line cannot be done. */
 export function runScenario(text: string): string {
   let world: ScenarioWorld | null = null;
   const lines: string[] = [];
@@ -158,8 +161,9 @@ export function runScenario(text: string): string {
       continue;
     }
     if (world === null) throw new Error("a scenario begins with `members N`");
-    if (command === "show") {
-      lines.push(...show(world).map((shown) => `${INDENT}${shown}`));
+    const look = LOOKS[command];
+    if (look !== undefined) {
+      lines.push(...look(world).map((shown) => `${INDENT}${shown}`));
       continue;
     }
     const perform = COMMANDS[command];
@@ -175,6 +179,12 @@ function seats(world: ScenarioWorld, names: readonly string[]): readonly Seat[] 
     if (seat === undefined) throw new Error(`there is no member ${name}`);
     return seat;
   });
+}
+
+/** The cluster time in ms with which each entry of a member's log is stamped. */
+function times(world: ScenarioWorld): readonly string[] {
+  const alive = world.seats.filter((seat) => seat.alive);
+  return alive.map(({ name, written }) => `${name} ${written.entries.map(({ index, time }) => `${index}:${Math.round(time)}`).join(" ")}`);
 }
 
 /** Each member's role, term, vote and log (`index:term`, `|` behind what it applied), then what is under way and was answered. */

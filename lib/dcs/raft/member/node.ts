@@ -199,7 +199,7 @@ export class RaftMemberNode {
       questions: this.#askedOthers(),
       clock,
       log,
-      random: () => new DataView(random(4).slice().buffer).getUint32(0) / 2 ** 32,
+      random: () => random(4).reduce((drawn, byte) => drawn * 256 + byte, 0) / 2 ** 32,
       defer: defer ?? ((run) => void setImmediate(run)),
       bounds: this.#options.bounds ?? KEY_VALUE_BOUNDS,
       onFault: (reason) => this.#halt(reason),

@@ -5,14 +5,12 @@ const EMPTY = new Uint8Array(0);
 
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   readonly #end: number;
   #offset: number;
   #failed = false;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#offset = start;
     this.#end = end;
   }
@@ -32,17 +30,17 @@ export class ByteReader {
 
   u8(): number {
     const at = this.#take(1);
-    return at < 0 ? 0 : this.#view.getUint8(at);
+    return at < 0 ? 0 : (this.#bytes[at] as number);
   }
 
   u16(): number {
     const at = this.#take(2);
-    return at < 0 ? 0 : this.#view.getUint16(at, true);
+    return at < 0 ? 0 : uint16At(this.#bytes, at);
   }
 
   u32(): number {
     const at = this.#take(4);
-    return at < 0 ? 0 : this.#view.getUint32(at, true);
+    return at < 0 ? 0 : uint32At(this.#bytes, at);
   }
 
   /** A whole number from 0 to 2^53 − 1. */
@@ -102,7 +100,7 @@ export class ByteReader {
 
   #f64(): number {
     const at = this.#take(8);
-    return at < 0 ? 0 : this.#view.getFloat64(at, true);
+    return at < 0 ? 0 : float64At(this.#bytes, at);
   }
 
   /** −1 where that many bytes are not there. */
@@ -118,6 +116,23 @@ export class ByteReader {
     return instead;
   }
 }
+
+/** Little-endian, as all here: a view over each frame that arrives would cost more than reading it. */
+function uint16At(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+}
+
+export function uint32At(bytes: Uint8Array, at: number): number {
+  return (uint16At(bytes, at) | (uint16At(bytes, at + 2) << 16)) >>> 0;
+}
+
+function float64At(bytes: Uint8Array, at: number): number {
+  NUMBER.setUint32(0, uint32At(bytes, at), true);
+  NUMBER.setUint32(4, uint32At(bytes, at + 4), true);
+  return NUMBER.getFloat64(0, true);
+}
+
+const NUMBER = new DataView(new ArrayBuffer(8));
 
 /** Bytes of its own. A socket hands out a Buffer, whose `slice` is only a view of the same bytes. */
 export function copyOf(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {

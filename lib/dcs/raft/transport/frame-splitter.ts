@@ -1,9 +1,12 @@
 // Owns cutting a stream of bytes into the frames that it carries, however it arrives. A frame that lies whole in a chunk is
 // handed out where it lies; only one that is spread over chunks is copied. Knows nothing of what a frame holds.
 
+import { uint32At } from "./byte-reader.ts";
 import { FRAME_HEAD_BYTES } from "./frame.ts";
 
 const EMPTY = new Uint8Array(0);
+/** So few are copied faster than a view of them is made. */
+const SHORT_BYTES = 128;
 
 /** `too-long`: its head announced `length` bytes. `stopped`: the receiver wants no more. */
 export type SplitOutcome =
@@ -37,7 +40,7 @@ export class FrameSplitter {
   push(chunk: Uint8Array, receive: (bytes: Uint8Array, start: number, end: number) => boolean): SplitOutcome {
     let at = 0;
     while (this.#held > 0) {
-      const wanted = this.#held < FRAME_HEAD_BYTES ? FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + lengthAt(this.#pending, 0);
+      const wanted = this.#held < FRAME_HEAD_BYTES ? FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + uint32At(this.#pending, 0);
       if (this.#held === wanted) {
         const frame = this.#pending;
         this.#pending = EMPTY;
@@ -49,7 +52,7 @@ export class FrameSplitter {
       const end = Math.min(chunk.length, at + wanted - this.#held);
       this.#hold(chunk, at, end, wanted);
       at = end;
-      const length = this.#held < FRAME_HEAD_BYTES ? 0 : lengthAt(this.#pending, 0);
+      const length = this.#held < FRAME_HEAD_BYTES ? 0 : uint32At(this.#pending, 0);
       if (length > this.limit) return { kind: "too-long", length };
     }
     return this.#split(chunk, at, receive);
@@ -58,7 +61,7 @@ export class FrameSplitter {
   #split(chunk: Uint8Array, from: number, receive: (bytes: Uint8Array, start: number, end: number) => boolean): SplitOutcome {
     let at = from;
     while (chunk.length - at >= FRAME_HEAD_BYTES) {
-      const length = lengthAt(chunk, at);
+      const length = uint32At(chunk, at);
       if (length > this.limit) return { kind: "too-long", length };
       const end = at + FRAME_HEAD_BYTES + length;
       if (end > chunk.length) break;
@@ -76,14 +79,8 @@ export class FrameSplitter {
       larger.set(this.#pending.subarray(0, this.#held));
       this.#pending = larger;
     }
-    this.#pending.set(chunk.subarray(from, to), this.#held);
+    if (to - from > SHORT_BYTES) this.#pending.set(chunk.subarray(from, to), this.#held);
+    else for (let at = from; at < to; at++) this.#pending[this.#held + at - from] = chunk[at] as number;
     this.#held = needed;
   }
-}
-
-function lengthAt(bytes: Uint8Array, at: number): number {
-  // Without a view of its own for each chunk; the multiplication keeps the number unsigned.
-  return (
-    (bytes[at] as number) + (bytes[at + 1] as number) * 0x100 + (bytes[at + 2] as number) * 0x10000 + (bytes[at + 3] as number) * 0x1000000
-  );
 }
