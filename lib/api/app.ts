@@ -23,6 +23,8 @@ export const MAX_REQUESTS_IN_FLIGHT = 1024;
 /** Unsafe requests at one time: each may wait long for its outcome. */
 export const MAX_UNSAFE_IN_FLIGHT = 32;
 
+/** What is taken in although nobody wants it, for the sake of the connection. */
+const UNREAD_BODY_MAX_BYTES = 64 * 1024;
 /** Characters of a path in the log. */
 const LOGGED_TARGET_MAX = 256;
 
@@ -98,11 +100,11 @@ export class Api {
 
   async #unsafe(request: Request, path: string, peer: Peer): Promise<Response> {
     const refusal = await this.#access.refusal(request, path, peer);
-    if (refusal !== null) return refusal;
+    if (refusal !== null) return withoutRest(request, refusal);
     if (this.#unsafeInFlight >= MAX_UNSAFE_IN_FLIGHT) return textAnswer(503, "too many requests in progress");
     this.#unsafeInFlight++;
     try {
-      return await this.#app.fetch(request, peer);
+      return withoutRest(request, await this.#app.fetch(request, peer));
     } finally {
       this.#unsafeInFlight--;
     }
@@ -135,6 +137,13 @@ export function apiRoutes(context: ApiContext, streams = new EventStreams()): Ap
     throw error;
   });
   return app;
+}
+
+/** Where nobody has read a large body the connection is closed with the answer: it would be taken in to its end, if it has one. */
+function withoutRest({ bodyUsed, headers }: Request, response: Response): Response {
+  const isLarge = headers.has("transfer-encoding") || Number(headers.get("content-length")) > UNREAD_BODY_MAX_BYTES;
+  if (!bodyUsed && isLarge) response.headers.set("connection", "close");
+  return response;
 }
 
 /** One request in the log: who, what, the status, how long. Of headers and bodies nothing, for they may hold secrets. */

@@ -4,7 +4,7 @@
 import { mergeConfig } from "../core/config-patch.ts";
 import { formatJson } from "../core/json-text.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
-import { jsonAnswer, textAnswer } from "./answers.ts";
+import { bodyRefusal, jsonAnswer, textAnswer } from "./answers.ts";
 import { type JsonObject, readBody } from "./body.ts";
 import type { ClusterSource } from "./cluster-source.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
@@ -18,14 +18,14 @@ export function configRoutes(app: ApiApp, context: ApiContext, source: ClusterSo
 
   app.patch("/config", async (c) => {
     const patch = await readBody(c.req.raw, CONFIG_BODY, { empty: "refused" });
-    if (!patch.ok) return textAnswer(patch.error.status, patch.error.text);
+    if (!patch.ok) return bodyRefusal(patch.error);
     if (Object.keys(patch.value).length === 0) return textAnswer(400, "the body is an empty object: nothing to change");
     return applyPatch(context, patch.value);
   });
 
   app.put("/config", async (c) => {
     const body = await readBody(c.req.raw, CONFIG_BODY, { empty: "refused" });
-    if (!body.ok) return textAnswer(body.error.status, body.error.text);
+    if (!body.ok) return bodyRefusal(body.error);
     return replaceConfig(context, body.value);
   });
 }

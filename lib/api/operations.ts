@@ -5,7 +5,7 @@ import { parseAppointment } from "../core/appointment.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { OperatorAnswer, RestartRequest } from "../runtime/node-service.ts";
-import { textAnswer } from "./answers.ts";
+import { bodyRefusal, textAnswer } from "./answers.ts";
 import { readBody, readJsonObject } from "./body.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { REINITIALIZE_BODY, RESTART_BODY } from "./request-schemas.ts";
@@ -19,7 +19,7 @@ type RestartBody = v.InferOutput<typeof RESTART_BODY>;
 export function operationRoutes(app: ApiApp, context: ApiContext): void {
   app.post("/restart", async (c) => {
     const body = await readBody(c.req.raw, RESTART_BODY, { empty: "allowed" });
-    if (!body.ok) return textAnswer(body.error.status, body.error.text);
+    if (!body.ok) return bodyRefusal(body.error);
     c.env.allowSilence(LONG_ANSWER_SECONDS);
     const answer = await restart(context, body.value);
     return textAnswer(answer.status, answer.text);
@@ -38,7 +38,7 @@ export function operationRoutes(app: ApiApp, context: ApiContext): void {
 
   app.post("/reinitialize", async (c) => {
     const body = await readBody(c.req.raw, REINITIALIZE_BODY, { empty: "allowed" });
-    if (!body.ok) return textAnswer(body.error.status, body.error.text);
+    if (!body.ok) return bodyRefusal(body.error);
     if (context.service.factsNow().holdsLock) return textAnswer(503, "I am the leader, can not reinitialize");
     c.env.allowSilence(LONG_ANSWER_SECONDS);
     const fromLeader = body.value.from_leader || body.value["from-leader"];
@@ -49,7 +49,7 @@ export function operationRoutes(app: ApiApp, context: ApiContext): void {
   for (const path of ["/mpp", "/citus"]) {
     app.post(path, async (c) => {
       const body = await readJsonObject(c.req.raw, { empty: "refused" });
-      if (!body.ok) return textAnswer(body.error.status, body.error.text);
+      if (!body.ok) return bodyRefusal(body.error);
       // Whoever is about to stop waits here until its queries are held.
       c.env.allowSilence(LONG_ANSWER_SECONDS);
       const answer = await context.service.mppEvent(body.value);

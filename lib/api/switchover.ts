@@ -15,7 +15,7 @@ import { type Cluster, leaderMember } from "../model/cluster.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { type Ms, ms, revision, seconds } from "../model/units.ts";
 import type { OperatorAnswer } from "../runtime/node-service.ts";
-import { textAnswer } from "./answers.ts";
+import { bodyRefusal, textAnswer } from "./answers.ts";
 import { readBody } from "./body.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { LONG_ANSWER_SECONDS, readAppointment } from "./operations.ts";
@@ -32,7 +32,7 @@ export function switchoverRoutes(app: ApiApp, context: ApiContext): void {
   for (const path of ["switchover", "failover"] as const) {
     app.post(`/${path}`, async (c) => {
       const body = await readBody(c.req.raw, SWITCHOVER_BODY, { empty: "refused" });
-      if (!body.ok) return textAnswer(body.error.status, body.error.text);
+      if (!body.ok) return bodyRefusal(body.error);
       c.env.allowSilence(LONG_ANSWER_SECONDS);
       const answer = await changeLeader(context, path, body.value);
       return textAnswer(answer.status, answer.text);

@@ -48,6 +48,7 @@ const twiceByDefault = ["cluster-start", "host-death", "silent-host", "superviso
 /** Why a file of those folders runs once: by the beginning of its name. */
 const once: Readonly<Record<string, string>> = {
   "consul-": "about Consul alone; raft-outage is its twin",
+  fuzz: "the API, not the store",
   guard: "no store",
   migration: "from Patroni, which knows no such Raft",
   "mixed-": "beside one",
@@ -59,7 +60,7 @@ const once: Readonly<Record<string, string>> = {
 /** Longer than the default tier has time for; what the last one adds stands in test/harness/times.ts. */
 const longer: Readonly<Record<Tier, Readonly<Record<string, string>>>> = {
   default: {},
-  full: { RAFT_KILL_ROUNDS: "100", RAFT_FAILOVER_ROUNDS: "15", MATRIARCH_TEST_TIER: "full" },
+  full: { RAFT_KILL_ROUNDS: "100", RAFT_FAILOVER_ROUNDS: "15", FUZZ_CASES: "100000", MATRIARCH_TEST_TIER: "full" },
 };
 /** A test without a limit of its own must not hang the tier. */
 const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;

@@ -205,8 +205,13 @@ describe("TLS", () => {
     expect((await ask(server, "PATCH", "/config", { certificate: true, body: '{"ttl": 40}' })).text).toContain('"ttl": 40');
   });
 
-  test.each(["none", "optional"] as const)("a body of 100 MB that nobody wants is not taken in, verify_client %s", async (verifyClient) => {
-    const server = await start(tlsSettings({ verifyClient, authentication: { username: "a", password: "b" } }));
+  test.each([
+    ["none", 401],
+    ["optional", 403],
+    ["none", 413],
+  ] as const)("a body of 100 MB that nobody wants is not taken in, verify_client %s, %d", async (verifyClient, status) => {
+    const authentication = status === 401 ? { username: "a", password: "b" } : null;
+    const server = await start(tlsSettings({ verifyClient, authentication }));
     const socket = tlsConnect({ port: server.port, host: "127.0.0.1", ca: readFileSync(authority.ca, "utf8") });
     socket.on("error", () => undefined);
     const closed = new Promise<"closed">((resolve) => socket.once("close", () => resolve("closed")));
@@ -216,8 +221,8 @@ describe("TLS", () => {
     socket.on("data", (part: Buffer) => {
       answer += part.toString();
     });
-    socket.write("PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
-    const part = Buffer.alloc(65_536, "x");
+    socket.write("PATCH /config HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const part = Buffer.from(`10000\r\n${"x".repeat(65_536)}\r\n`);
     let sent = 0;
     let ended: "closed" | null = null;
     while (ended === null && sent < 100_000_000) {
@@ -225,7 +230,7 @@ describe("TLS", () => {
       ended = await Promise.race([closed, write(part)]);
     }
     socket.destroy();
-    expect([ended, answer.slice(0, 11)]).toEqual(["closed", verifyClient === "none" ? "HTTP/1.1 41" : "HTTP/1.1 40"]);
+    expect([ended, answer.slice(0, 12)]).toEqual(["closed", `HTTP/1.1 ${status}`]);
   });
 
   for (const verifyClient of ["none", "required", "optional"] as const) {

@@ -45,6 +45,7 @@ describe("stages", () => {
     );
     const aboutOneStore = /\/(consul-|raft-|patroni\.|mixed-|migration|quickstart)/;
     expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
+      "test/integration/fuzz.test.ts",
       "test/integration/guard.test.ts",
       "test/integration/postgres-files.test.ts",
       "test/integration/postgres-process.test.ts",
