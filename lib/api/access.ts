@@ -50,8 +50,8 @@ export class Access {
   }
 
   #memberHosts(): readonly string[] {
-    const members = this.#context.service.factsNow().cluster?.members ?? [];
-    return members.flatMap((member) => {
+    const { cluster, mppMembers } = this.#context.service.factsNow();
+    return [...(cluster?.members ?? []), ...mppMembers].flatMap((member) => {
       const url = member.apiUrl === null ? null : URL.parse(member.apiUrl);
       return url === null ? [] : [url.hostname.replace(/^\[|\]$/g, "")];
     });

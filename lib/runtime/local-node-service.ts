@@ -29,7 +29,7 @@ export class LocalNodeService implements NodeService {
   readonly #fresh: FreshStatus;
   readonly #reload: () => void;
   readonly #measures: Measures;
-  readonly #mpp: Pick<MppPart, "event">;
+  readonly #mpp: Pick<MppPart, "event" | "members">;
   readonly events: EventSource;
   readonly #explainer: Explainer;
 
@@ -38,7 +38,7 @@ export class LocalNodeService implements NodeService {
     context: NodeContext,
     fresh: FreshStatus,
     reload: () => void,
-    beside: { readonly sight?: NodeSight; readonly mpp?: Pick<MppPart, "event"> } = {},
+    beside: { readonly sight?: NodeSight; readonly mpp?: Pick<MppPart, "event" | "members"> } = {},
   ) {
     this.#context = context;
     this.#fresh = fresh;
@@ -71,6 +71,7 @@ export class LocalNodeService implements NodeService {
       dcsReachable: state.dcsFailure === null && state.cluster !== null,
       dcsLastSeenEpochSeconds: Math.floor(state.dcsLastSeenWall / 1000),
       cluster: state.cluster,
+      mppMembers: this.#mpp.members(),
       failsafeActive: isFailsafeActive(this.#context),
       pendingRestart: postgres.pendingRestart(),
       scheduledRestart: scheduledRestartFields(state),

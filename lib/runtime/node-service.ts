@@ -5,7 +5,7 @@ import type { Cluster } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
-import type { PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
+import type { Member, PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
 import type { MetricFamily } from "../model/metric.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { CopyProgress, PostgresStatus } from "../model/postgres.ts";
@@ -31,6 +31,8 @@ export interface NodeFacts {
   readonly dcsLastSeenEpochSeconds: number;
   /** Last snapshot; null before the first. */
   readonly cluster: Cluster | null;
+  /** On the coordinator of an MPP cluster: the members of all groups, as last read; [] elsewhere. */
+  readonly mppMembers: readonly Member[];
   readonly failsafeActive: boolean;
   readonly pendingRestart: PendingRestartReason;
   readonly scheduledRestart: Readonly<Record<string, unknown>> | null;

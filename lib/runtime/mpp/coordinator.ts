@@ -6,6 +6,7 @@ import { type GroupTarget, groupTarget, movesPrimary, type NodeChange, nodeChang
 import type { GroupReader } from "../../dcs/group-reader.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError, type PostgresError } from "../../model/errors.ts";
+import type { Member } from "../../model/member.ts";
 import { COORDINATOR_GROUP, type MppEvent, type MppEventType, readMppEvent } from "../../model/mpp.ts";
 import { ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
@@ -57,6 +58,7 @@ export class CoordinatorKeeper implements MppPart {
   #held: Held | null = null;
   #looking: Promise<void> | null = null;
   #working: Promise<void> | null = null;
+  #members: readonly Member[] = [];
   /** When each group's leader last told something. */
   readonly #toldAt = new Map<number, Ms>();
   #told = "";
@@ -84,6 +86,10 @@ export class CoordinatorKeeper implements MppPart {
       .finally(() => {
         this.#looking = null;
       });
+  }
+
+  members(): readonly Member[] {
+    return this.#members;
   }
 
   async event(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer> {
@@ -144,6 +150,7 @@ export class CoordinatorKeeper implements MppPart {
     const since = this.#context.clock.now();
     const read = await this.#groups.readAll({ deadline: dcsDeadline(this.#context) });
     if (!read.ok) return this.#tell(`the groups of the cluster cannot be read: ${describeStoreError(read.error)}`);
+    this.#members = [...read.value.values()].flatMap(({ members }) => members);
     for (const [group, cluster] of read.value) {
       const leader = this.#servingLeaderOf(group, cluster);
       const target = leader === null ? null : groupTarget(cluster, { group, leader, held: false });

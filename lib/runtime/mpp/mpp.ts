@@ -3,6 +3,7 @@
 
 import { GroupReader } from "../../dcs/group-reader.ts";
 import type { Store } from "../../dcs/store.ts";
+import type { Member } from "../../model/member.ts";
 import { COORDINATOR_GROUP, type PrimaryChanges } from "../../model/mpp.ts";
 import { DistNodes } from "../../postgres/dist-nodes.ts";
 import type { NodeContext } from "../node-context.ts";
@@ -14,16 +15,21 @@ import { WorkerNotifier } from "./worker.ts";
 export interface MppPart extends PrimaryChanges {
   /** After each cycle. */
   note(): void;
+  /** Who may send events: the members of all groups, as last read. */
+  members(): readonly Member[];
   /** POST /mpp, POST /citus. */
   event(body: Readonly<Record<string, unknown>>): Promise<OperatorAnswer>;
   close(): Promise<void>;
 }
+
+const NOBODY: readonly Member[] = [];
 
 /** For nodes that are in no MPP cluster: an event means nothing to them, as to a Patroni's. */
 export const NO_MPP: MppPart = {
   beforeDemote: async () => undefined,
   beforePromote: () => undefined,
   note: () => undefined,
+  members: () => NOBODY,
   event: async () => ({ status: 200, text: "OK" }),
   close: async () => undefined,
 };

@@ -4,6 +4,7 @@
 import type { GroupReader } from "../../dcs/group-reader.ts";
 import { leaderMember } from "../../model/cluster.ts";
 import { describeStoreError } from "../../model/errors.ts";
+import type { Member } from "../../model/member.ts";
 import type { MppEventType } from "../../model/mpp.ts";
 import { type Ms, ms } from "../../model/units.ts";
 import { dcsDeadline } from "../lease-bounds.ts";
@@ -14,6 +15,8 @@ import type { MppPart } from "./mpp.ts";
 
 /** For what nobody waits for; the coordinator answers before it has done it. */
 const ANSWER_MS = 2000;
+
+const NOBODY: readonly Member[] = [];
 
 export interface WorkerNotifierOptions {
   readonly context: NodeContext;
@@ -61,6 +64,10 @@ export class WorkerNotifier implements MppPart {
       // Once more with the next cycle.
       if (!told) this.#toldServing = false;
     });
+  }
+
+  members(): readonly Member[] {
+    return NOBODY;
   }
 
   /** Events are for the coordinator. */

@@ -184,6 +184,7 @@ export function facts(changes: Partial<NodeFacts> = {}): NodeFacts {
     dcsReachable: true,
     dcsLastSeenEpochSeconds: 1795297538,
     cluster: cluster(),
+    mppMembers: [],
     failsafeActive: false,
     pendingRestart: {},
     scheduledRestart: null,

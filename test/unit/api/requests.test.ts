@@ -386,11 +386,14 @@ describe("who may call the unsafe methods", () => {
       member("node2", { apiUrl: "https://[2001:db8::2]:8008/patroni" }),
       member("node3", { apiUrl: "http://192.0.2.3:8008/patroni" }),
     ];
-    const node = new NodeUnderTest(facts({ cluster: cluster({ members }) }));
+    const mppMembers = [member("work1", { apiUrl: "http://192.0.2.7:8008/patroni" })];
+    const node = new NodeUnderTest(facts({ cluster: cluster({ members }), mppMembers }));
     const ask = apiOf(node, { allowlistIncludeMembers: true });
     const from = async (address: string, path = "/reload") => (await ask("POST", path, {}, { peer: { address } })).status;
     expect([await from("192.0.2.3"), await from("2001:db8::2"), await from("192.0.2.4")]).toEqual([202, 202, 403]);
     expect(await from("192.0.2.4", "/failsafe")).not.toBe(403);
+    // Of another group of the same MPP cluster.
+    expect([await from("192.0.2.7", "/citus"), await from("192.0.2.4", "/citus")]).toEqual([200, 403]);
   });
 
   test("a name that cannot be resolved opens the door to nobody", async () => {
