@@ -21,15 +21,24 @@ export interface CtlTool {
   run(args: readonly string[], input?: string): Promise<ToolAnswer>;
 }
 
-/** Our own. */
-export function ownCtl(cluster: TestCluster, env: Readonly<Record<string, string>> = {}): CtlTool {
-  const config = configFile(cluster, "ctl.yml");
+/** Our own. `more`: sections of its file beside scope and store. */
+export function ownCtl(
+  cluster: TestCluster,
+  env: Readonly<Record<string, string>> = {},
+  more: Readonly<Record<string, unknown>> = {},
+): CtlTool {
+  const config = configFile(cluster, "ctl.yml", more);
   return { name: "ctl", run: (args, input) => answerOf([process.execPath, "run", CTL, "-c", config, ...args], env, input) };
 }
 
 /** Patroni's; over Consul alone. */
-export function patronictl(patroni: Patroni, cluster: TestCluster, env: Readonly<Record<string, string>> = {}): CtlTool {
-  const config = configFile(cluster, "patronictl.yml");
+export function patronictl(
+  patroni: Patroni,
+  cluster: TestCluster,
+  env: Readonly<Record<string, string>> = {},
+  more: Readonly<Record<string, unknown>> = {},
+): CtlTool {
+  const config = configFile(cluster, "patronictl.yml", more);
   const start = "from patroni.ctl import ctl; ctl(obj={})";
   return {
     name: "patronictl",
@@ -37,9 +46,9 @@ export function patronictl(patroni: Patroni, cluster: TestCluster, env: Readonly
   };
 }
 
-function configFile(cluster: TestCluster, name: string): string {
+function configFile(cluster: TestCluster, name: string, more: Readonly<Record<string, unknown>>): string {
   const file = join(cluster.folder, name);
-  writeFileSync(file, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section }), { mode: 0o600 });
+  writeFileSync(file, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section, ...more }), { mode: 0o600 });
   return file;
 }
 

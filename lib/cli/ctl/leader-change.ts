@@ -10,6 +10,7 @@ import { EXIT, type ExitCode } from "../../runtime/exit-codes.ts";
 import { askScheduled, readScheduled, timestamp } from "./appointment.ts";
 import { type CtlContext, leaderOf, orRefuse, type ReadCluster } from "./context.ts";
 import type { Format } from "./formats.ts";
+import { chooseGroup } from "./group-choice.ts";
 import { askAnyMember, isPaused, loopWait } from "./member-requests.ts";
 import { tellChanges } from "./progress.ts";
 import { ask, confirm } from "./prompt.ts";
@@ -40,10 +41,8 @@ interface Decided {
 /** Throws CtlRefusal: refused here or by the members, the operator said no, or the outcome is not known. */
 export async function changeLeader(context: CtlContext, change: LeaderChange): Promise<ExitCode> {
   const { terminal } = context;
-  const read = await context.read(change.scope);
+  const read = await chooseGroup(context, change.scope, change.dryRun !== null ? "silent" : change.force ? "shown" : "ask");
   if (change.dryRun !== null) return dryRun(context, read, change, change.dryRun);
-  terminal.out("Current cluster topology\n");
-  context.list([read]);
   const decided = await decide(context, read, change);
   if (!change.force) await foretell(context, read, decided);
   await confirmChange(context, read, decided, change.force);

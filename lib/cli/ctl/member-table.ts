@@ -56,10 +56,8 @@ export interface ListingOptions {
 /** The members of one cluster, or of all groups of an MPP cluster, with the title and the lines below (pretty only). */
 export function memberListing(parts: readonly ListedCluster[], options: ListingOptions): string {
   const grouped = parts.length > 1 || (options.format !== "pretty" && parts[0]?.group !== null);
-  const rows = parts.flatMap((part) => {
-    const withPort = needsPort(part.members);
-    return part.members.map((member) => rowOf(part, member, { ...options, grouped, withPort }));
-  });
+  const withPort = needsPort(parts.flatMap(({ members }) => members));
+  const rows = parts.flatMap((part) => part.members.map((member) => rowOf(part, member, { ...options, grouped, withPort })));
   const listing: Listing = { title: titleOf(parts), columns: columnsOf(rows, options, grouped), rows };
   const text = formatListing(listing, options.format);
   return options.format === "pretty" ? text + parts.map((part) => footer(part, grouped)).join("") : text;

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { EXIT } from "../../../runtime/exit-codes.ts";
 import { leaderOf, orRefuse } from "../context.ts";
 import type { Format } from "../formats.ts";
+import { GROUP_WANTED } from "../group-choice.ts";
 import type { CommandHost } from "../program.ts";
 import { askPlain } from "../prompt.ts";
 import { CtlRefusal } from "../refusal.ts";
@@ -21,6 +22,7 @@ export function addRemove({ command, run }: CommandHost): void {
         const parts = await context.readAll(context.scopeOf(cluster));
         const [first] = parts;
         if (first === undefined) throw new Error("readAll always gives a cluster");
+        if (context.group === null && first.group !== null) throw new CtlRefusal(GROUP_WANTED);
         context.list(parts, { format: flags.format, extended: false, names: "plain" });
         const name = await askPlain(terminal, "Please confirm the cluster name to remove");
         if (name !== first.scope) throw new CtlRefusal("Cluster names specified do not match");
