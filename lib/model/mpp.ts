@@ -46,13 +46,16 @@ export interface PrimaryChanges {
 /** Longer than every ttl in use: more than that is a slip in the unit. */
 const EVENT_SECONDS_MAX = 24 * 3600;
 
+/** Longer than any member's name. */
+const NAME_MAX = 255;
+
 /** Errors: one line about the field that is wrong. */
 export function readMppEvent(body: Readonly<Record<string, unknown>>): Result<MppEvent, string> {
   const { type, group, leader, timeout, cooldown } = body;
   const known = MPP_EVENT_TYPES.find((name) => name === type);
   if (known === undefined) return err(`type is not one of ${MPP_EVENT_TYPES.join(", ")}`);
   if (typeof group !== "number" || !Number.isSafeInteger(group) || group < 0) return err("group is not a whole number from 0 on");
-  if (typeof leader !== "string" || leader === "") return err("leader is not a member's name");
+  if (typeof leader !== "string" || leader === "" || leader.length > NAME_MAX) return err("leader is not a member's name");
   if (!isDuration(timeout)) return err("timeout is not a positive number of seconds");
   if (!isDuration(cooldown)) return err("cooldown is not a positive number of seconds");
   return ok({ type: known, group, leader, timeoutMs: seconds(timeout), cooldownMs: seconds(cooldown) });

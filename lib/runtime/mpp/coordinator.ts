@@ -99,7 +99,8 @@ export class CoordinatorKeeper implements MppPart {
     if (!this.#leads()) return done;
     const job = await this.#jobOf(event.value);
     if (job === null) {
-      this.#context.log.info(`Discarding event ${JSON.stringify(body)}`);
+      const { type, group, leader } = event.value;
+      this.#context.log.info(`Discarding event ${JSON.stringify({ type, group, leader })}`);
       return done;
     }
     const settled = Promise.withResolvers<void>();

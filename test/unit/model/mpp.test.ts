@@ -21,6 +21,7 @@ test("a field that is missing or wrong is named", () => {
     ["group", -1],
     ["group", 1.5],
     ["leader", ""],
+    ["leader", "w".repeat(256)],
     ["leader", 7],
     ["timeout", 0],
     ["timeout", "30"],
