@@ -92,10 +92,7 @@ export class Api {
     if (path === "/patroni") return this.#health.status(200, bodyless);
     const found = await this.#app.fetch(bodyless ? new Request(request.url, { method: "GET" }) : request, peer);
     if (found.status === 404) return this.#health.status(503, bodyless);
-    if (!bodyless) return this.#finish(found);
-    // A stream would go on without anybody who reads it.
-    await found.body?.cancel();
-    return this.#finish(new Response(null, { status: found.status }));
+    return this.#finish(bodyless ? new Response(null, { status: found.status }) : found);
   }
 
   async #unsafe(request: Request, path: string, peer: Peer): Promise<Response> {

@@ -109,47 +109,38 @@ export function healthiest(options: {
   return FIT;
 }
 
-export interface HandoverQuestion {
+/** May the leader hand over to this member, as it answered? `wal`, `timeline`: the leader's own. */
+export function handoverFitness(options: {
   readonly answer: PeerAnswer;
   readonly config: DynamicConfig;
   readonly sync: SyncState;
   readonly wal: Lsn | null;
-  readonly replication: readonly Pick<ReplicationConnection, "applicationName" | "state">[];
+  readonly replication: readonly ReplicationConnection[];
   readonly timeline: Timeline | null;
   /** A switchover: nothing that was acknowledged may be lost. A failover is an operator's word: it goes beyond lag, timeline and sync key. */
   readonly planned: boolean;
-}
-
-/** May the leader hand over to this member, as it answered? `wal`, `timeline`: the leader's own. */
-export function handoverFitness(question: HandoverQuestion): Fitness {
-  const [first] = handoverObstacles(question);
-  return first === undefined ? FIT : unfit(first);
-}
-
-/** Everything that stands against it, the weightiest first. */
-export function handoverObstacles(question: HandoverQuestion): readonly string[] {
-  const { answer, config, sync, wal, planned } = question;
-  const { name, status } = answer;
-  if (status === null) return [`${name} does not answer`];
-  const found: string[] = [];
-  if (status.state !== "running") found.push(`${name} is ${status.state}`);
-  if (isNofailover(status.tags)) found.push(`${name} is tagged nofailover`);
-  if (status.watchdogFailed) found.push(`${name} has no working watchdog`);
-  if (config.synchronousMode !== "off" && planned && sync.leader !== null && !isSyncStandby(sync, name)) {
-    found.push(`${name} is not a synchronous standby`);
+}): Fitness {
+  const { answer, config, sync, wal } = options;
+  const status = answer.status;
+  if (status === null) return unfit(`${answer.name} does not answer`);
+  if (status.state !== "running") return unfit(`${answer.name} is ${status.state}`);
+  if (isNofailover(status.tags)) return unfit(`${answer.name} is tagged nofailover`);
+  if (status.watchdogFailed) return unfit(`${answer.name} has no working watchdog`);
+  if (config.synchronousMode !== "off" && options.planned && sync.leader !== null && !isSyncStandby(sync, answer.name)) {
+    return unfit(`${answer.name} is not a synchronous standby`);
   }
-  if (planned && config.checkTimeline && question.timeline !== null && (status.timeline ?? 0) < question.timeline) {
-    found.push(`${name} is on an older timeline`);
+  if (options.planned && config.checkTimeline && options.timeline !== null && (status.timeline ?? 0) < options.timeline) {
+    return unfit(`${answer.name} is on an older timeline`);
   }
-  if (planned && wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
-    found.push(`${name} lags by more than maximum_lag_on_failover`);
+  if (options.planned && wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
+    return unfit(`${answer.name} lags by more than maximum_lag_on_failover`);
   }
-  if (status.lsn === null) found.push(`${name} shows no WAL position`);
+  if (status.lsn === null) return unfit(`${answer.name} shows no WAL position`);
   // Only a server that streams gets the last records before the stop is over. One that cascades gets them from another.
-  const row = question.replication.find(({ applicationName }) => applicationName.toLowerCase() === name.toLowerCase());
+  const row = options.replication.find(({ applicationName }) => applicationName.toLowerCase() === answer.name.toLowerCase());
   const cascades = typeof status.tags["replicatefrom"] === "string";
-  if (planned && !cascades && row?.state !== "streaming") found.push(`${name} does not stream from the leader`);
-  return found;
+  if (options.planned && !cascades && row?.state !== "streaming") return unfit(`${answer.name} does not stream from the leader`);
+  return FIT;
 }
 
 /** The other members, in the order of the snapshot. */

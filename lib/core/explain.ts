@@ -4,13 +4,14 @@
 import type { Cluster } from "../model/cluster.ts";
 import { formatLsn } from "../model/lsn.ts";
 import type { Member } from "../model/member.ts";
-import type { PostgresStatus, ReplicationConnection } from "../model/postgres.ts";
+import type { PostgresStatus } from "../model/postgres.ts";
 import { lsn, ms } from "../model/units.ts";
-import { handoverObstacles, lineageOf, sharedPosition } from "./candidates.ts";
+import { lineageOf, sharedPosition } from "./candidates.ts";
 import { promisedTo } from "./failsafe.ts";
 import { raceVerdict } from "./leader-trace.ts";
 import type { Observation, PeerAnswer, PeerStatus } from "./observation.ts";
 import { leaderlessRules } from "./rules/leaderless.ts";
+import { previewSwitchover } from "./switchover-preview.ts";
 import { votesNeeded, votesOf } from "./votes.ts";
 
 export interface Obstacle {
@@ -55,11 +56,12 @@ const VETOES = leaderlessRules.filter(({ id }) => RACE_VETOES.has(id));
 export function explainMembers(o: Observation, answers: readonly PeerAnswer[]): readonly MemberExplained[] {
   const cluster = o.dcs.cluster;
   if (cluster === null) return [];
+  const planned = switchoverReasons(o, cluster, answers);
   return cluster.members.map((member) => {
     const status = answers.find(({ name }) => name === member.name)?.status ?? null;
     const leads = cluster.leader?.name === member.name;
     const obstacles = leads ? LEADS : obstaclesOf(o, cluster, { member, status, answers });
-    const switchover = leads ? [] : switchoverObstacles(o, cluster, { member, answers });
+    const switchover = leads ? [] : (planned.get(member.name) ?? NOBODY_LEADS);
     return {
       name: member.name,
       role: status?.role ?? null,
@@ -72,6 +74,18 @@ export function explainMembers(o: Observation, answers: readonly PeerAnswer[]): 
       switchover: { possible: !leads && switchover.length === 0, obstacles: switchover },
     };
   });
+}
+
+const NOBODY_LEADS: readonly string[] = ["nobody leads: a failover is possible, a switchover is not"];
+
+/** By name, as `ctl switchover --dry-run` tells them. Empty where nobody leads. */
+function switchoverReasons(o: Observation, cluster: Cluster, answers: readonly PeerAnswer[]): ReadonlyMap<string, readonly string[]> {
+  const { synchronousMode, maximumLagOnFailoverBytes, checkTimeline, pause: paused } = o.config;
+  if (cluster.leader === null) return new Map();
+  const plan = { action: "switchover", leader: cluster.leader.name, candidate: null } as const;
+  const limits = { synchronousMode, maximumLagOnFailoverBytes, checkTimeline, paused };
+  const { candidates } = previewSwitchover({ plan, cluster, limits, scheduled: false, answers });
+  return new Map(candidates.map(({ name, reasons }) => [name, reasons]));
 }
 
 const LEADS: readonly Obstacle[] = [{ rule: "leader", reason: "it leads already" }];
@@ -202,29 +216,4 @@ function quorumText(seen: Observation): string {
   const votes = votesOf(seen);
   const needed = sync === undefined ? 0 : votesNeeded(sync, seen.self.name);
   return `${needed} votes of voters with no more WAL are needed, it would get ${votes.length}${votes.length === 0 ? "" : ` (${votes.join(", ")})`}`;
-}
-
-function switchoverObstacles(o: Observation, cluster: Cluster, { member, answers }: Pick<Asked, "member" | "answers">): readonly string[] {
-  const leader = cluster.leader?.name ?? null;
-  if (leader === null) return ["nobody leads: a failover is possible, a switchover is not"];
-  const answer = answers.find(({ name }) => name === member.name);
-  if (answer === undefined) return [`${member.name} does not answer`];
-  const leading = answers.find(({ name }) => name === leader)?.status ?? null;
-  const own = leader === o.self.name;
-  return handoverObstacles({
-    answer,
-    config: o.config,
-    sync: cluster.sync,
-    wal: leading?.lsn ?? null,
-    timeline: leading?.timeline ?? null,
-    replication: own ? (o.local.status?.replication ?? []) : publishedStreams(cluster),
-    planned: true,
-  });
-}
-
-/** Only the leader sees its connections; anybody else goes by what the members publish of themselves. */
-function publishedStreams(cluster: Cluster): readonly Pick<ReplicationConnection, "applicationName" | "state">[] {
-  return cluster.members
-    .filter(({ replicationState }) => replicationState === "streaming")
-    .map(({ name }) => ({ applicationName: name, state: "streaming" }));
 }

@@ -172,7 +172,7 @@ describe("what a cluster tells of itself", () => {
         expect(members.find(({ name }) => name === leader.name)).toMatchObject({ leads: true, promotable: false });
         const barred = members.find(({ name }) => name === "node3");
         expect(barred?.obstacles.map(({ rule }) => rule)).toContain("race-nofailover");
-        expect(barred?.switchover.obstacles).toContain("node3 is tagged nofailover");
+        expect(barred?.switchover.obstacles).toContain("it is tagged nofailover");
       }
       const config = join(cluster.folder, "ctl.yml");
       writeFileSync(config, JSON.stringify({ scope: cluster.scope, ...cluster.storeClient.section }), { mode: 0o600 });

@@ -80,7 +80,7 @@ describe("GET /events as JSON", () => {
     expect([foreign.events.length, foreign.missed]).toEqual([EVENTS_KEPT_MAX, true]);
   });
 
-  test("HEAD of a stream leaves no reader behind", async () => {
+  test("HEAD opens no stream: it leaves no reader behind", async () => {
     const ask = apiOf(new NodeUnderTest());
     for (let count = 0; count <= EVENT_STREAMS_MAX; count += 1) expect((await ask("HEAD", "/events", undefined, STREAM)).status).toBe(200);
   });

@@ -8,7 +8,7 @@ import { explainMembers, type MemberExplained, RACE_VETOES } from "../../../lib/
 import type { Observation, PeerAnswer } from "../../../lib/core/observation.ts";
 import { leaderlessRules } from "../../../lib/core/rules/leaderless.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
-import { answer, CONFIG, cluster, connection, leading, local, member, observation, released, status, unlocked } from "./observations.ts";
+import { answer, CONFIG, cluster, local, member, observation, released, status, unlocked } from "./observations.ts";
 
 const MEMBERS = [
   member("a", { role: "primary" }),
@@ -53,7 +53,7 @@ describe("why a member is not promoted", () => {
       },
       { rule: "race-not-healthiest", reason: "Wal position of b is ahead of its wal position" },
     ]);
-    expect(c.switchover.obstacles).toEqual(["c is tagged nofailover"]);
+    expect(c.switchover.obstacles).toEqual(["it is tagged nofailover"]);
   });
 
   test("silence, a server that does not run, and a primary without the lock", () => {
@@ -90,17 +90,14 @@ describe("why a member is not promoted", () => {
     expect(explained(o, [answer("b"), answer("c")], "c").obstacles.map(({ rule }) => rule)).toEqual(["race-wait"]);
   });
 
-  test("a switchover needs a standby that streams, as the leader sees it, or as it is published", () => {
-    const answers = [answer("a"), answer("b", { role: "primary" }), answer("c")];
-    const seen = leading({
-      local: local({ status: status({ inRecovery: false, walLsn: lsn(1000), replication: [connection("c")] }), lastRole: "primary" }),
-    });
-    expect(explained(seen, answers, "a").switchover.obstacles).toEqual(["a does not stream from the leader"]);
-    expect(explained(seen, answers, "c").switchover.possible).toBe(true);
-    const elsewhere = observation({ cluster: cluster() });
-    expect(explained(elsewhere, [LEADER, answer("b"), answer("c")], "c").switchover.obstacles).toEqual([
-      "c does not stream from the leader",
+  test("a switchover needs a standby that streams", () => {
+    const idle = cluster({ members: [MEMBERS[0] ?? member("a"), member("b", { replicationState: "streaming" }), member("c")] });
+    const answers = [LEADER, answer("b"), answer("c")];
+    expect(explained(observation({ cluster: idle }), answers, "b").switchover).toEqual({ possible: true, obstacles: [] });
+    expect(explained(observation({ cluster: idle }), answers, "c").switchover.obstacles).toEqual([
+      "it does not stream from the leader (no replication)",
     ]);
+    expect(explained(observation({ cluster: { ...idle, leader: null } }), answers, "b").switchover.possible).toBe(false);
   });
 });
 
