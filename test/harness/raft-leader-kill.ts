@@ -8,6 +8,8 @@ const LEAD_MS = 400;
 const DOWN_MS = 200;
 
 export interface LeaderKiller {
+  /** How often it was done so far. */
+  readonly kills: number;
   /** Resolves, once the last one runs again, with how often it was done. Rejects with what went wrong meanwhile. */
   stop(): Promise<number>;
 }
@@ -15,8 +17,9 @@ export interface LeaderKiller {
 export function killLeaders(members: RaftMembers): LeaderKiller {
   const stopping = new AbortController();
   const sleep = (durationMs: number): Promise<void> => members.clock.sleepUntil(ms(members.clock.now() + durationMs), stopping.signal);
+  let kills = 0;
   const run = async (): Promise<number> => {
-    for (let kills = 0; ; kills++) {
+    for (; ; kills++) {
       const leader = await members.leader();
       await sleep(LEAD_MS);
       if (stopping.signal.aborted) return kills;
@@ -29,6 +32,9 @@ export function killLeaders(members: RaftMembers): LeaderKiller {
   // Told by `stop`; until then it must not end the process.
   running.catch(() => {});
   return {
+    get kills() {
+      return kills;
+    },
     stop: () => {
       stopping.abort();
       return running;
