@@ -78,20 +78,20 @@ export async function recallLease(context: NodeContext): Promise<void> {
   await attachGuard(context);
 }
 
+/** Takes the lease to the guard: that of the former process is taken over once, and told of each later lease. */
 async function attachGuard(context: NodeContext): Promise<void> {
   const { log, state, watchdog, lease } = context;
   const process = state.local.process;
   const { node, dynamic } = state.settings;
   const held = state.heldFacts();
-  if (
-    process.kind !== "running" ||
-    state.local.lastRole === "replica" ||
-    node.watchdog.mode === "off" ||
-    dynamic.pause ||
-    held === null ||
-    watchdog.armed
-  )
+  if (process.kind !== "running" || state.local.lastRole === "replica" || node.watchdog.mode === "off" || dynamic.pause || held === null)
     return;
+  if (watchdog.armed) {
+    // The next renewal may be a whole cycle away, and what was left of the former process's lease can end before it.
+    const extended = watchdog.extend(held.leaseEndsAt);
+    if (!extended.ok) log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);
+    return;
+  }
   const attached = await watchdog.attach(lease.former()?.guard ?? null, {
     postmaster: { pid: process.pid, startTicks: process.startTicks },
     leaseEnd: held.leaseEndsAt,

@@ -33,6 +33,8 @@ export class Machine {
 export class TestWatchdog implements Watchdog {
   readonly fencing = "process";
   armed = false;
+  /** The last one that it was told of. */
+  leaseEnd = Number.NaN;
   /** Of each order to arm it, in ms. */
   readonly ttls: number[] = [];
   /** A ttl from which on it has no timeout to offer. */
@@ -56,10 +58,12 @@ export class TestWatchdog implements Watchdog {
   }
 
   attach(_guard: ProcessId | null, options: ArmOptions) {
+    this.leaseEnd = options.leaseEnd;
     return this.arm(options);
   }
 
-  extend() {
+  extend(leaseEnd: number) {
+    this.leaseEnd = leaseEnd;
     return ok(null);
   }
 

@@ -5,16 +5,16 @@
 import { expect, test } from "bun:test";
 import { traceUnfenced } from "../../../lib/core/leader-trace.ts";
 import { type Ms, ms } from "../../../lib/model/units.ts";
-import { adoptLock } from "../../../lib/runtime/adoption.ts";
+import { adoptLock, recallLease } from "../../../lib/runtime/adoption.ts";
 import { disarmUnfenced, keepFenced, rearm } from "../../../lib/runtime/fencing.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
 import type { RecordingLog } from "../../harness/recording-log.ts";
-import { CONFIG } from "../core/observations.ts";
+import { CONFIG, primaryStatus } from "../core/observations.ts";
 
-import { Bench, type TestWatchdog } from "./fenced-node.ts";
+import { Bench, RUNNING, type TestWatchdog } from "./fenced-node.ts";
 
 function pause({ state }: NodeContext, to: "on" | "off"): void {
   state.settings = { ...state.settings, dynamic: { ...state.settings.dynamic, pause: to === "on" } };
@@ -166,6 +166,25 @@ test("a process that takes over in a pause says so in its first mark, and only t
   expect(await adoptLock(again)).toBe(true);
   expect((await bench.mark())?.unfenced?.name).toBe("a");
   expect(bench.machine.guard).toBe("disarmed");
+});
+
+test("a process that took over the guard with the rest of the former lease tells it of the lease that it renews", async () => {
+  const bench = new Bench();
+  const former = await bench.leader();
+  const { session, revision } = former.state.held ?? { session: "", revision: null };
+  if (revision === null) throw new Error("the lock is held");
+  const deadline = former.state.heldFacts()?.leaseEndsAt ?? ms(0);
+  await bench.clock.advance(5_000);
+  const again = await bench.node("primary");
+  const { systemIdentifier } = primaryStatus();
+  const record = { session, revision, deadline, sameBoot: true, systemIdentifier, postmaster: RUNNING, guard: null };
+  const continued = { ...again, lease: { ...again.lease, former: () => record } };
+  const watchdog = again.watchdog as TestWatchdog;
+  await recallLease(continued);
+  expect(watchdog.leaseEnd).toBe(deadline);
+  expect(await adoptLock(continued)).toBe(true);
+  expect(watchdog.leaseEnd).toBe(continued.state.heldFacts()?.leaseEndsAt ?? Number.NaN);
+  expect(watchdog.leaseEnd).toBeGreaterThan(deadline);
 });
 
 test("a process that takes over while the cluster is not paused arms the guard, and the mark tells when there was none", async () => {
