@@ -3,4 +3,7 @@
 
 import { mainOfFailsafeWrite } from "../lib/runtime/alone/failsafe-write.ts";
 
-if (import.meta.main) process.exit(await mainOfFailsafeWrite());
+/** Alone. Value: the exit status. */
+export const main = mainOfFailsafeWrite;
+
+if (import.meta.main) process.exit(await main());

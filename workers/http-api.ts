@@ -22,7 +22,10 @@ export const startApiPort: StartApi = async (service, log) => {
   };
 };
 
-if (import.meta.main) {
+/** Alone. Value: the exit status. */
+export async function main(): Promise<number> {
   const { mainOfHttpApi } = await import("../lib/runtime/alone/http-api.ts");
-  process.exit(await mainOfHttpApi(startApiPort));
+  return await mainOfHttpApi(startApiPort);
 }
+
+if (import.meta.main) process.exit(await main());

@@ -21,8 +21,11 @@ export async function run(context: NodeContext, signal: AbortSignal, afterCycle:
   }
 }
 
-if (import.meta.main) {
+/** Alone. Value: the exit status. */
+export async function main(): Promise<number> {
   const { mainOfLeaderRace } = await import("../lib/runtime/alone/leader-race.ts");
   const { run: watch } = await import("./watch.ts");
-  process.exit(await mainOfLeaderRace({ leaderRace: run, watch }));
+  return await mainOfLeaderRace({ leaderRace: run, watch });
 }
+
+if (import.meta.main) process.exit(await main());

@@ -2,6 +2,7 @@
 // Alone: bun run workers/supervisor.ts node.yml (or PATRONI_CONFIGURATION, or PATRONI_* variables alone).
 
 import { loadNodeConfig } from "../lib/config/load.ts";
+import { versionLine } from "../lib/model/product.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { createLog } from "../lib/runtime/log.ts";
 import { MatriarchNode } from "../lib/runtime/node.ts";
@@ -11,6 +12,10 @@ import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const adopt = argv.includes("--adopt") ? "adopt" : "careful";
+  if (argv.includes("--version")) {
+    console.log(versionLine());
+    return EXIT.ok;
+  }
   if (argv.some((word) => word.startsWith("--") && word !== "--adopt")) {
     // A running node never needs them: they stay out of its memory.
     const { runConfigCommand } = await import("../lib/cli/config-commands.ts");

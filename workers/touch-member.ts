@@ -9,7 +9,10 @@ export async function run(context: NodeContext, signal: AbortSignal): Promise<vo
   if (!signal.aborted) await touchMember(context);
 }
 
-if (import.meta.main) {
+/** Alone. Value: the exit status. */
+export async function main(): Promise<number> {
   const { mainOfTouchMember } = await import("../lib/runtime/alone/touch-member.ts");
-  process.exit(await mainOfTouchMember());
+  return await mainOfTouchMember();
 }
+
+if (import.meta.main) process.exit(await main());

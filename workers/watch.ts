@@ -13,7 +13,10 @@ export async function run(context: NodeContext, signal: AbortSignal, onChange: (
   await loop.stop();
 }
 
-if (import.meta.main) {
+/** Alone. Value: the exit status. */
+export async function main(): Promise<number> {
   const { mainOfWatch } = await import("../lib/runtime/alone/watch.ts");
-  process.exit(await mainOfWatch());
+  return await mainOfWatch();
 }
+
+if (import.meta.main) process.exit(await main());

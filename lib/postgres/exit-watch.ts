@@ -3,6 +3,7 @@
 
 import { writeSync } from "node:fs";
 import type { Log } from "../model/log.ts";
+import { threadModule } from "../model/product-place.ts";
 import type { WatchReport, WatchRequest, WorkerStart } from "./postmaster-exit-worker.ts";
 import { isAlive } from "./processes.ts";
 
@@ -74,7 +75,7 @@ export class ExitWatch {
   }
 
   #startWorker(): Worker {
-    const worker = new Worker(new URL("./postmaster-exit-worker.ts", import.meta.url));
+    const worker = new Worker(threadModule("lib/postgres/postmaster-exit-worker.ts"));
     worker.unref();
     worker.onmessage = (event: MessageEvent<WatchReport>) => this.#report(event.data);
     worker.onerror = (event) => this.#fallBack(event.message);

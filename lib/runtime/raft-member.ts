@@ -11,6 +11,7 @@ import type { Clock } from "../model/clock.ts";
 import type { Log } from "../model/log.ts";
 import type { RaftConfig } from "../model/node-config.ts";
 import type { DataDirectory } from "../model/postgres.ts";
+import { threadModule } from "../model/product-place.ts";
 import type { MemberFigures, MemberStanding, RaftClusterId } from "../model/raft.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
@@ -72,7 +73,7 @@ export class SupervisedMember {
     if (!config.ok) return failed(`${config.error.path}: ${config.error.message}`);
     const lock = lockRaftFolder(raft.dataDir, "supervisor");
     if (!lock.ok) return err({ code: lock.error.kind === "held" ? EXIT.alreadyRunning : EXIT.failed, message: lock.error.message });
-    const member = new LocalMember({ entry: new URL("./raft-thread.ts", import.meta.url), clock, log });
+    const member = new LocalMember({ entry: threadModule("lib/runtime/raft-thread.ts"), clock, log });
     const supervised = new SupervisedMember({ member, lock: lock.value, dataDir, clock, log });
     const started = await member.start(raft.dataDir, config.value);
     if (!started.ok) {

@@ -18,7 +18,7 @@ export function readableTree(product: string, temporary: string): string {
     [
       "sh",
       "-c",
-      `cd "$1" && tar -cf - --exclude=./.git --exclude=./node_modules --exclude=./.cache/apt . | tar -xf - -C "$2"`,
+      `cd "$1" && tar -cf - --exclude=./.git --exclude=./node_modules --exclude=./.cache/apt --exclude=./dist . | tar -xf - -C "$2"`,
       "sh",
       product,
       copy,

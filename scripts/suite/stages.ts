@@ -48,10 +48,12 @@ const twiceByDefault = ["cluster-start", "host-death", "silent-host", "superviso
 /** Why a file of those folders runs once: by the beginning of its name. */
 const once: Readonly<Record<string, string>> = {
   "consul-": "about Consul alone; raft-outage is its twin",
+  executable: "over the Raft alone: its thread is what the executable has to hold",
   fuzz: "the API, not the store",
   guard: "no store",
   migration: "from Patroni, which knows no such Raft",
   "mixed-": "beside one",
+  package: "as executable",
   patroni: "with one",
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",

@@ -36,7 +36,12 @@ export interface NodePlace {
   readonly prefix: readonly string[];
 }
 
-const SUPERVISOR = join(import.meta.dir, "../../workers/supervisor.ts");
+/** What starts a supervisor; its words follow. MATRIARCH_TEST_EXECUTABLE: the executable that scripts/build made, in place of the source. */
+function supervisorCommand(): readonly string[] {
+  const executable = process.env["MATRIARCH_TEST_EXECUTABLE"] || null;
+  return executable === null ? [process.execPath, "run", join(import.meta.dir, "../../workers/supervisor.ts")] : [executable, "supervisor"];
+}
+
 /** A request to an API that hangs must not hang the test. Long-running POSTs have their own. */
 const API_TIMEOUT_MS = 3_000;
 
@@ -108,7 +113,7 @@ export class ClusterNode {
     const log = openSync(this.logPath, "a");
     const [markName = "", markValue = ""] = this.#mark.environment.split("=");
     const { user } = this.place;
-    const [program = "", ...args] = [...prefix, process.execPath, "run", SUPERVISOR, ...words, this.configPath];
+    const [program = "", ...args] = [...prefix, ...supervisorCommand(), ...words, this.configPath];
     // What the caller's own shell says about clusters must not reach the node.
     const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PATRONI|PG|MATRIARCH)/.test(name)));
     const child = spawn(program, args, {

@@ -1,20 +1,22 @@
-// Owns finding the programs that a quickstart runs: Bun, the supervisor, Consul, PostgreSQL. When root's checkout cannot
+// Owns finding the programs that a quickstart runs: the supervisor (Bun and a script, or this executable), Consul, PostgreSQL. When root's checkout cannot
 // be read by the server user (it is below /root, say), the product is copied into the run's folder. It installs nothing.
 
 import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
 import type { ServerUser } from "./folder.ts";
 
 export interface Programs {
-  readonly bun: string;
-  readonly supervisor: string;
+  /** What starts the supervisor; a node's file follows. */
+  readonly supervisor: readonly [string, ...string[]];
   /** Null: this run needs none. */
   readonly consul: string | null;
   /** Folder of postgres, initdb, pg_basebackup … */
   readonly postgresBin: string;
 }
+
+const SUPERVISOR = "workers/supervisor.ts";
 
 /** Majors of PostgreSQL that are supported. */
 const postgresMajors = { oldest: 13, newest: 18 } as const;
@@ -23,27 +25,37 @@ const LockSchema = v.object({ packages: v.record(v.string(), v.looseObject({ dev
 
 /** Throws Error naming what is missing; `scripts/setup` installs it. */
 export function findPrograms(options: {
-  readonly product: string;
+  /** The folder that holds workers/ and lib/; null: all is inside this executable. */
+  readonly product: string | null;
   readonly copyTo: string;
   readonly user: ServerUser;
   readonly store: "raft" | "consul";
 }): Programs {
   const { product, copyTo, user } = options;
   const consul = options.store === "consul" ? findConsul(product) : null;
-  const found = { bun: process.execPath, supervisor: join(product, "workers/supervisor.ts"), consul, postgresBin: findPostgres() };
-  if (!existsSync(found.supervisor)) throw new Error(`${found.supervisor} is missing`);
-  const paths = [found.bun, found.supervisor, ...(consul === null ? [] : [consul])];
-  if (paths.every((path) => canRead(path, user))) return found;
-  copyProduct(product, copyTo);
-  const copies = { bun: join(copyTo, "bun"), consul: consul === null ? null : join(copyTo, "consul") };
-  linkOrCopy(found.bun, copies.bun);
+  const postgresBin = findPostgres();
+  const program = process.execPath;
+  const script = product === null ? null : join(product, SUPERVISOR);
+  if (script !== null && !existsSync(script)) throw new Error(`${script} is missing`);
+  const paths = [program, ...(script === null ? [] : [script]), ...(consul === null ? [] : [consul])];
+  if (paths.every((path) => canRead(path, user))) return { supervisor: supervisorOf(program, script), consul, postgresBin };
+  mkdirSync(copyTo, { recursive: true, mode: 0o755 });
+  if (product !== null) copyProduct(product, copyTo);
+  const copies = { program: join(copyTo, basename(program)), consul: consul === null ? null : join(copyTo, "consul") };
+  linkOrCopy(program, copies.program);
   if (consul !== null && copies.consul !== null) linkOrCopy(consul, copies.consul);
-  return { ...found, ...copies, supervisor: join(copyTo, "workers/supervisor.ts") };
+  const copiedScript = product === null ? null : join(copyTo, SUPERVISOR);
+  return { supervisor: supervisorOf(copies.program, copiedScript), consul: copies.consul, postgresBin };
 }
 
-function findConsul(product: string): string {
-  const here = join(product, ".cache/consul/usr/bin/consul");
-  const found = existsSync(here) ? here : Bun.which("consul");
+/** `program` is Bun, or, without a script, the product's executable. */
+function supervisorOf(program: string, script: string | null): readonly [string, ...string[]] {
+  return script === null ? [program, "supervisor"] : [program, "run", script];
+}
+
+function findConsul(product: string | null): string {
+  const here = product === null ? null : join(product, ".cache/consul/usr/bin/consul");
+  const found = here !== null && existsSync(here) ? here : Bun.which("consul");
   if (found === null) throw new Error("there is no consul; run scripts/setup");
   return found;
 }
@@ -74,7 +86,6 @@ function canRead(path: string, user: ServerUser): boolean {
 }
 
 function copyProduct(product: string, copyTo: string): void {
-  mkdirSync(copyTo, { recursive: true, mode: 0o755 });
   const lock = v.parse(LockSchema, JSON.parse(readFileSync(join(product, "package-lock.json"), "utf8")));
   const packages = Object.keys(lock.packages).filter(
     (path) =>

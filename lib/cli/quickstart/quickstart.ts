@@ -21,10 +21,10 @@ export type QuickstartExit = number;
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** Runs one command line of the quickstart. `product` is the folder that holds workers/ and lib/. */
+/** Runs one command line of the quickstart. `product` is the folder that holds workers/ and lib/; null: inside the executable. */
 export async function runQuickstart(options: {
   readonly words: readonly string[];
-  readonly product: string;
+  readonly product: string | null;
   readonly program: string;
 }): Promise<QuickstartExit> {
   let command: QuickstartCommand;
@@ -53,7 +53,7 @@ interface Performance {
   readonly command: Exclude<QuickstartCommand, { kind: "help" }>;
   readonly paths: QuickstartPaths;
   readonly invocation: Invocation;
-  readonly product: string;
+  readonly product: string | null;
 }
 
 function perform({ command, paths, invocation, product }: Performance): Promise<QuickstartExit> {

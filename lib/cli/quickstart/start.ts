@@ -21,8 +21,8 @@ export type Say = (line: string) => void;
 
 /** What a start needs to know of its surroundings. */
 export interface Surroundings {
-  /** The checkout, or wherever lib/ and workers/ are. */
-  readonly product: string;
+  /** The checkout, or wherever lib/ and workers/ are; null inside the executable. */
+  readonly product: string | null;
   readonly paths: QuickstartPaths;
   readonly signal: AbortSignal;
   readonly say: Say;
@@ -143,7 +143,7 @@ function startNode({ paths, state, node, user, programs }: ServerOrder & { reado
   writeNodeFile({ paths, state, node, user, postgresBin: programs.postgresBin });
   const place = nodePaths(paths, node.name);
   return launch({
-    command: [programs.bun, "run", programs.supervisor, place.configuration],
+    command: [...programs.supervisor, place.configuration],
     folder: place.folder,
     logFile: place.log,
     runId: state.runId,

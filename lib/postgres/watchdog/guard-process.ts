@@ -2,10 +2,11 @@
 // armed (guard.ts does) nor hold a deadline of its own.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, constants, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { err, ok, type Result } from "../../model/result.ts";
+import guardScript from "./guard.sh" with { type: "text" };
 import { FOLDER_PREFIX, type GuardReport, parseReport } from "./guard-report.ts";
 import { makeFifo, unreadBytes } from "./libc.ts";
 import { processAlive, processId } from "./process-table.ts";
@@ -60,7 +61,7 @@ export class GuardProcess {
     try {
       mkdirSync(folder, { mode: 0o700 });
       // A copy, because a program that bash runs must not be replaced under it by an upgrade.
-      await Bun.write(join(folder, "guard.sh"), readFileSync(new URL("./guard.sh", import.meta.url)));
+      await Bun.write(join(folder, "guard.sh"), guardScript);
       chmodSync(folder, 0o700);
     } catch (error) {
       return failed(`the guard's folder cannot be made: ${error instanceof Error ? error.message : String(error)}`);

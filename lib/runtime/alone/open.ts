@@ -9,6 +9,7 @@ import { StoreChoiceError } from "../../dcs/store-choice.ts";
 import type { StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
+import { workerCommand } from "../../model/product-place.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { LocalPostgresql } from "../../postgres/local.ts";
 import { NoWatchdog } from "../../postgres/watchdog/choose.ts";
@@ -59,7 +60,7 @@ export interface AloneArguments {
 export function readArguments(options: Pick<AloneOptions, "worker" | "flags" | "argv">): Result<AloneArguments, ExitCode> {
   const argv = options.argv ?? process.argv.slice(2);
   const known = options.flags ?? [];
-  const usage = `usage: bun run workers/${options.worker}.ts ${known.map((flag) => `[${flag}] `).join("")}[node.yml | folder]`;
+  const usage = `usage: ${workerCommand(options.worker)} ${known.map((flag) => `[${flag}] `).join("")}[node.yml | folder]`;
   if (argv.includes("--help") || argv.includes("-h")) {
     process.stdout.write(`${usage}\n`);
     return err(EXIT.ok);

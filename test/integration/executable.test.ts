@@ -1,0 +1,53 @@
+// Goal: one file is the whole product: a node runs from it where neither Bun nor Node nor the source is to be found.
+// Method: the executable that `bun run build` makes, with a PATH that has every program of this machine but the runtimes.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readlinkSync } from "node:fs";
+import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../../lib/model/product.ts";
+import { TestCluster } from "../harness/cluster.ts";
+import { buildExecutable, type Executable } from "../harness/executable.ts";
+import { until } from "../harness/wait.ts";
+
+let executable: Executable;
+
+beforeAll(() => {
+  executable = buildExecutable();
+  process.env["MATRIARCH_TEST_EXECUTABLE"] = executable.path;
+}, 120_000);
+
+afterAll(async () => {
+  await TestCluster.stopAll();
+  delete process.env["MATRIARCH_TEST_EXECUTABLE"];
+  executable.remove();
+});
+
+describe("the executable", () => {
+  test("says its version, what it can do, and what it cannot", () => {
+    const version = { status: 0, text: `Matriarch ${PRODUCT_VERSION} (compatible with Patroni ${COMPATIBLE_PATRONI_VERSION})\n` };
+    expect(executable.run(["--version"])).toEqual(version);
+    expect(executable.run(["supervisor", "--version"])).toEqual(version);
+    expect(executable.run(["--help"])).toMatchObject({ status: 0, text: expect.stringContaining("  ctl ") });
+    expect(executable.run(["toString"])).toMatchObject({ status: 2, text: expect.stringContaining("there is no program toString") });
+    expect(executable.run([])).toMatchObject({ status: 2 });
+  });
+
+  test("runs a node with its member of the Raft and its guard, tells of a postmaster that dies, and lists it", async () => {
+    await TestCluster.with({ store: "raft", nodes: 1, start: false }, async (cluster) => {
+      const node = cluster.node(0);
+      node.start(executable.environment);
+      await cluster.untilHealthy();
+      const programs = node.processes().map(({ pid }) => readlinkSync(`/proc/${pid}/exe`));
+      expect(programs.filter((program) => program === executable.path)).toHaveLength(1);
+      expect(programs.filter((program) => /\/(bun|node)[^/]*$/.test(program))).toEqual([]);
+      // Without the thread that waits for its exit the supervisor would poll, and say so.
+      expect(node.log).not.toContain("by polling");
+      expect(await node.status()).toMatchObject({ fencing: "process" });
+      const before = node.postmasterPid();
+      node.killPostmaster();
+      await until("another postmaster", () => ![before, null].includes(node.postmasterPid()), { withinMs: 60_000 });
+      await cluster.untilHealthy();
+      const listed = executable.run(["ctl", "-c", node.configPath, "list", "-f", "json"]);
+      expect(JSON.parse(listed.text)).toMatchObject([{ Member: "node1", Role: "Leader", State: "running" }]);
+    });
+  }, 120_000);
+});
