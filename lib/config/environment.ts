@@ -6,6 +6,7 @@ import { FOREIGN_STORES } from "./obsolete.ts";
 import type { OptionForm } from "./option.ts";
 import { NODE_SCHEMA } from "./schema-node.ts";
 import { optionsOf } from "./schema-walk.ts";
+import { SECRET_OPTIONS } from "./secret-files.ts";
 import { EMPTY_TREE, isTree, type Source, type Tree, withValue } from "./tree.ts";
 import { parseYaml } from "./yaml-text.ts";
 
@@ -98,6 +99,7 @@ function variables(): ReadonlyMap<string, Target> {
   for (const { path, facts } of optionsOf(NODE_SCHEMA)) {
     for (const name of namesOf(path)) map.set(name, { path, form: facts.form });
   }
+  for (const { filePath } of SECRET_OPTIONS) for (const name of namesOf(filePath)) map.set(name, { path: filePath, form: "scalar" });
   map.set("TAGS", { path: ["tags"], form: "map" });
   for (const key of ["parameters", "recovery_conf"]) map.set(`POSTGRESQL_${key.toUpperCase()}`, { path: ["postgresql", key], form: "map" });
   return map;

@@ -18,13 +18,14 @@ import { applyRules, type Purpose } from "./rules.ts";
 import { DYNAMIC_SCHEMA } from "./schema-dynamic.ts";
 import { NODE_SCHEMA, type NodeTree } from "./schema-node.ts";
 import { defaultsOf, schemaAt } from "./schema-walk.ts";
+import { readSecretFiles } from "./secret-files.ts";
 import { leavesOf, mergeTrees, type Source, type Tree, treeAt, withValue } from "./tree.ts";
 import { parseYamlTree } from "./yaml-text.ts";
 
 export interface LoadedConfig {
   /** `postgresql` merged against an empty dynamic configuration. */
   readonly config: NodeConfig;
-  /** File and environment merged, in the form of the file, without defaults. */
+  /** File and environment merged, in the form of the file, without defaults; what stands in secret files is in place. */
   readonly raw: Tree;
   /** Dotted path → where the value comes from. */
   readonly sources: ReadonlyMap<string, Source>;
@@ -46,10 +47,11 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
   const environment = readEnvironment(whole ? {} : options.env);
   if (!files.ok) return err([...files.error, ...environment.faults]);
 
-  const raw = mergeTrees(files.value.tree, environment.tree);
-  const sources = new Map([...files.value.sources, ...environment.sources]);
-  const faults = [...environment.faults, ...foreignStores(raw)];
-  const warnings = [...environment.warnings, ...ignoredOptions(raw)];
+  const named = mergeTrees(files.value.tree, environment.tree);
+  const secret = await readSecretFiles(named, new Map([...files.value.sources, ...environment.sources]));
+  const { tree: raw, sources } = secret;
+  const faults = [...environment.faults, ...secret.faults, ...foreignStores(raw)];
+  const warnings = [...environment.warnings, ...secret.warnings, ...ignoredOptions(raw)];
 
   const checked = checkTree(NODE_SCHEMA, raw, sources);
   if (!checked.ok) {
@@ -65,12 +67,12 @@ export async function loadNodeConfig(options: LoadOptions): Promise<Result<Loade
   const merged = mergePostgresql({}, treeAt(raw, "postgresql"));
   const node = chooseStore(checked.value, options.purpose ?? "node");
   const config = buildNode(node, raw, buildPostgresql(merged, { pgpass: pgpassFallback(node, options.env), standbyCluster: null }));
-  const secrets = files.value.worldReadable.filter((file) => holdsSecret(file.tree)).map((file) => worldReadableWarning(file.name));
+  const open = files.value.worldReadable.filter((file) => holdsSecret(file.tree)).map((file) => worldReadableWarning(file.name));
   return ok({
     config,
     raw,
     sources: withDefaults(sources, raw),
-    warnings: distinct([...warnings, ...rules.warnings, ...dcs.warnings, ...merged.faults, ...secrets]),
+    warnings: distinct([...warnings, ...rules.warnings, ...dcs.warnings, ...merged.faults, ...open]),
   });
 }
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { consulFindings } from "../../lib/cli/doctor/consul-rights.ts";
 import { ConsulServices } from "../../lib/dcs/consul/service.ts";
 import { ConsulStore } from "../../lib/dcs/consul/store.ts";
 import type { ConsulConfig } from "../../lib/model/node-config.ts";
@@ -12,6 +13,7 @@ import { ms, seconds } from "../../lib/model/units.ts";
 import { Consul, consulBinary, freePorts } from "../harness/consul.ts";
 import { consulConfig } from "../harness/consul-config.ts";
 import { recordingLog } from "../harness/recording-log.ts";
+import { loadTemplate } from "../simulation/node-config.ts";
 import { steadyClock } from "./steady-clock.ts";
 import { value } from "./suite-context.ts";
 
@@ -142,6 +144,31 @@ describe("ACL", () => {
     await services.close();
     await store.close();
     expect(log.lines.join("\n")).not.toContain(token);
+  });
+
+  test("the doctor names each permission that the token has not, and the rule that grants it", async () => {
+    const node = { ...(await loadTemplate()), scope: "demo", namespace: "service" };
+    const look = async (secret: string | null) => {
+      const config = consulConfig(consul.url, { token: secret, registerService: true });
+      return (await consulFindings({ ...node, consul: config }, clock)).filter(({ verdict }) => verdict !== "fine");
+    };
+    expect(await look(token)).toEqual([]);
+    await manage("/v1/acl/policy", {
+      Name: "keys",
+      Rules: 'key_prefix "service/demo/" { policy = "write" } node_prefix "" { policy = "read" }',
+    });
+    const answer = await manage("/v1/acl/token", { Policies: [{ Name: "keys" }] });
+    const lacking = await look(((await answer.json()) as { SecretID: string }).SecretID);
+    expect(lacking.map(({ verdict, says, fix }) => [verdict, says.replace(/:? .*/s, ""), fix?.replace(/ \{.*/, "")])).toEqual([
+      ["fault", "key:write", 'add to the token\'s policy: key_prefix "service/demo"'],
+      ["fault", "session:write", 'add to the token\'s policy: session_prefix ""'],
+      ["warning", "agent:read", 'add to the token\'s policy: agent_prefix ""'],
+      ["fault", "service:write", 'add to the token\'s policy: service_prefix "demo"'],
+    ]);
+    expect(lacking[0]?.says).toContain("service/demo.lease");
+    const [unknown] = await look(WRONG);
+    expect(unknown).toMatchObject({ verdict: "fault", says: expect.stringContaining("ACL not found") });
+    expect(JSON.stringify([lacking, unknown])).not.toContain(WRONG);
   });
 
   test("a wrong token, none, and a key outside the policy are rejected, without the token in the reason", async () => {

@@ -46,6 +46,9 @@ describe("the executable", () => {
       node.killPostmaster();
       await until("another postmaster", () => ![before, null].includes(node.postmasterPid()), { withinMs: 60_000 });
       await cluster.untilHealthy();
+      const doctor = executable.run(["ctl", "doctor", node.configPath]);
+      expect(doctor).toMatchObject({ status: 0, text: expect.stringContaining("0 to mend") });
+      expect(doctor.text).not.toContain("secret");
       const listed = executable.run(["ctl", "-c", node.configPath, "list", "-f", "json"]);
       expect(JSON.parse(listed.text)).toMatchObject([{ Member: "node1", Role: "Leader", State: "running" }]);
     });

@@ -11,11 +11,16 @@ import type { CtlTerminal } from "./terminal.ts";
 /** What a command does once everything is open; its value is the exit status. */
 export type CtlAction = (context: CtlContext) => Promise<ExitCode>;
 
+/** The same without a context: nothing was opened, nothing read. */
+export type LoneAction = (given: { readonly terminal: CtlTerminal; readonly configFile: string | null }) => Promise<ExitCode>;
+
 /** How a command file adds itself: `run` opens the context with the options before and behind the command. */
 export interface CommandHost {
   readonly program: Command;
   readonly terminal: CtlTerminal;
   run(command: Command, action: CtlAction): Promise<void>;
+  /** For what works without a cluster, or where none can be reached: `configFile` as written, or null. */
+  runAlone(command: Command, action: LoneAction): Promise<void>;
   /** A command with the options that all have. `hidden`: not in the help. */
   command(nameAndArguments: string, description: string, options?: { readonly hidden: boolean }): Command;
 }
@@ -80,6 +85,7 @@ async function buildProgram(terminal: CtlTerminal, called: string | null, finish
         await context.close();
       }
     },
+    runAlone: async (command, action) => finish(await action({ terminal, configFile: globalsOf(command).configFile ?? null })),
     command: (nameAndArguments, description, options) => {
       const command = program
         .command(nameAndArguments, { hidden: options?.hidden === true })
@@ -105,6 +111,7 @@ type AddCommand = (host: CommandHost) => void;
 const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string, () => Promise<AddCommand>>([
   ["completion", async () => (await import("./commands/completion.ts")).addCompletion],
   ["demote-cluster", async () => (await import("./commands/standby-cluster.ts")).addDemoteCluster],
+  ["doctor", async () => (await import("./commands/doctor.ts")).addDoctor],
   ["dsn", async () => (await import("./commands/dsn.ts")).addDsn],
   ["edit-config", async () => (await import("./commands/edit-config.ts")).addEditConfig],
   ["explain", async () => (await import("./commands/explain.ts")).addExplain],

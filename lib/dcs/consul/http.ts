@@ -19,7 +19,7 @@ const KEEP_ALIVE_MS = 600_000;
 const RESPONSE_MAX_BYTES = 64 * 1024 * 1024;
 
 export interface HttpRequest {
-  readonly method: "GET" | "PUT" | "DELETE";
+  readonly method: "GET" | "PUT" | "POST" | "DELETE";
   /** Escaped path, e.g. `/v1/kv/service/demo/leader`. */
   readonly path: string;
   /** `undefined` values are left out, "" is a flag without a value. */
