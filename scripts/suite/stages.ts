@@ -48,6 +48,7 @@ const twiceByDefault = ["cluster-start", "host-death", "silent-host", "superviso
 /** Why a file of those folders runs once: by the beginning of its name. */
 const once: Readonly<Record<string, string>> = {
   "consul-": "about Consul alone; raft-outage is its twin",
+  deno: "it writes to a Consul of its own",
   executable: "over the Raft alone: its thread is what the executable has to hold",
   fuzz: "the API, not the store",
   guard: "no store",
