@@ -4,7 +4,7 @@ import type { Labels, MetricFamily, Sample } from "../model/metric.ts";
 import { PRODUCT_VERSION } from "../model/product.ts";
 import type { MemberFigures } from "../model/raft.ts";
 import type { NodeFacts, NodeMeasures } from "../runtime/node-service.ts";
-import { familyText } from "./exposition.ts";
+import { familyText, labelPairs } from "./exposition.ts";
 
 const PREFIX = "matriarch_";
 const RAFT_ROLES = ["leader", "follower", "candidate", "pre-candidate"] as const;
@@ -13,21 +13,21 @@ const NONE: Labels = {};
 /** The text of all of them. What was counted is written anew only where it changed. */
 export class OwnMetrics {
   #revision = -1;
-  #common = "";
+  #base = "";
   #counted = "";
 
   text(facts: NodeFacts, measures: NodeMeasures, common: Labels): string {
-    const place = JSON.stringify(common);
-    if (measures.revision !== this.#revision || place !== this.#common) {
+    const base = labelPairs(common);
+    if (measures.revision !== this.#revision || base !== this.#base) {
       this.#counted = measures
         .families()
-        .map((family) => familyText(PREFIX, common, family))
+        .map((family) => familyText(PREFIX, base, family))
         .join("");
       this.#revision = measures.revision;
-      this.#common = place;
+      this.#base = base;
     }
     const now = [...nodeFamilies(facts, measures), ...copyFamilies(facts), ...raftFamilies(measures.raft), ...processFamilies()];
-    return now.map((family) => familyText(PREFIX, common, family)).join("") + this.#counted;
+    return now.map((family) => familyText(PREFIX, base, family)).join("") + this.#counted;
   }
 }
 

@@ -111,7 +111,7 @@ describe("GET /metrics", () => {
 });
 
 describe("the reader of the text format finds", () => {
-  const good = familyText("x_", { scope: "a" }, { kind: "gauge", name: "one", help: "One.", samples: [{ labels: {}, value: 1 }] });
+  const good = familyText("x_", 'scope="a"', { kind: "gauge", name: "one", help: "One.", samples: [{ labels: {}, value: 1 }] });
   const cases: readonly (readonly [string, string])[] = [
     ["a family that comes twice", good + good],
     ["a sample without HELP and TYPE", `${good}x_two 1\n`],
