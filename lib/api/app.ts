@@ -90,7 +90,7 @@ export class Api {
     const check = healthCheckOf(path);
     if (check !== null) return this.#health.check(check, search, bodyless);
     if (path === "/patroni") return this.#health.status(200, bodyless);
-    const found = await this.#app.fetch(bodyless ? new Request(request.url, { method: "GET" }) : request, peer);
+    const found = await this.#app.fetch(bodyless ? asGet(path, search) : request, peer);
     if (found.status === 404) return this.#health.status(503, bodyless);
     return this.#finish(bodyless ? new Response(null, { status: found.status }) : found);
   }
@@ -111,6 +111,11 @@ export class Api {
     for (const [name, value] of Object.entries(this.#headers.bare)) response.headers.set(name, value);
     return response;
   }
+}
+
+/** With a host of its own: the client's may be one that no URL has, and then `request.url` is none either. */
+function asGet(path: string, search: string): Request {
+  return new Request(`http://node${path}${search === "" ? "" : `?${search}`}`, { method: "GET" });
 }
 
 /** Every route but the health paths, which stand in front of them. */
@@ -145,19 +150,24 @@ function withoutRest({ bodyUsed, headers }: Request, response: Response): Respon
 
 /** One request in the log: who, what, the status, how long. Of headers and bodies nothing, for they may hold secrets. */
 function requestLine({ method, url }: Request, { address }: Peer, status: number, elapsedMs: number): string {
-  const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
+  const target = url.slice(Math.max(0, pathStartOf(url)));
   const shown = target.length > LOGGED_TARGET_MAX ? `${target.slice(0, LOGGED_TARGET_MAX)}…` : target;
   return `API: ${address} - - ${JSON.stringify(`${method} ${shown}`)} ${status} - latency: ${elapsedMs.toFixed(3)} ms`;
 }
 
 /** The path without doubled leading and without trailing slashes, and the query string without `?`. */
 export function splitUrl(url: string): { readonly path: string; readonly search: string } {
-  const pathStart = url.indexOf("/", url.indexOf("://") + 3);
+  const pathStart = pathStartOf(url);
   if (pathStart === -1) return { path: "/", search: "" };
   const mark = url.indexOf("?", pathStart);
   const path = mark === -1 ? url.slice(pathStart) : url.slice(pathStart, mark);
   const search = mark === -1 ? "" : url.slice(mark + 1).split("#", 1)[0];
   return { path: normalisePath(path), search: search ?? "" };
+}
+
+/** -1 where there is none. A client may name no host, as load balancers with HTTP/1.0 do, or one that no URL has: the path is what is left. */
+function pathStartOf(url: string): number {
+  return url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
 }
 
 function normalisePath(path: string): string {

@@ -7,7 +7,7 @@ import { Agent, request } from "undici/index.js";
 import { type ApiServer, startApi } from "../../../lib/api/server.ts";
 import type { RestApiConfig } from "../../../lib/model/node-config.ts";
 import { type Authority, makeAuthority } from "../../harness/certificates.ts";
-import { facts, LogUnderTest, NodeUnderTest, restApi } from "./node-under-test.ts";
+import { facts, LogUnderTest, NodeUnderTest, replicaFacts, restApi } from "./node-under-test.ts";
 
 let authority: Authority;
 let pair: { readonly cert: string; readonly key: string };
@@ -232,6 +232,26 @@ describe("TLS", () => {
     socket.destroy();
     expect([ended, answer.slice(0, 12)]).toEqual(["closed", `HTTP/1.1 ${status}`]);
   });
+
+  test.each(["none", "required", "optional"] as const)(
+    "a client that names no host, or none that is one, is answered by its path, verify_client %s",
+    async (verifyClient) => {
+      const server = await start(tlsSettings({ verifyClient }), new NodeUnderTest(replicaFacts()));
+      const certificate = { cert: readFileSync(pair.cert, "utf8"), key: readFileSync(pair.key, "utf8") };
+      const asked = async (request: string): Promise<string> => {
+        const socket = tlsConnect({ port: server.port, host: "127.0.0.1", ca: readFileSync(authority.ca, "utf8"), ...certificate });
+        socket.write(request);
+        let answer = "";
+        for await (const part of socket) answer += String(part);
+        return answer.slice(9, 12);
+      };
+      for (const method of ["GET", "HEAD", "OPTIONS"]) {
+        expect(await asked(`${method} /replica HTTP/1.0\r\n\r\n`)).toBe("200");
+        expect(await asked(`${method} /primary?x=a/b HTTP/1.0\r\n\r\n`)).toBe("503");
+        expect(await asked(`${method} /cluster?x=a/b HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n`)).toBe("200");
+      }
+    },
+  );
 
   for (const verifyClient of ["none", "required", "optional"] as const) {
     test(`certificates are exchanged without dropping the port, verify_client ${verifyClient}`, async () => {

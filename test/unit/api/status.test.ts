@@ -121,6 +121,7 @@ describe("health paths", () => {
     }
     expect((await ask("GET", "/replica?tag_clonefrom=false")).status).toBe(503);
     expect(splitUrl("http://host?x=1")).toEqual({ path: "/", search: "" });
+    expect(splitUrl("/replica?lag=1/2")).toEqual({ path: "/replica", search: "lag=1/2" });
   });
 
   test("any other GET is 503 with the document, other methods 501", async () => {
