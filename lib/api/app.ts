@@ -98,6 +98,8 @@ export class Api {
   async #unsafe(request: Request, path: string, peer: Peer): Promise<Response> {
     const refusal = await this.#access.refusal(request, path, peer);
     if (refusal !== null) return withoutRest(request, refusal);
+    // A primary without its store counts on this answer, and must not wait behind operators.
+    if (path === "/failsafe") return withoutRest(request, await this.#app.fetch(request, peer));
     if (this.#unsafeInFlight >= MAX_UNSAFE_IN_FLIGHT) return textAnswer(503, "too many requests in progress");
     this.#unsafeInFlight++;
     try {

@@ -1,6 +1,7 @@
 // Owns secrets that stand in files of their own: for each option that is a secret, `OPTION_file` names a file whose text is the value.
 // They are read with the configuration, so that a reload takes over what was rotated. No fault holds a secret.
 
+import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
@@ -77,7 +78,8 @@ type ReadSecret = { readonly value: string; readonly readableByOthers: boolean }
 async function readSecret(name: unknown): Promise<ReadSecret> {
   if (typeof name !== "string" || !isAbsolute(name)) return { fault: "not the path of a file; write it from / on" };
   try {
-    const handle = await open(name, "r");
+    // Of a pipe nobody may ever write to, the opening alone would wait.
+    const handle = await open(name, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const facts = await handle.stat();
       if (!facts.isFile()) return { fault: `${name} is no file` };

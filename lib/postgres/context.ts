@@ -24,6 +24,8 @@ export interface ProgramRequest {
   readonly argv: readonly string[];
   /** Added to the environment of this process. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The environment of this process is passed on without what configures us: that holds passwords. PostgreSQL's own programs get it so anyway. */
+  readonly withoutSecrets?: boolean;
   readonly cwd?: string;
   /** Written to its standard input, which is then closed; absent = empty. */
   readonly stdin?: string;

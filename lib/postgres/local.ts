@@ -260,7 +260,7 @@ export class LocalPostgresql implements Postgresql {
   }
 
   async writeLogicalSlots(copies: SlotCopies): Promise<Result<null, PostgresError>> {
-    return (await this.#refuseWhileRunning("change of slot files")) ?? (await writeLogicalSlots(this.#dataDir, copies));
+    return (await this.#refuseWhileRunning("change of slot files")) ?? (await writeLogicalSlots(this.#dataDir, copies, this.#log));
   }
 
   async primarySlots(options: Parameters<Postgresql["primarySlots"]>[0]): Promise<Result<PrimarySlots, PostgresError>> {

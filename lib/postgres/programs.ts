@@ -14,6 +14,8 @@ import type { ProgramOutcome, ProgramRequest, RunProgram } from "./context.ts";
 const OUTPUT_MAX_CHARACTERS = 1_000_000;
 /** From SIGTERM to SIGKILL of a program that has to end. */
 const KILL_AFTER_MS = 2_000;
+/** What a program that has ended wrote arrives within milliseconds; a daemon that it left behind has its output open for ever. */
+const LEFT_OPEN_MS = 1_000;
 /** Programs that PostgreSQL ships and that we run; they are looked up in bin_dir. */
 const POSTGRES_PROGRAMS = new Set([
   "initdb",
@@ -51,18 +53,23 @@ export function serverEnvironment(): Record<string, string> {
 
 async function runProgram(config: PostgresqlConfig, clock: Clock, request: ProgramRequest): Promise<Result<ProgramOutcome, PostgresError>> {
   const [program, ...args] = request.argv;
-  if (program === undefined) return err({ kind: "failed", message: "no program was named" });
+  if (program === undefined || program === "") return err({ kind: "failed", message: "no program was named" });
   if (request.signal?.aborted) return err({ kind: "cancelled", message: `${program} was not started` });
   const ownProgram = POSTGRES_PROGRAMS.has(program);
-  const base = ownProgram ? serverEnvironment() : process.env;
-  const child = spawn(ownProgram ? programPath(config, program) : program, args, {
-    // A group of its own, so that whatever it starts ends with it.
-    detached: true,
-    stdio: ["pipe", "pipe", "pipe"],
-    env: { ...base, ...request.env },
-    ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
-  });
-  return await awaitEnd(child, clock, request, program);
+  const base = ownProgram || request.withoutSecrets === true ? serverEnvironment() : process.env;
+  try {
+    const child = spawn(ownProgram ? programPath(config, program) : program, args, {
+      // A group of its own, so that whatever it starts ends with it.
+      detached: true,
+      stdio: ["pipe", "pipe", "pipe"],
+      env: { ...base, ...request.env },
+      ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
+    });
+    return await awaitEnd(child, clock, request, program);
+  } catch (error) {
+    // Words that no program can be given, such as one with a NUL.
+    return err({ kind: "failed", message: `cannot start ${program}: ${error instanceof Error ? error.message : String(error)}` });
+  }
 }
 
 function awaitEnd(
@@ -78,7 +85,10 @@ function awaitEnd(
       if (ending !== null) return;
       ending = error;
       signalGroup(child, "SIGTERM");
-      killTimer = setTimeout(() => signalGroup(child, "SIGKILL"), KILL_AFTER_MS);
+      killTimer = setTimeout(() => {
+        signalGroup(child, "SIGKILL");
+        killTimer = setTimeout(() => leave(null), LEFT_OPEN_MS);
+      }, KILL_AFTER_MS);
     };
     const onAbort = (): void => end({ kind: "cancelled", message: `${program} was ended` });
     request.signal?.addEventListener("abort", onAbort, { once: true });
@@ -91,13 +101,25 @@ function awaitEnd(
           );
     const settle = (result: Result<ProgramOutcome, PostgresError>): void => {
       if (killTimer !== null) clearTimeout(killTimer);
+      if (leftTimer !== null) clearTimeout(leftTimer);
       if (deadlineTimer !== null) clearTimeout(deadlineTimer);
       request.signal?.removeEventListener("abort", onAbort);
       resolve(result);
     };
+    let leftTimer: ReturnType<typeof setTimeout> | null = null;
+    /** Whoever still has its output open, or may not be ended by us, is not waited for. */
+    const leave = (exitCode: number | null): void => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.unref();
+      settle(ending === null ? ok({ exitCode, stdout: stdout(), stderr: stderr() }) : err(ending));
+    };
     const stdout = capture(child, "stdout", request.onLine);
     const stderr = capture(child, "stderr", request.onLine);
     child.on("error", (error) => settle(err({ kind: "failed", message: `cannot start ${program}: ${error.message}` })));
+    child.on("exit", (exitCode) => {
+      leftTimer = setTimeout(() => leave(exitCode), LEFT_OPEN_MS);
+    });
     child.on("close", (exitCode) => {
       settle(ending === null ? ok({ exitCode, stdout: stdout(), stderr: stderr() }) : err(ending));
     });
@@ -131,8 +153,9 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-child.pid, signal);
   } catch (error) {
-    // The group has ended by itself meanwhile.
-    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+    // The group has ended by itself meanwhile, or became another user's, as sudo's does: then it is not ours to end.
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code !== "ESRCH" && code !== "EPERM") throw error;
   }
 }
 

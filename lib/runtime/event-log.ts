@@ -1,6 +1,7 @@
 // Owns the events of this process: their ids, the bounded history, and who is told of each as it happens. Knows nothing of what they
 // mean, waits for nobody, and keeps each as the text that it is told in.
 
+import { maskText } from "../config/mask.ts";
 import type { EventBody, EventKind, NodeEvent } from "../model/event.ts";
 
 /** About a day of a quiet node; a quarter of a megabyte at most. */
@@ -56,7 +57,9 @@ export class EventLog implements EventSource {
     const id = `${this.#process}-${this.#number}`;
     this.#number += 1;
     const { kind, ...rest } = body;
-    const cut = text.length > TEXT_MAX_CHARS ? `${text.slice(0, TEXT_MAX_CHARS)} …` : text;
+    // Whoever can read the API reads it, and a program's last words may hold what its address or options held.
+    const masked = maskText(text);
+    const cut = masked.length > TEXT_MAX_CHARS ? `${masked.slice(0, TEXT_MAX_CHARS)} …` : masked;
     const event = { id, time: new Date(wallNow()).toISOString(), scope, name, kind, text: cut, rule, ...rest } as NodeEvent;
     const kept: KeptEvent = { id, kind, text: cut, json: JSON.stringify(event) };
     this.#kept.push(kept);

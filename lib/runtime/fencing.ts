@@ -59,7 +59,11 @@ export async function keepFenced(context: NodeContext): Promise<void> {
     // What cannot be had with these settings is not asked for again in each cycle.
     state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
     log.warning(`the watchdog goes on with its former timeout: ${armed.error.message}`);
-  } else log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
+  } else {
+    log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
+    // The mark has to say so at once.
+    if (fenced) context.waker.wake();
+  }
 }
 
 /**
@@ -68,10 +72,11 @@ export async function keepFenced(context: NodeContext): Promise<void> {
  */
 export function unfencedNow(context: NodeContext): UnfencedPrimary | null {
   const { state, watchdog } = context;
-  const { local, requests, settings } = state;
+  const { local, requests, settings, task } = state;
   const { pause } = settings.dynamic;
-  // About to be started as an operator wishes, with nothing that fences it.
-  const comesBack = pause && requests.restart && local.process.kind === "none";
+  // About to be started, or between the two halves of a restart: what has nothing that fences it is told of before it runs.
+  const isStarted = (task?.kind === "start" || task?.kind === "restart") && local.lastRole === "primary";
+  const comesBack = local.process.kind === "none" && (isStarted || (pause && requests.restart));
   if (
     (local.process.kind !== "running" && !comesBack) ||
     (watchdog.armed && !goesUnfenced(context)) ||

@@ -113,7 +113,8 @@ class Lane {
     const { clock, counted, log } = this.#parts;
     const { name, retries } = this.hook;
     for (let attempt = 0; !this.#end.signal.aborted; attempt += 1) {
-      const fault = await this.#attempt(event);
+      // Nothing that goes wrong with a hook may end the lane, let alone the supervisor.
+      const fault = await this.#attempt(event).catch((error: unknown) => String(error));
       if (fault === null) return counted(name, "delivered");
       if (this.#end.signal.aborted) break;
       if (attempt >= retries) {
@@ -136,7 +137,8 @@ class Lane {
     }
     const argv = shellWords(hook.command);
     if (argv === null) return "its command has a quote that is not closed";
-    const outcome = await run({ argv, stdin: `${event.json}\n`, signal: this.#end.signal, deadline: ms(clock.now() + hook.timeoutMs) });
+    const deadline = ms(clock.now() + hook.timeoutMs);
+    const outcome = await run({ argv, stdin: `${event.json}\n`, withoutSecrets: true, signal: this.#end.signal, deadline });
     if (!outcome.ok) return outcome.error.message;
     const { exitCode, stderr } = outcome.value;
     return exitCode === 0 ? null : `exit status ${exitCode ?? "of a signal"}: ${lastLines(stderr)}`;

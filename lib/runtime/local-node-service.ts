@@ -177,7 +177,10 @@ export class LocalNodeService implements NodeService {
       if (last === null || last.finishedAt < requestedAt) return false;
       return (
         last.kind === "restart" ||
-        (last.kind === "start" && !state.requests.restart && state.task === null && (!last.ok || state.local.status !== null))
+        (["start", "clone"].includes(last.kind) &&
+          !state.requests.restart &&
+          state.task === null &&
+          (!last.ok || state.local.status !== null))
       );
     };
     const ended = await state.changes.until(finished, ms(clock.now() + (request.timeoutMs ?? RESTART_LIMIT_MS)));

@@ -172,7 +172,8 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
     await refreshCluster(context);
   }
   state.drop();
-  lease.clear();
+  // It has no lease any more; that the last holder was this node is still to be known after a restart.
+  lease.save({ session: held.session, revision: held.revision, deadline: ms(0) });
   if (watchdog.armed) await disarm(context);
   return done("release-lock");
 }

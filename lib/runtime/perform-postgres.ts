@@ -21,8 +21,8 @@ const START_LIMIT_MS = 24 * 3600 * 1000;
 /** Of the stop in a restart; what is not down by then is ended. */
 const RESTART_STOP_LIMIT_MS = 60_000;
 const UPSTREAM_DEADLINE_MS = 5000;
-/** At 20 MB/s the most that is fetched for a copied slot takes a minute. */
-const MISSING_WAL_LIMIT_MS = 60_000;
+/** A standby that fetches WAL for a copied slot is not there for a race: the little that is fetched takes a second. */
+const MISSING_WAL_LIMIT_MS = 10_000;
 
 export type TaskEffect = Extract<
   Effect,
@@ -214,9 +214,11 @@ async function start(context: NodeContext, effect: Extract<Effect, { kind: "star
   const { state } = context;
   // Kept until the end: while it stands, the lease mark says what is about to run.
   const asked = state.requests.restart;
-  const result = await startServer(context, effect, signal);
-  if (asked) state.requests = { ...state.requests, restart: false };
-  return result;
+  try {
+    return await startServer(context, effect, signal);
+  } finally {
+    if (asked) state.requests = { ...state.requests, restart: false };
+  }
 }
 
 async function startServer(context: NodeContext, effect: Extract<Effect, { kind: "start" }>, signal: AbortSignal): Promise<TaskResult> {

@@ -107,7 +107,7 @@ describe("permanent slots", () => {
       expect((await next.api("/reinitialize", { method: "POST", body: {} })).status).toBe(200);
       await next.untilLogs("INFO: replica has been created using", { withinMs: 40_000, from });
       await next.untilLogs("Logical slot events is safe to be used after a failover", { withinMs: 40_000, from });
-      expect(next.log.slice(from)).toMatch(/fetched [12] segments of WAL from [0-9A-F/]+ on for the logical slot "events"/);
+      expect(next.log.slice(from)).toMatch(/fetched [1-4] segments of WAL for the logical slot "events"/);
       await cluster.untilHealthy();
       const switched = await leader.api("/switchover", {
         method: "POST",

@@ -95,7 +95,8 @@ export async function peerFindings(config: NodeConfig, cluster: Cluster): Promis
 
 async function peer(name: string, url: string): Promise<Finding> {
   const subject = `peer ${name}`;
-  const base = new URL(url);
+  const base = URL.parse(url);
+  if (base === null) return unknown(subject, `its member key has no URL that can be asked: ${url}`);
   const target = `${base.origin}/liveness`;
   try {
     // Only the clock is read, so anybody's answer will do; who it is, the members prove to each other.

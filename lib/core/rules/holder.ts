@@ -120,7 +120,7 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "holder-paused-down",
-      when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o) && !restartsStopped(o),
+      when: (o) => lockIsOurs(o) && isPaused(o) && !isRunning(o) && (!restartsStopped(o) || controlUnreadable(o)),
       then: waitCycle,
       why: () => "postgres is not running",
     },
@@ -206,6 +206,11 @@ function holdsUnanswered(o: Observation): boolean {
  * A primary comes back as a primary. A standby is started as one and then promoted: without a new timeline its WAL would
  * part from the others' unseen.
  */
+/** Whether it was a primary cannot be told now: it is read again in the next cycle. */
+function controlUnreadable(o: Observation): boolean {
+  return o.local.control === null && didThisCycle(o, "read-control") !== null;
+}
+
 function startAsItWas(o: Observation): Effect {
   return wasPrimary(o)
     ? { kind: "start", role: "primary", target: null, syncNames: namesAtStart(o) }

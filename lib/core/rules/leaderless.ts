@@ -83,7 +83,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   },
   {
     id: "leaderless-paused-down",
-    when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o) && (!restartsStopped(o) || leadsAgain(o)),
+    when: (o) => lockIsFree(o) && isPaused(o) && !isRunning(o) && (!restartsStopped(o) || leadsAgain(o) || o.local.control === null),
     then: waitCycle,
     why: () => "postgres is not running",
   },

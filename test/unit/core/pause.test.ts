@@ -53,6 +53,13 @@ describe("a stopped server in pause that an operator wants restarted", () => {
     expect(at(superseded).effect).toMatchObject({ kind: "start", role: "standby" });
   });
 
+  test("where it cannot be told what it was, it waits and is not started as a standby", () => {
+    const unread = [{ kind: "read-control" as const, ok: false, message: "" }];
+    expect(at({ local: local(down), done: unread }).rule).toBe("leaderless-paused-down");
+    expect(decide(holding({ requests, local: local(down), done: unread })).rule).toBe("holder-paused-down");
+    expect(decide(holding({ requests, local: local(down) })).effect.kind).toBe("read-control");
+  });
+
   test("somebody else leads: it comes back beside him", () => {
     const foreign = { cluster: cluster(), local: local({ ...down, control: PRIMARY }) };
     expect(at({ ...foreign, requests: { ...requests, restart: false } }).rule).toBe("paused-as-it-is");

@@ -35,6 +35,30 @@ test("output, exit status, input and lines of a program come back", async () => 
   expect(lines.sort()).toEqual(["stderr oops", "stdout b", "stdout c", "stdout in a"]);
 });
 
+test("one that leaves a daemon behind with its output is not waited for, ended by itself or by its deadline", async () => {
+  const left = await run({ argv: ["sh", "-c", "setsid sleep 60 & echo $!"] });
+  expect(left).toMatchObject({ ok: true, value: { exitCode: 0 } });
+  if (left.ok) process.kill(Number(left.value.stdout), "SIGKILL");
+  const late = await run({ argv: ["sh", "-c", "sleep 61; true"], deadline: ms(clock.now() + 100), stdin: "" });
+  expect(late).toMatchObject({ ok: false, error: { kind: "timeout" } });
+}, 20_000);
+
+test("words that no program can be given are an error", async () => {
+  expect(await run({ argv: [""] })).toMatchObject({ ok: false, error: { kind: "failed" } });
+  expect(await run({ argv: ["sh", "-c", "a\0b"] })).toMatchObject({ ok: false, error: { kind: "failed" } });
+});
+
+test("our own secrets stay out where that is asked for", async () => {
+  process.env["PATRONI_SUPERUSER_PASSWORD"] = "hidden";
+  try {
+    const argv = ["sh", "-c", "echo [$PATRONI_SUPERUSER_PASSWORD]"];
+    expect(await run({ argv, withoutSecrets: true })).toMatchObject({ value: { stdout: "[]\n" } });
+    expect(await run({ argv })).toMatchObject({ value: { stdout: "[hidden]\n" } });
+  } finally {
+    delete process.env["PATRONI_SUPERUSER_PASSWORD"];
+  }
+});
+
 test("a program that cannot be started is an error that names it", async () => {
   expect(await run({ argv: ["pg_rewind"] })).toMatchObject({
     ok: false,

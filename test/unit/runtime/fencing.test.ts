@@ -9,7 +9,7 @@ import { adoptLock, recallLease } from "../../../lib/runtime/adoption.ts";
 import { disarmUnfenced, keepFenced, rearm } from "../../../lib/runtime/fencing.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
-import { acquireLock, refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock, refreshCluster, releaseLock, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
 import type { RecordingLog } from "../../harness/recording-log.ts";
 import { CONFIG, primaryStatus } from "../core/observations.ts";
@@ -79,6 +79,41 @@ test("a lowered ttl ends no lease that was confirmed before: it counts from the 
   await sessionTtl.follow();
   expect((await renewLock(a)).ok).toBe(true);
   expect((a.state.heldFacts()?.leaseEndsAt ?? 0) - bench.clock.now()).toBeLessThan(5_000);
+});
+
+test("between the two halves of a restart in a pause the mark goes on saying that nothing fences PostgreSQL", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  pause(a, "on");
+  await renewLock(a);
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  a.state.task = {
+    kind: "restart",
+    startedAt: bench.clock.now(),
+    aborting: false,
+    controller: new AbortController(),
+    settled: Promise.resolve(),
+  };
+  a.state.local.process = { kind: "none" };
+  await renewLock(a);
+  expect((await bench.mark())?.unfenced?.name).toBe("a");
+  a.state.task = null;
+  await renewLock(a);
+  expect((await bench.mark())?.unfenced).toBeNull();
+});
+
+test("who released the lock takes it again after a restart of its supervisor, with PostgreSQL down: the record says that it was ours", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const saved: Parameters<NodeContext["lease"]["save"]>[0][] = [];
+  Object.assign(a.lease, { save: (lease: (typeof saved)[number]) => saved.push(lease) });
+  expect((await releaseLock(a, null)).ok).toBe(true);
+  expect(saved.at(-1)).toMatchObject({ deadline: ms(0) });
+  const later = await bench.node("primary");
+  Object.assign(later.state.local, { process: { kind: "none" }, status: null });
+  expect((await acquireLock(later)).ok).toBe(false);
+  Object.assign(later.lease, { former: () => saved.at(-1) ?? null });
+  expect((await acquireLock(later)).ok).toBe(true);
 });
 
 test("a pause lets the guard go once the mark has said so, and not before", async () => {

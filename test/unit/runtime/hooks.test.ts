@@ -86,6 +86,14 @@ describe("a hook", () => {
     expect(log.lines.at(-1)).toMatch(/^ERROR hook pager: event \S+-1 \(pause\) is given up after 2 attempts: it answered 400$/);
   });
 
+  test("whose delivery breaks altogether has failed on that event, and nobody else is concerned", async () => {
+    const broken = open({ retries: 0 }, { post: () => Promise.reject(new TypeError("no such module")) });
+    for (const text of ["one", "two"]) broken.happen(text);
+    await broken.hooks.close(ms(broken.clock.now() + 1_000));
+    expect(broken.counted).toEqual(["pager failed", "pager failed"]);
+    expect(broken.log.lines.join("\n")).toContain("no such module");
+  });
+
   test("gets the kinds that it wants, and no other", async () => {
     const { taken, post } = taker(() => null);
     const { clock, events, happen } = open({ events: ["leader"] }, { post });
