@@ -67,7 +67,7 @@ const longer: Readonly<Record<Tier, Readonly<Record<string, string>>>> = {
   full: { RAFT_KILL_ROUNDS: "100", RAFT_FAILOVER_ROUNDS: "15", FUZZ_CASES: "100000", MATRIARCH_TEST_TIER: "full" },
 };
 /** A test without a limit of its own must not hang the tier. */
-const testTimeoutMs = { quick: 30_000, alone: 120_000 } as const;
+const testTimeoutMs = { quick: 120_000, alone: 120_000 } as const;
 
 /** The stages of a tier; with a pattern only the test files whose path contains it. */
 export function stagesOf(product: string, options: { readonly tier: Tier; readonly only: string | null }): readonly Stage[] {
