@@ -87,6 +87,7 @@ export class Invariants {
         world.violation(`${server.name}'s timeline did not grow`);
     }
     const excused = world.operatorChose(server.name) || world.anyoneUnfenced();
+    this.#forgetWhereOff();
     const missing = this.#synchronous === null ? 0 : missingWal(wal, this.#synchronous);
     if (this.#synchronous !== null && missing > 0) {
       if (!excused) {
@@ -151,8 +152,14 @@ export class Invariants {
     this.#synchronous = null;
   }
 
+  /** A primary that could not hear of it went on promising; with the key that its successor takes away that is over as well. */
+  #forgetWhereOff(): void {
+    if (this.#world.synchronousMode() === "off" && this.#world.view().sync.leader === null) this.forgetSynchronous();
+  }
+
   /** At the end: the last primary has everything. */
   checkEnd(primary: FakeServer): void {
+    this.#forgetWhereOff();
     if (this.#synchronous !== null && missingWal(primary.wal, this.#synchronous) > 0) {
       this.#world.violation(`at the end ${primary.name} lacks WAL that was acknowledged synchronously`);
     }
