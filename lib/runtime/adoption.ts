@@ -11,8 +11,11 @@ import { apiUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import { lookAtPostgres } from "./observe.ts";
 
-/** Value: the lock is ours again. Without it the node goes on as any other member. */
-export async function adoptLock(context: NodeContext): Promise<boolean> {
+/**
+ * Value: true = the lock is ours again; false: the node goes on as any other member; "later": it may be ours, but PostgreSQL runs and
+ * does not answer now, so that it cannot be told.
+ */
+export async function adoptLock(context: NodeContext): Promise<boolean | "later"> {
   const { log, state, store, lease } = context;
   const leader = state.cluster?.leader ?? null;
   if (leader === null || leader.name !== state.settings.node.name || leader.session === null) return false;
@@ -21,6 +24,8 @@ export async function adoptLock(context: NodeContext): Promise<boolean> {
   const identifier = state.cluster?.initialize ?? null;
   if (record !== null && record.session === leader.session) {
     if (identifier !== null && identifier !== "" && record.systemIdentifier !== "" && record.systemIdentifier !== identifier) return false;
+  } else if (state.local.status === null && state.local.process.kind === "running") {
+    return "later";
   } else if (!servesThisCluster(context, identifier) || (await someoneAnswers(context))) {
     return false;
   }

@@ -158,9 +158,9 @@ export class HaLoop {
     }
     if (needsMark(state.trace)) await refreshMark(context);
     if (state.leads() && store.session()?.id === state.held?.session) return;
-    if (store.session() === null && (await adoptLock(context))) return;
+    const adopted = store.session() === null && (await adoptLock(context));
     // The adoption could not be tried: another session now would give the former lock away.
-    if (state.dcsFailure !== null) return;
+    if (adopted === true || adopted === "later" || state.dcsFailure !== null) return;
     const session = store.session();
     if (session !== null && clock.now() - session.confirmedAt < state.settings.dynamic.loopWaitMs * 0.9) return;
     const options = { deadline: dcsDeadline(context) };

@@ -4,6 +4,7 @@
 
 import { expect, test } from "bun:test";
 import { traceUnfenced } from "../../../lib/core/leader-trace.ts";
+import { err } from "../../../lib/model/result.ts";
 import { type Ms, ms } from "../../../lib/model/units.ts";
 import { adoptLock, recallLease } from "../../../lib/runtime/adoption.ts";
 import { disarmUnfenced, keepFenced, rearm } from "../../../lib/runtime/fencing.ts";
@@ -310,4 +311,17 @@ test("a candidate that reads only right before it takes the lock of whom nothing
   await bench.clock.advance(CONFIG.ttlMs);
   b.state.trace = traceUnfenced(b.state.trace, "down", bench.clock.now());
   expect((await acquireLock(b)).ok).toBe(true);
+});
+
+test("a restarted supervisor whose PostgreSQL hangs gives its former lock not away: it is taken over once that answers", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const again = await bench.node("primary");
+  const { status } = again.postgres;
+  again.postgres.status = async () => err({ kind: "timeout", message: "it hangs" });
+  expect(await adoptLock(again)).toBe("later");
+  expect(again.store.session()).toBeNull();
+  again.postgres.status = status;
+  expect(await adoptLock(again)).toBe(true);
+  expect(again.state.held?.session).toBe(a.state.held?.session as string);
 });
