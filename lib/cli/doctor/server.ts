@@ -2,7 +2,6 @@
 // replication, pg_rewind and slots stand on. Asks only.
 
 import { spawnSync } from "node:child_process";
-import { systemMessage } from "../../config/files.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { ms } from "../../model/units.ts";
@@ -64,15 +63,9 @@ function installedMajor(config: NodeConfig): number | Finding {
 }
 
 /** What the parameters have to be; `at` is how they are now. */
-export async function runningServer(config: NodeConfig, clock: Clock): Promise<readonly Finding[]> {
+async function runningServer(config: NodeConfig, clock: Clock): Promise<readonly Finding[]> {
   const { postgresql } = config;
-  let pidFile: Awaited<ReturnType<typeof readPostmasterPid>>;
-  try {
-    pidFile = await readPostmasterPid(postgresql.dataDir);
-  } catch (error) {
-    const says = `whether a server runs here cannot be told: postmaster.pid: ${systemMessage(error)}`;
-    return [unknown("postgresql", says, "run the doctor as the user that the supervisor runs as")];
-  }
+  const pidFile = await readPostmasterPid(postgresql.dataDir).catch(() => null);
   if (pidFile === null) return [unknown("postgresql", "no server runs here now: its parameters are looked at once it does")];
   const connection = new Connection({ clock, endpoint: async () => localEndpoint(postgresql, pidFile) });
   try {

@@ -1,7 +1,7 @@
 // Goal: the doctor finds what is planted, says how to mend it, and finds nothing where nothing is wrong.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { certificateFindings } from "../../../../lib/cli/doctor/certificates.ts";
@@ -9,7 +9,7 @@ import { timingFindings } from "../../../../lib/cli/doctor/cluster.ts";
 import { examine } from "../../../../lib/cli/doctor/examine.ts";
 import { type Finding, findingsText } from "../../../../lib/cli/doctor/finding.ts";
 import { diskFindings, fencingFindings, modeFindings, nameFindings } from "../../../../lib/cli/doctor/machine.ts";
-import { parameterFindings, runningServer } from "../../../../lib/cli/doctor/server.ts";
+import { parameterFindings } from "../../../../lib/cli/doctor/server.ts";
 import type { NodeConfig } from "../../../../lib/model/node-config.ts";
 import { realClock } from "../../../../lib/runtime/clock.ts";
 import { makeAuthority } from "../../../harness/certificates.ts";
@@ -37,14 +37,6 @@ describe("the doctor", () => {
       ]),
     );
     expect(found.every(({ fix }) => fix !== null)).toBe(true);
-  });
-
-  test("tells a server that does not run from one of which it cannot be told", async () => {
-    const dataDir = mkdtempSync(join(folder, "data-"));
-    const look = async () => (await runningServer({ ...template, postgresql: { ...template.postgresql, dataDir } }, realClock()))[0];
-    expect(await look()).toMatchObject({ verdict: "unknown", says: expect.stringContaining("no server runs here now") });
-    mkdirSync(join(dataDir, "postmaster.pid"));
-    expect(await look()).toMatchObject({ verdict: "unknown", says: expect.stringContaining("postmaster.pid: it is a directory") });
   });
 
   test("says what of PostgreSQL's parameters stands in the way, and which command changes it", () => {
