@@ -65,7 +65,7 @@ function installedMajor(config: NodeConfig): number | Finding {
 /** What the parameters have to be; `at` is how they are now. */
 async function runningServer(config: NodeConfig, clock: Clock): Promise<readonly Finding[]> {
   const { postgresql } = config;
-  const pidFile = await readPostmasterPid(postgresql.dataDir).catch(() => null);
+  const pidFile = await readPostmasterPid(postgresql.dataDir);
   if (pidFile === null) return [unknown("postgresql", "no server runs here now: its parameters are looked at once it does")];
   const connection = new Connection({ clock, endpoint: async () => localEndpoint(postgresql, pidFile) });
   try {
