@@ -5,8 +5,8 @@ import type { ConfigFault } from "../model/errors.ts";
 import { FOREIGN_STORES } from "./obsolete.ts";
 import type { OptionForm } from "./option.ts";
 import { NODE_SCHEMA } from "./schema-node.ts";
-import { optionsOf } from "./schema-walk.ts";
-import { SECRET_OPTIONS } from "./secret-files.ts";
+import { namedSectionsOf, optionsOf } from "./schema-walk.ts";
+import { NAMED_SECRETS, SECRET_OPTIONS } from "./secret-files.ts";
 import { EMPTY_TREE, isTree, type Source, type Tree, withValue } from "./tree.ts";
 import { parseYaml } from "./yaml-text.ts";
 
@@ -46,7 +46,7 @@ interface Gathered {
 }
 
 function addVariable(found: Gathered, variable: string, name: string, text: string): void {
-  const target = VARIABLES.get(name);
+  const target = VARIABLES.get(name) ?? targetInNamed(name);
   if (target === undefined) {
     const store = FOREIGN_STORES.find((section) => name.startsWith(`${section.toUpperCase()}_`));
     if (store !== undefined) {
@@ -103,6 +103,39 @@ function variables(): ReadonlyMap<string, Target> {
   map.set("TAGS", { path: ["tags"], form: "map" });
   for (const key of ["parameters", "recovery_conf"]) map.set(`POSTGRESQL_${key.toUpperCase()}`, { path: ["postgresql", key], form: "map" });
   return map;
+}
+
+interface NamedVariables {
+  /** Of the section that holds the names: HOOKS. */
+  readonly prefix: string;
+  readonly path: readonly string[];
+  /** Variable below the name → option; the longest first, for URL_FILE ends with FILE and URL is an option too. */
+  readonly options: readonly (readonly [variable: string, Target])[];
+}
+
+/** Sections whose names the user chooses. */
+const NAMED: readonly NamedVariables[] = namedSectionsOf(NODE_SCHEMA).map(({ path, options }) => {
+  const files = NAMED_SECRETS.find((named) => named.path.join(".") === path.join("."))?.secrets ?? [];
+  const targets = [
+    ...options.map(({ path: below, facts }) => ({ path: below, form: facts.form })),
+    ...files.map(({ filePath }) => ({ path: filePath, form: "scalar" as const })),
+  ];
+  const named = targets.map((target) => [target.path.join("_").toUpperCase(), target] as const);
+  return { prefix: path.join("_").toUpperCase(), path, options: named.toSorted(([a], [b]) => b.length - a.length) };
+});
+
+/** `HOOKS` is the whole mapping; `HOOKS_PAGER_URL` the option url of the one called pager: names from here are in lower case. */
+function targetInNamed(variable: string): Target | undefined {
+  for (const { prefix, path, options } of NAMED) {
+    if (variable === prefix) return { path, form: "map" };
+    if (!variable.startsWith(`${prefix}_`)) continue;
+    const rest = variable.slice(prefix.length + 1);
+    const found = options.find(([option]) => rest.endsWith(`_${option}`) && rest.length > option.length + 1);
+    if (found === undefined) return undefined;
+    const [option, { path: below, form }] = found;
+    return { path: [...path, rest.slice(0, -option.length - 1).toLowerCase(), ...below], form };
+  }
+  return undefined;
 }
 
 function namesOf(path: readonly string[]): readonly string[] {

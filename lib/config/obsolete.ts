@@ -3,7 +3,7 @@
 
 import type { ConfigFault } from "../model/errors.ts";
 import { NODE_SCHEMA } from "./schema-node.ts";
-import { entriesOfSection, unknownPaths } from "./schema-walk.ts";
+import { entriesOfSection, schemaAt, unknownPaths } from "./schema-walk.ts";
 import { isTree, type Tree, treeAt, valueAt, withoutValue } from "./tree.ts";
 
 /** Sections of stores that Patroni knows and we do not. */
@@ -65,8 +65,7 @@ function isMethodSection(tree: Tree, path: readonly string[]): boolean {
 /** The known name beside it that differs by at most two letters. */
 function nearestName(path: readonly string[]): string | null {
   const last = path.at(-1) ?? "";
-  let schema: object | undefined = NODE_SCHEMA;
-  for (const key of path.slice(0, -1)) schema = schema === undefined ? undefined : entriesOfSection(schema)?.[key];
+  const schema = schemaAt(NODE_SCHEMA, path.slice(0, -1));
   const names = schema === undefined ? [] : Object.keys(entriesOfSection(schema) ?? {});
   const scored = names.map((name) => ({ name, distance: editDistance(name, last) })).sort((a, b) => a.distance - b.distance);
   const best = scored[0];

@@ -58,6 +58,23 @@ export function optionsOf(schema: object, prefix: readonly string[] = []): reado
   });
 }
 
+export interface NamedSections {
+  /** Of the mapping whose keys are names of the user's choice, e.g. hooks. */
+  readonly path: readonly string[];
+  /** Of each section below such a name, with paths from there on. */
+  readonly options: readonly NamedOption[];
+}
+
+/** Every mapping of sections whose names are free, in the schema's order. */
+export function namedSectionsOf(schema: object, prefix: readonly string[] = []): readonly NamedSections[] {
+  return Object.entries(entriesOfSection(schema) ?? {}).flatMap(([key, entry]) => {
+    const path = [...prefix, key];
+    const value = factsOf(entry) === undefined ? recordValue(entry) : undefined;
+    if (value === undefined) return factsOf(entry) === undefined ? namedSectionsOf(entry, path) : [];
+    return entriesOfSection(value) === null ? [] : [{ path, options: optionsOf(value) }];
+  });
+}
+
 /** The defaults of every option that has one, in the form of a file. */
 export function defaultsOf(schema: object): Tree {
   return Object.fromEntries(
@@ -79,7 +96,11 @@ function isOptional(schema: object): boolean {
 /** Paths in the tree that the schema does not name. */
 export function unknownPaths(schema: object, tree: Tree, prefix: readonly string[] = []): readonly (readonly string[])[] {
   const entries = entriesOfSection(schema);
-  if (entries === null) return [];
+  if (entries === null) {
+    const named = recordValue(schema);
+    if (named === undefined) return [];
+    return entriesOf(tree).flatMap(([key, value]) => (isTree(value) ? unknownPaths(named, value, [...prefix, key]) : []));
+  }
   return entriesOf(tree).flatMap(([key, value]) => {
     const entry = Object.hasOwn(entries, key) ? entries[key] : undefined;
     if (entry === undefined) return hasFreeKeys(schema) ? [] : [[...prefix, key]];

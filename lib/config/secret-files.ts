@@ -7,8 +7,8 @@ import { isAbsolute } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
 import { systemMessage } from "./files.ts";
 import { NODE_SCHEMA } from "./schema-node.ts";
-import { optionsOf } from "./schema-walk.ts";
-import { type Source, type Tree, valueAt, withoutValue, withValue } from "./tree.ts";
+import { type NamedOption, namedSectionsOf, optionsOf } from "./schema-walk.ts";
+import { type Source, type Tree, treeAt, valueAt, withoutValue, withValue } from "./tree.ts";
 
 /** Longer than any password, token or passphrase. */
 const SECRET_MAX_BYTES = 8192;
@@ -23,10 +23,29 @@ export interface SecretOption {
   readonly filePath: readonly string[];
 }
 
-/** Every secret of the node's file. */
-export const SECRET_OPTIONS: readonly SecretOption[] = optionsOf(NODE_SCHEMA)
-  .filter(({ facts }) => facts.secret)
-  .map(({ path }) => ({ path, filePath: [...path.slice(0, -1), `${path.at(-1)}${SUFFIX}`] }));
+/** Every secret of the node's file that stands at a place of its own. */
+export const SECRET_OPTIONS: readonly SecretOption[] = secretsAmong(optionsOf(NODE_SCHEMA));
+
+/** Those of sections whose names the user chooses; paths from that name on. */
+export const NAMED_SECRETS: readonly { readonly path: readonly string[]; readonly secrets: readonly SecretOption[] }[] = namedSectionsOf(
+  NODE_SCHEMA,
+).map(({ path, options }) => ({ path, secrets: secretsAmong(options) }));
+
+/** A file holds a line: a secret of another form has none. */
+function secretsAmong(options: readonly NamedOption[]): readonly SecretOption[] {
+  return options
+    .filter(({ facts }) => facts.secret && facts.form === "scalar")
+    .map(({ path }) => ({ path, filePath: [...path.slice(0, -1), `${path.at(-1)}${SUFFIX}`] }));
+}
+
+function secretOptionsIn(tree: Tree): readonly SecretOption[] {
+  const named = NAMED_SECRETS.flatMap(({ path, secrets }) =>
+    Object.keys(treeAt(tree, ...path)).flatMap((name) =>
+      secrets.map((secret) => ({ path: [...path, name, ...secret.path], filePath: [...path, name, ...secret.filePath] })),
+    ),
+  );
+  return [...SECRET_OPTIONS, ...named];
+}
 
 export interface WithSecrets {
   /** With the values in place of the names of their files. */
@@ -42,7 +61,7 @@ export async function readSecretFiles(given: Tree, givenSources: ReadonlyMap<str
   const sources = new Map(givenSources);
   const faults: ConfigFault[] = [];
   const warnings: ConfigFault[] = [];
-  for (const { path, filePath } of SECRET_OPTIONS) {
+  for (const { path, filePath } of secretOptionsIn(given)) {
     const name = valueAt(given, filePath);
     if (name === undefined) continue;
     const [option, fileOption] = [path.join("."), filePath.join(".")];

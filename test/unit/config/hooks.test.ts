@@ -1,9 +1,11 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { maskTree } from "../../../lib/config/mask.ts";
 import { diffConfig } from "../../../lib/config/reload.ts";
 import { EVENT_KINDS } from "../../../lib/model/event.ts";
 import { ms } from "../../../lib/model/units.ts";
-import { BASE, loadTree, mustLoad, removeFiles } from "./fixtures.ts";
+import { BASE, loadTree, mustLoad, newFolder, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);
 
@@ -52,6 +54,47 @@ describe("hooks", () => {
     const [address] = await faults({ url: "ftp://T0K3N" });
     expect(address).toStartWith("hooks.pager.url: ");
     expect(address).not.toContain("T0K3N");
+  });
+
+  test("may come from variables, alone or over what the file says", async () => {
+    const address = join(newFolder(), "address");
+    writeFileSync(address, "https://chat.example.com/T0K3N\n", { mode: 0o600 });
+    const variables = {
+      PATRONI_HOOKS_PAGER_COMMAND: "/usr/local/bin/page",
+      PATRONI_HOOKS_PAGER_EVENTS: "failover, fencing",
+      PATRONI_HOOKS_ON_CALL_URL_FILE: address,
+      PATRONI_HOOKS_ON_CALL_HEADERS: "{Authorization: Bearer T0K3N}",
+      PATRONI_HOOKS_ON_CALL_TIMEOUT: "2",
+      MATRIARCH_HOOKS_ON_CALL_TIMEOUT: "3",
+      PATRONI_HOOKS_AUDIT_RETRIES: "1",
+    };
+    const loaded = await mustLoad({ ...BASE, hooks: { audit: { command: "audit", retries: 9 } } } as never, variables);
+    expect(
+      loaded.config.hooks.map(({ name, command, url, timeoutMs, retries }) => [name, command, url, timeoutMs / 1000, retries]),
+    ).toEqual([
+      ["audit", "audit", null, 10, 1],
+      ["on_call", null, "https://chat.example.com/T0K3N", 3, 5],
+      ["pager", "/usr/local/bin/page", null, 10, 5],
+    ]);
+    expect(loaded.config.hooks[1]?.headers).toEqual({ Authorization: "Bearer T0K3N" });
+    expect(loaded.config.hooks[2]?.events).toEqual(["failover", "fencing"]);
+    expect(loaded.sources.get("hooks.on_call.url")).toBe(`file:${address}`);
+    expect(loaded.warnings).toEqual([]);
+    expect(JSON.stringify(maskTree(loaded.raw))).not.toContain("T0K3N");
+    const whole = await mustLoad(BASE, { PATRONI_HOOKS: "{pager: {command: page}}" });
+    expect(whole.config.hooks.map(({ name, command }) => [name, command])).toEqual([["pager", "page"]]);
+  });
+
+  test("a variable that names no hook or no option of one is told, and so is an unknown option in the file", async () => {
+    const loaded = await mustLoad({ ...BASE, hooks: { pager: { command: "page", retry: 1 } } } as never, {
+      PATRONI_HOOKS_URL: "https://chat.example.com",
+      PATRONI_HOOKS_PAGER_COLOUR: "red",
+    });
+    expect(loaded.warnings.map(({ path, message }) => `${path}: ${message}`)).toEqual([
+      "PATRONI_HOOKS_PAGER_COLOUR: this variable sets no option and is ignored",
+      "PATRONI_HOOKS_URL: this variable sets no option and is ignored",
+      "hooks.pager.retry: unknown and ignored; remove it",
+    ]);
   });
 
   test("a reload takes them", async () => {
