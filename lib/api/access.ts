@@ -1,12 +1,14 @@
-// Owns who may call the unsafe methods (POST, PUT, PATCH, DELETE): client certificate, basic authentication, allowlist.
-// Safe methods are open to everybody who can connect.
+// Owns who may call the unsafe methods (POST, PUT, PATCH, DELETE): client certificate, password or token, allowlist. Safe methods
+// are open to everybody who can connect, but for the paths that restapi.protected_paths closes.
 
-import { createHash, timingSafeEqual } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
-import type { BasicAuth, RestApiConfig } from "../model/node-config.ts";
+import { isProtectable, roleCovers, type TokenRole } from "../model/api-access.ts";
+import type { RestApiConfig } from "../model/node-config.ts";
 import { textAnswer } from "./answers.ts";
 import type { ApiContext, Peer } from "./context.ts";
+import { callerOf } from "./credentials.ts";
+import { isMembersRequest, roleNeeded } from "./roles.ts";
 
 /** A resolved host name of the allowlist is believed this long. */
 const LOOKUP_TTL_MS = 30_000;
@@ -29,11 +31,34 @@ export class Access {
     if (!(await this.#isAllowed(settings, path, peer.address)))
       return textAnswer(403, "this address is not allowed to call unsafe methods");
     if (peer.certificate === "unverified") return textAnswer(403, "client certificate required");
-    const authentication = settings.authentication;
-    if (authentication === null) return null;
+    if (settings.authentication === null && settings.tokens.length === 0) return null;
+    return this.#judged(request, path, roleNeeded(request.method, path));
+  }
+
+  /** The same for the safe methods: null for a path that is open. */
+  readRefusal(request: Request, path: string): Response | null {
+    const { protectedPaths } = this.#context.settings();
+    return isProtectable(path) && protectedPaths.includes(path) ? this.#judged(request, path, "read") : null;
+  }
+
+  #judged(request: Request, path: string, needed: TokenRole): Response | null {
+    const settings = this.#context.settings();
     const header = request.headers.get("authorization");
-    if (header === null) return unauthorized("authentication is required");
-    return isAuthentic(header, authentication) ? null : unauthorized("user name or password is wrong");
+    if (header === null) return unauthorized(settings, "authentication is required");
+    const caller = callerOf(header, settings);
+    switch (caller.kind) {
+      case "unknown":
+        return unauthorized(settings, settings.tokens.length === 0 ? WRONG_PASSWORD : WRONG_CREDENTIALS);
+      case "user":
+        return null;
+      case "token": {
+        const { name, role } = caller.token;
+        const what = `${request.method} ${path}`;
+        if (!roleCovers(role, needed)) return forbidden(`the token ${name} has the role ${role}: ${what} needs ${needed}`);
+        if (needed !== "read" && !isMembersRequest(request.method, path)) this.#context.log.info(`REST API: ${what} by the token ${name}`);
+        return null;
+      }
+    }
   }
 
   /** The failsafe heartbeat comes when the DCS is away and the members cannot be known: include_members does not bind it. */
@@ -105,17 +130,18 @@ export function plainAddress(address: string): string {
   return mapped?.[1] ?? bare;
 }
 
-function isAuthentic(header: string, expected: BasicAuth): boolean {
-  const match = /^Basic\s+([A-Za-z0-9+/=_-]+)\s*$/i.exec(header);
-  if (match?.[1] === undefined) return false;
-  return equalInConstantTime(Buffer.from(match[1], "base64").toString("utf8"), `${expected.username}:${expected.password}`);
+const WRONG_PASSWORD = "user name or password is wrong";
+const WRONG_CREDENTIALS = "user name, password or token is wrong";
+const BASIC = 'Basic realm="Matriarch"';
+const BEARER = 'Bearer realm="Matriarch"';
+
+/** Names the ways in that there are. Source: RFC 9110 section 11.6.1. */
+function unauthorized({ authentication, tokens }: RestApiConfig, text: string): Response {
+  const ways = [...(authentication === null ? [] : [BASIC]), ...(tokens.length === 0 ? [] : [BEARER])];
+  return textAnswer(401, text, { "www-authenticate": ways.join(", ") });
 }
 
-/** Digests have one length, so neither the length nor the first difference shows in the time. */
-function equalInConstantTime(a: string, b: string): boolean {
-  return timingSafeEqual(createHash("sha256").update(a).digest(), createHash("sha256").update(b).digest());
-}
-
-function unauthorized(text: string): Response {
-  return textAnswer(401, text, { "www-authenticate": 'Basic realm="Matriarch"' });
+/** Source: RFC 6750 section 3.1. */
+function forbidden(text: string): Response {
+  return textAnswer(403, text, { "www-authenticate": `${BEARER}, error="insufficient_scope"` });
 }

@@ -1,4 +1,4 @@
-// Owns the way of a request: health paths at once, unsafe methods past the door keeper, everything else through Hono.
+// Owns the way of a request: health paths at once, the others past the door keeper and through Hono.
 // Knows nothing of sockets (server.ts) and decides nothing about HA.
 
 import { Hono } from "hono";
@@ -90,6 +90,8 @@ export class Api {
     const check = healthCheckOf(path);
     if (check !== null) return this.#health.check(check, search, bodyless);
     if (path === "/patroni") return this.#health.status(200, bodyless);
+    const refusal = this.#access.readRefusal(request, path);
+    if (refusal !== null) return this.#finish(bodyless ? new Response(null, refusal) : refusal);
     const found = await this.#app.fetch(bodyless ? asGet(path, search) : request, peer);
     if (found.status === 404) return this.#health.status(503, bodyless);
     return this.#finish(bodyless ? new Response(null, { status: found.status }) : found);

@@ -1,189 +1,22 @@
 // Owns GET /openapi.json: the API as a document (OpenAPI 3.1), made from the schemas that requests are judged by and answers
-// are held to. Every route stands in the table below; a test compares the two.
+// are held to. Every route stands in openapi-operations.ts.
 
-import type * as v from "valibot";
-import { DYNAMIC_SCHEMA } from "../config/schema-dynamic.ts";
 import { HEALTH_PATHS, type HealthCheck } from "../core/role-health.ts";
+import { isProtectable } from "../model/api-access.ts";
 import { PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
-import { CLUSTER_DOCUMENT, FAILSAFE_DOCUMENT, HISTORY_DOCUMENT, STATUS_DOCUMENT } from "./answer-schemas.ts";
 import type { ApiApp } from "./context.ts";
 import { type JsonSchema, jsonSchema } from "./json-schema.ts";
-import { CONFIG_BODY, FAILSAFE_BODY, REINITIALIZE_BODY, RESTART_BODY, SWITCHOVER_BODY } from "./request-schemas.ts";
-
-type Method = "get" | "post" | "put" | "patch" | "delete";
-
-/** What an answer's body is: text as it is, Prometheus' text, nothing, any JSON, or a document under `components/schemas`. */
-type Body = "text" | "metrics" | "none" | "json" | keyof typeof DOCUMENTS;
-
-interface Operation {
-  readonly path: string;
-  readonly method: Method;
-  readonly summary: string;
-  readonly body?: { readonly schema: v.GenericSchema; readonly required: boolean };
-  readonly answers: Readonly<Record<number, readonly [description: string, body: Body]>>;
-}
-
-const DOCUMENTS = {
-  Status: STATUS_DOCUMENT,
-  Cluster: CLUSTER_DOCUMENT,
-  History: HISTORY_DOCUMENT,
-  Failsafe: FAILSAFE_DOCUMENT,
-  DynamicConfiguration: DYNAMIC_SCHEMA,
-} as const;
-
-const CONFIG = { schema: CONFIG_BODY, required: true };
-const SWITCHED = {
-  200: ["done", "text"],
-  202: ["will be done at its time", "text"],
-  400: ["the request is wrong", "text"],
-  412: ["not possible now", "text"],
-  422: ["the time cannot be read or is past", "text"],
-  503: ["failed, or the DCS is away", "text"],
-} as const;
-
-const OPERATIONS: readonly Operation[] = [
-  { path: "/patroni", method: "get", summary: "The status document", answers: { 200: ["the status document", "Status"] } },
-  {
-    path: "/cluster",
-    method: "get",
-    summary: "The members with role, state and lag",
-    answers: { 200: ["the cluster", "Cluster"], 503: ["the DCS has not been read yet", "text"] },
-  },
-  {
-    path: "/history",
-    method: "get",
-    summary: "The timelines",
-    answers: { 200: ["a line per timeline", "History"], 503: ["the DCS has not been read yet", "text"] },
-  },
-  {
-    path: "/config",
-    method: "get",
-    summary: "The dynamic configuration",
-    answers: { 200: ["as it stands in the DCS", "DynamicConfiguration"], 502: ["there is none", "text"] },
-  },
-  {
-    path: "/config",
-    method: "patch",
-    summary: "Merges into the dynamic configuration; null deletes",
-    body: CONFIG,
-    answers: {
-      200: ["the new configuration", "DynamicConfiguration"],
-      400: ["the body is no JSON object, or an empty one", "text"],
-      409: ["changed by somebody else meanwhile", "text"],
-      503: ["there is none, or the DCS is away", "text"],
-    },
-  },
-  {
-    path: "/config",
-    method: "put",
-    summary: "Replaces the dynamic configuration",
-    body: CONFIG,
-    answers: {
-      200: ["the new configuration", "DynamicConfiguration"],
-      400: ["the body is no JSON object", "text"],
-      502: ["not written", "text"],
-    },
-  },
-  { path: "/reload", method: "post", summary: "Reads the node's file again", answers: { 202: ["reload scheduled", "text"] } },
-  {
-    path: "/restart",
-    method: "post",
-    summary: "Restarts PostgreSQL, now or later",
-    body: { schema: RESTART_BODY, required: false },
-    answers: {
-      200: ["restarted", "text"],
-      202: ["will be restarted at its time", "text"],
-      400: ["the request is wrong", "text"],
-      409: ["another one is scheduled", "text"],
-      422: ["the time cannot be read or is past", "text"],
-      500: ["cannot be scheduled while paused", "text"],
-      503: ["failed, or the conditions do not hold", "text"],
-    },
-  },
-  {
-    path: "/restart",
-    method: "delete",
-    summary: "Drops the scheduled restart",
-    answers: { 200: ["dropped", "text"], 404: ["none is scheduled", "text"] },
-  },
-  {
-    path: "/reinitialize",
-    method: "post",
-    summary: "Removes the data directory of a replica and copies it again",
-    body: { schema: REINITIALIZE_BODY, required: false },
-    answers: { 200: ["begun", "text"], 400: ["the request is wrong", "text"], 503: ["not possible now", "text"] },
-  },
-  {
-    path: "/switchover",
-    method: "post",
-    summary: "Changes the leader as planned, now or later",
-    body: { schema: SWITCHOVER_BODY, required: true },
-    answers: SWITCHED,
-  },
-  {
-    path: "/switchover",
-    method: "delete",
-    summary: "Drops the scheduled switchover",
-    answers: {
-      200: ["dropped", "text"],
-      404: ["none is scheduled", "text"],
-      409: ["changed by somebody else meanwhile", "text"],
-      503: ["the DCS is away", "text"],
-    },
-  },
-  {
-    path: "/failover",
-    method: "post",
-    summary: "Makes the candidate the leader, also where there is none",
-    body: { schema: SWITCHOVER_BODY, required: true },
-    answers: SWITCHED,
-  },
-  {
-    path: "/failsafe",
-    method: "get",
-    summary: "The members that failsafe mode asks",
-    answers: { 200: ["their URLs", "Failsafe"], 502: ["failsafe mode is off", "text"] },
-  },
-  {
-    path: "/failsafe",
-    method: "post",
-    summary: "The primary's heartbeat while the DCS is away",
-    body: { schema: FAILSAFE_BODY, required: true },
-    answers: {
-      200: ["this node promises not to lead; the header lsn holds its position", "text"],
-      400: ["the request is wrong", "text"],
-      500: ["this node leads, or sees another leader", "text"],
-      502: ["failsafe mode is off", "text"],
-    },
-  },
-  { path: "/metrics", method: "get", summary: "Metrics for Prometheus", answers: { 200: ["metrics", "metrics"] } },
-  {
-    path: "/events",
-    method: "get",
-    summary: "What happened here: kept, or as server-sent events where text/event-stream is accepted",
-    answers: { 200: ["events", "json"], 400: ["an unknown kind", "text"], 503: ["too many readers", "text"] },
-  },
-  {
-    path: "/explain",
-    method: "get",
-    summary: "For each member whether it could be promoted now, and every reason why not",
-    answers: { 200: ["the explanation", "json"], 400: ["no such member", "text"] },
-  },
-  { path: "/openapi.json", method: "get", summary: "This document", answers: { 200: ["OpenAPI 3.1", "json"] } },
-  ...["/mpp", "/citus"].map((path) => ({
-    path,
-    method: "post" as const,
-    summary: "An event of another group of a distributed cluster",
-    body: CONFIG,
-    answers: { 200: ["taken", "text"], 400: ["the request is wrong", "text"] } as const,
-  })),
-];
+import { type Body, DOCUMENTS, OPERATIONS, type Operation } from "./openapi-operations.ts";
+import { roleNeeded } from "./roles.ts";
 
 /** What any request that may change something can be answered before it is looked at. */
 const REFUSALS = {
-  401: ["user name and password are needed", "text"],
-  403: ["the address or its certificate is not allowed", "text"],
+  401: ["a password or a token is needed", "text"],
+  403: ["the address, its certificate or the role of its token is not allowed", "text"],
 } as const;
+
+/** The same for what restapi.protected_paths may close. */
+const READ_REFUSALS = { 401: REFUSALS[401] } as const;
 
 const BODY_REFUSALS = {
   408: ["the body did not arrive in time", "text"],
@@ -219,7 +52,12 @@ export function openApiDocument(): JsonSchema {
     components: {
       schemas: Object.fromEntries(Object.entries(DOCUMENTS).map(([name, schema]) => [name, jsonSchema(schema)])),
       securitySchemes: {
-        basic: { type: "http", scheme: "basic", description: "restapi.authentication" },
+        basic: { type: "http", scheme: "basic", description: "restapi.authentication: may do everything" },
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description: "restapi.tokens: each operation names the least role (read, operate, admin) that a token needs",
+        },
         certificate: { type: "mutualTLS", description: "restapi.verify_client" },
       },
     },
@@ -233,17 +71,26 @@ function withBodyless(get: JsonSchema): Record<string, unknown> {
   return { get, head: bare, options: bare };
 }
 
-function describeOperation({ method, summary, body, answers }: Operation): JsonSchema {
+function describeOperation({ path, method, summary, parameters, body, answers }: Operation): JsonSchema {
   const unsafe = method !== "get";
-  const all = { ...answers, ...(unsafe ? REFUSALS : {}), ...(body === undefined ? {} : BODY_REFUSALS) };
+  const refusals = unsafe ? REFUSALS : isProtectable(path) ? READ_REFUSALS : {};
+  const all = { ...answers, ...refusals, ...(body === undefined ? {} : BODY_REFUSALS) };
   return {
     summary,
+    ...(parameters === undefined ? {} : { parameters }),
     ...(body === undefined
       ? {}
       : { requestBody: { required: body.required, content: { "application/json": { schema: jsonSchema(body.schema) } } } }),
     responses: Object.fromEntries(Object.entries(all).map(([status, answer]) => [status, responseOf(answer)])),
-    ...(unsafe ? { security: [{}, { basic: [] }, { certificate: [] }, { basic: [], certificate: [] }] } : {}),
+    ...securityOf(method, path),
   };
+}
+
+/** One of the entries is enough; nothing at all where the operator asks for nothing. The words beside `token` are the role. */
+function securityOf(method: Operation["method"], path: string): JsonSchema {
+  if (method === "get") return isProtectable(path) ? { security: [{}, { basic: [] }, { token: ["read"] }] } : {};
+  const credentials = [{}, { basic: [] }, { token: [roleNeeded(method.toUpperCase(), path)] }];
+  return { security: [...credentials, ...credentials.map((one) => ({ ...one, certificate: [] }))] };
 }
 
 function responseOf([description, body]: readonly [string, Body]): JsonSchema {
@@ -255,9 +102,17 @@ function responseOf([description, body]: readonly [string, Body]): JsonSchema {
       return { description, content: { "text/plain": { schema: { type: "string" } } } };
     case "json":
       return { description, content: { "application/json": { schema: { type: "object" } } } };
+    case "Events": {
+      const stream = { schema: { type: "string", description: "server-sent events; the data of each is one of `events`" } };
+      return { description, content: { ...referenceTo(body), "text/event-stream": stream } };
+    }
     default:
-      return { description, content: { "application/json": { schema: { $ref: `#/components/schemas/${body}` } } } };
+      return { description, content: referenceTo(body) };
   }
+}
+
+function referenceTo(document: string): JsonSchema {
+  return { "application/json": { schema: { $ref: `#/components/schemas/${document}` } } };
 }
 
 const ROLE_WORDS: Readonly<Record<HealthCheck, string>> = {

@@ -1,6 +1,7 @@
 // Owns the typed node configuration from a checked tree: renames to the model's names and fills in what one option takes
 // from another. Pure. `postgresql` is in build-postgresql.ts.
 
+import { type ApiToken, roleCovers } from "../model/api-access.ts";
 import { formatHostPort, isWildcard } from "../model/host-port.ts";
 import type {
   BasicAuth,
@@ -67,6 +68,8 @@ function buildRestApi(restapi: NodeTree["restapi"]): RestApiConfig {
       port: restapi.connect_address?.port ?? listen.port,
     },
     authentication: basicAuth(restapi.authentication),
+    tokens: Object.entries(restapi.tokens).map(([name, { role, token }]) => ({ name, role, token: token ?? "" })),
+    protectedPaths: restapi.protected_paths,
     certfile: restapi.certfile,
     keyfile: restapi.keyfile ?? restapi.certfile,
     keyfilePassword: restapi.keyfile_password,
@@ -82,16 +85,23 @@ function buildRestApi(restapi: NodeTree["restapi"]): RestApiConfig {
   };
 }
 
-/** Where ctl says nothing, the API's own credentials and CA serve the client side too. */
+/** Where ctl says nothing, the API's own credentials and CA serve the client side too: members ask one another with them. */
 function buildCtl(ctl: NodeTree["ctl"], restapi: RestApiConfig): CtlConfig {
+  const authentication = basicAuth(ctl.authentication) ?? restapi.authentication;
   return {
-    authentication: basicAuth(ctl.authentication) ?? restapi.authentication,
+    authentication,
+    token: ctl.token ?? (authentication === null ? strongest(restapi.tokens) : null),
     insecure: ctl.insecure,
     cacert: ctl.cacert ?? restapi.cafile,
     certfile: ctl.certfile,
     keyfile: ctl.keyfile ?? ctl.certfile,
     keyfilePassword: ctl.keyfile_password,
   };
+}
+
+/** The first of those with the strongest role; null where there is none. */
+function strongest(tokens: readonly ApiToken[]): string | null {
+  return tokens.toSorted((a, b) => Number(roleCovers(b.role, a.role)) - Number(roleCovers(a.role, b.role)))[0]?.token ?? null;
 }
 
 function basicAuth(section: { readonly username: string | null; readonly password: string | null } | null): BasicAuth | null {

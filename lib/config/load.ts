@@ -17,7 +17,7 @@ import { foreignStores, ignoredOptions } from "./obsolete.ts";
 import { applyRules, type Purpose } from "./rules.ts";
 import { DYNAMIC_SCHEMA } from "./schema-dynamic.ts";
 import { NODE_SCHEMA, type NodeTree } from "./schema-node.ts";
-import { defaultsOf, schemaAt } from "./schema-walk.ts";
+import { defaultsOf, namedSectionsOf, schemaAt } from "./schema-walk.ts";
 import { readSecretFiles } from "./secret-files.ts";
 import { leavesOf, mergeTrees, type Source, type Tree, treeAt, withValue } from "./tree.ts";
 import { parseYamlTree } from "./yaml-text.ts";
@@ -116,8 +116,18 @@ function faultsOfTheRest(
   const dcs = blamed.some((path) => path === "bootstrap" || path === "bootstrap.dcs")
     ? []
     : checkBootstrapDcs(treeAt(raw, "bootstrap", "dcs"), LOWEST_LIMITS).faults;
-  return [...rules.filter(({ path }) => !blamed.some((other) => path === other || path.startsWith(`${other}.`))), ...dcs];
+  return [
+    ...rules.filter(({ path }) => !blamed.some((other) => path === other || path.startsWith(`${other}.`) || isPartOf(other, path))),
+    ...dcs,
+  ];
 }
+
+/** Of a hook or a token of the user's own name, a value that is wrong is not also missing. */
+function isPartOf(wrong: string, path: string): boolean {
+  return wrong.startsWith(`${path}.`) && NAMED_SECTIONS.some((section) => path === section || path.startsWith(`${section}.`));
+}
+
+const NAMED_SECTIONS = namedSectionsOf(NODE_SCHEMA).map(({ path }) => path.join("."));
 
 /** Null stands for the default; it keeps a section that the user wrote. */
 function withExample(tree: Tree, path: readonly string[]): Tree {

@@ -66,7 +66,7 @@ const LISTENER_OPTIONS: readonly string[] = [
   "verifyClient",
   "requestQueueSize",
 ];
-const CLIENT_OPTIONS: readonly string[] = ["authentication", "cafile"];
+const CLIENT_OPTIONS: readonly string[] = ["authentication", "tokens", "cafile"];
 const MEMBER_OPTIONS: readonly string[] = [
   "restapi.connectAddress",
   "postgresql.connectAddress",

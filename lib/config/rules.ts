@@ -4,6 +4,7 @@
 import type { ConfigFault } from "../model/errors.ts";
 import { isWildcard } from "../model/host-port.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
+import { accessFaults, accessWarnings } from "./rules-access.ts";
 import { RAFT_LINE, raftFaults, raftWarnings } from "./rules-raft.ts";
 import type { NodeTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
@@ -23,11 +24,11 @@ export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFin
   if (tree.scope === null && purpose === "node") faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
   if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
-  faults.push(...tlsFaults(tree), ...hookFaults(tree));
+  faults.push(...tlsFaults(tree), ...accessFaults(tree, purpose), ...hookFaults(tree));
   if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {
     warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });
   } else if (tree.raft !== null) warnings.push(...raftWarnings(tree.raft));
-  warnings.push(...tagConflicts(treeAt(raw, "tags") as Tags), ...placeholders(raw));
+  warnings.push(...accessWarnings(tree, purpose), ...tagConflicts(treeAt(raw, "tags") as Tags), ...placeholders(raw));
   return { faults, warnings };
 }
 

@@ -2,6 +2,7 @@
 // Says nothing about where a value came from; rules that span options are in check.ts.
 
 import * as v from "valibot";
+import { PROTECTABLE_PATHS, TOKEN_ROLES } from "../model/api-access.ts";
 import { EVENT_KINDS, type EventKind } from "../model/event.ts";
 import {
   address,
@@ -81,8 +82,20 @@ function readPlainTextMap(value: object): Readonly<Record<string, string>> | und
 
 const AUTHENTICATION = optionalSection({ username: text("admin"), password: secret() });
 
+/** What a header can carry (RFC 6750), and long enough not to be guessed. */
+const TOKEN_MIN_CHARS = 16;
+const apiToken = optional({
+  wanted: `a token of ${TOKEN_MIN_CHARS} or more of A-Z a-z 0-9 - . _ ~ + / =`,
+  example: "'SECRET'",
+  read: (value) => (typeof value === "string" && value.length >= TOKEN_MIN_CHARS && /^[\w.~+/-]+=*$/.test(value) ? value : undefined),
+  secret: true,
+});
+
+const TOKEN = { role: choice(TOKEN_ROLES, "read"), token: apiToken };
+
 const CTL = {
   authentication: AUTHENTICATION,
+  token: apiToken,
   insecure: flag(false),
   cacert: text("/etc/ssl/ca.crt"),
   certfile: text("/etc/ssl/client.crt"),
@@ -94,6 +107,14 @@ const RESTAPI = {
   listen: listen("127.0.0.1:8008", 8008),
   connect_address: connectAddress("10.0.0.1:8008"),
   authentication: AUTHENTICATION,
+  tokens: mapOf(section(TOKEN)),
+  protected_paths: option({
+    wanted: `a list of ${PROTECTABLE_PATHS.join(", ")}`,
+    example: "[/config, /events]",
+    read: (value) => readWords(value, PROTECTABLE_PATHS),
+    fallback: [],
+    form: "list",
+  }),
   certfile: text("/etc/ssl/server.crt"),
   keyfile: text("/etc/ssl/server.key"),
   keyfile_password: secret(),
@@ -222,7 +243,7 @@ const HOOK = {
   events: option({
     wanted: `a list of ${EVENT_KINDS.join(", ")}`,
     example: "[failover, fencing]",
-    read: readEventKinds,
+    read: (value) => readWords(value, EVENT_KINDS),
     fallback: EVENTS_BY_DEFAULT,
     form: "list",
   }),
@@ -230,11 +251,11 @@ const HOOK = {
   retries: whole(5, { min: 0, max: 100 }),
 };
 
-function readEventKinds(value: unknown): readonly EventKind[] | undefined {
+/** Some of the words, in their own order. */
+function readWords<const T extends string>(value: unknown, known: readonly T[]): readonly T[] | undefined {
   const words = readTextList(value);
-  if (words === undefined) return undefined;
-  const kinds = EVENT_KINDS.filter((kind) => words.includes(kind));
-  return words.every((word) => EVENT_KINDS.some((kind) => kind === word)) ? kinds : undefined;
+  if (words === undefined || !words.every((word) => known.some((one) => one === word))) return undefined;
+  return known.filter((one) => words.includes(one));
 }
 
 /** The whole file. Stores that we do not have, obsolete options and unknown ones are dealt with in check.ts. */

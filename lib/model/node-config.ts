@@ -1,6 +1,7 @@
 // Owns the shape of a node's own configuration after loading (contract §5): plain data, read-only, every default filled in.
 // Loading, checking and merging are in lib/config.
 
+import type { ApiToken, ProtectablePath } from "./api-access.ts";
 import type { EventKind } from "./event.ts";
 import type { Tags } from "./member.ts";
 import type { Ms } from "./units.ts";
@@ -43,6 +44,10 @@ export interface RestApiConfig {
   readonly listen: HostPort;
   readonly connectAddress: HostPort;
   readonly authentication: BasicAuth | null;
+  /** In the order of the file. With one or more of them nobody calls an unsafe method without a credential. */
+  readonly tokens: readonly ApiToken[];
+  /** Safe methods on these need a credential too. */
+  readonly protectedPaths: readonly ProtectablePath[];
   readonly certfile: string | null;
   readonly keyfile: string | null;
   readonly keyfilePassword: string | null;
@@ -61,6 +66,8 @@ export interface RestApiConfig {
 export interface CtlConfig extends TlsClientFiles {
   readonly insecure: boolean;
   readonly authentication: BasicAuth | null;
+  /** Of the API; goes before `authentication` where both are set. */
+  readonly token: string | null;
 }
 
 export interface BootstrapConfig {

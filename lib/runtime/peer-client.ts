@@ -1,5 +1,5 @@
-// Owns the requests between members over their REST APIs (contract §10): TLS with the client certificate, basic
-// authentication for unsafe methods, an absolute deadline each. Retries nothing, decides nothing, keeps no answer.
+// Owns the requests between members over their REST APIs (contract §10): TLS with the client certificate, password or token
+// where one may be wanted, an absolute deadline each. Retries nothing, decides nothing, keeps no answer.
 
 import { readFile } from "node:fs/promises";
 import type { Agent as AgentType } from "undici/index.js";
@@ -8,10 +8,11 @@ import request from "undici/lib/api/api-request.js";
 import Agent from "undici/lib/dispatcher/agent.js";
 import { formatJson } from "../core/json-text.ts";
 import type { PeerStatus } from "../core/observation.ts";
+import { isProtectable } from "../model/api-access.ts";
 import type { Clock } from "../model/clock.ts";
 import type { ConfigFault } from "../model/errors.ts";
 import type { FailsafeAnswer, FailsafeHeartbeat } from "../model/failsafe.ts";
-import type { BasicAuth, NodeConfig } from "../model/node-config.ts";
+import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { lsn, type Ms } from "../model/units.ts";
 import type { PeerSource } from "./node-context.ts";
@@ -50,12 +51,13 @@ export class PeerClient implements PeerSource {
   readonly #clock: Clock;
   /** The files are read once, in the background; whoever asks first waits for that. */
   #agent: Promise<Result<AgentType, ConfigFault>>;
-  #authentication: BasicAuth | null;
+  /** The header Authorization; null where there is nothing to show. */
+  #credential: string | null;
 
   constructor(options: PeerSettings & { readonly clock: Clock }) {
     this.#clock = options.clock;
     this.#agent = makeAgent(options);
-    this.#authentication = options.ctl.authentication ?? options.restapi.authentication;
+    this.#credential = credentialOf(options);
   }
 
   /** Whether the certificates could be read; null when they could. */
@@ -70,7 +72,7 @@ export class PeerClient implements PeerSource {
     if (!agent.ok) return agent;
     const old = await this.#agent;
     this.#agent = Promise.resolve(agent);
-    this.#authentication = settings.ctl.authentication ?? settings.restapi.authentication;
+    this.#credential = credentialOf(settings);
     if (old.ok) await old.value.close();
     return ok(null);
   }
@@ -107,7 +109,7 @@ export class PeerClient implements PeerSource {
     return this.send("POST", apiUrl, path, body, deadline);
   }
 
-  /** `path`: e.g. `/switchover`; basic authentication goes with every method but GET. */
+  /** `path`: e.g. `/switchover`; the credential goes with every method but GET, and with GET of a path that may be closed. */
   async send(
     method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
     apiUrl: string,
@@ -128,7 +130,7 @@ export class PeerClient implements PeerSource {
         path,
         method,
         signal,
-        headers: this.#headers(method, body !== null),
+        headers: this.#headers({ method, path }, body !== null),
         body: body === null ? null : formatJson(body),
       });
       const text = await response.body.text();
@@ -147,15 +149,18 @@ export class PeerClient implements PeerSource {
     if (agent.ok) await agent.value.destroy();
   }
 
-  #headers(method: string, hasBody: boolean): Record<string, string> {
+  #headers({ method, path }: { readonly method: string; readonly path: string }, hasBody: boolean): Record<string, string> {
     const headers: Record<string, string> = hasBody ? { "content-type": "application/json" } : {};
-    const authentication = this.#authentication;
-    if (method !== "GET" && authentication !== null) {
-      const pair = Buffer.from(`${authentication.username}:${authentication.password}`).toString("base64");
-      headers["authorization"] = `Basic ${pair}`;
-    }
+    if (this.#credential !== null && (method !== "GET" || isProtectable(path))) headers["authorization"] = this.#credential;
     return headers;
   }
+}
+
+function credentialOf({ ctl, restapi }: PeerSettings): string | null {
+  if (ctl.token !== null) return `Bearer ${ctl.token}`;
+  const authentication = ctl.authentication ?? restapi.authentication;
+  if (authentication === null) return null;
+  return `Basic ${Buffer.from(`${authentication.username}:${authentication.password}`).toString("base64")}`;
 }
 
 /** The API's own CA and certificate serve the client side too where `ctl` names none. */

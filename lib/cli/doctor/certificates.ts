@@ -156,12 +156,13 @@ export function plainFindings(config: NodeConfig): readonly Finding[] {
   const findings: Finding[] = [];
   if (!local && restapi.certfile === null)
     findings.push(warning("tls restapi.certfile", "the API speaks plain HTTP on a network", "write restapi: {certfile, keyfile, cafile}"));
-  if (!local && restapi.authentication === null && restapi.verifyClient === "none" && restapi.allowlist.length === 0)
+  const noCredential = restapi.authentication === null && restapi.tokens.length === 0;
+  if (!local && noCredential && restapi.verifyClient === "none" && restapi.allowlist.length === 0)
     findings.push(
       warning(
         "access restapi",
         "whoever reaches the API may switch over, restart and reconfigure",
-        "write restapi.authentication, verify_client or allowlist",
+        "write restapi.authentication, tokens, verify_client or allowlist",
       ),
     );
   if (raft?.insecure === true)

@@ -21,6 +21,8 @@ export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
     listen: { host: "127.0.0.1", port: 0 },
     connectAddress: { host: "127.0.0.1", port: 8008 },
     authentication: null,
+    tokens: [],
+    protectedPaths: [],
     certfile: null,
     keyfile: null,
     keyfilePassword: null,

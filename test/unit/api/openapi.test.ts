@@ -2,10 +2,12 @@ import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { CLUSTER_DOCUMENT, FAILSAFE_DOCUMENT, HISTORY_DOCUMENT, STATUS_DOCUMENT } from "../../../lib/api/answer-schemas.ts";
 import { apiRoutes } from "../../../lib/api/app.ts";
+import { EVENTS_DOCUMENT, EXPLANATION_DOCUMENT } from "../../../lib/api/event-schemas.ts";
 import { jsonSchema } from "../../../lib/api/json-schema.ts";
 import { openApiDocument } from "../../../lib/api/openapi.ts";
 import { parseJson } from "../../../lib/core/json-text.ts";
 import { HEALTH_PATHS } from "../../../lib/core/role-health.ts";
+import { type DecisionFacts, EVENT_KINDS, type EventBody } from "../../../lib/model/event.ts";
 import { lsn, revision } from "../../../lib/model/units.ts";
 import { apiOf } from "./asking.ts";
 import {
@@ -160,6 +162,98 @@ describe("answers have the form that the document says", () => {
       const { status, text } = await ask("GET", path);
       expect([path, status, v.safeParse(schema, parseJson(text)).issues]).toEqual([path, 200, undefined]);
     }
+  });
+});
+
+describe("what was told of events and explained", () => {
+  const request = { leader: "node1", candidate: null, scheduled_at: null };
+  const DECIDED: DecisionFacts = {
+    dcs: "reachable",
+    leader: null,
+    lock: "free",
+    lease_remaining_ms: 0.5,
+    paused: false,
+    state: "running",
+    role: "replica",
+    timeline: 1,
+    wal: "0/5000060",
+    published_wal: null,
+    task: null,
+    request,
+    sync: { leader: "node1", standbys: ["node2"], quorum: 0 },
+    answers: { node2: null, node3: { state: "running", role: "replica", timeline: 1, wal: "0/5000060" } },
+  };
+  /** One of each kind, and the nulls that may stand in them. */
+  const HAPPENED: readonly EventBody[] = [
+    { kind: "supervisor", what: "started", version: "1.0" },
+    { kind: "decision", effect: "acquire-lock", facts: DECIDED },
+    { kind: "decision", effect: "wait", facts: { ...DECIDED, request: null, sync: null, role: null, lease_remaining_ms: null } },
+    { kind: "effect", effect: "promote", ok: false },
+    { kind: "task", task: "clone", ok: true, seconds: 1.5 },
+    { kind: "leader", leader: null, former: "node1" },
+    { kind: "role", role: "primary", former: null },
+    { kind: "state", state: "running", former: "starting" },
+    { kind: "failover", phase: "lock", cause: "automatic", former: null, seconds: null },
+    { kind: "request", request },
+    { kind: "request", request: null },
+    { kind: "dcs", reachable: false },
+    { kind: "pause", paused: true },
+    { kind: "sync", leader: null, standbys: [], quorum: 1 },
+    { kind: "members", joined: ["node2"], left: [] },
+    { kind: "fencing", fencing: "lost" },
+    { kind: "raft", role: "leader", term: 3 },
+  ];
+
+  test("/events has the form that the document says, for every kind", async () => {
+    expect([...new Set(HAPPENED.map(({ kind }) => kind))].sort()).toEqual([...EVENT_KINDS].sort());
+    const node = new NodeUnderTest();
+    for (const body of HAPPENED) node.events.add(body, "text", null);
+    const { status, text } = await apiOf(node)("GET", "/events");
+    const told = JSON.parse(text) as { readonly events: readonly unknown[] };
+    expect([status, told.events.length]).toEqual([200, HAPPENED.length]);
+    expect(v.safeParse(EVENTS_DOCUMENT, told).issues).toBeUndefined();
+    expect(v.safeParse(EVENTS_DOCUMENT, { ...told, events: [{ ...(told.events[0] as object), more: 1 }] }).success).toBe(false);
+  });
+
+  test("/explain has it too, with and without a race behind it", async () => {
+    const node = new NodeUnderTest();
+    const race = node.events.add({ kind: "decision", effect: "acquire-lock", facts: DECIDED }, "text", "race");
+    for (const last_race of [null, JSON.parse(race.json) as unknown]) {
+      node.explained = { ...node.explained, last_race };
+      const { status, text } = await apiOf(node)("GET", "/explain");
+      expect([status, v.safeParse(EXPLANATION_DOCUMENT, JSON.parse(text)).issues]).toEqual([200, undefined]);
+    }
+    expect(node.explained.members.length).toBeGreaterThan(0);
+  });
+
+  test("the document refers to both, names the stream, and says what they can be asked", () => {
+    const events = (document["paths"] as Tree)["/events"]?.["get"];
+    const content = events?.["responses"]?.["200"]?.["content"];
+    expect(content?.["application/json"]?.["schema"]?.["$ref"]).toBe("#/components/schemas/Events" as never);
+    expect(content?.["text/event-stream"]).toBeDefined();
+    expect(((events?.["parameters"] ?? []) as unknown as readonly Tree[]).map(({ name }) => name as unknown)).toEqual([
+      "after",
+      "kind",
+      "Last-Event-ID",
+    ]);
+    const kinds = (document["components"]?.["schemas"]?.["Events"]?.["properties"]?.["events"]?.["items"]?.["anyOf"] ??
+      []) as unknown as readonly Tree[];
+    expect(kinds.map(({ properties }) => properties?.["kind"]?.["const"] as unknown)).toEqual([...EVENT_KINDS]);
+    expect((document["paths"] as Tree)["/explain"]?.["get"]?.["responses"]?.["200"]?.["content"]?.["application/json"]?.["schema"]).toEqual(
+      {
+        $ref: "#/components/schemas/Explanation",
+      } as never,
+    );
+  });
+
+  test("the document names the least role of a token for each request that may want one", () => {
+    const roleOf = (path: string, method: string) => {
+      const security = ((document["paths"] as Tree)[path]?.[method]?.["security"] ?? []) as unknown as readonly Record<string, unknown>[];
+      return security.map((one) => one["token"]).find((roles) => roles !== undefined);
+    };
+    expect([roleOf("/config", "get"), roleOf("/restart", "post"), roleOf("/config", "patch")]).toEqual([["read"], ["operate"], ["admin"]]);
+    expect([roleOf("/primary", "get"), roleOf("/patroni", "get")]).toEqual([undefined, undefined]);
+    expect(document["components"]?.["securitySchemes"]?.["token"]).toMatchObject({ type: "http", scheme: "bearer" } as never);
   });
 });
 

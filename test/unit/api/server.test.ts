@@ -43,7 +43,7 @@ async function ask(
   server: ApiServer,
   method: "GET" | "POST" | "PATCH",
   path: string,
-  options: { readonly tls?: boolean; readonly certificate?: boolean; readonly body?: string } = {},
+  options: { readonly tls?: boolean; readonly certificate?: boolean; readonly body?: string; readonly token?: string } = {},
 ) {
   const agent = new Agent({
     connect: {
@@ -53,7 +53,12 @@ async function ask(
   });
   agents.push(agent);
   const scheme = options.tls === false ? "http" : "https";
-  const answer = await request(`${scheme}://127.0.0.1:${server.port}${path}`, { method, dispatcher: agent, body: options.body ?? null });
+  const answer = await request(`${scheme}://127.0.0.1:${server.port}${path}`, {
+    method,
+    dispatcher: agent,
+    headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
+    body: options.body ?? null,
+  });
   return { status: answer.statusCode, text: await answer.body.text() };
 }
 
@@ -134,6 +139,23 @@ describe("the listener", () => {
     await server.reload(restApi({ authentication: { username: "a", password: "b" } }));
     expect(server.port).toBe(port);
     expect((await ask(server, "POST", "/reload", { tls: false, body: "{}" })).status).toBe(401);
+  });
+
+  test("a reload exchanges tokens: the former one is refused at once, the port and a second token stay", async () => {
+    const token = (name: string, role: "read" | "admin") => ({ name, role, token: `token-${name}-0123456789` });
+    const [old, next, other] = [token("old", "admin"), token("new", "admin"), token("other", "read")];
+    const server = await start({ tokens: [old, other], protectedPaths: ["/config"] });
+    const { port } = server;
+    const statuses = async () =>
+      await Promise.all([
+        ...[old, next].map(async ({ token }) => (await ask(server, "POST", "/reload", { tls: false, body: "{}", token })).status),
+        ask(server, "GET", "/config", { tls: false, token: other.token }).then(({ status }) => status),
+        ask(server, "GET", "/config", { tls: false }).then(({ status }) => status),
+        ask(server, "GET", "/health", { tls: false }).then(({ status }) => status),
+      ]);
+    expect(await statuses()).toEqual([202, 401, 200, 401, 200]);
+    await server.reload(restApi({ tokens: [next, other], protectedPaths: ["/config"] }));
+    expect([server.port, await statuses()]).toEqual([port, [401, 202, 200, 401, 200]]);
   });
 
   test("a long answer is not cut by the idle timeout", async () => {

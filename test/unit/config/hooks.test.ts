@@ -51,7 +51,8 @@ describe("hooks", () => {
     ]);
     expect((await faults({ command: "a", url: "https://a" })).length).toBe(1);
     expect((await faults({ command: "a", events: ["nonsense"] }))[0]).toStartWith("hooks.pager.events: ");
-    const [address] = await faults({ url: "ftp://T0K3N" });
+    const [address, ...others] = await faults({ url: "ftp://T0K3N" });
+    expect(others).toEqual([]);
     expect(address).toStartWith("hooks.pager.url: ");
     expect(address).not.toContain("T0K3N");
   });

@@ -55,6 +55,7 @@ const ROWS: readonly Row[] = [
   row("log.loggers", { "a.b": "DEBUG" }, "LOG_LOGGERS", { "a.b": "DEBUG" }, (c) => c.log.loggers, "{a.b: DEBUG}"),
   row("log.deduplicate_heartbeat_logs", true, "LOG_DEDUPLICATE_HEARTBEAT_LOGS", true, (c) => c.log.deduplicateHeartbeatLogs, "on"),
   row("ctl.authentication", { username: "u", password: "p" }, null, { username: "u", password: "p" }, (c) => c.ctl.authentication),
+  row("ctl.token", "0123456789abcdef", "CTL_TOKEN", "0123456789abcdef", (c) => c.ctl.token),
   row("ctl.insecure", true, "CTL_INSECURE", true, (c) => c.ctl.insecure, "yes"),
   row("ctl.cacert", "/c", "CTL_CACERT", "/c", (c) => c.ctl.cacert),
   row("ctl.certfile", "/c", "CTL_CERTFILE", "/c", (c) => c.ctl.certfile),
@@ -63,6 +64,14 @@ const ROWS: readonly Row[] = [
   row("restapi.listen", "0.0.0.0:8009", "RESTAPI_LISTEN", { host: "0.0.0.0", port: 8009 }, (c) => c.restapi.listen),
   row("restapi.connect_address", "h:1", "RESTAPI_CONNECT_ADDRESS", { host: "h", port: 1 }, (c) => c.restapi.connectAddress),
   row("restapi.authentication", { username: "u", password: "p" }, null, { username: "u", password: "p" }, (c) => c.restapi.authentication),
+  row(
+    "restapi.protected_paths",
+    ["/events", "/config"],
+    "RESTAPI_PROTECTED_PATHS",
+    ["/config", "/events"],
+    (c) => c.restapi.protectedPaths,
+    "/config, /events",
+  ),
   row("restapi.certfile", "/c", "RESTAPI_CERTFILE", "/c", (c) => c.restapi.certfile),
   row("restapi.keyfile", "/k", "RESTAPI_KEYFILE", "/k", (c) => c.restapi.keyfile),
   row("restapi.keyfile_password", "p", "RESTAPI_KEYFILE_PASSWORD", "p", (c) => c.restapi.keyfilePassword),
@@ -262,6 +271,7 @@ function beside(option: string): Tree {
   if (option === "raft.keyfile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c", cafile: "/a" } };
   if (option.startsWith("raft.")) return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r" } };
   if (option === "consul.port" || option === "consul.scheme") return { consul: {} };
+  if (option === "restapi.protected_paths") return { restapi: { authentication: { username: "u", password: "p" } } };
   if (option === "restapi.verify_client") return { restapi: { certfile: "/c", cafile: "/a" } };
   if (option === "restapi.keyfile") return { restapi: { certfile: "/c" } };
   if (option === "ctl.keyfile") return { ctl: { certfile: "/c" } };

@@ -10,7 +10,15 @@ import { makeAuthority } from "../../harness/certificates.ts";
 import { facts, LogUnderTest, NodeUnderTest, postgres, replicaFacts, restApi } from "../api/node-under-test.ts";
 
 const clock: Clock = { now: () => ms(performance.now()), wallNow: Date.now, sleepUntil: async () => undefined };
-const CTL: CtlConfig = { insecure: false, authentication: null, cacert: null, certfile: null, keyfile: null, keyfilePassword: null };
+const CTL: CtlConfig = {
+  insecure: false,
+  authentication: null,
+  token: null,
+  cacert: null,
+  certfile: null,
+  keyfile: null,
+  keyfilePassword: null,
+};
 const closing: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -161,6 +169,26 @@ describe("a request to a member", () => {
     const careful = await peerClient({ certfile: client.cert, keyfile: client.key }).status(url, within(2000));
     expect(careful.ok === false && careful.error.kind).toBe("unreachable");
   }, 15_000);
+
+  test("presents a token before a password, on closed reading paths too, and another one after a reload", async () => {
+    const tokens = [
+      { name: "old", role: "operate" as const, token: "old-token-of-members" },
+      { name: "new", role: "operate" as const, token: "new-token-of-members" },
+    ];
+    const url = await memberApi(new NodeUnderTest(), { tokens, protectedPaths: ["/config"] });
+    const client = peerClient({ token: "old-token-of-members", authentication: { username: "u", password: "p" } });
+    const status = async (method: "GET" | "POST", path: string) => {
+      const answer = await client.send(method, url, path, null, within(2000));
+      return answer.ok ? answer.value.status : answer.error.kind;
+    };
+    const statuses = async () => [await status("GET", "/config"), await status("POST", "/reload")];
+    expect(await statuses()).toEqual([200, 202]);
+    expect((await client.reload({ ctl: { ...CTL, token: "a-token-of-strangers" }, restapi: restApi() })).ok).toBe(true);
+    expect(await statuses()).toEqual([401, 401]);
+    expect((await client.reload({ ctl: { ...CTL, token: "new-token-of-members" }, restapi: restApi() })).ok).toBe(true);
+    expect(await statuses()).toEqual([200, 202]);
+    expect((await client.status(url, within(2000))).ok).toBe(true);
+  });
 
   test("a certificate file that cannot be read is a fault with its path; a reload that fails changes nothing", async () => {
     const broken = peerClient({ certfile: "/nonexistent.crt" });
