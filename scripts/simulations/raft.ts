@@ -4,11 +4,12 @@ import { parseArgs } from "node:util";
 import { type RaftRunResult, runCores } from "../../test/raft/simulation/core-run.ts";
 import { runWhole } from "../../test/raft/simulation/whole-run.ts";
 
-const USAGE = `usage: bun run scripts/simulate.ts --raft [--whole] [--seeds N] [--from SEED] [--seconds S] [--hours H] [--first] [--trace] [--hashes]
+const USAGE = `usage: bun run scripts/simulate.ts --raft [--whole] [--seeds N] [--from SEED] [--seconds S] [--hours H] [--events N] [--first] [--trace] [--hashes]
   --whole       whole members (driver, storage, transport, key-value machine, clients) instead of cores alone
   --seeds N     how many clusters (default 500), one seed each, from --from (default 1) on
   --seconds S   how long faults happen in each cluster (default 8)
   --hours H     the long form: seeds from --from on until that much time has passed, with a line each minute
+  --events N    no further seed once there were so many events in all: a bound that no other program's load moves
   --first       stop at the first violation
   --trace       tell everything that happens (one seed)
   --hashes      print each seed's trace hash: equal seeds have equal hashes
@@ -26,6 +27,7 @@ interface Options {
   readonly seconds: number;
   /** Null: so many seeds. */
   readonly hours: number | null;
+  readonly eventsMax: number;
   readonly first: boolean;
   readonly trace: boolean;
   readonly hashes: boolean;
@@ -47,7 +49,7 @@ export function simulateRaft(words: readonly string[]): number {
     totals.add(result);
     if (options.hashes) console.log(`seed ${seed}: ${result.hash.toString(16).padStart(8, "0")}`);
     if (result.violation !== null) report(result, options);
-    if (totals.violations >= (options.first ? 1 : MAX_REPORTED) || Date.now() >= end) break;
+    if (totals.violations >= (options.first ? 1 : MAX_REPORTED) || totals.events >= options.eventsMax || Date.now() >= end) break;
     if (options.hours === null || Date.now() < tellAt) continue;
     tellAt += PROGRESS_EVERY_MS;
     totals.print();
@@ -62,7 +64,7 @@ class Totals {
   readonly #faults = new Map<string, number>();
   readonly #begin = process.cpuUsage();
   #seeds = 0;
-  #events = 0;
+  events = 0;
   #simulatedMs = 0;
   #committed = 0;
   #reads = 0;
@@ -76,7 +78,7 @@ class Totals {
 
   add(result: RaftRunResult): void {
     this.#seeds += 1;
-    this.#events += result.events;
+    this.events += result.events;
     this.#simulatedMs += result.simulatedMs;
     this.#committed += result.committed;
     this.#reads += result.reads;
@@ -98,7 +100,7 @@ class Totals {
     const faults = [...this.#faults.values()].reduce((sum, count) => sum + count, 0);
     const whole = this.#options.level === "core" ? "" : `, ${this.#watched} watches answered, ${this.#held} acts of lock holders`;
     console.log(
-      `${this.#seeds} seeds from ${this.#options.from}: ${this.#events} events, ${faults} faults, ${this.#committed} entries committed, ${this.#reads} linearizable reads${whole}, ${Math.round(this.#simulatedMs / 60_000)} cluster-minutes in ${seconds.toFixed(1)} s of processor time (${Math.round(this.#events / seconds)} events a second), ${this.violations} violations`,
+      `${this.#seeds} seeds from ${this.#options.from}: ${this.events} events, ${faults} faults, ${this.#committed} entries committed, ${this.#reads} linearizable reads${whole}, ${Math.round(this.#simulatedMs / 60_000)} cluster-minutes in ${seconds.toFixed(1)} s of processor time (${Math.round(this.events / seconds)} events a second), ${this.violations} violations`,
     );
   }
 }
@@ -120,6 +122,7 @@ function readOptions(words: readonly string[]): Options | null {
         from: { type: "string", default: "1" },
         seconds: { type: "string", default: "8" },
         hours: { type: "string" },
+        events: { type: "string" },
         first: { type: "boolean", default: false },
         trace: { type: "boolean", default: false },
         hashes: { type: "boolean", default: false },
@@ -127,10 +130,11 @@ function readOptions(words: readonly string[]): Options | null {
     });
     const [seeds, from, seconds] = [Number(values.seeds), Number(values.from), Number(values.seconds)];
     const hours = values.hours === undefined ? null : Number(values.hours);
+    const eventsMax = values.events === undefined ? Number.POSITIVE_INFINITY : Number(values.events);
     const whole = [seeds, from].every((value) => Number.isInteger(value) && value >= 0);
-    if (!whole || seeds < 1 || !(seconds > 0) || (hours !== null && !(hours > 0))) return null;
+    if (!whole || seeds < 1 || !(seconds > 0) || (hours !== null && !(hours > 0)) || !(eventsMax > 0)) return null;
     const { first, trace, hashes } = values;
-    return { level: values.whole ? "whole" : "core", seeds, from, seconds, hours, first, trace, hashes };
+    return { level: values.whole ? "whole" : "core", seeds, from, seconds, hours, eventsMax, first, trace, hashes };
   } catch (error) {
     if (error instanceof TypeError) return null;
     throw error;

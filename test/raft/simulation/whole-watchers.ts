@@ -123,13 +123,17 @@ class Watcher {
       this.#told({ ...base, snapshot: answer.ok ? answer.value : null });
       if (!answer.ok) return;
       after = answer.value.revision;
-      if (random.chance(BACK)) after = revision(random.whole(0, after));
+      if (!random.chance(BACK)) continue;
+      await new TrueClock(queue).sleepUntil(ms(queue.now + random.between(0, AWAY_MAX_MS)));
+      after = revision(random.whole(0, after));
     }
   }
 }
 
-/** How probable it is that a watcher goes back to an older revision, as one that was away for a while. */
+/** How probable it is that a watcher is away for a while and comes back with an older revision. */
 const BACK = 0.2;
+/** Time enough for others to change more than a short history remembers. */
+const AWAY_MAX_MS = 3000;
 
 /** What the log made of the keys, revision by revision. */
 class Past {
