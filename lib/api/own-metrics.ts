@@ -98,6 +98,12 @@ function raftFamilies(raft: MemberFigures | null): readonly MetricFamily[] {
       samples: raft.syncMs === null ? [] : [{ labels: NONE, value: raft.syncMs / 1000 }],
     },
     {
+      kind: "histogram",
+      name: "raft_fsync_seconds",
+      help: "Time that each sync of its log took.",
+      samples: [{ labels: NONE, ...raft.fsyncs }],
+    },
+    {
       kind: "counter",
       name: "raft_elections_total",
       help: "How often it stood for election.",

@@ -7,12 +7,15 @@ export interface Sample {
   readonly value: number | bigint | string;
 }
 
-export interface HistogramSample {
-  readonly labels: Labels;
+export interface Distribution {
   /** Upper bounds in ascending order, each with how many values were at most so big; the last one, infinity, is `count`. */
   readonly buckets: readonly (readonly [atMost: number, count: number])[];
   readonly sum: number;
   readonly count: number;
+}
+
+export interface HistogramSample extends Distribution {
+  readonly labels: Labels;
 }
 
 /** `name` without the product's prefix; `help` is one line. */

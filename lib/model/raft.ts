@@ -1,5 +1,6 @@
 // Owns the numbers and names of the Raft: terms, log indexes, member identities. Knows no clock.
 
+import type { Distribution } from "./metric.ts";
 import type { Branded } from "./units.ts";
 
 /** A Raft term; 0 before the first election. */
@@ -50,6 +51,8 @@ export interface MemberFigures {
   readonly snapshotBytes: number;
   /** Mean time in ms from handing a write to the disk until it is durable; null before the first. */
   readonly syncMs: number | null;
+  /** Seconds that each sync of its log took since it started. */
+  readonly fsyncs: Distribution;
   /** How often it stood for election since it started. */
   readonly elections: number;
   readonly voters: number;

@@ -5,11 +5,11 @@ import type { Decision } from "../core/decision.ts";
 import type { Observation } from "../core/observation.ts";
 import { foldTakeover, type Phase, type PhaseName, type Takeover, type TakeoverCause } from "../core/takeover-phases.ts";
 import type { MetricFamily } from "../model/metric.ts";
+import { Counter, Histogram } from "../model/tally.ts";
 import type { Ms } from "../model/units.ts";
 import type { HookOutcome } from "./hooks.ts";
 import type { RequestMeasure } from "./measured-store.ts";
 import type { NodeObserver, Performed } from "./observer.ts";
-import { Counter, Histogram } from "./tally.ts";
 
 /** Seconds, for what takes milliseconds when all is well. */
 const SHORT = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];

@@ -162,9 +162,9 @@ export class SupervisedMember {
 
 export function figuresOf(status: RaftStatus): MemberFigures {
   const voters = status.members.filter(({ part }) => part === "voter");
-  const { state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, elections } = status;
+  const { state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, fsyncs, elections } = status;
   return {
-    ...{ state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, elections },
+    ...{ state, role, term, commit, applied, lastIndex, snapshotIndex, logBytes, snapshotBytes, syncMs, fsyncs, elections },
     voters: voters.length,
     votersConnected: voters.filter(({ link }) => link !== "down").length,
   };

@@ -18,6 +18,14 @@ const RAFT = {
   logBytes: 4096,
   snapshotBytes: 1024,
   syncMs: 2.5,
+  fsyncs: {
+    buckets: [
+      [0.001, 2],
+      [0.01, 5],
+    ],
+    sum: 0.05,
+    count: 6,
+  },
   elections: 3,
   voters: 3,
   votersConnected: 2,
@@ -94,6 +102,9 @@ describe("GET /metrics", () => {
     expect(value("raft_role", { role: "follower" })).toBe(0);
     expect(value("raft_commit_lag_entries")).toBe(3);
     expect(value("raft_sync_seconds")).toBe(0.0025);
+    expect(value("raft_fsync_seconds_bucket", { le: "0.001" })).toBe(2);
+    expect(value("raft_fsync_seconds_bucket", { le: "+Inf" })).toBe(6);
+    expect(value("raft_fsync_seconds_sum")).toBe(0.05);
     expect(value("raft_elections_total")).toBe(3);
   });
 

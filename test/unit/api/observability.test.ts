@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { parse } from "yaml";
+import { NO_FSYNCS } from "../../../lib/dcs/raft/member/sync-times.ts";
 import { Measures } from "../../../lib/runtime/measures.ts";
 import { readExposition } from "../../harness/exposition.ts";
 import { apiOf } from "./asking.ts";
@@ -13,7 +14,7 @@ const RAFT = { state: "serving", role: "leader", syncMs: 1, term: 1, commit: 1, 
 
 async function shownNames(): Promise<ReadonlySet<string>> {
   const node = new NodeUnderTest();
-  const sizes = { logBytes: 1, snapshotBytes: 1, elections: 1, voters: 1, votersConnected: 1 };
+  const sizes = { fsyncs: NO_FSYNCS, logBytes: 1, snapshotBytes: 1, elections: 1, voters: 1, votersConnected: 1 };
   const measures = new Measures();
   node.measured = { ...MEASURES, families: () => measures.families(), raft: { ...RAFT, ...sizes } };
   const names = new Set<string>(["up"]);

@@ -2,6 +2,7 @@
 // texts travel (frames, ids, a MessagePort) is not known here, and nothing here waits.
 
 import * as v from "valibot";
+import type { Distribution } from "../../../model/metric.ts";
 import type { LogIndex, MemberId, RaftClusterId, RaftMember, Term } from "../../../model/raft.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../../../model/units.ts";
@@ -64,6 +65,8 @@ export interface RaftStatus {
   readonly logBytes: number;
   /** Mean time in ms from handing a write to the disk until it is durable; null before the first. */
   readonly syncMs: number | null;
+  /** Seconds that each sync of the log took since the member started; those of a member that does not tell are empty. */
+  readonly fsyncs: Distribution;
   /** How often this member stood for election since it started. */
   readonly elections: number;
 }
@@ -234,6 +237,11 @@ const memberStatusSchema = v.object({
   matched: v.nullable(indexSchema),
   silentMs: v.nullable(instant),
 });
+const distributionSchema: v.GenericSchema<unknown, Distribution> = v.object({
+  buckets: v.array(v.tuple([instant, whole])),
+  sum: instant,
+  count: whole,
+});
 const statusSchema: v.GenericSchema<unknown, RaftStatus> = v.object({
   member: memberSchema,
   cluster: v.nullable(
@@ -267,6 +275,7 @@ const statusSchema: v.GenericSchema<unknown, RaftStatus> = v.object({
   snapshotBytes: whole,
   logBytes: whole,
   syncMs: v.nullable(instant),
+  fsyncs: v.optional(distributionSchema, { buckets: [], sum: 0, count: 0 }),
   elections: whole,
 });
 

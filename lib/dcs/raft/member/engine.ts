@@ -87,6 +87,7 @@ export class Engine {
       this.syncs.durable(sequence);
       this.push({ kind: "written", sequence });
     };
+    storage.onSync = (phase) => this.syncs.fsync(phase);
     storage.onRoom = (room) => this.#changeRoom(room);
     storage.onFailure = (error) => this.#fault(`the disk failed: ${error.message}`);
     if (storage.room === "full") this.#changeRoom("full");

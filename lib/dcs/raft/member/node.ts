@@ -3,9 +3,9 @@
 
 import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
-import { logIndex, type MemberId, memberId, type RaftClusterId, type RaftMember, raftClusterId, term } from "../../../model/raft.ts";
+import { type MemberId, memberId, type RaftClusterId, type RaftMember, raftClusterId } from "../../../model/raft.ts";
 import { err, ok, type Result } from "../../../model/result.ts";
-import { type Ms, revision } from "../../../model/units.ts";
+import type { Ms } from "../../../model/units.ts";
 import { foundingConfiguration } from "../core/configuration.ts";
 import { type FoundingRecord, foundingStart, type Standing } from "../core/founding.ts";
 import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "../kv/bounds.ts";
@@ -24,7 +24,7 @@ import { isPeerRequest, readPeerRequest, writeJoinAnswer, writeStanding } from "
 import { Questions } from "./questions.ts";
 import { type PeerLoss, Serving } from "./serving.ts";
 import { writeShortAnswer } from "./short-answer.ts";
-import { servingStatus } from "./status.ts";
+import { EMPTY_STATUS, servingStatus } from "./status.ts";
 
 export interface RaftMemberOptions {
   readonly disk: Disk;
@@ -325,26 +325,3 @@ function lostAs(cause: LostCause): PeerLoss {
 
 /** Before the folder is read nobody has an identity. */
 const NOBODY = "0".repeat(32) as MemberId;
-const EMPTY_STATUS = {
-  state: "waiting",
-  role: "follower",
-  term: term(0),
-  leader: null,
-  members: [],
-  commit: logIndex(0),
-  applied: logIndex(0),
-  lastIndex: logIndex(0),
-  snapshotIndex: logIndex(0),
-  log: "whole",
-  disk: "room",
-  revision: revision(0),
-  clusterTimeMs: 0,
-  keys: 0,
-  sessions: 0,
-  clients: 0,
-  watches: 0,
-  snapshotBytes: 0,
-  logBytes: 0,
-  syncMs: null,
-  elections: 0,
-} as const satisfies Omit<RaftStatus, "member" | "cluster" | "detail">;

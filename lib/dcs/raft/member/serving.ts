@@ -157,6 +157,7 @@ export class Serving {
       isConnected: (id) => this.#forwarder.isConnected(id),
       elections: this.#elections,
       syncMs: this.#engine.syncs.meanMs,
+      fsyncs: this.#engine.syncs.fsyncs,
       room: this.#options.opened.storage.room,
     };
   }

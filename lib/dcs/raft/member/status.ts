@@ -1,12 +1,15 @@
 // Owns the status document of a member: what it is made of, and how it is put together. For people and tools, never for
 // decisions.
 
+import type { Distribution } from "../../../model/metric.ts";
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { logIndex } from "../../../model/raft.ts";
+import { logIndex, term } from "../../../model/raft.ts";
+import { revision } from "../../../model/units.ts";
 import { contains, everyMember } from "../core/configuration.ts";
 import type { CoreStatus } from "../core/raft.ts";
 import type { MemberStatus, RaftStatus } from "../kv/client-protocol.ts";
 import type { KeyValueMachine } from "../kv/machine.ts";
+import { NO_FSYNCS } from "./sync-times.ts";
 
 export interface StatusSource {
   readonly core: CoreStatus;
@@ -19,6 +22,7 @@ export interface StatusSource {
   readonly elections: number;
   /** Mean time in ms until a write is durable; null before the first. */
   readonly syncMs: number | null;
+  readonly fsyncs: Distribution;
   readonly room: "room" | "full";
 }
 
@@ -58,6 +62,33 @@ export function servingStatus(source: StatusSource, self: RaftMember, cluster: R
     snapshotBytes: core.snapshotBytes,
     logBytes: core.logBytes,
     syncMs: source.syncMs,
+    fsyncs: source.fsyncs,
     elections: source.elections,
   };
 }
+
+/** Of a member that is in no configuration and has no log. */
+export const EMPTY_STATUS = {
+  state: "waiting",
+  role: "follower",
+  term: term(0),
+  leader: null,
+  members: [],
+  commit: logIndex(0),
+  applied: logIndex(0),
+  lastIndex: logIndex(0),
+  snapshotIndex: logIndex(0),
+  log: "whole",
+  disk: "room",
+  revision: revision(0),
+  clusterTimeMs: 0,
+  keys: 0,
+  sessions: 0,
+  clients: 0,
+  watches: 0,
+  snapshotBytes: 0,
+  logBytes: 0,
+  syncMs: null,
+  fsyncs: NO_FSYNCS,
+  elections: 0,
+} as const satisfies Omit<RaftStatus, "member" | "cluster" | "detail">;

@@ -54,6 +54,7 @@ interface Group {
 export class LogWriter {
   onDurable: (sequence: number) => void = () => {};
   onFailure: (error: DiskError) => void = () => {};
+  onSync: (phase: "begins" | "ended") => void = () => {};
   readonly supply: SegmentSupply;
 
   readonly #slots: readonly [DiskFile, DiskFile];
@@ -274,8 +275,10 @@ export class LogWriter {
     if (group.used === 0) return;
     const file = this.#file as DiskFile;
     await file.write(group.start, group.bytes.subarray(0, group.used));
+    this.onSync("begins");
     if (group.begins !== null) {
       await file.sync();
+      this.onSync("ended");
       this.#durable = { segment: group.segment, offset: group.start + group.used };
       this.#durableHardState = group.hardState ?? this.#durableHardState;
       // Only now: the slot says that this segment is in use, so that it is missed where it goes missing.
@@ -288,6 +291,7 @@ export class LogWriter {
       this.#durableHardState = group.hardState;
       await Promise.all([file.sync(), this.#writeSlot()]);
     }
+    this.onSync("ended");
     this.#durable = { segment: group.segment, offset: group.start + group.used };
   }
 

@@ -37,6 +37,11 @@ export class RaftStorage {
     this.#writer.onDurable = handler;
   }
 
+  /** Around each sync of the log; for measures. One that fails has no end. */
+  set onSync(handler: (phase: "begins" | "ended") => void) {
+    this.#writer.onSync = handler;
+  }
+
   /** Once; the content of the disk is unknown from then on. */
   set onFailure(handler: (error: DiskError) => void) {
     this.#writer.onFailure = handler;

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { askEveryone, askLeader, describeHeard, type Heard, type MembersLink } from "../../../../lib/cli/raft/conversation.ts";
 import { membersText, statusText } from "../../../../lib/cli/raft/tables.ts";
 import type { MemberStatus, RaftStatus } from "../../../../lib/dcs/raft/kv/client-protocol.ts";
+import { NO_FSYNCS } from "../../../../lib/dcs/raft/member/sync-times.ts";
 import { logIndex, memberId, type RaftMember, raftClusterId, term } from "../../../../lib/model/raft.ts";
 import { ms, revision } from "../../../../lib/model/units.ts";
 
@@ -44,6 +45,7 @@ function status(number: number, over: Partial<RaftStatus> = {}): RaftStatus {
     snapshotBytes: 0,
     logBytes: 900,
     syncMs: 0.2,
+    fsyncs: NO_FSYNCS,
     elections: 1,
     ...over,
   };

@@ -77,6 +77,7 @@ const STATUS = {
   snapshotBytes: 0,
   logBytes: 0,
   syncMs: null,
+  fsyncs: { buckets: [[0.001, 2]], sum: 0.0015, count: 3 },
   elections: 0,
 } as const;
 const ANSWERS: readonly ClientAnswer[] = [

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Counter, Histogram } from "../../../lib/runtime/tally.ts";
+import { Counter, Histogram } from "../../../lib/model/tally.ts";
 
 test("a counter keeps at most 256 series: what is beyond counts as other, and nothing is lost", () => {
   const counter = new Counter("rule");

@@ -1,7 +1,7 @@
 // Owns counting: counters and histograms with labels, each with a bound on how many label values it keeps. Knows no clock and no
-// names of metrics (measures.ts).
+// names of metrics.
 
-import type { HistogramSample, Labels, Sample } from "../model/metric.ts";
+import type { HistogramSample, Labels, Sample } from "./metric.ts";
 
 /** Label values of one family. Ours are names from closed lists (rules, requests, effects); what is beyond counts as `other`. */
 const LABEL_VALUES_MAX = 256;
