@@ -280,8 +280,11 @@ export class ClusterStore {
     const deleted = await this.#store.delete(this.keys.prefix, { deadline, recursive: true });
     if (!deleted.ok) return deleted;
     this.#member.forget();
-    const mark = await this.#store.delete(this.keys.leaseMark, { deadline });
-    return mark.ok ? this.#store.delete(this.keys.configHistory, { deadline }) : mark;
+    for (const beside of [this.keys.leaseMark, this.keys.configHistory]) {
+      const gone = await this.#store.delete(beside, { deadline });
+      if (!gone.ok) return gone;
+    }
+    return this.#store.delete(this.keys.rollingRestart, { deadline });
   }
 
   /**

@@ -16,6 +16,8 @@ export interface ClusterKeys {
   readonly leaseMark: string;
   /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
   readonly configHistory: string;
+  /** Beside it as well: of the operator's command alone (rolling-record.ts). */
+  readonly rollingRestart: string;
 }
 
 /** A key's place below the prefix. */
@@ -67,5 +69,6 @@ function keysBelow(root: string): ClusterKeys {
     failsafe: `${prefix}failsafe`,
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
+    rollingRestart: `${root}.rolling_restart`,
   };
 }

@@ -18,6 +18,8 @@ export interface PeerDocument {
   readonly state: string;
   readonly role: string;
   readonly serverVersion: number | null;
+  /** As PostgreSQL writes a time; null where it is not running. */
+  readonly postmasterStartTime: string | null;
   readonly systemIdentifier: string | null;
   readonly timeline: Timeline | null;
   /** Written on a primary; null on a replica. */
@@ -65,6 +67,7 @@ const schema = v.object({
   state: v.string(),
   role: v.string(),
   server_version: v.optional(whole, null),
+  postmaster_start_time: v.optional(text, null),
   database_system_identifier: v.optional(text, null),
   timeline: v.optional(whole, null),
   xlog: v.optional(v.fallback(v.nullable(xlog), null), null),
@@ -107,6 +110,7 @@ function toDocument(document: v.InferOutput<typeof schema>): PeerDocument {
     state: document.state,
     role: document.role === "master" ? "primary" : document.role,
     serverVersion: document.server_version,
+    postmasterStartTime: document.postmaster_start_time,
     systemIdentifier: document.database_system_identifier,
     timeline: document.timeline === null || document.timeline === 0 ? null : timeline(document.timeline),
     walLsn: xlog?.location ?? null,

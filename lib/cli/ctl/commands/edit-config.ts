@@ -1,7 +1,6 @@
 // Owns `ctl edit-config`: changes of the dynamic configuration, shown as a diff before they are written, and written only
 // if nobody else wrote meanwhile. The values are taken as they are: what a node makes of them is said as a warning.
 
-import { hostname } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import { acceptDynamic } from "../../../config/dynamic.ts";
 import { parseYaml, parseYamlTree } from "../../../config/yaml-text.ts";
@@ -17,6 +16,7 @@ import { colourDiff, unifiedDiff } from "../config-diff.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
 import { editText } from "../editor.ts";
 import { yamlText } from "../formats.ts";
+import { operatorOf } from "../operator.ts";
 import type { CommandHost } from "../program.ts";
 import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
@@ -108,10 +108,6 @@ function configBefore(changes: readonly ConfigChange[], undo: number | true): Co
       ? "No change made with ctl is recorded"
       : `There is no change ${undo}: show-config --history lists ${changes.length}`,
   );
-}
-
-function operatorOf(env: CtlContext["terminal"]["env"]): string {
-  return `${env["SUDO_USER"] || env["USER"] || env["LOGNAME"] || "unknown"}@${hostname()}`;
 }
 
 /** As the nodes find them; where the store does not say, the strictest. */

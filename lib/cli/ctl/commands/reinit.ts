@@ -1,7 +1,6 @@
 // Owns `ctl reinit`: replicas throw their data away and are cloned again.
 
 import type { Command } from "commander";
-import * as v from "valibot";
 import type { MemberView } from "../../../core/cluster-view.ts";
 import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
@@ -126,12 +125,9 @@ async function awaitClones(
   if (done === null) throw new CtlRefusal(`no longer waiting for ${[...waiting.keys()].join(", ")}; it goes on without us`);
 }
 
-const ServerSchema = v.looseObject({ state: v.literal("running"), postmaster_start_time: v.string() });
-
 /** When the member's server was started; null where none runs, or where the member does not answer. */
 async function serverStart(context: CtlContext, member: MemberView): Promise<string | null> {
   if (member.api_url === undefined) return null;
-  const answer = await context.peers.send("GET", member.api_url, "/patroni", null, context.within(ANSWERS_WITHIN));
-  const status = answer.ok ? v.safeParse(v.pipe(v.string(), v.parseJson(), ServerSchema), answer.value.text) : null;
-  return status?.success ? status.output.postmaster_start_time : null;
+  const status = await context.peers.status(member.api_url, context.within(ANSWERS_WITHIN));
+  return status.ok && status.value.state === "running" ? status.value.postmasterStartTime : null;
 }
