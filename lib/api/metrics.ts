@@ -3,7 +3,7 @@
 
 import { stateNumber, tagEnabled } from "../model/member.ts";
 import { COMPATIBLE_PATRONI_VERSION } from "../model/product.ts";
-import type { NodeFacts } from "../runtime/node-service.ts";
+import type { NodeFacts, NodeMeasures } from "../runtime/node-service.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { escapeLabel } from "./exposition.ts";
 import { OwnMetrics } from "./own-metrics.ts";
@@ -17,14 +17,37 @@ const STATE_VALUES =
   "0=initdb, 1=initdb_failed, 2=custom_bootstrap, 3=custom_bootstrap_failed, 4=creating_replica, 5=running, 6=starting, " +
   "7=bootstrap_starting, 8=start_failed, 9=restarting, 10=restart_failed, 11=stopping, 12=stopped, 13=stop_failed, 14=crashed";
 
+/** As old as the facts themselves may be: a crowd of readers costs one text, and health checks wait behind no other. */
+const TEXT_MAX_AGE_MS = 250;
+/** Where one of these is another one, the text is written anew at once. */
+const TEXT_HANGS_ON = ["config", "postgres", "cluster", "state", "role", "holdsLock", "paused", "dcsReachable"] as const;
+
 export function metricRoutes(app: ApiApp, context: ApiContext): void {
-  const own = new OwnMetrics();
+  const texts = new MetricsText();
   app.get("/metrics", async () => {
     const facts = await context.service.facts();
-    const { scope, name } = facts.config;
-    const text = patroniText(facts) + own.text(facts, context.service.measures(), { scope, name });
+    const text = texts.of(facts, context.service.measures());
     return new Response(text, { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   });
+}
+
+/** The text of the last answer, for as long as it is true. */
+export class MetricsText {
+  readonly #own = new OwnMetrics();
+  #last: { readonly facts: NodeFacts; readonly revision: number; readonly text: string } | null = null;
+
+  of(facts: NodeFacts, measures: NodeMeasures): string {
+    const last = this.#last;
+    if (last !== null && last.revision === measures.revision && stillTold(last.facts, facts)) return last.text;
+    const { scope, name } = facts.config;
+    const text = patroniText(facts) + this.#own.text(facts, measures, { scope, name });
+    this.#last = { facts, revision: measures.revision, text };
+    return text;
+  }
+}
+
+function stillTold(told: NodeFacts, facts: NodeFacts): boolean {
+  return facts.now - told.now < TEXT_MAX_AGE_MS && TEXT_HANGS_ON.every((name) => told[name] === facts[name]);
 }
 
 function patroniText(facts: NodeFacts): string {

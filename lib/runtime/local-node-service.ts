@@ -51,6 +51,7 @@ export class LocalNodeService implements NodeService {
 
   async facts(): Promise<NodeFacts> {
     if (!this.#fresh.isFresh()) await this.#fresh.refresh();
+    else this.#fresh.lookAhead();
     return this.factsNow();
   }
 

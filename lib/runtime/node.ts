@@ -105,7 +105,7 @@ export class MatriarchNode {
     this.context = parts.context;
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = new SessionTtl(parts.context);
-    this.service = new LocalNodeService(parts.context, new FreshStatus(parts.context), () => this.reload(), parts);
+    this.service = new LocalNodeService(parts.context, FreshStatus.of(parts.context), () => this.reload(), parts);
     this.#registration = parts.registration;
     this.#mpp = parts.mpp;
     this.#clockWatch = new ClockWatch({

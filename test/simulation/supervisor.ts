@@ -88,7 +88,7 @@ export class Supervisor {
       waker: new Waker(process),
     };
     this.#sessionTtl = new SessionTtl(this.context);
-    this.#service = new LocalNodeService(this.context, new FreshStatus(this.context), () => {});
+    this.#service = new LocalNodeService(this.context, FreshStatus.of(this.context), () => {});
     this.#watch = new WatchLoop(this.context);
     this.#loop = new HaLoop(this.context, () => this.#afterCycle());
     state.onCluster = (cluster) => this.#takeConfig(cluster);

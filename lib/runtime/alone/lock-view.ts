@@ -31,7 +31,7 @@ export class LockViewService implements NodeService {
 
   constructor(alone: Alone) {
     this.#alone = alone;
-    this.#status = new FreshStatus(alone.context);
+    this.#status = FreshStatus.of(alone.context);
     this.#local = new LocalNodeService(alone.context, this.#status, () => undefined);
   }
 

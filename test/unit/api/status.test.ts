@@ -1,11 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { splitUrl } from "../../../lib/api/app.ts";
-import { epochSeconds } from "../../../lib/api/metrics.ts";
+import { epochSeconds, MetricsText } from "../../../lib/api/metrics.ts";
 import { HEALTH_PATHS } from "../../../lib/core/role-health.ts";
-import { lsn, revision, seconds } from "../../../lib/model/units.ts";
+import { lsn, ms, revision, seconds } from "../../../lib/model/units.ts";
+import type { NodeFacts, NodeMeasures } from "../../../lib/runtime/node-service.ts";
 import { apiOf } from "./asking.ts";
-import { cluster, DYNAMIC, facts, member, NodeUnderTest, postgres, replicaFacts, standby } from "./node-under-test.ts";
+import { cluster, DYNAMIC, facts, MEASURES, member, NodeUnderTest, postgres, replicaFacts, standby } from "./node-under-test.ts";
 
 function recording(name: string): string {
   return readFileSync(`${import.meta.dir}/../../scenarios/api/${name}.body`, "utf8").trim();
@@ -227,6 +228,29 @@ describe("metrics", () => {
     expect(names(stopped)).toEqual(names((await apiOf(new NodeUnderTest())("GET", "/metrics")).text));
     expect(stopped).toContain('patroni_postgres_state{scope="demo",name="node1"} 12');
     expect(stopped).toContain('patroni_postgres_running{scope="demo",name="node1"} 0');
+  });
+
+  test("are written once for many readers, and anew as soon as the facts are old or another thing is the case", () => {
+    const first = facts();
+    let written = 0;
+    const families: NodeMeasures["families"] = () => {
+      written += 1;
+      return [];
+    };
+    const texts = new MetricsText();
+    const text = (current: NodeFacts, revision: number) => texts.of(current, { ...MEASURES, families, revision });
+    const told = text(first, 0);
+    const at = (milliseconds: number): NodeFacts => ({ ...first, now: ms(first.now + milliseconds), dcsLastSeenEpochSeconds: 5 });
+    expect([text(first, 0) === told, text(at(249), 0) === told]).toEqual([true, true]);
+    expect(text(at(250), 0)).toContain('patroni_dcs_last_seen{scope="demo",name="node1"} 5');
+    const changes = [{ holdsLock: false }, { paused: true }, { state: "stopped" as const }, { postgres: null }, { dcsReachable: false }];
+    for (const change of changes) {
+      const before = text(first, 0);
+      expect([change, text({ ...first, ...change }, 0) === before]).toEqual([change, false]);
+    }
+    expect(written).toBe(1);
+    text(first, 1);
+    expect(written).toBe(2);
   });
 
   test("show failsafe, priority and the replay time with all its digits", async () => {
