@@ -26,11 +26,16 @@ export function slotsStatus(o: Observation, known: RetainedSlots): SlotsStatus {
   const slots = positions(o);
   const retained = new Map(known);
   for (const name of o.dcs.cluster?.status.retainSlots ?? []) if (!retained.has(name)) retained.set(name, o.now);
-  const permanent = new Set(o.config.slots.filter(({ kind }) => kind === "physical").map(({ name }) => name));
-  for (const name of memberSlotNames(o)) if (Object.hasOwn(slots, name)) retained.set(name, o.now);
+  // At every renewal: names are gone through without lists of them.
+  for (const member of o.dcs.cluster?.members ?? []) {
+    const name = slotName(member.name);
+    if (Object.hasOwn(slots, name) && !tagEnabled(member.tags, "nostream")) retained.set(name, o.now);
+  }
+  const own = slotName(o.self.name);
+  if (Object.hasOwn(slots, own)) retained.set(own, o.now);
   const expired: string[] = [];
   for (const [name, at] of retained) {
-    if (permanent.has(name)) retained.delete(name);
+    if (isPermanent(o, name)) retained.delete(name);
     else if (o.now - at >= o.config.memberSlotsTtlMs) {
       retained.delete(name);
       if (o.config.memberSlotsTtlMs > 0) expired.push(name);
@@ -71,7 +76,7 @@ function positions(o: Observation): Readonly<Record<string, Lsn>> {
   return found;
 }
 
-function memberSlotNames(o: Observation): readonly string[] {
-  const members = (o.dcs.cluster?.members ?? []).filter(({ tags }) => !tagEnabled(tags, "nostream"));
-  return [...members.map(({ name }) => slotName(name)), slotName(o.self.name)];
+function isPermanent(o: Observation, name: string): boolean {
+  for (const slot of o.config.slots) if (slot.kind === "physical" && slot.name === name) return true;
+  return false;
 }

@@ -6,7 +6,7 @@ import type { Member } from "../model/member.ts";
 import { NO_SYNC } from "../model/sync-state.ts";
 import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime, decodeSync } from "./decode.ts";
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
-import { readMember, readStatus } from "./quick-read.ts";
+import { MemberReader, readStatus } from "./quick-read.ts";
 import type { Entry, Snapshot } from "./store.ts";
 
 /** Values and places of keys remembered; beyond it all are forgotten and read anew. */
@@ -23,6 +23,7 @@ export class ClusterDecoder {
   readonly #remembered = new Map<string, { readonly entry: Entry; readonly decoded: Decoded<unknown> }>();
   readonly #places = new Map<string, KeyPlace | null>();
   readonly #groups = new Map<string, ClusterDecoder>();
+  readonly #members = new MemberReader();
   #last: { readonly snapshot: Snapshot; readonly cluster: Cluster } | null = null;
 
   constructor(keys: ClusterKeys) {
@@ -157,7 +158,7 @@ export class ClusterDecoder {
   }
 
   #member(name: string, entry: Entry): Decoded<Member | null> {
-    return this.#read(entry, (it) => readMember(name, it));
+    return this.#read(entry, (it) => this.#members.read(name, it));
   }
 
   #read<T>(entry: Entry, decode: (entry: Entry) => Decoded<T>): Decoded<T> {

@@ -83,19 +83,18 @@ export class ClusterStore {
   }
 
   /** Waits for a change after the revision; at the deadline the cluster as it is. Errors: unavailable (also when the signal ends it), compacted, rejected. */
-  async watchCluster(after: Revision, options: RequestOptions & { readonly signal?: AbortSignal }): Answer<Cluster> {
-    const woken = await this.#store.watch(this.keys.prefix, after, options);
-    return woken.ok ? ok(this.#read(woken.value)) : woken;
+  watchCluster(after: Revision, options: RequestOptions & { readonly signal?: AbortSignal }): Answer<Cluster> {
+    return this.#store.watch(this.keys.prefix, after, options).then((woken) => (woken.ok ? ok(this.#read(woken.value)) : woken));
   }
 
   /** As watchCluster, for the holder's lease mark. `mark` is null where there is none. */
-  async watchLease(
+  watchLease(
     after: Revision,
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Answer<{ readonly mark: LeaseMark | null; readonly revision: Revision }> {
-    const woken = await this.#store.watch(this.keys.leaseMark, after, options);
-    if (!woken.ok) return woken;
-    return ok({ mark: this.#lock.readMark(woken.value), revision: woken.value.revision });
+    return this.#store
+      .watch(this.keys.leaseMark, after, options)
+      .then((woken) => (woken.ok ? ok({ mark: this.#lock.readMark(woken.value), revision: woken.value.revision }) : woken));
   }
 
   /** The lease mark in a consistent read; null where there is none. Errors: unavailable, rejected. */

@@ -84,6 +84,8 @@ export class MemberText {
   #values: unknown[] = [];
   /** Of each field, with its label; the first with the brace before it, any other with the comma. */
   #parts: string[] = [];
+  /** Whether nobody can have changed the value that a part was made of. */
+  #final: boolean[] = [];
 
   /** As encodeMember. */
   encode(fields: Readonly<Record<string, unknown>>): string {
@@ -92,6 +94,7 @@ export class MemberText {
       this.#names = areInOrder(names) ? names : [];
       this.#values = [];
       this.#parts = [];
+      this.#final = [];
     }
     if (this.#names.length === 0) return encodeMember(fields);
     for (let index = 0; index < names.length; index += 1) {
@@ -99,8 +102,9 @@ export class MemberText {
       const value = fields[name];
       // A field that is left out would take its comma along.
       if (value === null || value === undefined) return encodeMember(fields);
-      if (this.#parts[index] !== undefined && this.#values[index] === value && isFinal(value)) continue;
+      if (this.#values[index] === value && this.#final[index] === true) continue;
       this.#values[index] = value;
+      this.#final[index] = isFinal(value);
       const label = FIELDS.get(name)?.label ?? `,${JSON.stringify(name)}:`;
       this.#parts[index] = `${index === 0 ? `{${label.slice(1)}` : label}${encodeField(value)}`;
     }

@@ -17,7 +17,8 @@ export interface WatchedPrefix {
   /** Of the last change below the prefix, or later. */
   revision: Revision;
   answer: SnapshotAnswer | null;
-  readonly waiting: Set<Waiter>;
+  /** In the order in which they came; a handful at most. */
+  readonly waiting: Waiter[];
 }
 
 /** Who waits for a change below a prefix. */
@@ -67,7 +68,7 @@ export class MemoryKeys {
     const known = this.#prefixes.get(prefix);
     if (known !== undefined) return known;
     if (this.#prefixes.size >= PREFIXES_MAX) this.#forget();
-    const watched: WatchedPrefix = { prefix, revision: latest, answer: null, waiting: new Set() };
+    const watched: WatchedPrefix = { prefix, revision: latest, answer: null, waiting: [] };
     this.#prefixes.set(prefix, watched);
     return watched;
   }
@@ -83,7 +84,7 @@ export class MemoryKeys {
     if (this.#changed.size === 0) return;
     const changed = [...this.#changed];
     this.#changed.clear();
-    for (const watched of changed) for (const waiter of [...watched.waiting]) waiter.look();
+    for (const watched of changed) for (const waiter of watched.waiting.slice()) waiter.look();
   }
 
   #touch(key: string, revision: Revision): void {
@@ -91,12 +92,12 @@ export class MemoryKeys {
       if (!key.startsWith(watched.prefix)) continue;
       watched.revision = revision;
       watched.answer = null;
-      if (watched.waiting.size > 0) this.#changed.add(watched);
+      if (watched.waiting.length > 0) this.#changed.add(watched);
     }
   }
 
   #forget(): void {
-    for (const [prefix, watched] of this.#prefixes) if (watched.waiting.size === 0) this.#prefixes.delete(prefix);
+    for (const [prefix, watched] of this.#prefixes) if (watched.waiting.length === 0) this.#prefixes.delete(prefix);
   }
 
   /** Index of the first entry whose key is not below the given one. */

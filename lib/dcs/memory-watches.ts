@@ -18,7 +18,8 @@ export type WatchOptions = RequestOptions & { readonly signal?: AbortSignal };
 
 export class MemoryWatches {
   readonly cluster: MemoryCluster;
-  readonly waiting = new Set<WaitingWatch>();
+  /** In the order in which they came. */
+  readonly waiting: WaitingWatch[] = [];
   link: "connected" | "silent" = "connected";
   readonly #clock: Clock;
   #timer: { readonly at: Ms; readonly stop: AbortController } | null = null;
@@ -40,8 +41,8 @@ export class MemoryWatches {
       return;
     }
     const watch = new WaitingWatch(this, watched, { after, deadline: options.deadline, signal: options.signal ?? null }, watcher);
-    watched.waiting.add(watch);
-    this.waiting.add(watch);
+    watched.waiting.push(watch);
+    this.waiting.push(watch);
     options.signal?.addEventListener("abort", watch);
     this.#armTimer(options.deadline);
   }
@@ -118,11 +119,16 @@ class WaitingWatch implements Waiter {
   }
 
   #finish(result: Result<Snapshot, StoreError>): void {
-    this.#watched.waiting.delete(this);
-    this.#watches.waiting.delete(this);
+    remove(this.#watched.waiting, this);
+    remove(this.#watches.waiting, this);
     this.#signal?.removeEventListener("abort", this);
     this.#watcher.answered(result);
   }
+}
+
+function remove<T>(list: T[], item: T): void {
+  const index = list.indexOf(item);
+  if (index >= 0) list.splice(index, 1);
 }
 
 /** What the client of a store that says nothing knows of a question, once its deadline has come. */

@@ -38,7 +38,7 @@ export class MemoryCluster {
     return this.#keys.answer(this.#keys.prefix(prefix, this.#revision));
   }
 
-  /** For a waiting watch: its `waiting` set is called at each change below the prefix. */
+  /** For a waiting watch: its `waiting` are called at each change below the prefix. */
   watched(prefix: string): WatchedPrefix {
     this.expire();
     return this.#keys.prefix(prefix, this.#revision);

@@ -7,10 +7,69 @@ import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
 import { type Decoded, decodeLeaseMark, decodeMember, decodeStatus } from "./decode.ts";
 import type { Entry } from "./store.ts";
 
-/** As decodeMember: null where the value is not a JSON object. */
-export function readMember(name: string, entry: Entry): Decoded<Member | null> {
-  const member = plainMember(name, entry);
-  return member === null ? decodeMember(name, entry) : { value: member, faults: NO_FAULTS };
+/** What stands around the positions of a member's text, and what that text was read as. */
+interface MemberShape {
+  readonly head: string;
+  readonly tail: string;
+  readonly member: Member;
+}
+
+/** Positions as we write them, side by side; JSON has no leading zeros. */
+const POSITIONS = /"xlog_location":(0|[1-9]\d{0,14})(?:,"replay_lsn":(0|[1-9]\d{0,14}))?(?:,"receive_lsn":(0|[1-9]\d{0,14}))?/;
+const ONLY_POSITIONS = new RegExp(`^${POSITIONS.source}$`);
+const A_POSITION = /"(?:xlog_location|replay_lsn|receive_lsn)"/;
+/** Shapes remembered; beyond it all are forgotten and found anew. */
+const SHAPES_MAX = 1024;
+
+/** Reads one text of a member after another: where nothing but its positions differs from the last one, nothing else is read again. */
+export class MemberReader {
+  readonly #shapes = new Map<string, MemberShape>();
+
+  /** As decodeMember: null where the value is not a JSON object. */
+  read(name: string, entry: Entry): Decoded<Member | null> {
+    const shape = this.#shapes.get(name);
+    const moved = shape === undefined ? null : memberMoved(shape, entry);
+    if (moved !== null) return { value: moved, faults: NO_FAULTS };
+    const member = plainMember(name, entry);
+    const found = member === null ? null : shapeOf(member, entry.value);
+    if (this.#shapes.size >= SHAPES_MAX) this.#shapes.clear();
+    if (found === null) this.#shapes.delete(name);
+    else this.#shapes.set(name, found);
+    return member === null ? decodeMember(name, entry) : { value: member, faults: NO_FAULTS };
+  }
+}
+
+/** Null where the text differs in more than its positions. */
+function memberMoved({ head, tail, member }: MemberShape, { value, revision, session }: Entry): Member | null {
+  const end = value.length - tail.length;
+  if (end <= head.length || !value.startsWith(head) || !value.endsWith(tail)) return null;
+  const found = ONLY_POSITIONS.exec(value.slice(head.length, end));
+  if (found === null) return null;
+  const [, written, replayed, received] = found;
+  return {
+    ...member,
+    revision,
+    session,
+    xlogLocation: lsn(Number(written)),
+    replayLsn: replayed === undefined ? null : lsn(Number(replayed)),
+    receiveLsn: received === undefined ? null : lsn(Number(received)),
+  };
+}
+
+/** Null where its positions do not stand side by side, or might be somebody else's: a tag's, or those of a name that is written twice. */
+function shapeOf(member: Member, text: string): MemberShape | null {
+  const found = POSITIONS.exec(text);
+  if (found === null || text.includes("\\")) return null;
+  const [all, written, replayed, received] = found;
+  const [head, tail] = [text.slice(0, found.index), text.slice(found.index + all.length)];
+  // A longer number would be another one.
+  if (/^\d/.test(tail) || A_POSITION.test(head) || A_POSITION.test(tail)) return null;
+  const same = isAt(member.xlogLocation, written) && isAt(member.replayLsn, replayed) && isAt(member.receiveLsn, received);
+  return same ? { head, tail, member } : null;
+}
+
+function isAt(at: Lsn | null, digits: string | undefined): boolean {
+  return digits === undefined ? at === null : at === lsn(Number(digits));
 }
 
 /** As decodeStatus. */

@@ -196,49 +196,49 @@ export class HaLoop {
     else log.info(text, event);
   }
 
-  async #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> {
+  #perform(effect: Exclude<Effect, { kind: "wait" | "exit" }>): Promise<Outcome> | Outcome {
     const context = this.#context;
     switch (effect.kind) {
       case "renew-lock":
-        return await renewLock(context);
+        return renewLock(context);
       case "acquire-lock":
-        return await acquireLock(context);
+        return acquireLock(context);
       case "release-lock":
-        return await releaseLock(context, null);
+        return releaseLock(context, null);
       case "claim-initialize":
-        return await claimInitialize(context);
+        return claimInitialize(context);
       case "cancel-initialize":
-        return await cancelInitialize(context);
+        return cancelInitialize(context);
       case "write-initialize":
-        return await writeInitialize(context);
+        return writeInitialize(context);
       case "write-config":
-        return await writeConfig(context);
+        return writeConfig(context);
       case "write-sync":
-        return await writeSync(context, effect);
+        return writeSync(context, effect);
       case "ask-release":
-        return await askRelease(context);
+        return askRelease(context);
       case "clear-failover":
-        return await clearFailover(context);
+        return clearFailover(context);
       case "write-history":
-        return await writeHistory(context);
+        return writeHistory(context);
       case "leave":
-        return await leave(context);
+        return leave(context);
       case "ask-peers":
-        return await askPeers(context, effect.names);
+        return askPeers(context, effect.names);
       case "ask-old-leader":
-        return await askOldLeader(context);
+        return askOldLeader(context);
       case "ask-failsafe":
-        return await askFailsafe(context, effect.slots);
+        return askFailsafe(context, effect.slots);
       case "read-control":
-        return await this.#readControl();
+        return this.#readControl();
       case "follow":
-        return await this.#follow(effect);
+        return this.#follow(effect);
       case "set-sync-names":
-        return await this.#setSyncNames(effect.value);
+        return this.#setSyncNames(effect.value);
       case "sync-slots":
-        return await this.#syncSlots(effect);
+        return this.#syncSlots(effect);
       case "resume-replay":
-        return await this.#resumeReplay();
+        return this.#resumeReplay();
       case "abort-task":
         context.state.task?.controller.abort();
         return { kind: effect.kind, ok: true, message: "" };

@@ -12,7 +12,7 @@ import type { Result } from "../../lib/model/result.ts";
 import type { Ms, Revision } from "../../lib/model/units.ts";
 import type { PeerSource } from "../../lib/runtime/node-context.ts";
 import type { Random } from "./random.ts";
-import type { Fires, SimProcess } from "./virtual-clock.ts";
+import type { Fires, SimEvent, SimProcess } from "./virtual-clock.ts";
 
 export class Network {
   /** `from>to` of cut directions, with how many faults cut each. */
@@ -130,10 +130,10 @@ export class StoreClient implements Store {
     options: RequestOptions & { readonly signal?: AbortSignal },
   ): Promise<Result<Snapshot, StoreError>> {
     return new Promise((resolve) => {
-      const reply = new Reply(this.#process, resolve);
-      reply.leavesAt = this.#process.queue.now + this.#latency * this.#random.next();
-      reply.back = this.#latency * this.#random.next();
-      this.#store.watchFor(prefix, after, options, reply);
+      const exchange = new Exchange(this.#process, resolve, null);
+      exchange.leavesAt = this.#process.queue.now + this.#latency * this.#random.next();
+      exchange.back = this.#latency * this.#random.next();
+      this.#store.watchFor(prefix, after, options, exchange);
     });
   }
 
@@ -144,35 +144,46 @@ export class StoreClient implements Store {
   #send<T>(request: () => Promise<T>): Promise<T> {
     return new Promise((resolve) => {
       const there = this.#latency * this.#random.next();
-      const reply = new Reply(this.#process, resolve);
-      reply.back = this.#latency * this.#random.next();
-      this.#process.queue.after(there, () => whenSettled(request(), reply));
+      const exchange = new Exchange(this.#process, resolve, request);
+      exchange.back = this.#latency * this.#random.next();
+      this.#process.queue.enter(this.#process.queue.now + there, exchange);
     });
   }
 }
 
-/** The answer of the store on its way to the process that asked. */
-class Reply<T> implements Fires {
+/** A request on its way to the store, then its answer on the way back to the process that asked: one object is both events. */
+class Exchange<T> implements SimEvent, Fires {
+  run: Fires | null = this;
   readonly #process: SimProcess;
   readonly #resolve: (answer: T) => void;
-  /** Not before. */
+  /** Null once it has arrived, or where the question stands at the store already. */
+  #request: (() => Promise<T>) | null;
+  /** The answer leaves not before. */
   leavesAt = 0;
-  /** How long it takes. */
+  /** How long the answer takes. */
   back = 0;
   #answer: T | undefined;
 
-  constructor(process: SimProcess, resolve: (answer: T) => void) {
+  constructor(process: SimProcess, resolve: (answer: T) => void, request: (() => Promise<T>) | null) {
     this.#process = process;
     this.#resolve = resolve;
+    this.#request = request;
   }
 
   answered(answer: T): void {
     const { queue } = this.#process;
     this.#answer = answer;
-    queue.at(Math.max(queue.now, this.leavesAt) + this.back, this);
+    this.run = this;
+    queue.enter(Math.max(queue.now, this.leavesAt) + this.back, this);
   }
 
   fire(): void {
+    const request = this.#request;
+    if (request !== null) {
+      this.#request = null;
+      whenSettled(request(), this);
+      return;
+    }
     const answer = this.#answer as T;
     if (this.#process.state === "running") this.#resolve(answer);
     else this.#process.deliver(() => this.#resolve(answer));
@@ -180,10 +191,10 @@ class Reply<T> implements Fires {
 }
 
 /** At once where the store has answered at once, as it nearly always does. */
-function whenSettled<T>(promise: Promise<T>, reply: Reply<T>): void {
+function whenSettled<T>(promise: Promise<T>, exchange: Exchange<T>): void {
   const value = peek(promise);
-  if (value instanceof Promise) void value.then((answer) => reply.answered(answer));
-  else reply.answered(value);
+  if (value instanceof Promise) void value.then((answer) => exchange.answered(answer));
+  else exchange.answered(value);
 }
 
 /** What a machine answers at its REST port. */

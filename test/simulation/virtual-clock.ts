@@ -195,7 +195,7 @@ export class SimProcess implements Clock {
     if (signal?.aborted === true) return Promise.resolve();
     return new Promise((resolve) => {
       const sleep = new Sleep(this, resolve, signal);
-      sleep.event = this.queue.at(this.machine.trueTime(at), sleep);
+      this.queue.enter(this.machine.trueTime(at), sleep);
       signal?.addEventListener("abort", sleep);
     });
   }
@@ -233,11 +233,11 @@ export class SimProcess implements Clock {
   }
 }
 
-class Sleep implements Fires {
+class Sleep implements SimEvent, Fires {
+  run: Fires | null = this;
   readonly #process: SimProcess;
   readonly #wake: () => void;
   readonly #signal: AbortSignal | undefined;
-  event: SimEvent | null = null;
 
   constructor(process: SimProcess, wake: () => void, signal: AbortSignal | undefined) {
     this.#process = process;
@@ -252,7 +252,7 @@ class Sleep implements Fires {
 
   /** The signal was aborted. */
   handleEvent(): void {
-    if (this.event !== null) this.event.run = null;
+    this.run = null;
     this.#wake();
   }
 }

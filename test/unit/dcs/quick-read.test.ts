@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { decodeLeaseMark, decodeMember, decodeStatus } from "../../../lib/dcs/decode.ts";
-import { readLeaseMark, readMember, readStatus } from "../../../lib/dcs/quick-read.ts";
+import { MemberReader, readLeaseMark, readStatus } from "../../../lib/dcs/quick-read.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { revision } from "../../../lib/model/units.ts";
 
@@ -11,10 +11,18 @@ function entry(value: string): Entry {
   return { key: "service/demo/members/a", value, revision: revision(7), session: "s-a" };
 }
 
+/** Reads one text after the other. */
+const reader = new MemberReader();
+
 function expectTheSame(text: string): void {
-  expect(readMember("a", entry(text))).toEqual(decodeMember("a", entry(text)));
+  expect(new MemberReader().read("a", entry(text))).toEqual(decodeMember("a", entry(text)));
   expect(readStatus(entry(text))).toEqual(decodeStatus(entry(text)));
   expect(readLeaseMark(entry(text))).toEqual(decodeLeaseMark(entry(text)));
+}
+
+/** By a reader that has read others before. */
+function expectMemberTheSame(text: string): void {
+  expect(reader.read("a", entry(text))).toEqual(decodeMember("a", entry(text)));
 }
 
 const NAMES = [
@@ -72,6 +80,60 @@ test("random records, field by field", () => {
     }),
     { numRuns: 3000 },
   );
+});
+
+test("texts of one member after another, of which little or nothing but positions changes", () => {
+  const digits = fc.oneof(
+    fc.nat().map(String),
+    fc.constantFrom("0", "00", "07", "-1", "1.5", "1e3", "999999999999999", "1234567890123456", '"7"'),
+  );
+  const positions = fc
+    .tuple(digits, fc.option(digits), fc.option(digits))
+    .map(([written, replayed, received]) =>
+      [
+        `"xlog_location":${written}`,
+        ...(replayed === null ? [] : [`"replay_lsn":${replayed}`]),
+        ...(received === null ? [] : [`"receive_lsn":${received}`]),
+      ].join(","),
+    );
+  const heads = fc.constantFrom(
+    '{"state":"running",',
+    '{"state":"running","tags":{"nosync":true},',
+    '{"state":"running","tags":{',
+    '{"xlog_location":5,"state":"running",',
+    '{"state":"\\"",',
+    "{",
+    "",
+  );
+  const tails = fc.constantFrom(
+    ',"timeline":3}',
+    "}",
+    "",
+    "1}",
+    ',"replay_lsn":5}',
+    ',"replay\\u005flsn":5}',
+    ',"xlog_location":7}',
+    '},"xlog_location":7}',
+    "}}",
+    ',"pending_restart":true}',
+    ',"role":7}',
+  );
+  fc.assert(
+    fc.property(fc.array(positions, { minLength: 2, maxLength: 6 }), heads, tails, (all, head, tail) => {
+      for (const each of all) expectMemberTheSame(`${head}${each}${tail}`);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a text that differs in positions alone is not read anew", () => {
+  const reader = new MemberReader();
+  const record = (at: number) =>
+    entry(`{"state":"running","role":"replica","xlog_location":${at},"product":{"name":"Matriarch","version":"1"}}`);
+  const [first, second] = [reader.read("a", record(5)).value, reader.read("a", record(6)).value];
+  expect(second?.xlogLocation).toBe(6n as never);
+  expect(second?.product).toBe(first?.product as never);
+  expect(reader.read("b", record(6)).value?.product).not.toBe(first?.product as never);
 });
 
 test("statuses and lease marks, field by field", () => {
