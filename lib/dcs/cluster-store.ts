@@ -279,7 +279,7 @@ export class ClusterStore {
     const deleted = await this.#store.delete(this.keys.prefix, { deadline, recursive: true });
     if (!deleted.ok) return deleted;
     this.#member.forget();
-    for (const beside of [this.keys.leaseMark, this.keys.configHistory]) {
+    for (const beside of [this.keys.leaseMark, this.keys.configHistory, this.keys.moved]) {
       const gone = await this.#store.delete(beside, { deadline });
       if (!gone.ok) return gone;
     }

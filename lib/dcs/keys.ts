@@ -18,6 +18,8 @@ export interface ClusterKeys {
   readonly configHistory: string;
   /** Beside it as well: of the operator's command alone (rolling-record.ts). */
   readonly rollingRestart: string;
+  /** Beside it as well: where the cluster went to, or comes from (cluster-seal.ts). */
+  readonly moved: string;
 }
 
 /** A key's place below the prefix. */
@@ -70,5 +72,6 @@ function keysBelow(root: string): ClusterKeys {
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
     rollingRestart: `${root}.rolling_restart`,
+    moved: `${root}.moved`,
   };
 }

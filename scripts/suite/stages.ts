@@ -52,6 +52,7 @@ const once: Readonly<Record<string, string>> = {
   executable: "over the Raft alone: its thread is what the executable has to hold",
   fuzz: "the API, not the store",
   guard: "no store",
+  "move-dcs": "over both stores itself",
   migration: "from Patroni, which knows no such Raft",
   "mixed-": "beside one",
   package: "as executable",

@@ -5,9 +5,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestCluster } from "./cluster.ts";
 import type { Patroni } from "./patroni.ts";
+import { until } from "./wait.ts";
 
 const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const PYTHON = "/usr/bin/python3";
+/** The end of a session of Consul's is part of what a command waits for. */
+const SAYS_WITHIN_MS = 100_000;
 
 export interface ToolAnswer {
   readonly status: number;
@@ -62,4 +65,44 @@ async function answerOf(command: readonly string[], env: Readonly<Record<string,
   });
   const [out, complaints] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { status: await child.exited, text: `${out}${complaints}` };
+}
+
+/** A command of ours that waits for what the test does meanwhile. */
+export interface RunningCtl {
+  /** All that it has said so far. */
+  readonly text: string;
+  /** Resolves when it has said so. Throws where it ends before. */
+  says(words: string): Promise<void>;
+  /** Resolves to its exit status. */
+  readonly status: Promise<number>;
+}
+
+/** `config`: the file for -c. Standard input is at its end. */
+export function startCtl(config: string, args: readonly string[]): RunningCtl {
+  const child = Bun.spawn([process.execPath, "run", CTL, "-c", config, ...args], {
+    cwd: "/",
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const seen = { text: "" };
+  const read = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) seen.text += decoder.decode(chunk, { stream: true });
+  };
+  const status = Promise.all([read(child.stdout), read(child.stderr)]).then(() => child.exited);
+  let ended = false;
+  status.finally(() => {
+    ended = true;
+  });
+  return {
+    get text() {
+      return seen.text;
+    },
+    says: async (words) => {
+      await until(`ctl says "${words}"`, () => (seen.text.includes(words) ? true : ended ? "ended" : null), { withinMs: SAYS_WITHIN_MS });
+      if (!seen.text.includes(words)) throw new Error(`ctl ended without saying "${words}":\n${seen.text}`);
+    },
+    status,
+  };
 }

@@ -35,7 +35,8 @@ export function addMaintenance(
     );
 }
 
-async function setMaintenance(
+/** Throws CtlRefusal: it is so already, nobody takes the request, or with `wait` somebody does not follow in time. */
+export async function setMaintenance(
   context: CtlContext,
   read: ReadCluster,
   wanted: { readonly mode: "on" | "off"; readonly wait: boolean },
