@@ -285,6 +285,8 @@ export function nodeConfig(options: {
         shared_buffers: "16MB",
         // A server that a test kills leaves nothing behind outside of its folder.
         dynamic_shared_memory_type: "mmap",
+        // As pg_hba above wants it; the default from version 14 on.
+        password_encryption: "scram-sha-256",
       },
     },
   };

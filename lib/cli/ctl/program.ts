@@ -134,6 +134,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string,
   ["show-config", async () => (await import("./commands/show-config.ts")).addShowConfig],
   ["switchover", async () => (await import("./commands/switchover.ts")).addSwitchover],
   ["topology", async () => (await import("./commands/topology.ts")).addTopology],
+  ["upgrade", async () => (await import("./commands/upgrade.ts")).addUpgrade],
   ["version", async () => (await import("./commands/version.ts")).addVersion],
 ]);
 
