@@ -24,6 +24,9 @@ export function unprivilegedUser(): UnprivilegedUser | null {
   throw new Error("neither postgres nor nobody is in /etc/passwd: run the tests as an ordinary user");
 }
 
+/** All tests of a file together may take this many times what one may: on a busy machine they take minutes, and none of them hangs. */
+const TOGETHER = 10;
+
 /** As `describe`; under root it becomes one test that runs this file as an unprivileged user. `file` is import.meta.path. */
 export function describeUnprivileged(
   title: string,
@@ -56,7 +59,7 @@ export function describeUnprivileged(
       else process.stderr.write(report.replace(/^/gm, "    "));
       expect(exitCode).toBe(0);
     },
-    options.timeoutMs,
+    TOGETHER * options.timeoutMs,
   );
 }
 

@@ -1,0 +1,37 @@
+// What of a server counts before a major upgrade: how the new cluster is made like the old one, and what does not survive.
+
+import { expect, test } from "bun:test";
+import { serverFindings } from "../../../../lib/cli/upgrade/preflight.ts";
+import { initdbOptions, type ServerFacts } from "../../../../lib/cli/upgrade/server-facts.ts";
+
+const facts: ServerFacts = {
+  major: 13,
+  in_recovery: false,
+  install_user: "admin",
+  encoding: "UTF8",
+  collate: "C",
+  ctype: "de_DE.UTF-8",
+  provider: "c",
+  checksums: "on",
+  wal_segment_mb: 64,
+  prepared: 0,
+  logical_slots: 0,
+  tablespaces: 0,
+  bytes: 3 * 1024 ** 3,
+};
+
+test("the new cluster is made as the old one was, also where a default has changed since", () => {
+  const alike = ["--username=admin", "--encoding=UTF8", "--lc-collate=C", "--lc-ctype=de_DE.UTF-8", "--wal-segsize=64"];
+  expect(initdbOptions(facts, 15)).toEqual([...alike, "--data-checksums"]);
+  expect(initdbOptions({ ...facts, checksums: "off" }, 15)).toEqual(alike);
+  expect(initdbOptions({ ...facts, checksums: "off" }, 18)).toEqual([...alike, "--no-data-checksums"]);
+});
+
+test("what an upgrade refuses is a fault, what it loses or has to be thought of a warning", () => {
+  const verdicts = (over: Partial<ServerFacts>) => serverFindings({ ...facts, ...over }).map(({ verdict }) => verdict);
+  expect(verdicts({})).toEqual(["fine"]);
+  expect(verdicts({ prepared: 1 })).toEqual(["fault"]);
+  expect(verdicts({ logical_slots: 2, tablespaces: 1 })).toEqual(["warning", "warning"]);
+  // From 17 on pg_upgrade takes logical slots along.
+  expect(verdicts({ logical_slots: 2, major: 17 })).toEqual(["fine"]);
+});
