@@ -2,13 +2,13 @@
 // Part of the snapshot: a member that was sent one can answer the same watches.
 
 import { type Revision, revision } from "../../../model/units.ts";
+import { PagedList } from "./paged-list.ts";
 
 export class ChangeHistory {
   readonly #max: number;
-  /** A ring once it is full; the oldest change stands at `#start`. */
-  #keys: string[] = [];
-  #revisions: number[] = [];
-  #start = 0;
+  /** The oldest first; both have one item for each change. */
+  readonly #keys = new PagedList<string>();
+  readonly #revisions = new PagedList<number>();
   #floor: number;
 
   constructor(max: number, floor: number) {
@@ -27,32 +27,28 @@ export class ChangeHistory {
 
   /** The revision never goes back. */
   push(key: string, at: number): void {
-    if (this.#keys.length < this.#max) {
-      this.#keys.push(key);
-      this.#revisions.push(at);
-      return;
+    if (this.#keys.length >= this.#max) {
+      this.#floor = this.#revisions.at(0) ?? at;
+      this.#keys.dropFirst(1);
+      this.#revisions.dropFirst(1);
     }
-    this.#floor = this.#revisions[this.#start] as number;
-    this.#keys[this.#start] = key;
-    this.#revisions[this.#start] = at;
-    this.#start = (this.#start + 1) % this.#max;
+    this.#keys.push(key);
+    this.#revisions.push(at);
   }
 
   /** Whether a key below the prefix is known to have changed after the revision. */
   changedSince(prefix: string, after: number): boolean {
-    for (let back = this.#keys.length - 1; back >= 0; back--) {
-      const at = (this.#start + back) % this.#keys.length;
-      if ((this.#revisions[at] as number) <= after) return false;
-      if ((this.#keys[at] as string).startsWith(prefix)) return true;
+    for (let place = this.#keys.length - 1; place >= 0; place--) {
+      if ((this.#revisions.at(place) as number) <= after) return false;
+      if ((this.#keys.at(place) as string).startsWith(prefix)) return true;
     }
     return false;
   }
 
   /** The oldest first. */
   *changes(): Generator<{ readonly key: string; readonly revision: number }> {
-    for (let index = 0; index < this.#keys.length; index++) {
-      const at = (this.#start + index) % this.#keys.length;
-      yield { key: this.#keys[at] as string, revision: this.#revisions[at] as number };
+    for (let place = 0; place < this.#keys.length; place++) {
+      yield { key: this.#keys.at(place) as string, revision: this.#revisions.at(place) as number };
     }
   }
 }

@@ -47,7 +47,8 @@ export function stageChanges(changes: readonly RaftChange[], place: ChangePlace)
     if (!outcome.ok) return outcome;
     const after = outcome.value;
     if (staged !== undefined) staged.after = after;
-    else if (after !== current) keys.push({ key: change.key, before: current, after });
+    // The text that is there already, not its copy out of this command: the history would keep them all.
+    else if (after !== current) keys.push({ key: current?.key ?? change.key, before: current, after });
     revisions.push(change.kind === "put" && after !== null ? after.revision : NO_REVISION);
   }
   return fits(keys, place) ?? ok({ keys, revisions });
@@ -67,7 +68,7 @@ function stage(change: RaftChange, current: Entry | null, { bounds, sessions, ne
   }
   const session = change.session ?? current?.session ?? null;
   if (current !== null && current.value === change.value && current.session === session) return ok(current);
-  return ok({ key: change.key, value: change.value, revision: next, session });
+  return ok({ key: current?.key ?? change.key, value: change.value, revision: next, session });
 }
 
 function holds(condition: RaftCondition | undefined, current: Entry | null): boolean {
