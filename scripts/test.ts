@@ -9,6 +9,7 @@ import { killRun, type RunMark } from "../lib/cli/quickstart/processes.ts";
 import { writeEvidence } from "./suite/evidence.ts";
 import { readableTree } from "./suite/readable-tree.ts";
 import { runStage, type StageResult } from "./suite/run-stage.ts";
+import { CommandLineWatch } from "./suite/secret-search.ts";
 import { type Lane, type Stage, stagesOf, type Tier } from "./suite/stages.ts";
 
 const usage = `usage: scripts/test [--full] [--only PATTERN]
@@ -58,10 +59,11 @@ async function main(options: Options): Promise<number> {
   const begunAt = new Date();
   const begin = performance.now();
   const results: StageResult[] = [];
+  const commandLines = new CommandLineWatch(STAGE_MARK);
   try {
     const tree = readableTree(product, temporary);
     const stages = stagesOf(product, options);
-    const run = { tree, product, temporary, signal: interrupted.signal, end: begin + tierWithinMs[options.tier] };
+    const run = { tree, product, temporary, commandLines, signal: interrupted.signal, end: begin + tierWithinMs[options.tier] };
     const of = (lane: Lane) => stages.filter((stage) => stage.lane === lane);
     const inTurn = async (waiting: Stage[], ports: string | null) => {
       for (let stage = waiting.shift(); stage !== undefined; stage = waiting.shift())
@@ -71,6 +73,7 @@ async function main(options: Options): Promise<number> {
     const servers = of("servers");
     await Promise.all([inTurn(of("computing"), null), ...SERVER_PORTS[options.tier].map((ports) => inTurn(servers, ports))]);
   } finally {
+    commandLines.end();
     await killRun([], mark);
     rmSync(temporary, { recursive: true, force: true });
   }
@@ -99,6 +102,8 @@ const SERVER_PORTS: Readonly<Record<Tier, readonly string[]>> = {
   full: ["16000-17299", "17300-18599", "18600-19899"],
 };
 let stagesBegun = 0;
+/** Each stage has a value of its own, which all its processes inherit. */
+const STAGE_MARK = "TEST_STAGE_ID";
 
 /** Runs one stage in a folder and under a mark of its own; nothing where the run was interrupted. */
 async function runOne(
@@ -107,6 +112,7 @@ async function runOne(
     readonly tree: string;
     readonly product: string;
     readonly temporary: string;
+    readonly commandLines: CommandLineWatch;
     readonly signal: AbortSignal;
     /** When the tier's time is up, as performance.now() tells it. */
     readonly end: number;
@@ -125,7 +131,7 @@ async function runOne(
   const temporary = join(run.temporary, String(stagesBegun));
   mkdirSync(temporary);
   chmodSync(temporary, 0o1777);
-  const mark: RunMark = { environment: `TEST_STAGE_ID=${randomBytes(8).toString("hex")}`, folder: temporary };
+  const mark: RunMark = { environment: `${STAGE_MARK}=${randomBytes(8).toString("hex")}`, folder: temporary };
   // Where others run beside it, its output is passed on when it has ended.
   const together = stage.lane !== "alone";
   const kept: (readonly [Buffer, "stdout" | "stderr"])[] = [];
@@ -135,7 +141,8 @@ async function runOne(
   };
   if (!together) console.log(`\n── ${stage.name}`);
   const where = stage.kind === "tests" ? run.tree : run.product;
-  const result = await runStage(stage, { product: where, temporary, mark, signal: run.signal, withinMs, ports: run.ports, print });
+  const leaks = () => run.commandLines.take(mark.environment);
+  const result = await runStage(stage, { product: where, temporary, mark, signal: run.signal, withinMs, ports: run.ports, leaks, print });
   if (together) console.log(`\n── ${stage.name}`);
   for (const [data, to] of kept) process[to].write(data);
   return [result];

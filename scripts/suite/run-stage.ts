@@ -1,11 +1,12 @@
-// Owns running one stage: its own process group, its output passed on, its counts read, and nothing of it left when it
-// returns. It must not decide what the stages are.
+// Owns running one stage: its own process group, its output passed on, its counts read, no secret of its servers seen, and nothing
+// of it left when it returns. It must not decide what the stages are.
 
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { killRun, type RunMark } from "../../lib/cli/quickstart/processes.ts";
+import { secretsInFiles } from "./secret-search.ts";
 import type { Stage } from "./stages.ts";
 
 export interface StageResult {
@@ -31,6 +32,8 @@ export interface StageRun {
   readonly withinMs: number;
   /** What the tests may take for their servers, FROM-TO; null = their own default. */
   readonly ports: string | null;
+  /** Where a secret was seen on a command line of this stage. */
+  readonly leaks: () => readonly string[];
   /** Takes the stage's output, as it comes. */
   readonly print: (data: Buffer, to: "stdout" | "stderr") => void;
 }
@@ -50,12 +53,15 @@ export async function runStage(stage: Stage, run: StageRun): Promise<StageResult
   const { status, lastLine, words, failures } = await runProgram(stage, run, report);
   const left = await killRun([], run.mark);
   const counts = existsSync(report) ? countsOf(readFileSync(report, "utf8")) : countsOfWords(words);
+  const leaks = [...run.leaks(), ...(stage.kind === "tests" ? await secretsInFiles(run.temporary) : [])];
   const remark =
     status === "late"
       ? `not finished after ${Math.round(run.withinMs / 1000)} s`
       : left.length > 0
         ? `left processes that cannot be ended`
-        : null;
+        : leaks.length > 0
+          ? `a secret stands where it must not: ${leaks.join(", ")}`
+          : null;
   const good = status === 0 && remark === null;
   const passed = stage.kind === "one" ? (good ? 1 : 0) : counts.passed;
   // A crash, or a file that cannot be loaded, is one failure even where no test failed.

@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { serverUser } from "../../lib/cli/quickstart/folder.ts";
+import { give, serverUser } from "../../lib/cli/quickstart/folder.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
+import { PASSWORDS } from "../harness/passwords.ts";
 import { storeOfTests } from "../harness/store-sight.ts";
 import { until } from "../harness/wait.ts";
 
@@ -195,7 +196,10 @@ describe("data that a PostgreSQL without us left", () => {
         const options = ["-D", node.dataDir, "-w", "-l", join(folder, "by-hand.log"), "-o", `-p ${postgresPort} -k ${folder}`];
         run("initdb", ["-D", node.dataDir, "-U", "postgres", "-A", "trust", "--no-sync"]);
         run("pg_ctl", [...options, "start"]);
-        run("psql", ["-h", folder, "-p", String(postgresPort), "-U", "postgres", "-qc", "ALTER ROLE postgres PASSWORD 'secret'"]);
+        const byHand = join(folder, "secret-by-hand");
+        writeFileSync(byHand, `ALTER ROLE postgres PASSWORD '${PASSWORDS.superuser}'`, { mode: 0o600 });
+        give(byHand, node.place.user);
+        run("psql", ["-h", folder, "-p", String(postgresPort), "-U", "postgres", "-qf", byHand]);
         run("psql", ["-h", folder, "-p", String(postgresPort), "-U", "postgres", "-qc", "CREATE TABLE t AS SELECT 7 AS n"]);
         const started = async () => (await cluster.sql<{ at: string }>(node, "SELECT pg_postmaster_start_time()::text AS at"))[0]?.at;
         const before = await started();

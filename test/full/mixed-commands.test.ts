@@ -5,6 +5,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl, patronictl } from "../harness/ctl-tools.ts";
+import { PASSWORDS } from "../harness/passwords.ts";
 import { findPatroni, insteadOfOurs, type Patroni } from "../harness/patroni.ts";
 import { until } from "../harness/wait.ts";
 
@@ -13,7 +14,7 @@ if (typeof found === "string") console.log(`skipped: Patroni: ${found}`);
 const patroni = found as Patroni;
 
 /** As the harness writes it into every node's file. */
-const SECRETS = { PGPASSWORD: "secret" };
+const SECRETS = { PGPASSWORD: PASSWORDS.superuser };
 const LIMIT_MS = 8 * 60_000;
 /** Patroni's loops are 10 s long where nothing wakes them. */
 const SEEN_WITHIN_MS = 60_000;

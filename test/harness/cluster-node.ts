@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { give, type ServerUser } from "../../lib/cli/quickstart/folder.ts";
 import { killRun, membersOf, type ProcessId, type RunMark } from "../../lib/cli/quickstart/processes.ts";
+import { SECRET_MARK } from "../../scripts/suite/secret-search.ts";
 import { postgresBinDir } from "./local-server.ts";
+import { PASSWORDS } from "./passwords.ts";
 import { until } from "./wait.ts";
 
 export type Tree = { [key: string]: unknown };
@@ -51,6 +53,7 @@ export class ClusterNode {
   readonly logPath: string;
   readonly dataDir: string;
   readonly #mark: RunMark;
+  readonly #answersWithSecrets = new Set<string>();
   #child: ChildProcess | null = null;
   #exited: Promise<number> = Promise.resolve(0);
 
@@ -85,6 +88,11 @@ export class ClusterNode {
 
   get log(): string {
     return existsSync(this.logPath) ? readFileSync(this.logPath, "utf8") : "";
+  }
+
+  /** Which of the answers of its API so far held one. */
+  get answersWithSecrets(): readonly string[] {
+    return [...this.#answersWithSecrets];
   }
 
   get config(): Tree {
@@ -212,6 +220,7 @@ export class ClusterNode {
       signal: AbortSignal.timeout(options.timeoutMs ?? API_TIMEOUT_MS),
     });
     const text = await answer.text();
+    if (text.includes(SECRET_MARK)) this.#answersWithSecrets.add(`the answer of ${this.name} to ${options.method ?? "GET"} ${path}`);
     return { status: answer.status, text, json: jsonOf(text) };
   }
 
@@ -242,7 +251,7 @@ export class ClusterNode {
 
   /** Where a client connects as superuser. */
   get dsn(): string {
-    return `postgres://postgres:secret@${this.place.host}:${this.place.postgresPort}/postgres`;
+    return `postgres://postgres:${PASSWORDS.superuser}@${this.place.host}:${this.place.postgresPort}/postgres`;
   }
 }
 
@@ -274,9 +283,9 @@ export function nodeConfig(options: {
       pgpass: join(place.folder, "pgpass"),
       use_unix_socket: true,
       authentication: {
-        superuser: { username: "postgres", password: "secret" },
-        replication: { username: "replicator", password: "secret" },
-        rewind: { username: "rewinder", password: "secret" },
+        superuser: { username: "postgres", password: PASSWORDS.superuser },
+        replication: { username: "replicator", password: PASSWORDS.replication },
+        rewind: { username: "rewinder", password: PASSWORDS.rewind },
       },
       pg_hba: ["local all all trust", `host all all ${subnet} scram-sha-256`, `host replication replicator ${subnet} scram-sha-256`],
       parameters: {

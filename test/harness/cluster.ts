@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SQL } from "bun";
 import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
+import { secretsInFiles } from "../../scripts/suite/secret-search.ts";
 import { ClusterNode, type NodePlace, nodeConfig, type Tree } from "./cluster-node.ts";
 import { type ClusterStore, type ClusterStoreOptions, openClusterStore } from "./cluster-store.ts";
 import type { Consul } from "./consul.ts";
@@ -292,7 +293,10 @@ export class TestCluster {
     process.stderr.write(`\n${reason}\n${[...tails, ...witnesses].join("\n")}\n`);
   }
 
-  /** Ends writers, supervisors, servers, guards and Consul, and removes the folder. Can be repeated. */
+  /**
+   * Ends writers, supervisors, servers, guards and Consul, and removes the folder. Can be repeated. Throws where one of the cluster's
+   * secrets stood in an answer of the API, or in a file that is not meant for it.
+   */
   async stop(): Promise<void> {
     if (!running.delete(this)) return;
     const kept = process.env["MATRIARCH_TEST_KEEP"];
@@ -300,9 +304,11 @@ export class TestCluster {
     await Promise.all(this.nodes.map((node) => node.killHost()));
     await this.#store.stop();
     releaseSharedMemory(this.folder);
+    const leaks = [...this.nodes.flatMap((node) => node.answersWithSecrets), ...(await secretsInFiles(this.folder))];
     // Not in one piece: on a busy disk that is seconds, in which the witnesses of other tests in this process see nothing.
     if (kept === undefined || kept === "") await rm(this.folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
     else process.stderr.write(`kept: ${this.folder}\n`);
+    if (leaks.length > 0) throw new Error(`a secret stands where it must not: ${leaks.join(", ")}`);
   }
 }
 

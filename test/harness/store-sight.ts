@@ -10,6 +10,7 @@ import type { Result } from "../../lib/model/result.ts";
 import { type Ms, ms, type Revision } from "../../lib/model/units.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import type { NodePlace, Tree } from "./cluster-node.ts";
+import { PASSWORDS } from "./passwords.ts";
 import { recordingLog } from "./recording-log.ts";
 
 export type StoreKind = "consul" | "raft";
@@ -69,7 +70,7 @@ const ANSWER_MAX_MS = 3_000;
 const FOLLOW_WAIT_MS = 20_000;
 const FOLLOW_PAUSE_MS = 50;
 /** The shared secret of every Raft of a test. */
-export const RAFT_PASSWORD = "secret of the members";
+export const RAFT_PASSWORD = PASSWORDS.raft;
 
 /** Asked past the product, as Consul itself has it. */
 export class ConsulSight implements StoreSight {

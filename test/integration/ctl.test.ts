@@ -8,12 +8,11 @@ import { join } from "node:path";
 import { findPostgres } from "../../lib/cli/quickstart/programs.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { PASSWORDS } from "../harness/passwords.ts";
 import { until } from "../harness/wait.ts";
 
 const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const LIMIT_MS = 60_000;
-/** As the harness writes it into every node's file. */
-const PASSWORD = "secret";
 
 let cluster: TestCluster;
 let config: string;
@@ -94,7 +93,11 @@ async function roles(): Promise<{ readonly leader: ClusterNode; readonly replica
 
 function psql(connection: string, sql: string): string {
   const beside = join(findPostgres(), "psql");
-  const asked = spawnSync(existsSync(beside) ? beside : "psql", ["-Atqc", sql, "-d", connection], { encoding: "utf8", timeout: 20_000 });
+  const asked = spawnSync(existsSync(beside) ? beside : "psql", ["-Atqc", sql, "-d", connection], {
+    encoding: "utf8",
+    timeout: 20_000,
+    env: { ...process.env, PGPASSWORD: PASSWORDS.superuser },
+  });
   if (asked.status !== 0) throw new Error(asked.stderr);
   return asked.stdout.trim();
 }
@@ -320,14 +323,14 @@ describe("a change of the leader", () => {
 
   scenario("leaves a connection string of all members with the primary, from the first try on", async () => {
     const { leader } = await roles();
-    const all = `${(await ctl(["dsn", "--all"])).out.trim()} user=postgres dbname=postgres password=${PASSWORD} connect_timeout=5`;
+    const all = `${(await ctl(["dsn", "--all"])).out.trim()} user=postgres dbname=postgres connect_timeout=5`;
     const standby = (await ctl(["dsn", "--all", "-r", "replica"])).out.trim();
     expect(standby).toEndWith("target_session_attrs=prefer-standby");
     psql(all, "create table if not exists seen (port int)");
     for (let round = 0; round < 2; round++) {
       const now = await cluster.untilHealthy();
       expect(psql(all, "insert into seen select inet_server_port() returning port")).toBe(String(now.place.postgresPort));
-      expect(psql(`${standby} user=postgres dbname=postgres password=${PASSWORD}`, "select pg_is_in_recovery()")).toBe("t");
+      expect(psql(`${standby} user=postgres dbname=postgres`, "select pg_is_in_recovery()")).toBe("t");
       expect((await ctl(["switchover", "--force"])).status).toBe(0);
     }
     expect(psql(all, "select pg_is_in_recovery()")).toBe("f");
@@ -360,7 +363,7 @@ describe("members", () => {
     const { leader, replica } = await roles();
     expect((await ctl(["reload", "demo", replica.name, "--force"])).out).toContain(`Reload request received for member ${replica.name}`);
     expect((await ctl(["version", "demo"])).out).toMatch(new RegExp(`^${leader.name}: Patroni 4\\.1\\.5 PostgreSQL 15\\.\\d+`, "m"));
-    const env = { PGPASSWORD: PASSWORD };
+    const env = { PGPASSWORD: PASSWORDS.superuser };
     const asked = await ctl(
       [
         "query",

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { addressOf, CitusCluster, DistributedWriter } from "../harness/citus-cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { PASSWORDS } from "../harness/passwords.ts";
 import { until } from "../harness/wait.ts";
 
 const LIMIT_MS = 90_000;
@@ -33,11 +34,11 @@ describe("a Citus cluster", () => {
       const folder = (node.config["postgresql"] as { parameters: { unix_socket_directories: string } }).parameters.unix_socket_directories;
       expect(Object.values(shown[0] ?? {})).toEqual(["citus", "logical", "200", folder]);
       expect(await citus.sql(node, "SELECT nodeid, rolename, authinfo FROM pg_dist_authinfo")).toEqual([
-        { nodeid: 0, rolename: "postgres", authinfo: "password=secret" },
+        { nodeid: 0, rolename: "postgres", authinfo: `password=${PASSWORDS.superuser}` },
       ]);
     }
     expect(JSON.parse((await citus.worker.key("1/config"))?.value ?? "")).toMatchObject({ synchronous_mode: "quorum" });
-    expect(`${coordinator.log}${leader.log}`).not.toContain("password=secret");
+    expect(`${coordinator.log}${leader.log}`).not.toContain(PASSWORDS.superuser);
     expect((await coordinator.api("/cluster")).json).toMatchObject({ scope: "demo", members: [{ name: "c1" }] });
   });
 

@@ -8,6 +8,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { Tree } from "../harness/cluster-node.ts";
 import { ownCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
+import { PASSWORDS } from "../harness/passwords.ts";
 import { findPatroni, insteadOfOurs, type Patroni, Patronictl, sampleConfig } from "../harness/patroni.ts";
 import { until } from "../harness/wait.ts";
 
@@ -69,7 +70,7 @@ describe.skipIf(typeof found === "string")("Patroni", () => {
       const filled = sampleConfig(patroni)
         .replace("scope: '#FIXME'", "scope: demo")
         .replace("data_dir: '#FIXME'", `data_dir: ${node.dataDir}`)
-        .replaceAll("password: '#FIXME'", "password: secret")
+        .replaceAll("password: '#FIXME'", `password: ${PASSWORDS.superuser}`)
         .replaceAll("127.0.0.1:8008", `127.0.0.1:${apiPort}`)
         .replaceAll("127.0.0.1:5432", `127.0.0.1:${postgresPort}`)
         .replace("bin_dir: ''", `bin_dir: ${postgresBinDir()}`);

@@ -96,7 +96,7 @@ test("of each failed test one line says its title, the error and the place", () 
 });
 
 describe("a stage", () => {
-  const run = async (code: string, withinMs = 10_000) => {
+  const run = async (code: string, withinMs = 10_000, leaks: () => readonly string[] = () => []) => {
     const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
     const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, lane: "alone", environment: {} };
     const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
@@ -104,7 +104,7 @@ describe("a stage", () => {
       const print = (data: Buffer, to: "stdout" | "stderr"): void => {
         process[to].write(data);
       };
-      return await runStage(stage, { product, temporary, mark, signal: new AbortController().signal, withinMs, ports: null, print });
+      return await runStage(stage, { product, temporary, mark, signal: new AbortController().signal, withinMs, ports: null, leaks, print });
     } finally {
       rmSync(temporary, { recursive: true, force: true });
     }
@@ -113,6 +113,11 @@ describe("a stage", () => {
   test("exit status 0 is one passed test, any other one failed", async () => {
     expect(await run("process.exit(0)")).toMatchObject({ passed: 1, failed: 0, remark: null });
     expect(await run("process.exit(3)")).toMatchObject({ passed: 0, failed: 1 });
+  });
+
+  test("one of whose processes showed a secret fails, and says where", async () => {
+    const told = await run("process.exit(0)", 10_000, () => ["the command line of psql"]);
+    expect(told).toMatchObject({ passed: 0, failed: 1, remark: "a secret stands where it must not: the command line of psql" });
   });
 
   test("one that does not end is ended and fails", async () => {
