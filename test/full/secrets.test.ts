@@ -19,7 +19,7 @@ const PRODUCT = resolve(import.meta.dir, "../..");
 const LOOK_EVERY_MS = 20;
 const word = (name: string) => `hush-${name}-${randomBytes(9).toString("hex")}`;
 /** Those above stand in files of their own, the others in the configuration. */
-const IN_FILES = { superuser: word("superuser"), consul: word("consul"), api: word("api") };
+const IN_FILES = { superuser: word("superuser"), consul: word("consul"), api: word("api"), token: word("token"), hook: word("hook") };
 const INLINE = { replication: word("replication"), rewind: word("rewind") };
 const ALL: readonly string[] = [...Object.values(IN_FILES), ...Object.values(INLINE)];
 /** Where a secret belongs, by the end of its path in a node's folder. */
@@ -61,7 +61,15 @@ function configure(node: ClusterNode): void {
   };
   node.editConfig((config) => {
     const [restapi, consul, postgresql] = ["restapi", "consul", "postgresql"].map((name) => config[name] as Tree);
-    Object.assign(restapi ?? {}, { authentication: { username: "operator", password_file: file("api") } });
+    Object.assign(restapi ?? {}, {
+      authentication: { username: "operator", password_file: file("api") },
+      tokens: { deploy: { role: "operate", token_file: file("token") } },
+      protected_paths: ["/events"],
+    });
+    // Nobody listens there: each delivery fails, and is told of.
+    const address = file("hook");
+    writeFileSync(address, `http://127.0.0.1:9/${IN_FILES.hook}\n`);
+    config["hooks"] = { pager: { url_file: address, retries: 1, timeout: 1 } };
     Object.assign(consul ?? {}, { token_file: file("consul") });
     Object.assign(postgresql ?? {}, {
       authentication: {
@@ -109,6 +117,11 @@ test("no secret is seen anywhere but in the files meant for it", async () => {
       const [second] = cluster.others(first);
       if (second === undefined) throw new Error("two nodes");
       const basic = (password: string) => ({ authorization: `Basic ${btoa(`operator:${password}`)}` });
+      const bearer = async (path: string, method: string, token: string) => {
+        const answer = await first.api(path, { method, headers: { authorization: `Bearer ${token}` } });
+        seen.look(`the answer to ${method} ${path}`, answer.text);
+        return answer.status;
+      };
       const ask = async (path: string, method = "GET", body: unknown = undefined, password: string | null = null) => {
         const answer = await first.api(path, { method, body, headers: password === null ? {} : basic(password), timeoutMs: 30_000 });
         seen.look(`the answer to ${method} ${path}`, answer.text);
@@ -121,6 +134,11 @@ test("no secret is seen anywhere but in the files meant for it", async () => {
       expect(await ask("/config", "PATCH", "{", IN_FILES.api)).toBe(400);
       expect(await ask("/config", "PATCH", { postgresql: { parameters: { work_mem: "5MB" } } }, IN_FILES.api)).toBe(200);
       expect(await ask("/reload", "POST", undefined, IN_FILES.api)).toBe(202);
+      expect(await bearer("/reload", "POST", `${IN_FILES.token}x`)).toBe(401);
+      expect(await bearer("/config", "PATCH", IN_FILES.token)).toBe(403);
+      expect(await bearer("/reload", "POST", IN_FILES.token)).toBe(202);
+      expect(await ask("/events")).toBe(401);
+      expect(await bearer("/events", "GET", IN_FILES.token)).toBe(200);
       const run = (words: readonly string[]) => {
         const ended = spawnSync(process.execPath, ["run", ...words], { cwd: PRODUCT, encoding: "utf8" });
         seen.look(`what ${words.join(" ").replaceAll(cluster.folder, "")} says`, `${ended.stdout}${ended.stderr}`);
@@ -158,7 +176,7 @@ test("no secret is seen anywhere but in the files meant for it", async () => {
       await until("the log has more than a few lines", () => first.log.length > 10_000, { withinMs: 20_000 });
       for (const node of cluster.nodes) {
         const meant = search(node, seen);
-        expect(meant).toEqual(expect.arrayContaining(["node.yml", "secret-superuser", "secret-consul", "secret-api"]));
+        expect(meant).toEqual(expect.arrayContaining(["node.yml", ...Object.keys(IN_FILES).map((name) => `secret-${name}`)]));
       }
     });
   } finally {
