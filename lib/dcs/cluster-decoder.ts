@@ -4,9 +4,9 @@
 import { type Cluster, type ClusterStatus, EMPTY_STATUS, type LeaderLock } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import { NO_SYNC } from "../model/sync-state.ts";
-import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime, decodeSync } from "./decode.ts";
+import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime } from "./decode.ts";
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
-import { MemberReader, readStatus } from "./quick-read.ts";
+import { MemberReader, readStatus, readSync } from "./quick-read.ts";
 import type { Entry, Snapshot } from "./store.ts";
 
 /** Values and places of keys remembered; beyond it all are forgotten and read anew. */
@@ -120,7 +120,7 @@ export class ClusterDecoder {
         cluster.failover = read(entry, decodeFailover);
         break;
       case "sync":
-        cluster.sync = read(entry, decodeSync);
+        cluster.sync = read(entry, readSync);
         break;
       case "history":
         cluster.history = read(entry, decodeHistory);

@@ -86,6 +86,8 @@ export class MemberText {
   #parts: string[] = [];
   /** Whether nobody can have changed the value that a part was made of. */
   #final: boolean[] = [];
+  /** What stands around the parts that changed last, usually the positions; null where a part has changed since. */
+  #around: { readonly first: number; readonly last: number; readonly head: string; readonly tail: string } | null = null;
 
   /** As encodeMember. */
   encode(fields: Readonly<Record<string, unknown>>): string {
@@ -95,20 +97,43 @@ export class MemberText {
       this.#values = [];
       this.#parts = [];
       this.#final = [];
+      this.#around = null;
     }
     if (this.#names.length === 0) return encodeMember(fields);
+    let first = names.length;
+    let last = -1;
     for (let index = 0; index < names.length; index += 1) {
       const name = names[index] as string;
       const value = fields[name];
       // A field that is left out would take its comma along.
-      if (value === null || value === undefined) return encodeMember(fields);
+      if (value === null || value === undefined) {
+        this.#around = null;
+        return encodeMember(fields);
+      }
       if (this.#values[index] === value && this.#final[index] === true) continue;
       this.#values[index] = value;
       this.#final[index] = isFinal(value);
       const label = FIELDS.get(name)?.label ?? `,${JSON.stringify(name)}:`;
       this.#parts[index] = `${index === 0 ? `{${label.slice(1)}` : label}${encodeField(value)}`;
+      if (last < 0) first = index;
+      last = index;
     }
-    return `${this.#parts.join("")}}`;
+    return this.#joined(first, last);
+  }
+
+  /** With all parts from the first to the last that changed; what stands around them is put together once. */
+  #joined(first: number, last: number): string {
+    const parts = this.#parts;
+    let around = this.#around;
+    if (around === null || around.first !== first || around.last !== last) {
+      // Where nothing changed, `first` is behind all of them.
+      const rest = Math.max(first, last + 1);
+      around = { first, last, head: parts.slice(0, first).join(""), tail: `${parts.slice(rest).join("")}}` };
+      this.#around = around;
+    }
+    let text = around.head;
+    for (let index = first; index <= last; index += 1) text += parts[index];
+    return text + around.tail;
   }
 }
 

@@ -40,7 +40,8 @@ export class MemoryKeys {
 
   set(entry: Entry): void {
     const index = this.#lowerBound(entry.key);
-    this.#sorted.splice(index, this.#byKey.has(entry.key) ? 1 : 0, entry);
+    if (this.#byKey.has(entry.key)) this.#sorted[index] = entry;
+    else this.#sorted.splice(index, 0, entry);
     this.#byKey.set(entry.key, entry);
     this.#touch(entry.key, entry.revision);
   }

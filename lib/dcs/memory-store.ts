@@ -72,8 +72,8 @@ export class MemoryStore implements Store {
   }
 
   put(key: string, text: string, options: PutOptions): Promise<Result<Revision, StoreError>> {
-    const change: Change = { kind: "put", key, value: text, ...only(options) };
     return this.#request("put", key, options.deadline, () => {
+      const change: Change = { kind: "put", key, value: text, ...only(options) };
       const applied = this.#cluster.apply([change]);
       return applied.ok ? ok(applied.value[0] as Revision) : applied;
     });

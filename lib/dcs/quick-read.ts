@@ -3,8 +3,9 @@
 
 import type { ClusterStatus, LeaseMark } from "../model/cluster.ts";
 import type { Member, Tags } from "../model/member.ts";
+import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
-import { type Decoded, decodeLeaseMark, decodeMember, decodeStatus } from "./decode.ts";
+import { type Decoded, decodeLeaseMark, decodeMember, decodeStatus, decodeSync } from "./decode.ts";
 import type { Entry } from "./store.ts";
 
 /** What stands around the positions of a member's text, and what that text was read as. */
@@ -112,6 +113,20 @@ function positionsOf(value: unknown): Readonly<Record<string, Lsn>> | null {
   }
   return read;
 }
+
+/** As decodeSync. */
+export function readSync(entry: Entry): Decoded<SyncState> {
+  const fields = LONG_NUMBER.test(entry.value) ? null : objectIn(entry.value);
+  const { leader, sync_standby: names, quorum } = fields ?? NO_FIELDS;
+  const plain = typeof leader === "string" && leader !== "" && (names === null || (typeof names === "string" && PLAIN_NAMES.test(names)));
+  if (!plain || typeof quorum !== "number" || !Number.isSafeInteger(quorum) || quorum < 0) return decodeSync(entry);
+  const standbys = names === null ? [] : [...new Set(names.split(","))].sort();
+  // Of two zeros the one without a sign.
+  return { value: { revision: entry.revision, leader, standbys, quorum: Math.abs(quorum) }, faults: NO_FAULTS };
+}
+
+/** One or more, with nothing to be trimmed. */
+const PLAIN_NAMES = /^[^\s,]+(?:,[^\s,]+)*$/;
 
 /** As decodeLeaseMark: null where it cannot be read. */
 export function readLeaseMark(entry: Entry): LeaseMark | null {

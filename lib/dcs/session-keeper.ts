@@ -137,10 +137,9 @@ export class SessionKeeper {
     return opened;
   }
 
-  async #renewed(id: string, options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
+  #renewed(id: string, options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
     const confirmedAt = this.#clock.now();
-    const renewed = await this.#store.renewSession(id, options);
-    return renewed.ok ? ok(sessionOf(renewed.value, confirmedAt)) : renewed;
+    return this.#store.renewSession(id, options).then((renewed) => (renewed.ok ? ok(sessionOf(renewed.value, confirmedAt)) : renewed));
   }
 }
 

@@ -23,7 +23,13 @@ export function needsSource({ name, section }: ReplicaMethod): boolean {
 
 /** In a standby cluster its own methods count. */
 export function clonesWithoutLeader(config: PostgresqlConfig): boolean {
-  // Asked with every observation; most configurations name no method, and basebackup needs somebody.
-  if (config.createReplicaMethods.length === 0 && config.standbyCluster === null) return false;
-  return replicaMethods(config, config.standbyCluster === null ? "members" : "remote").some((method) => !needsSource(method));
+  let answer = withoutLeader.get(config);
+  if (answer === undefined) {
+    answer = replicaMethods(config, config.standbyCluster === null ? "members" : "remote").some((method) => !needsSource(method));
+    withoutLeader.set(config, answer);
+  }
+  return answer;
 }
+
+/** Asked with every observation; a configuration is immutable. */
+const withoutLeader = new WeakMap<PostgresqlConfig, boolean>();

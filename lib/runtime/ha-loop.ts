@@ -90,14 +90,20 @@ export class HaLoop {
   #nextLook(until: Ms): Ms {
     const { clock, state } = this.#context;
     const held = state.local.lastRole === "primary" && !state.settings.dynamic.pause ? state.heldFacts() : null;
-    const leaseLooks = held === null ? [] : [leaseMiddle(held), held.leaseEndsAt - stopBudget(this.#context, held)];
     const now = clock.now();
-    let next = Math.min(until, ...leaseLooks.filter((at) => at > now));
-    for (const at of [state.scheduledRestart?.at ?? null, state.cluster?.failover?.scheduledAt ?? null]) {
-      const wait = at === null ? 0 : at - clock.wallNow();
-      if (wait > 0) next = Math.min(next, now + wait);
+    let next = until;
+    const lookAt = (at: number): void => {
+      if (at > now && at < next) next = ms(at);
+    };
+    if (held !== null) {
+      lookAt(leaseMiddle(held));
+      lookAt(held.leaseEndsAt - stopBudget(this.#context, held));
     }
-    return ms(next);
+    const restart = state.scheduledRestart?.at ?? null;
+    if (restart !== null) lookAt(now + (restart - clock.wallNow()));
+    const handover = state.cluster?.failover?.scheduledAt ?? null;
+    if (handover !== null) lookAt(now + (handover - clock.wallNow()));
+    return next;
   }
 
   /** One cycle. Value: when to look again at the latest, or how the loop ends. */

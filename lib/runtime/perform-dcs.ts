@@ -63,7 +63,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const deadline = dcsDeadline(context);
   const limit = leaseEndsAtMost === null ? deadline : ms(Math.min(deadline, Math.max(leaseEndsAtMost, clock.now() + 1000)));
-  const history = await pendingHistory(context);
+  const history = historyStands(state) ? null : await pendingHistory(context);
   const companions =
     history === "unreadable" ? {} : { status: currentStatus(context), history: history?.lines ?? null, timeline: primaryTimeline(context) };
   const unfenced = unfencedNow(context);
@@ -178,6 +178,12 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
   return done("release-lock");
 }
 
+/** The history of this primary's timeline is published, as it is but once in its life. */
+function historyStands({ local }: NodeState): boolean {
+  const { status } = local;
+  return status !== null && !status.inRecovery && status.timeline !== null && status.timeline === local.historyPublished;
+}
+
 /**
  * The history of this primary's timeline, where it is not published yet. It goes with the first position on that timeline, in one
  * transaction: a position alone would let a node with WAL of an abandoned timeline look near enough to lead.
@@ -190,7 +196,6 @@ async function pendingHistory(
   if (status?.inRecovery === true) return abandonedHistory(state);
   if (status === null || status.timeline === null || status.timeline === 1) return null;
   const { timeline } = status;
-  if (state.local.historyPublished === timeline) return null;
   const switches = await postgres.timelineSwitches(timeline);
   if (!switches.ok) {
     log.warning(`the history of timeline ${timeline} is not published: ${switches.error.message}`);

@@ -18,12 +18,15 @@ export class Waker {
   }
 
   /** Resolves at the instant, or as soon as somebody woke us since the last call returned. */
-  async sleepUntil(at: Ms): Promise<void> {
-    if (!this.#pending) {
-      this.#sleeper = new AbortController();
-      await this.#clock.sleepUntil(at, this.#sleeper.signal);
-      this.#sleeper = null;
+  sleepUntil(at: Ms): Promise<void> {
+    if (this.#pending) {
+      this.#pending = false;
+      return Promise.resolve();
     }
-    this.#pending = false;
+    this.#sleeper = new AbortController();
+    return this.#clock.sleepUntil(at, this.#sleeper.signal).then(() => {
+      this.#sleeper = null;
+      this.#pending = false;
+    });
   }
 }

@@ -301,9 +301,9 @@ export class FakePostgres implements Postgresql {
     return this.#statement(() => this.#server.setSyncNames(value ?? ""));
   }
 
-  async changeSlots(actions: readonly SlotAction[]): ReturnType<Postgresql["changeSlots"]> {
+  changeSlots(actions: readonly SlotAction[]): ReturnType<Postgresql["changeSlots"]> {
     const { slots, senders } = this.#server;
-    const done = await this.#statement(() => {
+    const done = this.#statement(() => {
       for (const action of actions) {
         if (action.kind === "create-logical") throw new Error("no logical slots here");
         const { name } = action;
@@ -313,7 +313,7 @@ export class FakePostgres implements Postgresql {
         if (action.kind === "advance") slots.set(name, slotAt(name, action.to));
       }
     });
-    return done.ok ? ok([]) : done;
+    return done.then((result) => (result.ok ? ok([]) : result));
   }
 
   resumeReplay(): Promise<Answer> {
@@ -348,11 +348,12 @@ export class FakePostgres implements Postgresql {
     return Promise.resolve();
   }
 
-  async #statement(run: () => void): Promise<Answer> {
-    await this.#process.later(this.#server.world.random.between(1, 15), () => null);
-    if (!this.#server.up || this.#server.hung) return NOT_RUNNING;
-    run();
-    return DONE;
+  #statement(run: () => void): Promise<Answer> {
+    return this.#process.later(this.#server.world.random.between(1, 15), () => {
+      if (!this.#server.up || this.#server.hung) return NOT_RUNNING;
+      run();
+      return DONE;
+    });
   }
 
   /** The server there, where the network lets us and it answers. */

@@ -215,6 +215,7 @@ export class Supervisor {
     const { dynamic } = this.context.state.settings;
     // Most cycles end without anything to do here.
     if (this.#sessionTtl.settled && !dynamic.pause && this.context.state.held === null) return NOTHING;
+    if (this.#sessionTtl.settled) return keepFenced(this.context);
     return this.#sessionTtl.follow().then(() => keepFenced(this.context));
   }
 

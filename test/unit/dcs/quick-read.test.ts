@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { decodeLeaseMark, decodeMember, decodeStatus } from "../../../lib/dcs/decode.ts";
-import { MemberReader, readLeaseMark, readStatus } from "../../../lib/dcs/quick-read.ts";
+import { decodeLeaseMark, decodeMember, decodeStatus, decodeSync } from "../../../lib/dcs/decode.ts";
+import { MemberReader, readLeaseMark, readStatus, readSync } from "../../../lib/dcs/quick-read.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { revision } from "../../../lib/model/units.ts";
 
@@ -18,6 +18,7 @@ function expectTheSame(text: string): void {
   expect(new MemberReader().read("a", entry(text))).toEqual(decodeMember("a", entry(text)));
   expect(readStatus(entry(text))).toEqual(decodeStatus(entry(text)));
   expect(readLeaseMark(entry(text))).toEqual(decodeLeaseMark(entry(text)));
+  expect(readSync(entry(text))).toEqual(decodeSync(entry(text)));
 }
 
 /** By a reader that has read others before. */
@@ -159,6 +160,16 @@ test("statuses and lease marks, field by field", () => {
       expectTheSame(`{"session":"s-a","ttl":${ttl},"released":false${timeline},"cycle":4}`);
     expectTheSame(`{"session":"s-a","ttl":${ttl},"released":false,"unfenced":{"name":"a","api_url":null},"cycle":4}`);
   }
+});
+
+test("sync states, field by field", () => {
+  const leaders = ["null", '""', '"a"', '" a "', "7"];
+  const standbys = ["null", '""', '"b"', '"b,c"', '"c,b,b"', '" b, c"', '"b,,c"', '","', '"b\\u00a0"', "7", "[]"];
+  const quorums = ["0", "1", "-1", "1.5", "1e3", "-0", "12345678901234567", '"1"', "null", "true"];
+  for (const leader of leaders)
+    for (const names of standbys)
+      for (const quorum of quorums) expectTheSame(`{"leader":${leader},"sync_standby":${names},"quorum":${quorum}}`);
+  for (const text of ['{"leader":"a"}', '{"leader":"a","sync_standby":"b"}', '{"leader":"a","quorum":1}']) expectTheSame(text);
 });
 
 test("any JSON at all", () => {
