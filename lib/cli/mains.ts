@@ -13,20 +13,25 @@ export async function mainOfCtl(words: readonly string[], invocation: readonly s
   const { runCtl } = await import("./ctl/program.ts");
   const { StandardInput } = await import("./ctl/terminal.ts");
   const signal = interruption();
-  signal.addEventListener("abort", () => setTimeout(() => process.exit(INTERRUPTED_STATUS), GIVE_UP_MS).unref());
+  // A command that is ended by the interruption, as a view is, has its status before everything is closed.
+  let decided: ExitCode | null = null;
+  signal.addEventListener("abort", () => setTimeout(() => process.exit(decided ?? INTERRUPTED_STATUS), GIVE_UP_MS).unref());
   // Whoever reads our output may stop (`| head`): then there is nobody to write for.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
     process.exit(0);
   });
   const input = new StandardInput(signal);
-  const status = await runCtl(words, {
+  const terminal = {
     ...surroundings(),
     signal,
     invocation,
     outIsTerminal: process.stdout.isTTY === true,
-    readLine: (echo) => input.readLine(echo),
+    readLine: (echo: "shown" | "hidden") => input.readLine(echo),
     readAll: () => input.readAll(),
+  };
+  const status = await runCtl(words, terminal, (code) => {
+    decided = code;
   });
   input.close();
   return status;

@@ -41,7 +41,9 @@ export async function repeatedly(context: CtlContext, flags: WatchFlags, look: (
   const every = flags.watch ?? (flags.W ? DEFAULT_WATCH_SECONDS : null);
   if (every !== null && terminal.outIsTerminal) return live(context, { every, look });
   do {
-    const { text } = await look();
+    const seen = await unlessInterrupted(look(), terminal.signal);
+    if (seen === INTERRUPTED) break;
+    const { text } = seen;
     if (flags.timestamp) terminal.out(`${localSecond(new Date(terminal.clock.wallNow()))}\n`);
     terminal.out(text);
     if (every === null) break;
@@ -55,7 +57,9 @@ async function live(
   { every, look }: { readonly every: number; readonly look: () => Promise<Look> },
 ): Promise<ExitCode> {
   const { terminal } = context;
-  let last = await look();
+  const first = await unlessInterrupted(look(), terminal.signal);
+  if (first === INTERRUPTED) return EXIT.ok;
+  let last = first;
   const news: string[] = [];
   let trouble: string | null = null;
   terminal.out(HIDE_CURSOR + CLEAR);
@@ -64,10 +68,12 @@ async function live(
       draw(terminal, { every, text: paint(last, terminal.env), news, trouble });
       await wake(context, last, every);
       if (terminal.signal.aborted) return EXIT.ok;
-      const next = await look().catch((error: unknown) => {
+      const looking = look().catch((error: unknown) => {
         if (error instanceof CtlRefusal) return error;
         throw error;
       });
+      const next = await unlessInterrupted(looking, terminal.signal);
+      if (next === INTERRUPTED) return EXIT.ok;
       if (next instanceof CtlRefusal) {
         trouble ??= `${localSecond(new Date(terminal.clock.wallNow()))} ${next.message}`;
         continue;
@@ -79,6 +85,21 @@ async function live(
     }
   } finally {
     terminal.out(SHOW_CURSOR);
+  }
+}
+
+const INTERRUPTED = Symbol("interrupted");
+
+/** What is looked at may answer late, as a cluster does that changes its leader: whoever ends the view does not wait for that. */
+async function unlessInterrupted<T>(looking: Promise<T>, signal: AbortSignal): Promise<T | typeof INTERRUPTED> {
+  const { promise, resolve } = Promise.withResolvers<typeof INTERRUPTED>();
+  const end = () => resolve(INTERRUPTED);
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end);
+  try {
+    return await Promise.race([looking, promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
   }
 }
 

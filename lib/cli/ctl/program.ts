@@ -33,11 +33,19 @@ interface WrittenGlobals {
   readonly group?: number;
 }
 
-/** Runs one command; `args` without the program's name. Exit status: 0 done, 1 refused or failed, 2 usage. */
-export async function runCtl(args: readonly string[], terminal: CtlTerminal): Promise<ExitCode> {
+/**
+ * Runs one command; `args` without the program's name. Exit status: 0 done, 1 refused or failed, 2 usage. `onDecided` gets it as soon as
+ * the command is through, before its connections are closed; it is not called where the command fails.
+ */
+export async function runCtl(
+  args: readonly string[],
+  terminal: CtlTerminal,
+  onDecided: (status: ExitCode) => void = () => {},
+): Promise<ExitCode> {
   let status: ExitCode = EXIT.ok;
   const program = await buildProgram(terminal, commandOf(args), (code) => {
     status = code;
+    onDecided(code);
   });
   try {
     await program.parseAsync([...args], { from: "user" });
