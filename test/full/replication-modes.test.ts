@@ -3,7 +3,7 @@
 // setting, and a client that writes every 10 ms.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
@@ -131,11 +131,14 @@ describe("while clients write, without a moment in which the key says more than 
 
 describe("who may lead", () => {
   test("a switchover goes to a voter only, a failover also elsewhere; a veto of pre_promote leaves the lead to another voter", async () => {
-    const extra = (_: number, name: string): Tree => ({ postgresql: { pre_promote: `/bin/sh VETO_${name}` } });
-    await TestCluster.with({ dynamic: QUORUM, extra, start: false }, async (cluster) => {
+    await TestCluster.with({ dynamic: QUORUM, start: false }, async (cluster) => {
+      // Where `armed` exists, whoever is the first to be elected is vetoed, and stays so.
+      const [{ place }] = cluster.nodes as [ClusterNode];
+      const [armed, elected] = [join(place.folder, "armed"), join(place.folder, "elected")];
       for (const node of cluster.nodes) {
         const script = join(node.place.folder, "veto.sh");
-        writeFileSync(script, `test ! -e ${join(node.place.folder, "veto")}\n`);
+        const veto = `mkdir ${elected} 2>/dev/null && echo ${node.name} >${elected}/first\ntest "$(cat ${elected}/first)" != ${node.name}\n`;
+        writeFileSync(script, `test -e ${armed} || exit 0\n${veto}`);
         node.editConfig((config) => {
           (config["postgresql"] as Tree)["pre_promote"] = `/bin/sh ${script}`;
         });
@@ -168,15 +171,12 @@ describe("who may lead", () => {
       );
 
       // Without a candidate: whoever is elected first is vetoed, and the other one leads.
-      const [vetoed, spared] = cluster.others(leader) as [ClusterNode, ClusterNode];
-      writeFileSync(join(vetoed.place.folder, "veto"), "");
-      await retag(vetoed, { failover_priority: 2 });
-      await until(
-        "the priority is published",
-        async () => (await cluster.list([leader])).members.some(({ tags }) => tags?.["failover_priority"] === 2),
-        { withinMs: 10_000 },
-      );
+      const others = cluster.others(leader);
+      writeFileSync(armed, "");
       const [status, text] = await post(leader, "/switchover", { leader: leader.name });
+      const vetoed = cluster.node(readFileSync(join(elected, "first"), "utf8").trim());
+      const [spared] = others.filter((node) => node !== vetoed) as [ClusterNode];
+      expect(others).toContain(vetoed);
       expect([status, text]).toEqual([200, `Successfully switched over to "${spared.name}"`]);
       expect(await cluster.untilHealthy()).toBe(spared);
       expect(vetoed.log).toContain("pre_promote:");
