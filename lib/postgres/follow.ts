@@ -10,7 +10,12 @@ import { pollUntil } from "./poll.ts";
 
 /** A reload reaches a backend when it next reads a command: milliseconds, unless the machine is very busy. */
 const RELOAD_SEEN_MAX_MS = 5_000;
-const POLL_MS = 4;
+export const POLL_MS = 4;
+
+/** Until when a reload must have been seen: absolute, not after `deadline`. */
+export function seenBy(clock: Clock, deadline: Ms): Ms {
+  return ms(Math.min(deadline, clock.now() + RELOAD_SEEN_MAX_MS));
+}
 
 /** Settings that a reload is waited for: name → value as SHOW prints it. */
 export type ExpectedSettings = Readonly<Record<string, string>>;
@@ -22,7 +27,7 @@ export async function untilShown(
   deadline: Ms,
 ): Promise<Result<null, PostgresError>> {
   const names = Object.keys(expected);
-  const until = ms(Math.min(deadline, on.clock.now() + RELOAD_SEEN_MAX_MS));
+  const until = seenBy(on.clock, deadline);
   const columns = names.map((_, index) => `current_setting($${index + 1}) AS s${index}`).join(", ");
   let different: readonly string[] = names;
   const outcome = await pollUntil<Result<null, PostgresError>>({ clock: on.clock, deadline: until, intervalMs: POLL_MS }, async () => {

@@ -216,7 +216,7 @@ export class LocalPostgresql implements Postgresql {
   }
 
   async configure(config: PostgresqlConfig, options: Parameters<Postgresql["configure"]>[1]): ReturnType<Postgresql["configure"]> {
-    return await this.#configuration.configure(config, options.role);
+    return await this.#configuration.configure(config, options);
   }
 
   pendingRestart(): PendingRestartReason {

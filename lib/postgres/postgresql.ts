@@ -129,7 +129,7 @@ export interface Postgresql {
   /** Takes a new effective configuration: writes files, reloads a running server. Value: whether a restart is now pending, and why. */
   configure(
     config: PostgresqlConfig,
-    options: { readonly role: "primary" | "replica" | "standby_leader" },
+    options: { readonly role: "primary" | "replica" | "standby_leader"; readonly asked?: boolean },
   ): Promise<Result<PendingRestartReason, PostgresError>>;
 
   /** Parameters that wait for a restart; {} where none. */

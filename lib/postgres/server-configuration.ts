@@ -13,8 +13,9 @@ import { type ConfigFilesRequest, type WrittenConfig, writeConfigFiles } from ".
 import type { Connection } from "./connection.ts";
 import type { PostgresContext } from "./context.ts";
 import { readMajorVersion } from "./data-directory.ts";
-import { sourceOf, untilShown } from "./follow.ts";
+import { POLL_MS, seenBy, sourceOf, untilShown } from "./follow.ts";
 import { pendingRestartReason, RESTART_SETTINGS_QUERY } from "./parameters.ts";
+import { pollUntil } from "./poll.ts";
 import type { Postmaster } from "./postmaster.ts";
 import { programRunner } from "./programs.ts";
 import { decodeSettingRows } from "./setting-rows.ts";
@@ -128,24 +129,28 @@ export class ServerConfiguration {
 
   /**
    * Takes a new configuration. A running server's files are written for the role that it really has (a word from
-   * elsewhere may be a moment old) and reloaded; a stopped server's are written at its start.
+   * elsewhere may be a moment old) and reloaded; a stopped server's are written at its start. `asked`: an operator wants a reload,
+   * also where none of our files changed: those that the server includes, and what others keep, are theirs.
    */
-  async configure(config: PostgresqlConfig, role: ServerRole): Promise<Result<PendingRestartReason, PostgresError>> {
+  async configure(
+    config: PostgresqlConfig,
+    { role, asked = false }: { readonly role: ServerRole; readonly asked?: boolean },
+  ): Promise<Result<PendingRestartReason, PostgresError>> {
     this.#config = config;
     if (role !== "primary") this.#standbyRole = role;
     this.#outdated = true;
     if ((await this.#options.postmaster.find()) === null) return ok(this.#pendingRestart);
-    return await this.#apply();
+    return await this.#apply(asked);
   }
 
   /** Brings a server up to date whose configuration changed while it was starting. */
   async catchUp(): Promise<void> {
     if (!this.#outdated) return;
-    const applied = await this.#apply();
+    const applied = await this.#apply(false);
     if (!applied.ok) this.#options.log.warning(`the new configuration of PostgreSQL is not in force: ${applied.error.message}`);
   }
 
-  async #apply(): Promise<Result<PendingRestartReason, PostgresError>> {
+  async #apply(asked: boolean): Promise<Result<PendingRestartReason, PostgresError>> {
     const deadline = ms(this.#options.clock.now() + STATEMENT_TIMEOUT_MS);
     const written = await this.#alone(async () => {
       const actual = await this.#actualIntent(deadline);
@@ -153,9 +158,9 @@ export class ServerConfiguration {
     });
     if (!written.ok) return written;
     const { log } = this.#options;
-    const same = written.value.changed.length === 0;
+    const same = written.value.changed.length === 0 && !asked;
     log.info(same ? "No PostgreSQL configuration items changed, nothing to reload." : "Reloading PostgreSQL configuration.");
-    const reloaded = same ? ok(null) : await this.reload();
+    const reloaded = same ? ok(null) : await this.#reloadSeen(deadline);
     if (!reloaded.ok) return reloaded;
     const rows = await this.#options.connection.query(RESTART_SETTINGS_QUERY, [], deadline);
     if (!rows.ok) return rows;
@@ -167,6 +172,29 @@ export class ServerConfiguration {
       if (before[name]?.new_value !== to) log.info(`Changed ${name} from '${from}' to '${to}' (restart might be required)`);
     }
     return ok(this.#pendingRestart);
+  }
+
+  /** A reload that this node's own connection has seen, so that what it asks next is answered by the new files. Errors: as `reload`, unreachable. */
+  async #reloadSeen(deadline: Ms): Promise<Result<null, PostgresError>> {
+    const { connection, clock, log } = this.#options;
+    const loadedAt = async () => {
+      const rows = await connection.query("SELECT pg_conf_load_time()::text AS at", [], deadline);
+      return rows.ok ? ok(rows.value[0]?.["at"]) : rows;
+    };
+    const before = await loadedAt();
+    if (!before.ok) return before;
+    const reloaded = await this.reload();
+    if (!reloaded.ok) return reloaded;
+    const seen = await pollUntil<Result<null, PostgresError>>(
+      { clock, deadline: seenBy(clock, deadline), intervalMs: POLL_MS },
+      async () => {
+        const now = await loadedAt();
+        if (!now.ok) return now;
+        return now.value === before.value ? null : ok(null);
+      },
+    );
+    if (seen === null) log.warning("PostgreSQL has not taken all of its configuration files: its own log says why");
+    return seen ?? ok(null);
   }
 
   /** SIGHUP to the postmaster. Errors: failed (none runs). */

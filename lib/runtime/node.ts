@@ -240,7 +240,7 @@ export class MatriarchNode {
     state.settings = this.#settings.current;
     this.#log.reconfigure(state.settings.node.log);
     this.#sight.hooks.configure(state.settings.node.hooks);
-    await this.#configurePostgres();
+    await this.#configurePostgres({ asked: true });
     this.context.postgres.callback("on_reload", state.postgresRole());
     if (this.#api !== null) await this.#api.reload(state.settings);
     await takeOver({ store: this.#store, peers: this.#peers, registration: this.#registration, log: this.#log }, state.settings.node);
@@ -265,18 +265,19 @@ export class MatriarchNode {
     void this.#configurePostgres().then(() => waker.wake());
   }
 
-  async #configurePostgres(): Promise<void> {
+  /** `asked`: an operator wants a reload, whether or not the configuration is another one. */
+  async #configurePostgres({ asked }: { readonly asked: boolean } = { asked: false }): Promise<void> {
     const { state, postgres } = this.context;
     const config = state.settings.node.postgresql;
     const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
     const role = state.local.lastRole === "primary" ? "primary" : standby;
     const text = `${role} ${JSON.stringify(config)}`;
-    if (this.#configured === text) return;
+    if (this.#configured === text && !asked) return;
     // A server that runs while its data directory is being made is the maker's; where none runs, this is for its first start.
     this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
     if (this.#configureLater) return;
     this.#configured = text;
-    const done = await postgres.configure(config, { role });
+    const done = await postgres.configure(config, { role, asked });
     if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
   }
 
