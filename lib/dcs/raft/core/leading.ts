@@ -34,6 +34,7 @@ export function becomeLeader(core: CoreState): void {
     timeSince: core.now,
     round: 0,
     heartbeatAt: core.now,
+    beats: [],
     reads: [],
     earlyReads: [],
     transfer: null,
@@ -126,6 +127,7 @@ export function leaderTimers(core: CoreState, leading: Leading): void {
   if (core.now < leading.heartbeatAt) return;
   leading.heartbeatAt = core.now + heartbeatMs;
   leading.round++;
+  leading.beats = [...leading.beats.filter(({ at }) => core.now - at <= electionMaxMs), { round: leading.round, at: core.now }];
   for (const progress of leading.tracked.others) progress.probe = "free";
 }
 
@@ -146,6 +148,15 @@ function contactOf({ contactAt }: Progress): number {
 export function inContact(core: CoreState, leading: Leading, id: MemberId): boolean {
   const progress = leading.progress.get(id);
   return progress !== undefined && core.now - progress.contactAt <= core.timings.electionMaxMs;
+}
+
+/**
+ * Whether the member has answered to what this leader sent within the longest election timeout. Stricter than contact: an answer may have
+ * waited where this process was held up, and says nothing of the member now.
+ */
+export function hasAnsweredLately(core: CoreState, leading: Leading, { answeredRound }: Progress): boolean {
+  const since = leading.beats.find(({ at }) => core.now - at <= core.timings.electionMaxMs);
+  return since !== undefined && answeredRound >= since.round;
 }
 
 /** Sends each member what it lacks, and a heartbeat where it has to hear of a round or of a commit. */

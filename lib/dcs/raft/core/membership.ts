@@ -3,7 +3,7 @@
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
 import { contains, encodeConfiguration, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
-import { appendEntry, inContact, notLeader, onTransfer } from "./leading.ts";
+import { appendEntry, hasAnsweredLately, inContact, notLeader, onTransfer } from "./leading.ts";
 import { trackMembers } from "./progress.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
 import type { Configuration, Learner, MembershipChange, Refusal } from "./types.ts";
@@ -93,11 +93,11 @@ function withoutMember(core: CoreState, leading: Leading, id: MemberId): Configu
   return isQuorum(wanted, (voter) => canCount(core, leading, voter)) ? wanted : tooFewLeft(core, leading, voters);
 }
 
-/** Has acknowledged in this term, a moment ago, with a log that is whole: a majority may be made of it. */
+/** Answers at present, in this term and with a log that is whole: a majority may be made of it. */
 function canCount(core: CoreState, leading: Leading, id: MemberId): boolean {
   if (id === core.id) return true;
   const progress = leading.progress.get(id);
-  return progress !== undefined && progress.trust === "counted" && progress.answeredRound >= 0 && inContact(core, leading, id);
+  return progress !== undefined && progress.trust === "counted" && hasAnsweredLately(core, leading, progress);
 }
 
 /** Such a change could never be completed, nor a leader be elected once this one is gone. */

@@ -83,6 +83,8 @@ export interface Leading {
   readonly timeSince: number;
   round: number;
   heartbeatAt: number;
+  /** The rounds that heartbeats began within the longest election timeout, and when: the oldest first. */
+  beats: readonly { readonly round: number; readonly at: number }[];
   reads: PendingRead[];
   /** Reads that came before the first commit of this term. */
   earlyReads: number[];

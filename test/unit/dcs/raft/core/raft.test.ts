@@ -231,7 +231,7 @@ describe("membership", () => {
 
 describe("the removal of a voter", () => {
   /** What the leader answers to the removal of the one while the other is silent or damaged. */
-  function removal(state: "well" | "silent" | "damaged") {
+  function removal(state: "well" | "silent" | "damaged" | "unheard") {
     const world = new CoreWorld(3);
     world.run(2000);
     const leader = world.leader();
@@ -243,17 +243,27 @@ describe("the removal of a voter", () => {
       const head = { kind: "append-answer", term: world.member(other).raft.role.term, outcome: "damaged" } as const;
       const message = { ...head, index: logIndex(0), damage: 5, round: 1 };
       world.step(leader, { kind: "message", from: idOf(other), message });
+    } else if (state === "unheard") {
+      // The leader's process was held up; what the other one said before that has waited for it.
+      const answers = world.member(other).outputs.flatMap(({ messages }) => messages.map(({ message }) => message));
+      const message = answers.filter(({ kind }) => kind === "append-answer").at(-1);
+      if (message === undefined) throw new Error("it never answered");
+      world.now += 4 * TIMINGS.electionMaxMs;
+      world.step(leader, { kind: "message", from: idOf(other), message });
     }
     const asked = world.step(leader, { kind: "change-members", id: 1, change: { kind: "remove", id: idOf(leaving) } });
     return { world, leader, leaving, other, asked };
   }
 
-  test("is refused where another one is silent: what is left could not go on", () => {
-    const { world, leader, other, asked } = removal("silent");
+  test.each(["silent", "unheard"] as const)("is refused where another one is %s: what is left could not go on", (state) => {
+    const { other, asked } = removal(state);
     expect(asked.accepted).toEqual([]);
     const reason = `without it 2 voters would be left, of which 2 must be well, and ${memberOf(other).address} does not answer; mend or remove that first`;
     expect(asked.refused).toEqual([{ id: 1, refusal: { kind: "invalid", reason } }]);
-    // The silent one itself may go.
+  });
+
+  test("is done where it is the silent one itself", () => {
+    const { world, leader, other } = removal("silent");
     expect(world.step(leader, { kind: "change-members", id: 2, change: { kind: "remove", id: idOf(other) } }).accepted).toHaveLength(1);
   });
 
