@@ -58,6 +58,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     about: "writes the failsafe key once",
     main: async () => (await import("../workers/failsafe-write.ts")).main(),
   },
+  pgbouncer: {
+    end: "at once",
+    about: "leads a PgBouncer to the leader",
+    main: async () => (await import("../workers/pgbouncer.ts")).main(),
+  },
   "http-api": {
     end: "at once",
     about: "answers role health of a node, alone",

@@ -18,6 +18,7 @@ import type {
   RestApiConfig,
   WatchdogConfig,
 } from "../model/node-config.ts";
+import { buildPgbouncer } from "./build-pgbouncer.ts";
 import type { ConsulTree, LogTree, NodeTree, RaftTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
 import { readHostPort } from "./value.ts";
@@ -40,6 +41,7 @@ export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfi
     tags: orderedTags(tree.tags, treeAt(raw, "tags")),
     hooks: Object.entries(tree.hooks).map(([name, hook]) => buildHook(name, hook)),
     citus: buildCitus(tree.citus),
+    pgbouncer: tree.pgbouncer === null ? null : buildPgbouncer(tree.pgbouncer),
   };
 }
 

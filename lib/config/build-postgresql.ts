@@ -131,7 +131,8 @@ function present(parameters: Readonly<Record<string, ParameterValue | null>>): R
   return Object.fromEntries(Object.entries(parameters).filter((entry): entry is [string, ParameterValue] => entry[1] !== null));
 }
 
-function user(section: PostgresqlTree["authentication"]["superuser"], usernameFallback: string | null): PostgresUser {
+/** A login from its section; null = nothing of it is set. */
+export function user(section: PostgresqlTree["authentication"]["superuser"], usernameFallback: string | null): PostgresUser {
   const options = CONNECTION_OPTIONS.flatMap((name) => {
     const value = section?.[name] ?? null;
     return value === null ? [] : [[name, value] as const];

@@ -43,7 +43,9 @@ function raftFolderFaults(raft: RaftTree, beside: { readonly data: string | null
   const path = "raft.data_dir";
   const line = "write data_dir: /var/lib/matriarch/raft";
   if (raft.data_dir === null) {
-    return raft.self_addr === null || beside.purpose === "store" ? [] : [{ path, message: `missing beside self_addr; ${line}` }];
+    return raft.self_addr === null || beside.purpose === "store" || beside.purpose === "pooler"
+      ? []
+      : [{ path, message: `missing beside self_addr; ${line}` }];
   }
   if (beside.data === null || !`${resolve(raft.data_dir)}${sep}`.startsWith(`${resolve(beside.data)}${sep}`)) return [];
   return [{ path, message: `${raft.data_dir} is inside PostgreSQL's data directory, which a new copy of the node replaces; ${line}` }];

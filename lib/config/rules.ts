@@ -5,13 +5,17 @@ import type { ConfigFault } from "../model/errors.ts";
 import { isWildcard } from "../model/host-port.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
 import { accessFaults, accessWarnings } from "./rules-access.ts";
+import { PGBOUNCER_LINE, pgbouncerFaults } from "./rules-pgbouncer.ts";
 import { RAFT_LINE, raftFaults, raftWarnings } from "./rules-raft.ts";
 import type { NodeTree } from "./schema-node.ts";
 import { isTree, type Tree, treeAt } from "./tree.ts";
 import { readHostPort } from "./value.ts";
 
-/** A node needs everything; tools only need the way to the store; a witness needs what makes it a member of the Raft. */
-export type Purpose = "node" | "store" | "witness";
+/**
+ * A node needs everything; tools only need the way to the store; a witness needs what makes it a member of the Raft; a pooler needs
+ * the way to the store, the cluster's name and its own section.
+ */
+export type Purpose = "node" | "store" | "witness" | "pooler";
 
 export interface RuleFindings {
   readonly faults: readonly ConfigFault[];
@@ -21,9 +25,12 @@ export interface RuleFindings {
 export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFindings {
   const faults: ConfigFault[] = [...storeFaults(tree, raw, purpose)];
   const warnings: ConfigFault[] = [];
-  if (tree.scope === null && purpose === "node") faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
+  if (tree.scope === null && (purpose === "node" || purpose === "pooler"))
+    faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
   if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
+  if (purpose === "pooler" && tree.pgbouncer === null) faults.push({ path: "pgbouncer", message: `missing; ${PGBOUNCER_LINE}` });
+  if (tree.pgbouncer !== null) faults.push(...pgbouncerFaults(tree.pgbouncer));
   faults.push(...tlsFaults(tree), ...accessFaults(tree, purpose), ...hookFaults(tree));
   if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {
     warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });

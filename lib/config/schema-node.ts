@@ -34,9 +34,10 @@ import {
   whole,
   wordList,
 } from "./option.ts";
+import { PGBOUNCER } from "./schema-pgbouncer.ts";
 import { POSTGRESQL_ENTRIES } from "./schema-postgresql.ts";
 import { isTree } from "./tree.ts";
-import { readBoolean, readInteger, readText, readTextList, readTextMap } from "./value.ts";
+import { readBoolean, readInteger, readPort, readText, readTextList, readTextMap } from "./value.ts";
 
 const LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -157,11 +158,6 @@ const CONSUL = {
   service_check_tls_server_name: text("node1.example.com"),
 };
 
-function readPort(value: unknown): number | undefined {
-  const port = readInteger(value);
-  return port !== undefined && port >= 1 && port <= 65_535 ? port : undefined;
-}
-
 function readHttpUrl(value: unknown): string | undefined {
   const url = typeof value === "string" && URL.canParse(value) ? new URL(value) : undefined;
   return url !== undefined && ["http:", "https:"].includes(url.protocol) && url.hostname !== "" ? (value as string) : undefined;
@@ -278,6 +274,7 @@ export const NODE_SCHEMA = v.object(
       group: optional({ wanted: "a whole number from 0 on", example: "0", read: readGroup }),
       database: text("postgres"),
     }),
+    pgbouncer: optionalSection(PGBOUNCER),
   },
   "is not a mapping",
 );
@@ -291,3 +288,4 @@ export type NodeTree = v.InferOutput<typeof NODE_SCHEMA>;
 export type LogTree = NodeTree["log"];
 export type ConsulTree = NonNullable<NodeTree["consul"]>;
 export type RaftTree = NonNullable<NodeTree["raft"]>;
+export type PgbouncerTree = NonNullable<NodeTree["pgbouncer"]>;

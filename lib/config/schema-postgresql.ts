@@ -34,7 +34,8 @@ export const CONNECTION_OPTIONS = [
   "channel_binding",
 ] as const;
 
-const USER = {
+/** Somebody to log in as, on a PostgreSQL or on a pooler in front of one. */
+export const USER = {
   username: text("postgres"),
   password: secret(),
   sslmode: text("require"),

@@ -40,6 +40,11 @@ export function readInteger(value: unknown): number | undefined {
   return number !== undefined && Number.isSafeInteger(number) ? number : undefined;
 }
 
+export function readPort(value: unknown): number | undefined {
+  const port = readInteger(value);
+  return port !== undefined && port >= 1 && port <= 65_535 ? port : undefined;
+}
+
 const DURATION_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** A number of seconds, or a number with PostgreSQL's unit (us, ms, s, min, h, d): 30, "30s", "5min". In milliseconds. */

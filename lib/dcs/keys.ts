@@ -12,6 +12,10 @@ export interface ClusterKeys {
   readonly history: string;
   readonly status: string;
   readonly failsafe: string;
+  /** The leader is about to hand over: for poolers, under its session (docs/adr/0008). */
+  readonly handover: string;
+  /** What the keys of the poolers that follow the cluster begin with; each stands under its worker's session. */
+  readonly poolers: string;
   /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
   readonly leaseMark: string;
   /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
@@ -69,6 +73,8 @@ function keysBelow(root: string): ClusterKeys {
     history: `${prefix}history`,
     status: `${prefix}status`,
     failsafe: `${prefix}failsafe`,
+    handover: `${prefix}handover`,
+    poolers: `${prefix}poolers/`,
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
     rollingRestart: `${root}.rolling_restart`,

@@ -4,6 +4,7 @@
 import type { ApiToken, ProtectablePath } from "./api-access.ts";
 import type { EventKind } from "./event.ts";
 import type { Tags } from "./member.ts";
+import type { PgbouncerConfig } from "./pgbouncer.ts";
 import type { Ms } from "./units.ts";
 
 export interface TlsClientFiles {
@@ -245,4 +246,6 @@ export interface NodeConfig {
   /** In the order of the file. */
   readonly hooks: readonly HookConfig[];
   readonly citus: CitusConfig | null;
+  /** Of the worker that leads a PgBouncer to the leader; the supervisor does not use it. */
+  readonly pgbouncer: PgbouncerConfig | null;
 }

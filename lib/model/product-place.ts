@@ -1,6 +1,8 @@
 // Owns where the product's own modules are while it runs: in their source tree, or inside the one executable that scripts/build
 // makes. Knows paths only; it opens nothing.
 
+import { fileURLToPath } from "node:url";
+
 /** How the paths of what is inside an executable begin. Source: Bun, "Single-file executable". */
 const INSIDE = "file:///$bunfs/root/";
 
@@ -13,6 +15,12 @@ export const THREAD_MODULES = ["lib/runtime/raft-thread.ts", "lib/postgres/postm
 /** What `new Worker` is given. */
 export function threadModule(path: (typeof THREAD_MODULES)[number]): URL {
   return new URL(path, PRODUCT_FORM === "executable" ? INSIDE : new URL("../../", import.meta.url));
+}
+
+/** What starts one of the workers in a process of its own: the program and its first words. */
+export function workerProgram(worker: string): readonly [string, ...string[]] {
+  if (PRODUCT_FORM === "executable") return [process.execPath, worker];
+  return [process.execPath, "run", fileURLToPath(new URL(`../../workers/${worker}.ts`, import.meta.url))];
 }
 
 /** How a person starts one of the workers here, for a line that says how it is used. */

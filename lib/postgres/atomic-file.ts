@@ -6,9 +6,15 @@ import { dirname } from "node:path";
 
 /**
  * Replaces the file where its content differs: temporary file beside it, fsync, rename,
- * fsync of the folder. Returns whether it changed. Throws the system's error (ENOSPC, EROFS, EACCES …).
+ * fsync of the folder. `owner`: to whom it then belongs, from its first instant under this name; null = to whoever runs.
+ * Returns whether it changed. Throws the system's error (ENOSPC, EROFS, EACCES …).
  */
-export async function replaceFile(link: string, content: string, mode = 0o600): Promise<boolean> {
+export async function replaceFile(
+  link: string,
+  content: string,
+  mode = 0o600,
+  owner: { readonly uid: number; readonly gid: number } | null = null,
+): Promise<boolean> {
   if ((await readIfThere(link)) === content) return false;
   const path = await targetOf(link);
   const temporary = `${path}.${randomUUID()}.tmp`;
@@ -16,6 +22,7 @@ export async function replaceFile(link: string, content: string, mode = 0o600): 
     const handle = await open(temporary, "wx", mode);
     try {
       await handle.writeFile(content);
+      if (owner !== null) await handle.chown(owner.uid, owner.gid);
       await handle.sync();
     } finally {
       await handle.close();

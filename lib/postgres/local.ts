@@ -124,7 +124,9 @@ export class LocalPostgresql implements Postgresql {
       const done = await this.checkpoint(options.deadline);
       if (!done.ok) this.#log.warning(`the checkpoint before the stop failed: ${done.error.message}`);
     }
-    if (options.mode === "fast") await options.beforeShutdown?.();
+    if (options.mode === "fast" && (await options.beforeShutdown?.()) === "stay") {
+      return err({ kind: "cancelled", message: "the stop was called off" });
+    }
     this.#dropConnections();
     return await stopServer(
       {

@@ -69,8 +69,8 @@ export interface Postgresql {
     readonly checkpoint?: boolean;
     /** Called once when pg_control says "shut down" although walsenders may still run: its shutdown checkpoint. */
     readonly onShutdownCheckpoint?: (control: ControlData) => void;
-    /** Awaited after that checkpoint, before the server hears of the stop. Not for an immediate one. */
-    readonly beforeShutdown?: () => Promise<void>;
+    /** Awaited after that checkpoint, before the server hears of the stop; `stay` calls it off (`cancelled`). Not for an immediate one. */
+    readonly beforeShutdown?: () => Promise<"go" | "stay">;
   }): Promise<Result<null, PostgresError>>;
 
   /** pg_promote with the walreceiver ended beforehand (docs: facts, wal_retrieve_retry_interval); resolves when writable. */

@@ -21,6 +21,7 @@ import type { NodeFailure } from "./node-failure.ts";
 import { type NodeSight, openSight } from "./node-sight.ts";
 import { NodeState } from "./node-state.ts";
 import { PeerClient } from "./peer-client.ts";
+import { DcsPoolerGate } from "./pooler-gate.ts";
 import { DiskPromiseKeeper } from "./promise-keeper.ts";
 import { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
@@ -119,6 +120,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
   const mpp = mppPart({ context, store, peers });
   state.mpp = mpp;
+  state.poolers = new DcsPoolerGate({ context, store });
   return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, sight, mpp });
 }
 

@@ -5,7 +5,8 @@ import { isNofailover, type Member } from "../model/member.ts";
 import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
-import { releaseLock } from "./perform-dcs.ts";
+import { clearFailover, releaseLock } from "./perform-dcs.ts";
+import type { PoolersBeforeStop } from "./pooler-gate.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 const STANDBY_ANSWER_MS = 1000;
@@ -16,6 +17,19 @@ const STANDBY_ANSWER_MS = 1000;
  * standby confirms the position. An abort stops PostgreSQL at once.
  */
 export async function handOver(context: NodeContext, deadline: Ms, signal: AbortSignal): Promise<TaskResult> {
+  const poolers: AskedPoolers = { asked: null };
+  try {
+    return await stopAndRelease(context, deadline, signal, poolers);
+  } finally {
+    await poolers.asked?.withdraw();
+  }
+}
+
+interface AskedPoolers {
+  asked: PoolersBeforeStop | null;
+}
+
+async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortSignal, poolers: AskedPoolers): Promise<TaskResult> {
   const { clock, log, postgres, state } = context;
   // The lease ends first: neither the checkpoint nor a fast stop is waited for any longer.
   signal.addEventListener(
@@ -36,11 +50,16 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
     deadline,
     checkpoint: true,
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
-    beforeShutdown: () => state.mpp.beforeDemote(deadline, signal),
+    beforeShutdown: async () => {
+      poolers.asked = await state.poolers.beforeStop(deadline, signal);
+      if (poolers.asked.verdict.kind === "abandon" && mayAbandon(context)) return "stay";
+      await state.mpp.beforeDemote(deadline, signal);
+      return "go";
+    },
   });
   if (!stopped.ok) {
     await early.end();
-    return taskResult(stopped);
+    return stopped.error.kind === "cancelled" ? await abandon(context, poolers.asked) : taskResult(stopped);
   }
   const checkpoint = await early.end();
   const released = state.held === null ? null : await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
@@ -54,6 +73,21 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
   if (released?.ok === false) return { ok: false, message: released.message };
   log.info("leader key released");
   return DONE;
+}
+
+/** An operator waits for a switchover and can ask again; whoever shuts the node down, or asks for a failover, wants it whatever it costs. */
+function mayAbandon({ state }: NodeContext): boolean {
+  return !state.requests.shutdown && (state.cluster?.failover?.leader ?? null) !== null;
+}
+
+/** PostgreSQL was not touched: the request is taken away, and the answer to it says why. */
+async function abandon(context: NodeContext, asked: PoolersBeforeStop | null): Promise<TaskResult> {
+  const why = asked?.verdict.kind === "abandon" ? asked.verdict.why : "the stop was called off";
+  const cleared = await clearFailover(context);
+  return {
+    ok: false,
+    message: `the switchover is given up: ${why}${cleared.ok ? "" : `; the request is still there: ${cleared.message}`}`,
+  };
 }
 
 /** Null where it did not come to one: an older checkpoint would be published as the last position. */

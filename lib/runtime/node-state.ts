@@ -20,6 +20,7 @@ import { type Lsn, type Ms, ms, revision, type Timeline } from "../model/units.t
 import { FailsafeMemory } from "./failsafe-memory.ts";
 import { Notice } from "./notice.ts";
 import { type NodeObserver, UNOBSERVED } from "./observer.ts";
+import { NO_POOLERS, type PoolerGate } from "./pooler-gate.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
 export interface Settings {
@@ -172,6 +173,8 @@ export class NodeState {
   logicalSlots: CopiedSlots = { unsafe: [], copied: () => undefined };
   /** Told before the primary changes; the composition of the node puts its MPP part in this place. */
   mpp: PrimaryChanges = { beforeDemote: async () => undefined, beforePromote: () => undefined };
+  /** Asked before the primary stops; the composition of the node puts its own in this place. */
+  poolers: PoolerGate = NO_POOLERS;
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 

@@ -264,7 +264,10 @@ async function restart(
   const target = state.local.source;
   const role = primary ? "primary" : state.local.standbyRole;
   const deadline = ms(clock.now() + RESTART_STOP_LIMIT_MS);
-  const beforeShutdown = async (): Promise<void> => (primary ? state.mpp.beforeDemote(deadline, signal) : undefined);
+  const beforeShutdown = async (): Promise<"go"> => {
+    if (primary) await state.mpp.beforeDemote(deadline, signal);
+    return "go";
+  };
   const stopped = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;

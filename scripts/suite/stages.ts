@@ -57,6 +57,7 @@ const once: Readonly<Record<string, string>> = {
   "mixed-": "beside one",
   package: "as executable",
   patroni: "with one",
+  "pgbouncer-": "a store in memory",
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",
   "raft-": "about the Raft alone",

@@ -10,6 +10,7 @@ import { peerFindings, raftFindings, readCluster, timingFindings } from "./clust
 import { consulFindings } from "./consul-rights.ts";
 import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 import { diskFindings, fencingFindings, modeFindings, nameFindings } from "./machine.ts";
+import { poolerFindings } from "./pooler.ts";
 import { serverFindings, supervisorFinding } from "./server.ts";
 
 /** `path` and `env` as for a supervisor's start. */
@@ -26,7 +27,7 @@ export async function examine(options: {
   const runs = runLockOwner(runLockPath(config.postgresql.dataDir)) !== null;
   // The ports of a node that runs are its own.
   const machine = await surroundings(config, { listenPorts: runs ? "ignore" : "try" });
-  const [consul, raft, cluster, disks, names, modes, certificates, server] = await Promise.all([
+  const [consul, raft, cluster, disks, names, modes, certificates, server, pooler] = await Promise.all([
     consulFindings(config, clock),
     raftFindings(config, clock),
     readCluster(config, clock),
@@ -35,6 +36,7 @@ export async function examine(options: {
     modeFindings(config, path),
     certificateFindings(config, Date.now()),
     serverFindings(config, clock),
+    poolerFindings(config, clock),
   ]);
   const known = cluster.ok ? cluster.value : null;
   return [
@@ -53,6 +55,7 @@ export async function examine(options: {
     ...names,
     ...disks,
     ...server,
+    ...pooler,
     ...consul,
     ...raft,
     ...(cluster.ok ? [] : [unknown("cluster", `it cannot be read: ${cluster.error}`)]),

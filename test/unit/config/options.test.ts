@@ -3,9 +3,10 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { NODE_SCHEMA } from "../../../lib/config/schema-node.ts";
+import { CONNECTION_OPTIONS } from "../../../lib/config/schema-postgresql.ts";
 import { optionsOf } from "../../../lib/config/schema-walk.ts";
 import { type Tree, withValue } from "../../../lib/config/tree.ts";
-import type { NodeConfig } from "../../../lib/model/node-config.ts";
+import type { NodeConfig, PostgresUser } from "../../../lib/model/node-config.ts";
 import { BASE, loadTree, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);
@@ -251,7 +252,35 @@ const ROWS: readonly Row[] = [
   row("watchdog.safety_margin", -1, "WATCHDOG_SAFETY_MARGIN", -1, (c) => c.watchdog.safetyMarginSeconds),
   row("tags", { nofailover: "true", x: 1.4 }, "TAGS", { nofailover: "true", x: 1.4 }, (c) => c.tags, "{nofailover: 'true', x: 1.4}"),
   row("citus", { group: 1, database: "d" }, null, { group: 1, database: "d" }, (c) => c.citus),
+  row("pgbouncer.name", "p1", "PGBOUNCER_NAME", "p1", (c) => c.pgbouncer?.name),
+  row("pgbouncer.host", "/run/pg", "PGBOUNCER_HOST", "/run/pg", (c) => c.pgbouncer?.host),
+  row("pgbouncer.port", 6433, "PGBOUNCER_PORT", 6433, (c) => c.pgbouncer?.port),
+  row("pgbouncer.databases_file", "/f", "PGBOUNCER_DATABASES_FILE", "/f", (c) => c.pgbouncer?.databasesFile),
+  row("pgbouncer.databases", ["a", "b"], "PGBOUNCER_DATABASES", ["a", "b"], (c) => c.pgbouncer?.databases, "a, b"),
+  row("pgbouncer.template", "x = host={host}", "PGBOUNCER_TEMPLATE", "x = host={host}", (c) => c.pgbouncer?.template),
+  row("pgbouncer.users.file", "/u", "PGBOUNCER_USERS_FILE", "/u", (c) => c.pgbouncer?.users?.file),
+  row("pgbouncer.users.database", "d", "PGBOUNCER_USERS_DATABASE", "d", (c) => c.pgbouncer?.users?.database),
+  row("pgbouncer.users.query", "SELECT 1", "PGBOUNCER_USERS_QUERY", "SELECT 1", (c) => c.pgbouncer?.users?.query),
+  row("pgbouncer.users.interval", "2min", "PGBOUNCER_USERS_INTERVAL", 120_000, (c) => c.pgbouncer?.users?.intervalMs),
+  row("pgbouncer.pause", "off", "PGBOUNCER_PAUSE", "off", (c) => c.pgbouncer?.pause),
+  row("pgbouncer.pause_timeout", 1.5, "PGBOUNCER_PAUSE_TIMEOUT", 1500, (c) => c.pgbouncer?.pauseTimeoutMs),
+  row("pgbouncer.pause_limit", "20s", "PGBOUNCER_PAUSE_LIMIT", 20_000, (c) => c.pgbouncer?.pauseLimitMs),
+  row("pgbouncer.pause_failed", "abandon", "PGBOUNCER_PAUSE_FAILED", "abandon", (c) => c.pgbouncer?.pauseFailed),
+  ...loginRows("pgbouncer", (c) => c.pgbouncer?.admin),
+  ...loginRows("pgbouncer.users", (c) => c.pgbouncer?.users?.login),
 ];
+
+/** Somebody to log in as, on PgBouncer's console or on the leader. */
+function loginRows(section: string, at: (config: NodeConfig) => PostgresUser | undefined): readonly Row[] {
+  const variable = section.toUpperCase().replace(".", "_");
+  return [
+    row(`${section}.username`, "u", `${variable}_USERNAME`, "u", (c) => at(c)?.username),
+    row(`${section}.password`, "p", `${variable}_PASSWORD`, "p", (c) => at(c)?.password),
+    ...CONNECTION_OPTIONS.map((name) =>
+      row(`${section}.${name}`, "x", `${variable}_${name.toUpperCase()}`, "x", (c) => at(c)?.options[name]),
+    ),
+  ];
+}
 
 /** Written another way in the table, or only meaningful together with another option. */
 const COVERED_TOGETHER = new Set([
@@ -270,6 +299,7 @@ function beside(option: string): Tree {
   if (option === "raft.cafile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c" } };
   if (option === "raft.keyfile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c", cafile: "/a" } };
   if (option.startsWith("raft.")) return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r" } };
+  if (option.startsWith("pgbouncer.")) return { pgbouncer: besideInPgbouncer(option) };
   if (option === "consul.port" || option === "consul.scheme") return { consul: {} };
   if (option === "restapi.protected_paths") return { restapi: { authentication: { username: "u", password: "p" } } };
   if (option === "restapi.verify_client") return { restapi: { certfile: "/c", cafile: "/a" } };
@@ -277,6 +307,12 @@ function beside(option: string): Tree {
   if (option === "ctl.keyfile") return { ctl: { certfile: "/c" } };
   if (option === "restapi.listen") return { restapi: { connect_address: "10.0.0.1:8009" } };
   return {};
+}
+
+function besideInPgbouncer(option: string): Tree {
+  const databases = option === "pgbouncer.template" ? {} : { databases: ["app"] };
+  const users = option.startsWith("pgbouncer.users.") ? { users: { file: "/users", username: "reader" } } : {};
+  return { databases_file: "/databases", ...databases, ...users };
 }
 
 function base(option: string): Tree {

@@ -34,6 +34,7 @@ describe("a secret in a file", () => {
       ]),
     );
     let tree: Tree = ["restapi", "ctl"].reduce((base, section) => withValue(base, [section, "authentication", "username"], "u"), BASE);
+    tree = withValue(tree, ["pgbouncer"], { databases: ["app"], databases_file: "/d", users: { file: "/u", username: "u" } });
     // The Raft's section would be another store.
     const options = SECRET_OPTIONS.filter(({ path }) => path[0] !== "raft");
     for (const [index, { filePath }] of options.entries())

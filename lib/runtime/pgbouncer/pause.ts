@@ -1,0 +1,117 @@
+// Owns one PAUSE of the pool, from its guard to its RESUME: it is never left standing. What it is for, and how long it may last, is the
+// pooler's. A file beside the database lines tells the next worker of a PAUSE that this one did not end.
+
+import type { Clock } from "../../model/clock.ts";
+import type { Log } from "../../model/log.ts";
+import type { PgbouncerConfig } from "../../model/pgbouncer.ts";
+import { err, ok, type Result } from "../../model/result.ts";
+import { ms } from "../../model/units.ts";
+import { readIfThere, reasonOf, removeFile, replaceFile } from "../../postgres/atomic-file.ts";
+import { PoolerConsole } from "./console.ts";
+import { followers } from "./lines.ts";
+import { ResumeGuard } from "./resume-guard.ts";
+
+/** For the guard's answer; no client waits meanwhile. */
+export const ARMED_WITHIN_MS = 3000;
+/** The guard comes after the worker's own end of the PAUSE. */
+const GUARD_LATER_MS = 1000;
+const RESUME_WITHIN_MS = 1000;
+
+export interface PoolPauseOptions {
+  readonly config: PgbouncerConfig;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class PoolPause {
+  readonly #config: PgbouncerConfig;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #console: PoolerConsole;
+  readonly #databases: readonly string[] | null;
+  readonly #marker: string;
+  #guard: ResumeGuard | null = null;
+  #open = false;
+
+  constructor({ config, clock, log }: PoolPauseOptions) {
+    this.#config = config;
+    this.#clock = clock;
+    this.#log = log;
+    this.#console = new PoolerConsole({ address: config, clock });
+    this.#databases = followers(config);
+    this.#marker = `${config.databasesFile}.paused`;
+  }
+
+  /** Clients may be paused by us, or have been left so by a former worker: `end` is due. */
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** Takes up what a former worker of this pool left behind. */
+  async recover(): Promise<void> {
+    try {
+      this.#open = (await readIfThere(this.#marker)) !== null;
+    } catch (error) {
+      this.#log.error(`whether a former worker left the pool paused cannot be read: ${reasonOf(error)}`);
+    }
+  }
+
+  /** Has a guard at hand, started where there is none, or the last one ended. Value: whether it is. */
+  async prepare(): Promise<boolean> {
+    if (this.#guard?.isAlive === true) return true;
+    const { pauseTimeoutMs, pauseLimitMs } = this.#config;
+    const limitMs = ms(pauseTimeoutMs + pauseLimitMs + GUARD_LATER_MS);
+    const started = await ResumeGuard.start({ address: this.#config, databases: this.#databases, limitMs });
+    this.#guard = started.ok ? started.value : null;
+    if (!started.ok) this.#log.error(started.error);
+    return started.ok;
+  }
+
+  /**
+   * Resolves when no query is under way and new ones wait; at the latest when pause_timeout is up. Where it fails, why; the PAUSE may then
+   * stand in part, and `end` is due either way.
+   */
+  async begin(): Promise<Result<null, string>> {
+    const guard = this.#guard;
+    if (guard === null || !(await guard.arm(ARMED_WITHIN_MS))) return err("the guard of the PAUSE does not answer");
+    try {
+      await replaceFile(this.#marker, "A PAUSE that this worker began; the next one ends it.\n");
+    } catch (error) {
+      guard.disarm();
+      return err(`${this.#marker}: ${reasonOf(error)}`);
+    }
+    this.#open = true;
+    const { pauseTimeoutMs } = this.#config;
+    const deadline = ms(this.#clock.now() + pauseTimeoutMs);
+    const paused = await Promise.all((this.#databases ?? [null]).map((database) => this.#console.pause(database, deadline)));
+    const failed = paused.find((each) => !each.ok);
+    if (failed === undefined || failed.ok) return ok(null);
+    if (this.#clock.now() < deadline) return failed;
+    return err(
+      `its clients have held the PAUSE up for ${pauseTimeoutMs / 1000} s (transactions under way, or sessions of pool_mode session)`,
+    );
+  }
+
+  /** RESUME. False where PgBouncer did not say that clients go on: to be called again until it does. */
+  async end(): Promise<boolean> {
+    const answers = await Promise.all(
+      (this.#databases ?? [null]).map((database) => this.#console.resume(database, ms(this.#clock.now() + RESUME_WITHIN_MS))),
+    );
+    const failed = answers.find((each) => !each.ok);
+    if (failed !== undefined) return false;
+    this.#open = false;
+    this.#guard?.disarm();
+    try {
+      await removeFile(this.#marker);
+    } catch (error) {
+      this.#log.warning(`${this.#marker}: ${reasonOf(error)}`);
+    }
+    return true;
+  }
+
+  /** The guard ends with us; where clients may still be paused, after it has resumed them. */
+  async close(): Promise<void> {
+    this.#guard?.release();
+    await this.#console.close();
+  }
+}

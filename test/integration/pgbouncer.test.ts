@@ -1,0 +1,63 @@
+// Goal: a PgBouncer goes where the leader is, and its clients see a delay and no error when an operator moves the primary.
+// Method: two nodes with a long loop_wait (what is faster was woken), a real PgBouncer in transaction mode, the worker as a process, four
+// clients that write every 10 ms.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { statSync } from "node:fs";
+import { serverUser } from "../../lib/cli/quickstart/folder.ts";
+import { TestCluster } from "../harness/cluster.ts";
+import { findPgbouncer, PoolClients, TestPool } from "../harness/pgbouncer.ts";
+import { LAZY } from "../harness/times.ts";
+
+const program = findPgbouncer();
+if (typeof program === "string") console.log(`skipped: ${program}`);
+
+let cluster: TestCluster;
+let pool: TestPool;
+let clients: PoolClients;
+
+describe.skipIf(typeof program === "string")("a pool that follows the leader", () => {
+  beforeAll(async () => {
+    if (typeof program === "string") return;
+    cluster = await TestCluster.shared({ dynamic: LAZY, nodes: 2 });
+    pool = await TestPool.start({ program });
+    await cluster.untilHealthy();
+    await pool.startWorker({ scope: cluster.scope, store: cluster.storeClient.section });
+    await pool.untilSays(/the list of users was refreshed/);
+    clients = await PoolClients.start(pool);
+  }, 90_000);
+
+  afterAll(async () => {
+    await clients?.stop();
+    await pool?.stop();
+    await TestCluster.stopAll();
+  });
+
+  test("reaches the leader, with the leader's users in a file for PgBouncer's eyes alone", () =>
+    cluster.during(async () => {
+      const leader = await cluster.untilLeader();
+      expect(pool.databases).toContain(`postgres = host=127.0.0.1 port=${leader.place.postgresPort} dbname='postgres'`);
+      expect(clients.acknowledged.at(-1)?.server).toBe(leader.place.postgresPort);
+      const { mode, uid } = statSync(pool.usersFile);
+      expect([mode & 0o777, uid]).toEqual([0o600, serverUser().uid ?? process.getuid?.() ?? 0]);
+      expect(pool.workerLog).not.toContain("SCRAM");
+      expect(pool.workerLog).not.toContain("secret");
+    }));
+
+  test("its clients see no error in a switchover, with one RELOAD", () =>
+    cluster.during(async () => {
+      const before = await cluster.untilHealthy();
+      const { reloads } = pool;
+      const since = performance.now();
+      const answer = await before.api("/switchover", { method: "POST", body: { leader: before.name }, timeoutMs: 60_000 });
+      expect([answer.status, answer.text]).toEqual([200, expect.stringContaining("Successfully switched over")]);
+      await clients.untilServedBy(before.place.postgresPort, since, 30_000);
+      await pool.untilSays(/clients go on/);
+      const { ms, ownMs } = clients.longestGap(since);
+      console.log(`switchover: longest pause ${Math.round(ms)} ms, of them the machine's ${Math.round(ms - ownMs)}`);
+      expect(clients.errors).toEqual([]);
+      expect(before.log).toContain("1 of 1 poolers have paused their clients");
+      expect(pool.reloads - reloads).toBe(1);
+      expect(await pool.isPaused()).toBe(false);
+    }));
+});

@@ -1,0 +1,166 @@
+// Goal: a leader that is about to stop waits for the poolers that live, as long as they ask for and no longer, and whatever fails, goes on.
+// Method: the gate over the memory store; the poolers are keys that the test writes under sessions of its own.
+
+import { expect, test } from "bun:test";
+import { clusterKeys } from "../../../lib/dcs/keys.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { type Gate, MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import { noticeIn, poolerFields, poolerKey } from "../../../lib/dcs/poolers.ts";
+import type { HandoverNotice, PoolerAnswer } from "../../../lib/model/pgbouncer.ts";
+import { ms, revision, seconds } from "../../../lib/model/units.ts";
+import { realClock } from "../../../lib/runtime/clock.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { DcsPoolerGate } from "../../../lib/runtime/pooler-gate.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+
+const clock = realClock();
+const keys = clusterKeys({ namespace: "service", scope: "demo", group: null });
+/** Longer than any test: who waits so long waits for an answer. */
+const PATIENT = ms(600_000);
+const soon = () => ms(clock.now() + 600_000);
+const NEVER = new AbortController().signal;
+
+async function given(options: { readonly gate?: Gate } = {}) {
+  const data = new MemoryCluster({ clock });
+  const outside = new MemoryStore({ cluster: data, clock });
+  const session = async (name: string): Promise<string> => {
+    const opened = await outside.openSession({ name, ttl: seconds(3600), deadline: soon() });
+    if (!opened.ok) throw new Error(opened.error.kind);
+    return opened.value.id;
+  };
+  const leader = await session("leader");
+  await outside.put(keys.leader, "node1", { deadline: soon(), session: leader });
+  const log = recordingLog();
+  const state = { heldFacts: () => ({ session: leader }), settings: { node: { name: "node1" } } };
+  const context = { clock, log, state, store: { keys } } as unknown as NodeContext;
+  const store = new MemoryStore({ cluster: data, clock, ...options });
+  const pooler = async (name: string, patienceMs = PATIENT) => {
+    const own = await session(name);
+    const write = async (answer: PoolerAnswer | null): Promise<void> => {
+      const text = JSON.stringify(poolerFields({ name, patienceMs, answer }));
+      const put = await outside.put(poolerKey(keys, name), text, { deadline: soon(), session: own });
+      if (!put.ok) throw new Error(put.error.kind);
+    };
+    await write(null);
+    return {
+      /** Once the handover is announced. */
+      answer: async (over: Partial<PoolerAnswer>) =>
+        write({ handover: (await announced()).id, paused: true, why: "", wish: "proceed", ...over }),
+      end: () => outside.closeSession(own, { deadline: soon() }),
+    };
+  };
+  const notice = async (): Promise<HandoverNotice | null> => {
+    const read = await outside.snapshot(keys.prefix, { deadline: soon() });
+    return read.ok ? noticeIn(keys, read.value.entries) : null;
+  };
+  const announced = async (): Promise<HandoverNotice> => {
+    for (let after = revision(0); ; ) {
+      const seen = await outside.watch(keys.prefix, after, { deadline: soon() });
+      if (!seen.ok) throw new Error(seen.error.kind);
+      const found = noticeIn(keys, seen.value.entries);
+      if (found !== null) return found;
+      after = seen.value.revision;
+    }
+  };
+  return { gate: new DcsPoolerGate({ context, store }), pooler, notice, announced, log, leader, outside };
+}
+
+test("where no pooler lives nobody is waited for, and nothing is announced", async () => {
+  const { gate, notice } = await given();
+  expect(await gate.beforeStop(soon(), NEVER)).toMatchObject({ verdict: { kind: "go" } });
+  expect(await notice()).toBeNull();
+});
+
+test("the handover is announced under the lock's session until every pooler has answered, and taken back at the end", async () => {
+  const { gate, pooler, announced, notice, leader } = await given();
+  const [first, second] = [await pooler("a"), await pooler("b")];
+  let over = false;
+  const asked = gate.beforeStop(soon(), NEVER).finally(() => {
+    over = true;
+  });
+  expect(await announced()).toMatchObject({ leader: "node1", session: leader });
+  await first.answer({});
+  expect(over).toBe(false);
+  await second.answer({});
+  const { verdict, withdraw } = await asked;
+  expect(verdict).toEqual({ kind: "go" });
+  expect(await notice()).not.toBeNull();
+  await withdraw();
+  expect(await notice()).toBeNull();
+});
+
+test("what a former leader announced is replaced", async () => {
+  const { gate, pooler, outside, notice, leader } = await given();
+  const former = await outside.openSession({ name: "former", ttl: seconds(3600), deadline: soon() });
+  if (!former.ok) throw new Error(former.error.kind);
+  await outside.put(keys.handover, JSON.stringify({ id: "old", leader: "node9" }), { deadline: soon(), session: former.value.id });
+  await pooler("a", ms(1));
+  const { withdraw } = await gate.beforeStop(soon(), NEVER);
+  expect(await notice()).toMatchObject({ leader: "node1", session: leader });
+  await withdraw();
+  expect(await notice()).toBeNull();
+});
+
+test("a pooler that cannot pause is told of, and its operator's wish is obeyed", async () => {
+  for (const [wish, kind] of [
+    ["proceed", "go"],
+    ["abandon", "abandon"],
+  ] as const) {
+    const { gate, pooler, log } = await given();
+    const one = await pooler("a");
+    const asked = gate.beforeStop(soon(), NEVER);
+    await one.answer({ paused: false, why: "a client holds it up", wish });
+    expect((await asked).verdict.kind).toBe(kind);
+    expect(log.lines).toContain("WARNING: pooler a is not paused: a client holds it up");
+  }
+});
+
+test("an answer to an earlier handover is none", async () => {
+  const { gate, pooler } = await given();
+  const one = await pooler("a", ms(50));
+  const asked = gate.beforeStop(soon(), NEVER);
+  await one.answer({ handover: "earlier", paused: false, wish: "abandon" });
+  expect((await asked).verdict).toEqual({ kind: "go" });
+});
+
+test("who does not answer is waited for as long as it asked for, and not longer than leaves time for the stop", async () => {
+  const { gate, pooler, log } = await given();
+  await pooler("a", ms(100));
+  const began = clock.now();
+  expect((await gate.beforeStop(soon(), NEVER)).verdict).toEqual({ kind: "go" });
+  expect(clock.now() - began).toBeGreaterThanOrEqual(100);
+  expect(log.lines).toContain("WARNING: pooler a is not paused: it did not answer in time");
+  const other = await given();
+  await other.pooler("a");
+  expect((await other.gate.beforeStop(ms(clock.now() + 200), NEVER)).verdict).toEqual({ kind: "go" });
+});
+
+test("a pooler whose worker dies is not waited for any longer", async () => {
+  const { gate, pooler, announced } = await given();
+  const one = await pooler("a");
+  const asked = gate.beforeStop(soon(), NEVER);
+  await announced();
+  await one.end();
+  expect((await asked).verdict).toEqual({ kind: "go" });
+});
+
+test("the end of the lease ends the waiting", async () => {
+  const { gate, pooler, announced } = await given();
+  await pooler("a");
+  const over = new AbortController();
+  const asked = gate.beforeStop(soon(), over.signal);
+  await announced();
+  over.abort();
+  expect((await asked).verdict).toEqual({ kind: "go" });
+});
+
+test("a store that refuses, or a lock that is not ours any more, holds no stop up", async () => {
+  const refusing = await given({ gate: () => ({ kind: "refuse" }) });
+  await refusing.pooler("a");
+  expect((await refusing.gate.beforeStop(soon(), NEVER)).verdict).toEqual({ kind: "go" });
+  const { gate, pooler, outside, notice } = await given();
+  await pooler("a");
+  await outside.delete(keys.leader, { deadline: soon() });
+  expect((await gate.beforeStop(soon(), NEVER)).verdict).toEqual({ kind: "go" });
+  expect(await notice()).toBeNull();
+});
