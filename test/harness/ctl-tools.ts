@@ -10,7 +10,7 @@ import { until } from "./wait.ts";
 const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
 const PYTHON = "/usr/bin/python3";
 /** The end of a session of Consul's is part of what a command waits for. */
-const SAYS_WITHIN_MS = 100_000;
+const SAYS_WITHIN_MS = 150_000;
 
 export interface ToolAnswer {
   readonly status: number;

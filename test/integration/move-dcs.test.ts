@@ -11,7 +11,7 @@ import { startCtl } from "../harness/ctl-tools.ts";
 import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
 import { serverStarts } from "../harness/server-starts.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 let raft: OutsideStore;
 let consul: OutsideStore;
 let cluster: TestCluster;

@@ -6,7 +6,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { serverStarts } from "../harness/server-starts.ts";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 let cluster: TestCluster;
 let ctl: CtlTool;
 
@@ -30,7 +30,7 @@ test(
       expect(plan.status).toBe(0);
       expect(plan.text).toContain(`1. restart ${first}: `);
       expect(plan.text).toContain(`2. restart ${second}: `);
-      expect(plan.text).toContain(`3. switchover from ${old.name} to ${first} or ${second}: `);
+      expect(plan.text).toMatch(new RegExp(`3\\. switchover from ${old.name} to (${first}|${second})`));
       expect(await serverStarts(cluster)).toEqual(before);
       expect((await ctl.run(["rolling", "restart"], "n\n")).text).toContain("Error: Aborted rolling restart");
 
