@@ -10,6 +10,7 @@ import { stringify } from "yaml";
 import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
 import { killRun, membersOf, type RunMark } from "../../lib/cli/quickstart/processes.ts";
 import type { Tree } from "./cluster-node.ts";
+import { PASSWORDS } from "./passwords.ts";
 import { serverPorts } from "./ports.ts";
 import { ownMs } from "./stall.ts";
 import { until } from "./wait.ts";
@@ -113,7 +114,7 @@ export class TestPool {
 
   /** The `pgbouncer` section of a worker's file. */
   section(over: Tree = {}): Tree {
-    const users = { file: this.usersFile, username: "postgres", password: "secret" };
+    const users = { file: this.usersFile, username: "postgres", password: PASSWORDS.superuser };
     return { ...CONSOLE_USER, name: "pool1", port: this.port, databases_file: this.databasesFile, databases: ["postgres"], users, ...over };
   }
 
@@ -198,7 +199,7 @@ export class TestPool {
 
   /** A connection through the pool. */
   connect(): SQL {
-    return this.#connect("postgres", "secret", "postgres");
+    return this.#connect("postgres", PASSWORDS.superuser, "postgres");
   }
 
   /** Processes of the pool that live: PgBouncer, the worker, its guard. */
