@@ -11,7 +11,7 @@ import {
   shrinkingSettings,
   troubles,
 } from "../../../core/rolling-restart.ts";
-import { deleteRollingRecord, type RollingRecord, readRollingRecord, writeRollingRecord } from "../../../dcs/rolling-record.ts";
+import { type RollingRecord, readRollingRecord, writeRollingRecord } from "../../../dcs/rolling-record.ts";
 import { describeStoreError } from "../../../model/errors.ts";
 import { type Revision, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
@@ -40,6 +40,8 @@ interface RollingFlags {
 /** A large server that recovers after its restart takes minutes. */
 const STEP_SECONDS = 600;
 const STEP_SECONDS_MAX = 7 * 24 * 3600;
+/** Nobody comes back after longer than that to what he had begun. */
+const GOES_ON_FOR_MS = 24 * 3600 * 1000;
 
 export function addRolling({ command, run }: CommandHost): void {
   const self = command("rolling", "restart members one after the other: replicas first, then a switchover, then the old leader");
@@ -67,10 +69,8 @@ export function addRolling({ command, run }: CommandHost): void {
 /** A rolling restart as it is about to go on: what is recorded of it, and as which revision. */
 interface Begun {
   readonly record: RollingRecord;
-  /** Null: nothing is written yet. */
+  /** Of what is recorded now; null: nothing is. */
   readonly revision: Revision | null;
-  /** An earlier call began it. */
-  readonly goesOn: boolean;
 }
 
 async function rollingRestart(context: CtlContext, read: ReadCluster, names: readonly string[], flags: RollingFlags): Promise<ExitCode> {
@@ -80,10 +80,12 @@ async function rollingRestart(context: CtlContext, read: ReadCluster, names: rea
   const nodes = await lookAtNodes(context, read);
   const begun = await recall(context, read, { nodes, names, flags });
   const left = leftOf(begun.record, nodes);
-  if (begun.goesOn) tellEarlier(context, begun.record, left);
   const trouble = troubles(nodes);
   if (trouble.length > 0) throw new CtlRefusal(`A rolling restart needs every member to be well first:\n${trouble.join("\n")}`);
-  if (left.length === 0) return finish(context, read, begun);
+  if (left.length === 0) {
+    terminal.out("No member needs a restart\n");
+    return EXIT.ok;
+  }
   refuseShrinking(read, flags);
 
   const inPlace = flags.inPlace === true;
@@ -111,8 +113,8 @@ async function recall(
   { nodes, names, flags }: { readonly nodes: readonly RollingNode[]; readonly names: readonly string[]; readonly flags: RollingFlags },
 ): Promise<Begun> {
   const kept = orRefuse(await readRollingRecord(context.store, read.store.keys, context.storeDeadline()));
-  if (kept.record !== null && flags.anew !== true) {
-    return { record: { ...kept.record, turn: kept.record.turn + 1 }, revision: kept.revision, goesOn: true };
+  if (kept.record !== null && flags.anew !== true && goesOn(context, kept.record, nodes)) {
+    return { record: { ...kept.record, turn: kept.record.turn + 1 }, revision: kept.revision };
   }
   const olderThan = flags.pgVersion === undefined ? null : parsePostgresVersion(flags.pgVersion);
   if (flags.pgVersion !== undefined && olderThan === null) throw new CtlRefusal(`Invalid PostgreSQL version: ${flags.pgVersion}`);
@@ -124,25 +126,17 @@ async function recall(
     synchronous: read.cluster.sync.standbys.length,
     turn: 0,
   };
-  return { record, revision: kept.revision, goesOn: false };
+  return { record, revision: kept.revision };
 }
 
-function tellEarlier({ terminal }: CtlContext, record: RollingRecord, left: readonly string[]): void {
+/** Whether this call goes on with an earlier one, and tells so. One that is done, or of another day, says nothing of what is wanted now. */
+function goesOn({ terminal }: CtlContext, record: RollingRecord, nodes: readonly RollingNode[]): boolean {
+  const left = leftOf(record, nodes);
   const done = Object.keys(record.before).filter((name) => !left.includes(name));
-  const words = [done.length === 0 ? "nobody was restarted" : `restarted: ${done.join(", ")}`, `left: ${left.join(", ") || "nobody"}`];
-  terminal.out(
-    `A rolling restart was begun at ${record.begunAt} by ${record.by}; ${words.join("; ")}. It goes on (--anew begins again).\n`,
-  );
-}
-
-async function finish(context: CtlContext, read: ReadCluster, { record, revision, goesOn }: Begun): Promise<ExitCode> {
-  if (revision !== null) {
-    const { keys } = read.store;
-    orRefuse(await deleteRollingRecord(context.store, keys, { expected: revision, ...context.storeDeadline() }));
-  }
-  const none = Object.keys(record.before).length === 0;
-  context.terminal.out(goesOn && !none ? "Success: every member was restarted\n" : "No member needs a restart\n");
-  return EXIT.ok;
+  const words = `A rolling restart was begun at ${record.begunAt} by ${record.by}; restarted: ${done.join(", ") || "nobody"}; left: ${left.join(", ") || "nobody"}`;
+  const on = left.length > 0 && terminal.clock.wallNow() - Date.parse(record.begunAt) < GOES_ON_FOR_MS;
+  terminal.out(`${words}. ${on ? "It goes on (--anew begins again)." : "A new one begins."}\n`);
+  return on;
 }
 
 /** From here on a second call goes on. Null where the store lets us write no such key. */
