@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { formatJson } from "../../core/json-text.ts";
 import type { Entry, PutOptions, RequestOptions, Snapshot, Store } from "../../dcs/store.ts";
 import type { Clock } from "../../model/clock.ts";
-import type { StoreError } from "../../model/errors.ts";
+import { describeStoreError, type StoreError } from "../../model/errors.ts";
 import { parseLsn } from "../../model/lsn.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, type Revision, revision, seconds } from "../../model/units.ts";
@@ -80,7 +80,9 @@ export class NodeApiStore implements Store {
       this.#text(url, "/history", deadline),
       this.#askMembers(cluster.members, deadline),
     ]);
-    const values = clusterValues(cluster, { own: own.ok ? own.value : null, config, history, members });
+    if (!config.ok) return config;
+    if (!history.ok) return history;
+    const values = clusterValues(cluster, { own: own.ok ? own.value : null, config: config.value, history: history.value, members });
     return ok(this.#remember(prefix, values));
   }
 
@@ -90,7 +92,8 @@ export class NodeApiStore implements Store {
     const known = this.#seen.get(key);
     const present = await this.#first(async (url) => {
       const text = await this.#text(url, "/config", deadline);
-      return text === null ? err({ message: "no answer to GET /config" }) : ok(text);
+      if (!text.ok) return err({ message: describeStoreError(text.error) });
+      return text.value === null ? err({ message: "no answer to GET /config" }) : ok(text.value);
     });
     if (!present.ok) return present;
     if (condition?.kind === "revision" && (known?.revision !== condition.revision || known.value !== present.value.value)) {
@@ -175,10 +178,13 @@ export class NodeApiStore implements Store {
     return unavailable(reasons.join("; "));
   }
 
-  /** The body of a 200; null for anything else. */
-  async #text(url: string, path: string, deadline: Ms): Promise<string | null> {
+  /** The body of a 200; null for anything else but a closed door, behind which there may be anything. Errors: rejected. */
+  async #text(url: string, path: string, deadline: Ms): Promise<Result<string | null, StoreError>> {
     const answer = await this.#peers.send("GET", url, path, null, deadline);
-    return answer.ok && answer.value.status === 200 ? answer.value.text : null;
+    if (!answer.ok) return ok(null);
+    const { status, text } = answer.value;
+    if (status === 401 || status === 403) return rejected(`${url} answered ${status} to GET ${path}: ${text}; set ctl.token`);
+    return ok(status === 200 ? text : null);
   }
 
   async #askMembers(members: readonly ListedMember[], deadline: Ms): Promise<ReadonlyMap<string, PeerDocument>> {
