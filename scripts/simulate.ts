@@ -148,5 +148,5 @@ function takeHeap(): void {
 }
 
 const words = process.argv.slice(2);
-if (!words.includes("--raft")) takeHeap();
+takeHeap();
 process.exitCode = words.includes("--raft") ? await raft(words.filter((word) => word !== "--raft")) : await main();
