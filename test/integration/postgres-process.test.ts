@@ -27,6 +27,7 @@ import {
 } from "../harness/local-server.ts";
 import { ownMs } from "../harness/stall.ts";
 import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
+import { until } from "../harness/wait.ts";
 
 const PORT = Number(process.env["MATRIARCH_TEST_PORT"] ?? 21410);
 const TEST_TIMEOUT_MS = 60_000;
@@ -682,17 +683,21 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const start = (deadline: Ms, signal: AbortSignal) =>
         standby.postgresql.start({ role: "standby", follow, synchronousStandbyNames: null, deadline, signal });
       expect(await start(within(400), never)).toMatchObject({ ok: false, error: { kind: "timeout" } });
-      const status = await standby.postgresql.status(within(1_000));
-      expect(status).toMatchObject({ ok: false, error: { kind: "unreachable", message: expect.stringContaining("starting up") } });
-      value(await standby.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      // It listens a moment later.
+      const saysSo = async (): Promise<boolean> => {
+        const status = await standby.postgresql.status(within(1_000));
+        return !status.ok && status.error.kind === "unreachable" && status.error.message.includes("starting up");
+      };
+      await until("its status says that it is starting", saysSo, { withinMs: 20_000 });
+      value(await standby.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       const controller = new AbortController();
       const starting = start(within(20_000), controller.signal);
-      await Bun.sleep(300);
+      await until("it is starting", saysSo, { withinMs: 20_000 });
       controller.abort();
       expect(await starting).toMatchObject({ ok: false, error: { kind: "cancelled" } });
       expect((await standby.postgresql.inspect()).process.kind).toBe("running");
       const began = clock.now();
-      value(await standby.postgresql.stop({ mode: "immediate", deadline: within(1_000) }));
+      value(await standby.postgresql.stop({ mode: "immediate", deadline: within(10_000) }));
       say(`immediate stop of a starting server: ${Math.round(clock.now() - began)} ms`);
     } finally {
       await made.postgresql.close();
