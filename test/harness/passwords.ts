@@ -7,6 +7,8 @@ export const PASSWORDS = {
   superuser: `${SECRET_MARK}superuser-4c1f09a7`,
   replication: `${SECRET_MARK}replication-91be3d52`,
   rewind: `${SECRET_MARK}rewind-d0a67e38`,
+  /** Of PgBouncer's console. */
+  console: `${SECRET_MARK}console-5be9d230`,
   /** Of every Raft of a test. */
   raft: `${SECRET_MARK}raft-7f25c8e1`,
 } as const;

@@ -9,6 +9,7 @@ import { SQL } from "bun";
 import { stringify } from "yaml";
 import { give, type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
 import { killRun, membersOf, type RunMark } from "../../lib/cli/quickstart/processes.ts";
+import { secretsInFiles } from "../../scripts/suite/secret-search.ts";
 import type { Tree } from "./cluster-node.ts";
 import { PASSWORDS } from "./passwords.ts";
 import { serverPorts } from "./ports.ts";
@@ -19,7 +20,7 @@ const ROOT = join(import.meta.dir, "../..");
 const FETCH_WITHIN_MS = 180_000;
 const STARTED_WITHIN_MS = 30_000;
 /** Of admin_users; the worker's password stands in no environment and no argument. */
-export const CONSOLE_USER = { username: "keeper", password: "console secret" } as const;
+export const CONSOLE_USER = { username: "keeper", password: PASSWORDS.console } as const;
 
 /** Where it was unpacked; a text says why it cannot be had. */
 export interface PgbouncerProgram {
@@ -175,7 +176,10 @@ export class TestPool {
 
   /** Waits until the worker's log holds it, from the given position on. */
   async untilSays(words: RegExp, from = 0, withinMs: number = STARTED_WITHIN_MS): Promise<void> {
-    await until(`the worker says ${words}`, () => words.test(this.workerLog.slice(from)), { withinMs });
+    await until(`the worker says ${words}`, () => words.test(this.workerLog.slice(from)), { withinMs }).catch((error: unknown) => {
+      process.stderr.write(`── worker\n${this.workerLog}── PgBouncer\n${this.log.split("\n").slice(-30).join("\n")}\n`);
+      throw error;
+    });
   }
 
   /** A table of PgBouncer's console. Throws where it does not answer. */
@@ -207,11 +211,13 @@ export class TestPool {
     return membersOf([], this.#mark).length;
   }
 
-  /** Ends all of it and removes its folder. */
+  /** Ends all of it and removes its folder. Throws where a secret stands in a file that is not meant for it, or that others may read. */
   async stop(): Promise<void> {
     const left = await killRun([], this.#mark);
     if (left.length > 0) throw new Error(`the pool could not be ended: ${JSON.stringify(left)}`);
+    const leaks = await secretsInFiles(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
+    if (leaks.length > 0) throw new Error(`secrets where none may be: ${leaks.join(", ")}`);
   }
 
   #path(name: string): string {

@@ -29,6 +29,8 @@ export class UserKeeper {
   readonly #waker: Waker;
   readonly #console: PoolerConsole;
   readonly #list: UserList | null;
+  /** The file was written, and PgBouncer has not been told of it. */
+  #unread = false;
   #toldSettings = "";
   #told = "";
 
@@ -79,9 +81,11 @@ export class UserKeeper {
     const changed = await list.refresh(leader, kept);
     if (!changed.ok) return this.#failed(`the list of users stays as it is: ${changed.error}`);
     this.#told = "";
-    if (!changed.value) return true;
+    this.#unread ||= changed.value;
+    if (!this.#unread) return true;
     const reloaded = await this.#console.reload(this.#soon());
     if (!reloaded.ok) return this.#failed(`PgBouncer has not read the new list of users yet: ${reloaded.error}`);
+    this.#unread = false;
     log.info("the list of users was refreshed");
     return true;
   }
