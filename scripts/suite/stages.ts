@@ -58,6 +58,7 @@ const once: Readonly<Record<string, string>> = {
   package: "as executable",
   patroni: "with one",
   "pgbouncer-": "a store in memory",
+  proxies: "the API, and the keys in Consul",
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",
   "raft-": "about the Raft alone",

@@ -39,6 +39,7 @@ export function whyNoNamespaces(): string | null {
 export class HostNetwork {
   readonly #tag: string;
   readonly #wires: Wire[] = [];
+  #net = "";
   #closed = false;
 
   private constructor(tag: string) {
@@ -65,6 +66,20 @@ export class HostNetwork {
 
   host(index: number): NetworkHost {
     return this.#wire(index);
+  }
+
+  /** An address of the hosts' net that none of them has. */
+  get freeAddress(): string {
+    return `${this.#net}.200`;
+  }
+
+  /** Hosts whose wire has this address now. Throws Error with what `ip` says. */
+  hostsWith(address: string): readonly number[] {
+    return this.#wires.flatMap(({ namespace }, index) => {
+      const { ok, text } = run("ip", ["-n", namespace, "-o", "address", "show", "dev", "wire"]);
+      if (!ok) throw new Error(`ip -n ${namespace}: ${text.trim()}`);
+      return text.includes(` ${address}/`) ? [index] : [];
+    });
   }
 
   /** From now on nothing that it sends arrives, and nothing reaches it; connections stay as they are and hear nothing. */
@@ -110,6 +125,7 @@ export class HostNetwork {
 
   #make(count: number): void {
     const [second, third] = freeSubnet();
+    this.#net = `10.${second}.${third}`;
     // Without a learning phase, so that a healed wire carries packets at once.
     ip("link", "add", this.#bridge, "type", "bridge", "forward_delay", "0");
     ip("link", "set", this.#bridge, "up");
