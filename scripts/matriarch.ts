@@ -68,6 +68,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     about: "answers role health of a node, alone",
     main: async () => (await import("../workers/http-api.ts")).main(),
   },
+  vip: {
+    end: "at once",
+    about: "says whether the address of the primary's host is here, or takes it off",
+    main: async () => (await import("../workers/vip.ts")).main(),
+  },
 };
 
 const USAGE_STATUS = 2;

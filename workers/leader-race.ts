@@ -25,7 +25,8 @@ export async function run(context: NodeContext, signal: AbortSignal, afterCycle:
 export async function main(): Promise<number> {
   const { mainOfLeaderRace } = await import("../lib/runtime/alone/leader-race.ts");
   const { run: watch } = await import("./watch.ts");
-  return await mainOfLeaderRace({ leaderRace: run, watch });
+  const { run: vip } = await import("./vip.ts");
+  return await mainOfLeaderRace({ leaderRace: run, watch, vip });
 }
 
 if (import.meta.main) process.exit(await main());

@@ -8,6 +8,7 @@ import { createLog } from "../lib/runtime/log.ts";
 import { MatriarchNode } from "../lib/runtime/node.ts";
 import { startApiPort } from "./http-api.ts";
 import { run as leaderRace } from "./leader-race.ts";
+import { run as vip } from "./vip.ts";
 import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
@@ -42,7 +43,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     path,
     env,
     adopt,
-    workers: { leaderRace, watch, httpApi: startApiPort },
+    workers: { leaderRace, watch, httpApi: startApiPort, vip },
   });
   if (!started.ok) {
     const log = createLog(loaded.value.config.log);

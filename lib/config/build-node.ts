@@ -16,6 +16,7 @@ import type {
   PostgresqlConfig,
   RaftConfig,
   RestApiConfig,
+  VipConfig,
   WatchdogConfig,
 } from "../model/node-config.ts";
 import { buildPgbouncer } from "./build-pgbouncer.ts";
@@ -42,6 +43,7 @@ export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfi
     hooks: Object.entries(tree.hooks).map(([name, hook]) => buildHook(name, hook)),
     citus: buildCitus(tree.citus),
     pgbouncer: tree.pgbouncer === null ? null : buildPgbouncer(tree.pgbouncer),
+    vip: buildVip(tree.vip),
   };
 }
 
@@ -185,6 +187,12 @@ function buildWatchdog(watchdog: NodeTree["watchdog"]): WatchdogConfig {
 
 function buildCitus(citus: NodeTree["citus"]): CitusConfig | null {
   return citus === null || citus.group === null || citus.database === null ? null : { group: citus.group, database: citus.database };
+}
+
+function buildVip(vip: NodeTree["vip"]): VipConfig | null {
+  if (vip === null || vip.address === null || vip.interface === null) return null;
+  const { address, interface: name, ip_command: ipCommand, arping_command: arpingCommand } = vip;
+  return { ...address, interface: name, ipCommand, arpingCommand };
 }
 
 /** The order and the types of the file; tags without a value are left out. */

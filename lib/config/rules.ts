@@ -31,7 +31,7 @@ export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFin
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
   if (purpose === "pooler" && tree.pgbouncer === null) faults.push({ path: "pgbouncer", message: `missing; ${PGBOUNCER_LINE}` });
   if (tree.pgbouncer !== null) faults.push(...pgbouncerFaults(tree.pgbouncer));
-  faults.push(...tlsFaults(tree), ...accessFaults(tree, purpose), ...hookFaults(tree));
+  faults.push(...tlsFaults(tree), ...accessFaults(tree, purpose), ...hookFaults(tree), ...vipFaults(tree));
   if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {
     warnings.push({ path: "raft", message: "ignored: consul is configured too; keep the section of the store to use" });
   } else if (tree.raft !== null) warnings.push(...raftWarnings(tree.raft));
@@ -68,6 +68,26 @@ function hookFaults({ hooks }: NodeTree): readonly ConfigFault[] {
       path: `hooks.${name}`,
       message: "wants either a program or an address; write command: /path/to/program, or url: https://…",
     }));
+}
+
+/** It comes and goes: what has to stay must not be the same. */
+function vipFaults({ vip, postgresql, restapi }: NodeTree): readonly ConfigFault[] {
+  if (vip === null) return [];
+  const faults: ConfigFault[] = [];
+  if (vip.address === null) faults.push({ path: "vip.address", message: "missing; write address: 10.0.0.100/24" });
+  if (vip.interface === null) faults.push({ path: "vip.interface", message: "missing; write interface: eth0" });
+  const own = [
+    ["postgresql.listen", ...(postgresql.listen?.hosts ?? [])],
+    ["postgresql.connect_address", postgresql.connect_address?.host],
+    ["restapi.listen", ...(restapi.listen?.hosts ?? [])],
+    ["restapi.connect_address", restapi.connect_address?.host],
+  ] as const;
+  for (const [path, ...hosts] of own) {
+    if (vip.address === null || !hosts.includes(vip.address.address)) continue;
+    const message = `${vip.address.address} is ${path} too, but it is on the primary's host alone; name an address that no host has of its own`;
+    faults.push({ path: "vip.address", message });
+  }
+  return faults;
 }
 
 /** Nobody can connect to a wildcard: an address must be named. */

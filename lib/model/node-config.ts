@@ -213,6 +213,18 @@ export interface CitusConfig {
   readonly database: string;
 }
 
+/** An address of the host that runs the primary (docs/vip.md). */
+export interface VipConfig {
+  /** IPv4, without its prefix. */
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly interface: string;
+  /** Words as a shell splits them; the arguments of ip(8) follow. */
+  readonly ipCommand: string;
+  /** The same for arping(8). */
+  readonly arpingCommand: string;
+}
+
 /** Told of events, one after the other (docs/observability.md). One of command and url is set. */
 export interface HookConfig {
   readonly name: string;
@@ -248,4 +260,5 @@ export interface NodeConfig {
   readonly citus: CitusConfig | null;
   /** Of the worker that leads a PgBouncer to the leader; the supervisor does not use it. */
   readonly pgbouncer: PgbouncerConfig | null;
+  readonly vip: VipConfig | null;
 }

@@ -10,6 +10,8 @@ import type { PoolersBeforeStop } from "./pooler-gate.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 const STANDBY_ANSWER_MS = 1000;
+/** What takes longer than this hangs, and holds up the release of the lock alone. */
+const VIP_RELEASE_MS = 2000;
 
 /**
  * A planned stop of the primary. The lock is released once PostgreSQL has shut down; a fast stop ends only when the
@@ -54,6 +56,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
       poolers.asked = await state.poolers.beforeStop(deadline, signal);
       if (poolers.asked.verdict.kind === "abandon" && mayAbandon(context)) return "stay";
       await state.mpp.beforeDemote(deadline, signal);
+      await untilReleased(context, deadline, signal);
       return "go";
     },
   });
@@ -88,6 +91,14 @@ async function abandon(context: NodeContext, asked: PoolersBeforeStop | null): P
     ok: false,
     message: `the switchover is given up: ${why}${cleared.ok ? "" : `; the request is still there: ${cleared.message}`}`,
   };
+}
+
+/** The clients' address goes first: nobody comes by it to a server that is about to stop, nor finds it on two hosts. */
+async function untilReleased({ clock, state }: NodeContext, deadline: Ms, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const released = state.vip.release().then(() => over.abort());
+  const within = ms(Math.min(deadline, clock.now() + VIP_RELEASE_MS));
+  await Promise.race([released, clock.sleepUntil(within, AbortSignal.any([over.signal, signal]))]);
 }
 
 /** Null where it did not come to one: an older checkpoint would be published as the last position. */

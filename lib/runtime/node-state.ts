@@ -21,6 +21,7 @@ import { FailsafeMemory } from "./failsafe-memory.ts";
 import { Notice } from "./notice.ts";
 import { type NodeObserver, UNOBSERVED } from "./observer.ts";
 import { NO_POOLERS, type PoolerGate } from "./pooler-gate.ts";
+import { NO_ADDRESS, type ServiceAddress } from "./vip/service-address.ts";
 
 /** The configuration in force: the node's own and the cluster's. */
 export interface Settings {
@@ -175,6 +176,8 @@ export class NodeState {
   mpp: PrimaryChanges = { beforeDemote: async () => undefined, beforePromote: () => undefined };
   /** Asked before the primary stops; the composition of the node puts its own in this place. */
   poolers: PoolerGate = NO_POOLERS;
+  /** The address of the primary's host, where there is one; the composition of the node puts it in this place. */
+  vip: ServiceAddress = NO_ADDRESS;
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 

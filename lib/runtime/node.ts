@@ -34,6 +34,7 @@ import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
 import { takeOver } from "./take-over.ts";
 import type { TimeLimits } from "./time-limits.ts";
+import type { Vip } from "./vip/vip.ts";
 
 /** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
 export interface ApiPort {
@@ -52,6 +53,7 @@ export interface NodeWorkers {
   readonly leaderRace: (context: NodeContext, signal: AbortSignal, afterCycle: () => Promise<void>) => Promise<LoopEnd>;
   readonly watch: (context: NodeContext, signal: AbortSignal, onChange: (cluster: Cluster) => void) => Promise<void>;
   readonly httpApi: StartApi;
+  readonly vip: (context: NodeContext) => Vip;
 }
 
 export interface NodeOptions {
@@ -85,6 +87,7 @@ export class MatriarchNode {
   readonly #clockWatch: ClockWatch;
   readonly #registration: ServiceRegistration | null;
   readonly #mpp: MppPart;
+  readonly #vip: Vip;
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
@@ -108,6 +111,8 @@ export class MatriarchNode {
     this.service = new LocalNodeService(parts.context, FreshStatus.of(parts.context), () => this.reload(), parts);
     this.#registration = parts.registration;
     this.#mpp = parts.mpp;
+    this.#vip = options.workers.vip(parts.context);
+    parts.context.state.vip = this.#vip;
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.ttlMs),
       onDoubt: (reason) => {
@@ -295,6 +300,7 @@ export class MatriarchNode {
     await keepFenced(this.context);
     this.#registration?.note(state);
     this.#mpp.note();
+    this.#vip.note();
   }
 
   async #prepareWatchdog(): Promise<void> {
@@ -332,6 +338,7 @@ export class MatriarchNode {
     await this.#api?.stop();
     await this.#registration?.close();
     await this.#mpp.close();
+    await this.#vip.close();
     await this.#sight.close();
     await postgres.close();
     await watchdog.close();

@@ -162,6 +162,8 @@ async function heldInBetween(context: NodeContext, deadline: Ms): Promise<string
 /** Lets the lock go on purpose: nothing here writes any more, so candidates need not wait. */
 export async function releaseLock(context: NodeContext, optime: Lsn | null): Promise<Outcome> {
   const { state, store, lease, watchdog } = context;
+  // Whoever takes the lock takes the address.
+  await state.vip.release();
   const held = state.held;
   if (held === null) return { kind: "release-lock", ok: false, message: "the lock is not held" };
   const status = optime === null ? undefined : { ...(state.cluster?.status ?? { slots: {}, retainSlots: [] }), optime };

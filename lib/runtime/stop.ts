@@ -8,6 +8,8 @@ import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 export async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
   const { postgres, state } = context;
   const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
+  // Beside the stop, which waits for nothing: the lock is gone or about to go.
+  void state.vip.release();
   const stopped = await postgres.stop({ mode, deadline });
   if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);

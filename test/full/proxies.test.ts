@@ -3,15 +3,13 @@
 // Method: both from Debian, as they are, with the configuration of their manuals; vip-manager on hosts of their own with a wire between them.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
+import { untilAddressLeadsTo } from "../harness/address-sight.ts";
 import { TestCluster } from "../harness/cluster.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
 import { withHostCluster } from "../harness/host-cluster.ts";
-import { postgresBinDir } from "../harness/local-server.ts";
 import { HostNetwork, whyNoNamespaces } from "../harness/namespaces.ts";
 import { findProxy, Haproxy, type ProxyProgram, startVipManager } from "../harness/proxies.ts";
 import { TTL_MS } from "../harness/times.ts";
-import { until } from "../harness/wait.ts";
 import { withConnection } from "../harness/writer.ts";
 
 const haproxyFound = findProxy("haproxy");
@@ -68,7 +66,6 @@ describe.skipIf(typeof haproxyFound === "string")("HAProxy in front of three nod
 describe.skipIf(typeof vipManagerFound === "string" || noHosts !== null)("vip-manager 1.0.1", () => {
   test("holds its address on the primary's host, before and after a switchover and a host's death", async () => {
     await withHostCluster({ nodes: 3, store: "consul" }, async ({ cluster, network }) => {
-      const client = network.host(cluster.nodes.length);
       const address = network.freeAddress;
       const consulUrl = `http://${cluster.consul.address}:${cluster.consul.httpPort}`;
       const managers = cluster.nodes.map((node, index) =>
@@ -82,27 +79,7 @@ describe.skipIf(typeof vipManagerFound === "string" || noHosts !== null)("vip-ma
           enter: network.host(index).enter,
         }),
       );
-      /** Asked from another host by the address alone: the port of the server that answers, "" where none does. */
-      const answers = (port: number): string => {
-        const words = [
-          "-Atqc",
-          "select inet_server_port()",
-          "-d",
-          `host=${address} port=${port} user=postgres dbname=postgres connect_timeout=2`,
-        ];
-        const [program = "", ...args] = [...client.enter, join(postgresBinDir(), "psql"), ...words];
-        return spawnSync(program, args, { encoding: "utf8", env: { ...process.env, PGPASSWORD: "secret" } }).stdout.trim();
-      };
-      const follows = async (node: (typeof cluster.nodes)[number], withinMs: number) => {
-        const index = cluster.nodes.indexOf(node);
-        const there = () => {
-          const hosts = network.hostsWith(address);
-          if (hosts.length !== 1 || hosts[0] !== index)
-            throw new Error(`it is on ${hosts.map((host) => cluster.node(host).name).join(", ") || "no host"}`);
-          return answers(node.place.postgresPort) === String(node.place.postgresPort);
-        };
-        await until(`the address leads to ${node.name}`, there, { withinMs, everyMs: 200 });
-      };
+      const follows = (node: ClusterNode, withinMs: number) => untilAddressLeadsTo({ cluster, network, address, node, withinMs });
       try {
         const leader = await cluster.untilHealthy();
         const [heir = leader] = cluster.others(leader);

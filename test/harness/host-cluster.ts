@@ -11,7 +11,14 @@ import { until } from "./wait.ts";
 export interface HostClusterOptions extends Pick<ClusterOptions, "nodes" | "store" | "dynamic" | "extra" | "scope"> {
   /** True: each node has a client agent of its own on its host, and asks that. */
   readonly agents?: boolean;
+  /** Changes a node's file before it starts. */
+  readonly configure?: (config: Tree, network: HostNetwork) => void;
+  /** True: the nodes may change the network of their hosts. */
+  readonly networkAdmin?: boolean;
 }
+
+/** Of setpriv(1), which every host's prefix ends with. */
+const NETWORK_ADMIN = ["--inh-caps=+net_admin,+net_raw", "--ambient-caps=+net_admin,+net_raw"];
 
 export interface HostCluster {
   readonly cluster: TestCluster;
@@ -42,13 +49,16 @@ export async function withHostCluster<T>(options: HostClusterOptions, body: (hos
       ...(consul === null ? {} : overConsul(consul, agents)),
       network: (index) => {
         const { testAddress, address, prefix } = network.host(index);
-        return { host: testAddress, peerHost: address, prefix };
+        return { host: testAddress, peerHost: address, prefix: options.networkAdmin === true ? [...prefix, ...NETWORK_ADMIN] : prefix };
       },
       start: false,
     };
     return await TestCluster.with(base, async (cluster) => {
       cluster.nodes.forEach((node, index) => {
-        node.editConfig((config) => listenEverywhere(config, node, network.host(index).address));
+        node.editConfig((config) => {
+          listenEverywhere(config, node, network.host(index).address);
+          options.configure?.(config, network);
+        });
         node.start();
       });
       const indexOf = (node: ClusterNode) => cluster.nodes.indexOf(node);

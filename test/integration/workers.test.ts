@@ -10,7 +10,7 @@ import { PROMPT, TTL_MS } from "../harness/times.ts";
 import { until } from "../harness/wait.ts";
 import { RunningWorker, runWorker } from "./fixtures/worker-alone.ts";
 
-const WORKERS = ["supervisor", "leader-race", "touch-member", "watch", "failsafe-write", "http-api"] as const;
+const WORKERS = ["supervisor", "leader-race", "touch-member", "watch", "failsafe-write", "http-api", "vip"] as const;
 
 let outside: OutsideStore;
 let cluster: TestCluster;

@@ -23,7 +23,7 @@ const PERFORM = "--perform";
  * Exit status of a pass: 0 judged, 1 refused, 2 usage, 3 judged without the store, which did not answer, 4 beside a supervisor.
  * With --perform: that of the node, 0 after SIGTERM.
  */
-export async function mainOfLeaderRace(workers: Pick<NodeWorkers, "leaderRace" | "watch">): Promise<number> {
+export async function mainOfLeaderRace(workers: Pick<NodeWorkers, "leaderRace" | "watch" | "vip">): Promise<number> {
   const words = readArguments({ worker: WORKER, flags: [PERFORM] });
   if (!words.ok) return words.error;
   if (words.value.flags.has(PERFORM)) return await perform(words.value.path, workers);
@@ -73,7 +73,7 @@ function withoutSecrets(observation: Observation): Observation {
 }
 
 /** The holder alone: nothing is written before a guard stands, and PostgreSQL is down before the lock is let go. */
-async function perform(path: string | null, workers: Pick<NodeWorkers, "leaderRace" | "watch">): Promise<number> {
+async function perform(path: string | null, workers: Pick<NodeWorkers, "leaderRace" | "watch" | "vip">): Promise<number> {
   const root = refuseRoot(WORKER);
   if (root !== null) return root;
   const loaded = await loadNodeConfig({ path, env: process.env });

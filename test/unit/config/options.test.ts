@@ -251,6 +251,13 @@ const ROWS: readonly Row[] = [
   row("watchdog.device", "/w", "WATCHDOG_DEVICE", "/w", (c) => c.watchdog.device),
   row("watchdog.safety_margin", -1, "WATCHDOG_SAFETY_MARGIN", -1, (c) => c.watchdog.safetyMarginSeconds),
   row("tags", { nofailover: "true", x: 1.4 }, "TAGS", { nofailover: "true", x: 1.4 }, (c) => c.tags, "{nofailover: 'true', x: 1.4}"),
+  row(
+    "vip",
+    { address: "10.0.0.100/24", interface: "eth0", ip_command: "sudo -n ip", arping_command: "a" },
+    null,
+    { address: "10.0.0.100", prefixLength: 24, interface: "eth0", ipCommand: "sudo -n ip", arpingCommand: "a" },
+    (c) => c.vip,
+  ),
   row("citus", { group: 1, database: "d" }, null, { group: 1, database: "d" }, (c) => c.citus),
   row("pgbouncer.name", "p1", "PGBOUNCER_NAME", "p1", (c) => c.pgbouncer?.name),
   row("pgbouncer.host", "/run/pg", "PGBOUNCER_HOST", "/run/pg", (c) => c.pgbouncer?.host),
@@ -288,6 +295,10 @@ const COVERED_TOGETHER = new Set([
   "restapi.authentication.password",
   "ctl.authentication.username",
   "ctl.authentication.password",
+  "vip.address",
+  "vip.interface",
+  "vip.ip_command",
+  "vip.arping_command",
   "citus.group",
   "citus.database",
   "postgresql.use_slots",
@@ -352,6 +363,8 @@ test("credentials of the API and of ctl come from their variables, and ctl takes
   });
   const api = await loadTree(BASE, { PATRONI_RESTAPI_USERNAME: "u", PATRONI_RESTAPI_PASSWORD: "123" });
   expect(api).toMatchObject({ ok: true, value: { config: { ctl: { authentication: { username: "u", password: "123" } } } } });
+  const vip = await loadTree(BASE, { PATRONI_VIP_ADDRESS: "10.0.0.100/24", PATRONI_VIP_INTERFACE: "eth0" });
+  expect(vip).toMatchObject({ ok: true, value: { config: { vip: { address: "10.0.0.100", interface: "eth0" } } } });
   const citus = await loadTree(BASE, { PATRONI_CITUS_GROUP: "2", PATRONI_CITUS_DATABASE: "d" });
   expect(citus).toMatchObject({ ok: true, value: { config: { citus: { group: 2, database: "d" } } } });
 });

@@ -43,7 +43,8 @@ describe("stages", () => {
     const onceOnly = files.filter(
       (name) => /^test\/(integration|full)\//.test(name) && !name.endsWith(" over Raft") && !files.includes(`${name} over Raft`),
     );
-    const aboutOneStore = /\/(consul-|raft-|patroni\.|mixed-|migration|proxies|quickstart|executable|package|secrets|deno|move-dcs)/;
+    const aboutOneStore =
+      /\/(consul-|raft-|patroni\.|pgbouncer-|mixed-|migration|proxies|quickstart|executable|package|secrets|deno|move-dcs)/;
     expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
       "test/integration/fuzz.test.ts",
       "test/integration/guard.test.ts",

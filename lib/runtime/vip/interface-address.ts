@@ -1,0 +1,67 @@
+// Owns the commands by which an address comes to a network interface and goes: ip(8), arping(8). Each address has a lifetime, after
+// which the kernel takes it off, whatever became of us. Must not know when it is to be where.
+
+import { networkInterfaces } from "node:os";
+import type { Clock } from "../../model/clock.ts";
+import type { VipConfig } from "../../model/node-config.ts";
+import { err, ok, type Result } from "../../model/result.ts";
+import { ms } from "../../model/units.ts";
+import type { RunProgram } from "../../postgres/context.ts";
+import { lastLines } from "../../postgres/program-output.ts";
+import { shellWords } from "../../postgres/shell-words.ts";
+
+/** A run of ip(8) that takes longer is ended: what it did is then not known. */
+export const IP_MAX_MS = 1000;
+/** Three announcements, a second apart: a neighbour that has just learned an address takes no other for a second. */
+const ANNOUNCEMENTS = 3;
+const ANNOUNCING_MAX_MS = 10_000;
+/** The kernel's words, old and new, and those for an interface that went with all its addresses. */
+const NOT_THERE = /Cannot assign requested address|Address not found|Cannot find device|does not exist/;
+
+export interface InterfaceParts {
+  readonly clock: Clock;
+  readonly run: RunProgram;
+}
+
+/** Puts it there, or gives it a new lifetime. Errors: one line; it may be there or not. */
+export function putAddress(parts: InterfaceParts, vip: VipConfig, seconds: number): Promise<Result<null, string>> {
+  const words = ["address", "replace", withPrefix(vip), "dev", vip.interface];
+  return runIp(parts, vip, [...words, "valid_lft", String(seconds), "preferred_lft", String(seconds)]);
+}
+
+/** Value: it is not there now. Errors: one line; it may be there or not. */
+export async function removeAddress(parts: InterfaceParts, vip: VipConfig): Promise<Result<null, string>> {
+  const done = await runIp(parts, vip, ["address", "del", withPrefix(vip), "dev", vip.interface]);
+  return !done.ok && NOT_THERE.test(done.error) ? ok(null) : done;
+}
+
+/** Tells the neighbours where it is, until that is done or the signal aborts. Errors: one line. */
+export async function announceAddress({ clock, run }: InterfaceParts, vip: VipConfig, signal: AbortSignal): Promise<Result<null, string>> {
+  const words = shellWords(vip.arpingCommand);
+  if (words === null) return err("vip.arping_command: a quote is not closed");
+  const argv = [...words, "-q", "-c", String(ANNOUNCEMENTS), "-U", "-I", vip.interface, vip.address];
+  const done = await run({ argv, withoutSecrets: true, signal, deadline: ms(clock.now() + ANNOUNCING_MAX_MS) });
+  if (signal.aborted) return ok(null);
+  return done.ok ? judged("arping", done.value) : err(done.error.message);
+}
+
+/** Whether an interface that is up has it, whoever put it there. */
+export function isPresent(vip: VipConfig): boolean {
+  return (networkInterfaces()[vip.interface] ?? []).some(({ address }) => address === vip.address);
+}
+
+export function withPrefix(vip: VipConfig): string {
+  return `${vip.address}/${vip.prefixLength}`;
+}
+
+async function runIp({ clock, run }: InterfaceParts, vip: VipConfig, args: readonly string[]): Promise<Result<null, string>> {
+  const words = shellWords(vip.ipCommand);
+  if (words === null) return err("vip.ip_command: a quote is not closed");
+  const done = await run({ argv: [...words, ...args], withoutSecrets: true, deadline: ms(clock.now() + IP_MAX_MS) });
+  return done.ok ? judged("ip", done.value) : err(done.error.message);
+}
+
+function judged(program: string, ended: { readonly exitCode: number | null; readonly stderr: string }): Result<null, string> {
+  if (ended.exitCode === 0) return ok(null);
+  return err(`${program}: exit status ${ended.exitCode ?? "of a signal"}: ${lastLines(ended.stderr)}`);
+}

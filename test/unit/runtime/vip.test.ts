@@ -1,0 +1,279 @@
+// The address of the primary's host against a fake of the kernel's interface: real lock, lease and hand-over.
+
+import { describe, expect, test } from "bun:test";
+import type { VipConfig } from "../../../lib/model/node-config.ts";
+import { err, ok } from "../../../lib/model/result.ts";
+import { ms } from "../../../lib/model/units.ts";
+import type { RunProgram } from "../../../lib/postgres/context.ts";
+import { handOver } from "../../../lib/runtime/hand-over.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { refreshCluster, releaseLock, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { stop } from "../../../lib/runtime/stop.ts";
+import { Vip } from "../../../lib/runtime/vip/vip.ts";
+import { CONFIG, primaryStatus, status } from "../core/observations.ts";
+import type { ManualClock } from "../dcs/manual-clock.ts";
+import { Bench } from "./fenced-node.ts";
+
+const VIP: VipConfig = { address: "10.0.0.100", prefixLength: 24, interface: "eth0", ipCommand: "sudo -n ip", arpingCommand: "arping" };
+
+/** eth0: it has the address or not, and takes it off when its lifetime is over. */
+class Interface {
+  readonly commands: string[] = [];
+  /** What the next commands of ip(8) come to. */
+  answer: "done" | "refused" | "never" = "done";
+  #until = 0;
+  readonly #clock: ManualClock;
+
+  constructor(clock: ManualClock) {
+    this.#clock = clock;
+  }
+
+  get has(): boolean {
+    return this.#until > this.#clock.now();
+  }
+
+  get until(): number {
+    return this.#until;
+  }
+
+  /** Somebody else's hand. */
+  put(seconds: number): void {
+    this.#until = this.#clock.now() + seconds * 1000;
+  }
+
+  readonly run: RunProgram = async ({ argv, signal, deadline }) => {
+    this.commands.push(argv.join(" "));
+    if (argv[0] === "arping") {
+      await this.#clock.sleepUntil(ms(this.#clock.now() + 2000), signal);
+      return ok({ exitCode: 0, stdout: "", stderr: "" });
+    }
+    if (this.answer === "never") {
+      await this.#clock.sleepUntil(deadline ?? ms(0), signal);
+      return err({ kind: "timeout", message: "ip did not end in time" });
+    }
+    if (this.answer === "refused") return ok({ exitCode: 2, stdout: "", stderr: "RTNETLINK answers: Operation not permitted\n" });
+    if (argv.includes("del")) {
+      if (!this.has) return ok({ exitCode: 2, stdout: "", stderr: "RTNETLINK answers: Cannot assign requested address\n" });
+      this.#until = 0;
+    } else {
+      const lifetime = Number(argv[argv.indexOf("valid_lft") + 1]);
+      expect(Number.isInteger(lifetime) && lifetime > 0).toBe(true);
+      this.put(lifetime);
+    }
+    return ok({ exitCode: 0, stdout: "", stderr: "" });
+  };
+}
+
+/** A primary that holds the lock, and its interface. */
+async function primary(): Promise<{ readonly bench: Bench; readonly node: NodeContext; readonly eth0: Interface; readonly vip: Vip }> {
+  const bench = new Bench();
+  const node = await bench.leader();
+  node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: VIP } };
+  const eth0 = new Interface(bench.clock);
+  const vip = new Vip(node, eth0.run, () => eth0.has);
+  node.state.vip = vip;
+  return { bench, node, eth0, vip };
+}
+
+/** As after a cycle. */
+async function noted(bench: Bench, vip: Vip): Promise<void> {
+  vip.note();
+  await bench.clock.advance(0);
+}
+
+async function leaderKey(bench: Bench): Promise<string | null> {
+  const reader = await bench.node("replica", "reader");
+  await refreshCluster(reader);
+  return reader.state.cluster?.leader?.name ?? null;
+}
+
+function leaseEnd(node: NodeContext): number {
+  return node.state.heldFacts()?.leaseEndsAt ?? Number.NaN;
+}
+
+describe("the address is on the host", () => {
+  test("of a primary with a lease, for less than the lease, and longer with each renewal", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    expect(eth0.commands[0]).toMatch(/^sudo -n ip address replace 10\.0\.0\.100\/24 dev eth0 valid_lft (\d+) preferred_lft \1$/);
+    expect(eth0.commands[1]).toBe("arping -q -c 3 -U -I eth0 10.0.0.100");
+    const first = eth0.until;
+    // Two seconds for what the command and the kernel may be late.
+    expect(first).toBeLessThanOrEqual(leaseEnd(node) - 2000);
+    expect(first).toBeGreaterThan(leaseEnd(node) - 3001);
+    await noted(bench, vip);
+    expect(eth0.commands).toHaveLength(2);
+    await bench.clock.advance(CONFIG.ttlMs / 2);
+    expect((await renewLock(node)).ok).toBe(true);
+    await noted(bench, vip);
+    expect(eth0.until).toBe(first + CONFIG.ttlMs / 2);
+    // Who has it already announces nothing.
+    expect(eth0.commands.filter((command) => command.startsWith("arping"))).toHaveLength(1);
+  });
+
+  test("and is gone before the lease when nobody renews it", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    const end = leaseEnd(node);
+    await bench.clock.advance(end - 2000 - bench.clock.now());
+    expect(eth0.has).toBe(false);
+  });
+
+  test("neither of a standby, nor of a primary without a lease, nor where nothing is configured", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    node.state.local.status = status();
+    await noted(bench, vip);
+    node.state.local.lastRole = "replica";
+    await noted(bench, vip);
+    Object.assign(node.state.local, { status: primaryStatus(), lastRole: "primary" });
+    const { held } = node.state;
+    node.state.held = null;
+    await noted(bench, vip);
+    node.state.held = held;
+    node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: null } };
+    await noted(bench, vip);
+    expect(eth0.commands).toEqual([]);
+  });
+
+  test("of a primary that restarts, but not once it is being stopped", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    const task = { startedAt: ms(0), aborting: false, controller: new AbortController(), settled: Promise.resolve() };
+    node.state.local.status = null;
+    node.state.task = { ...task, kind: "restart" };
+    await noted(bench, vip);
+    expect(eth0.has).toBe(true);
+    node.state.task = { ...task, kind: "stop" };
+    await noted(bench, vip);
+    expect(eth0.has).toBe(false);
+  });
+
+  test("not where ttl is too short for lifetimes in seconds", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    node.state.settings = { ...node.state.settings, dynamic: { ...CONFIG, ttlMs: ms(7000) } };
+    await noted(bench, vip);
+    expect(eth0.commands).toEqual([]);
+  });
+
+  test("no longer, where it was left behind or somebody else put it on a replica's", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    node.state.held = null;
+    eth0.put(10_000);
+    await noted(bench, vip);
+    expect(eth0.has).toBe(false);
+  });
+
+  test("no longer under its former name, once the configuration names another", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: { ...VIP, address: "10.0.0.101" } } };
+    await noted(bench, vip);
+    await noted(bench, vip);
+    const ip = eth0.commands.filter((command) => command.startsWith("sudo")).map((command) => command.split(" ").slice(4, 6).join(" "));
+    expect(ip).toEqual(["replace 10.0.0.100/24", "del 10.0.0.100/24", "replace 10.0.0.101/24"]);
+  });
+});
+
+describe("it is taken off", () => {
+  test("before PostgreSQL stops and before the lock is released, in a hand-over", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    const seen: unknown[] = [];
+    node.postgres.stop = async ({ beforeShutdown }) => {
+      await beforeShutdown?.();
+      seen.push(["stop", eth0.has, await leaderKey(bench)]);
+      return ok(null);
+    };
+    const handed = handOver(node, ms(bench.clock.now() + 10_000), new AbortController().signal);
+    await bench.clock.advance(0);
+    expect(await handed).toMatchObject({ ok: true });
+    expect(seen).toEqual([["stop", false, "a"]]);
+    expect(await leaderKey(bench)).toBeNull();
+  });
+
+  test("where ip(8) cannot take it off, PostgreSQL is stopped all the same, and the lock stays until its lifetime is over", async () => {
+    for (const answer of ["refused", "never"] as const) {
+      const { bench, node, eth0, vip } = await primary();
+      await noted(bench, vip);
+      eth0.answer = answer;
+      let stoppedAt = Number.NaN;
+      node.postgres.stop = async ({ beforeShutdown }) => {
+        await beforeShutdown?.();
+        stoppedAt = bench.clock.now();
+        return ok(null);
+      };
+      const handed = handOver(node, ms(bench.clock.now() + 10_000), new AbortController().signal);
+      await bench.clock.advance(5000);
+      expect(stoppedAt).toBe(2000);
+      expect([eth0.has, node.state.held === null]).toEqual([true, false]);
+      await bench.clock.advance(CONFIG.ttlMs);
+      await handed;
+      expect([eth0.has, node.state.held]).toEqual([false, null]);
+    }
+  });
+
+  test("beside a stop at once, which does not wait for it", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    eth0.answer = "never";
+    let stoppedAt = Number.NaN;
+    node.postgres.stop = async () => {
+      stoppedAt = bench.clock.now();
+      return ok(null);
+    };
+    const stopping = stop(node, "immediate", bench.clock.now());
+    await bench.clock.advance(0);
+    expect(await stopping).toMatchObject({ ok: true });
+    expect(stoppedAt).toBe(0);
+    expect(eth0.commands.at(-1)).toContain("address del");
+  });
+
+  test("whoever releases the lock", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    const released = releaseLock(node, null);
+    await bench.clock.advance(0);
+    expect(await released).toMatchObject({ ok: true });
+    expect(eth0.has).toBe(false);
+  });
+
+  test("and its announcement ends first", async () => {
+    const { bench, eth0, vip } = await primary();
+    await noted(bench, vip);
+    // The arping is still at work: its two seconds are not over.
+    const released = vip.release();
+    await bench.clock.advance(0);
+    await released;
+    expect([bench.clock.now() < 2000, eth0.has]).toEqual([true, false]);
+  });
+
+  test("at once where putting it there took so long that its lifetime could end after the lease", async () => {
+    const { bench, eth0, vip, node } = await primary();
+    const run = eth0.run;
+    const slow = new Vip(
+      node,
+      async (request) => {
+        if (request.argv.includes("replace")) await bench.clock.sleepUntil(ms(bench.clock.now() + 1500));
+        return run(request);
+      },
+      () => eth0.has,
+    );
+    slow.note();
+    await bench.clock.advance(1500);
+    expect(eth0.commands.map((command) => command.split(" ")[4])).toEqual(["replace", "del"]);
+    expect(eth0.has).toBe(false);
+    await vip.close();
+  });
+});
+
+test("what cannot be put there is tried again with the next cycle, and told once", async () => {
+  const { bench, node, eth0, vip } = await primary();
+  eth0.answer = "refused";
+  await noted(bench, vip);
+  await noted(bench, vip);
+  const log = node.log as unknown as { readonly lines: readonly string[] };
+  expect(log.lines.filter((line) => line.includes("was not put"))).toHaveLength(1);
+  eth0.answer = "done";
+  await noted(bench, vip);
+  expect(eth0.has).toBe(true);
+});
