@@ -4,7 +4,19 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import { buildExecutable, buildPackage, type Executable } from "../harness/executable.ts";
@@ -19,7 +31,7 @@ let executable: Executable;
 beforeAll(() => {
   executable = buildExecutable(buildPackage);
   process.env["MATRIARCH_TEST_EXECUTABLE"] = executable.path;
-}, 180_000);
+}, 600_000);
 
 afterAll(async () => {
   await TestCluster.stopAll();
@@ -59,6 +71,34 @@ describe("the Debian package", () => {
     writeFileSync(join(folder, "wrong.service"), "[Service]\nExecStart=/usr/bin/true matriarch\nKillMode=sometimes\n");
     expect(spawnSync("systemd-analyze", ["verify", join(folder, "wrong.service")], { encoding: "utf8" }).stderr).toContain("sometimes");
   });
+
+  test("its quickstart brings up a cluster that ctl moves, and says what to type here", () => {
+    const top = mkdtempSync(join(tmpdir(), "quickstart."));
+    chmodSync(top, 0o711);
+    const data = join(top, "q");
+    const quickstart = (...words: readonly string[]) => executable.run(["quickstart", "--data", data, ...words]);
+    try {
+      expect(quickstart("psql")).toMatchObject({
+        status: 1,
+        text: expect.stringContaining(`start one: matriarch quickstart --data ${data}\n`),
+      });
+      const started = quickstart("--detach", "--ports", "21150");
+      expect(started.text).toContain(`matriarch quickstart --data ${data} stop`);
+      expect(started.text).not.toContain("scripts/");
+      expect(started.status).toBe(0);
+      expect(quickstart("psql", "-Atqc", "create table herd (name text); insert into herd values ('Echo')")).toEqual({
+        status: 0,
+        text: "",
+      });
+      const ctl = (...words: readonly string[]) => executable.run(["ctl", "-c", join(data, "run/node1/node1.yml"), ...words]);
+      expect(ctl("switchover", "--force")).toMatchObject({ status: 0, text: expect.stringContaining("Successfully switched over") });
+      expect(quickstart("psql", "-Atqc", "select name from herd")).toEqual({ status: 0, text: "Echo\n" });
+    } finally {
+      const stopped = quickstart("stop");
+      rmSync(top, { recursive: true, force: true });
+      expect(stopped.status).toBe(0);
+    }
+  }, 240_000);
 
   test("three nodes form a cluster, hand over, and outlive a host, by nothing but the executable", async () => {
     await TestCluster.with({ store: "raft", start: false }, async (cluster) => {

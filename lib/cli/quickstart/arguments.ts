@@ -23,11 +23,14 @@ export type QuickstartCommand =
 /** A laptop is no data centre. */
 const nodesMax = 9;
 
-export const usage = `usage: scripts/quickstart [--detach] [--demo] [--consul] [--nodes 3] [--ports FIRST] [--data FOLDER]
-       scripts/quickstart status | logs NODE [--follow] | psql [ARGUMENTS] | stop [--keep]
+/** `program`: how the caller names it, e.g. `scripts/quickstart`. */
+export const usage = (
+  program: string,
+): string => `usage: ${program} [--detach] [--demo] [--consul] [--nodes 3] [--ports FIRST] [--data FOLDER]
+       ${program} status | logs NODE [--follow] | psql [ARGUMENTS] | stop [--keep]
 
 Starts a PostgreSQL cluster on this machine: three nodes with the built-in Raft, on the loopback address.
-  --detach       run on in the background (end it with: scripts/quickstart stop)
+  --detach       run on in the background (end it with: ${program} stop)
   --demo         kill the primary once all runs, and show the takeover with its time
   --consul       keep the cluster's state in a Consul server instead of the built-in Raft
   --nodes N      number of nodes, 1 to ${nodesMax} (default 3)

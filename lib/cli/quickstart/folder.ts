@@ -2,7 +2,7 @@
 // root, what the servers write belongs to PostgreSQL's own user, and what `stop` trusts stays root's.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { removeState } from "./state.ts";
@@ -85,8 +85,9 @@ export function removeFolders(paths: QuickstartPaths): void {
   rmSync(paths.passwordFile, { force: true });
   removeState(paths.folder);
   const above = dirname(paths.folder);
-  // The default's parent is ours as well; any other is the caller's.
-  for (const folder of [paths.folder, ...(basename(above) === productFolder ? [above] : [])]) {
+  // The default's parent is ours as well, where we made it: the Debian package's is the servers'. Any other is the caller's.
+  const madeAbove = basename(above) === productFolder && statSync(above, { throwIfNoEntry: false })?.uid === process.getuid?.();
+  for (const folder of [paths.folder, ...(madeAbove ? [above] : [])]) {
     try {
       rmdirSync(folder);
     } catch (error) {

@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";
+import { PRODUCT_FORM } from "../../model/product-place.ts";
 import type { ServerUser } from "./folder.ts";
 
 export interface Programs {
@@ -56,7 +57,7 @@ function supervisorOf(program: string, script: string | null): readonly [string,
 function findConsul(product: string | null): string {
   const here = product === null ? null : join(product, ".cache/consul/usr/bin/consul");
   const found = here !== null && existsSync(here) ? here : Bun.which("consul");
-  if (found === null) throw new Error("there is no consul; run scripts/setup");
+  if (found === null) throw new Error(`there is no consul; ${remedy("put one into PATH, or do without --consul")}`);
   return found;
 }
 
@@ -75,8 +76,14 @@ export function findPostgres(): string {
   const newest = folders.sort((a, b) => b.major - a.major)[0]?.folder;
   const inPath = Bun.which("postgres");
   const found = newest ?? (inPath === null ? null : dirname(inPath));
-  if (found === null) throw new Error(`there is no PostgreSQL ${postgresMajors.oldest} to ${postgresMajors.newest}; run scripts/setup`);
+  const wanted = `PostgreSQL ${postgresMajors.oldest} to ${postgresMajors.newest}`;
+  if (found === null) throw new Error(`there is no ${wanted}; ${remedy("install one (Debian: apt install postgresql)")}`);
   return found;
+}
+
+/** Beside an executable there is no scripts/setup. */
+function remedy(byHand: string): string {
+  return PRODUCT_FORM === "executable" ? byHand : "run scripts/setup";
 }
 
 /** Where the servers may read the product: without a copy that is where it is. */

@@ -31,11 +31,11 @@ export async function runQuickstart(options: {
   try {
     command = parseQuickstart(options.words);
   } catch (error) {
-    console.error(`quickstart: ${(error as Error).message}\n${usage}`);
+    console.error(`quickstart: ${(error as Error).message}\n${usage(options.program)}`);
     return 2;
   }
   if (command.kind === "help") {
-    console.log(usage);
+    console.log(usage(options.program));
     return 0;
   }
   const paths = pathsOf(command.folder ?? defaultFolder(process.env, process.getuid?.() ?? -1));
@@ -65,9 +65,9 @@ function perform({ command, paths, invocation, product }: Performance): Promise<
     case "status":
       return status(paths, invocation);
     case "logs":
-      return logs(paths, command);
+      return logs(paths, command, invocation);
     case "psql":
-      return psql(paths, command.rest);
+      return psql(paths, command.rest, invocation);
   }
 }
 
@@ -116,7 +116,7 @@ async function start(options: Performance & { readonly command: Extract<Quicksta
     }
     const fate = started.state.keep ? "keeps the data, as it was kept before" : "removes the data";
     console.log(`\nRunning until Ctrl-C, which stops everything and ${fate}.`);
-    await stayUntil(interrupted.signal, started, say);
+    await stayUntil(interrupted.signal, started, invocation, say);
     await stopQuickstart({ paths, data: "recorded", say });
     return 0;
   } catch (error) {
@@ -168,10 +168,10 @@ function differenceTo(run: QuickstartState, command: Extract<QuickstartCommand, 
   return command.store === "consul" && run.consul === null ? "the built-in Raft" : null;
 }
 
-function stayUntil(signal: AbortSignal, started: Started, say: (line: string) => void): Promise<void> {
+function stayUntil(signal: AbortSignal, started: Started, invocation: Invocation, say: (line: string) => void): Promise<void> {
   for (const { name, launched } of started.children) {
     void launched.ended.then((how) => {
-      if (!signal.aborted) say(`${name} ended (${how}); start it again with a second scripts/quickstart`);
+      if (!signal.aborted) say(`${name} ended (${how}); start it again with a second ${invocation.program}${invocation.folderOption}`);
     });
   }
   // Nothing else keeps the event loop alive: the children were let go of.
@@ -208,8 +208,12 @@ async function status(paths: QuickstartPaths, invocation: Invocation): Promise<Q
   return 0;
 }
 
-function logs(paths: QuickstartPaths, command: Extract<QuickstartCommand, { kind: "logs" }>): Promise<QuickstartExit> {
-  const state = stateOrThrow(paths);
+function logs(
+  paths: QuickstartPaths,
+  command: Extract<QuickstartCommand, { kind: "logs" }>,
+  invocation: Invocation,
+): Promise<QuickstartExit> {
+  const state = stateOrThrow(paths, invocation);
   const known = state.nodes.map((node) => node.name);
   if (state.consul !== null) known.push("consul");
   if (!known.includes(command.node)) throw new Error(`there is no ${command.node}; there are ${known.join(", ")}`);
@@ -217,16 +221,16 @@ function logs(paths: QuickstartPaths, command: Extract<QuickstartCommand, { kind
   return runInForeground("tail", ["-n", "200", ...(command.follow ? ["-F"] : []), log], {});
 }
 
-function psql(paths: QuickstartPaths, rest: readonly string[]): Promise<QuickstartExit> {
-  const state = stateOrThrow(paths);
+function psql(paths: QuickstartPaths, rest: readonly string[], invocation: Invocation): Promise<QuickstartExit> {
+  const state = stateOrThrow(paths, invocation);
   const beside = join(findPostgres(), "psql");
   const program = existsSync(beside) ? beside : "psql";
   return runInForeground(program, ["-d", connectionString(state), ...rest], { PGPASSFILE: paths.passwordFile });
 }
 
-function stateOrThrow(paths: QuickstartPaths): QuickstartState {
+function stateOrThrow(paths: QuickstartPaths, { program, folderOption }: Invocation): QuickstartState {
   const state = readState(paths.folder);
-  if (state === null) throw new Error(`no quickstart in ${paths.folder}; start one: scripts/quickstart`);
+  if (state === null) throw new Error(`no quickstart in ${paths.folder}; start one: ${program}${folderOption}`);
   return state;
 }
 

@@ -2,11 +2,11 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createFolders, defaultFolder, pathsOf } from "../../../../lib/cli/quickstart/folder.ts";
+import { createFolders, defaultFolder, pathsOf, removeFolders } from "../../../../lib/cli/quickstart/folder.ts";
 import { keptPorts, newPorts } from "../../../../lib/cli/quickstart/port-plan.ts";
 import { choosePorts } from "../../../../lib/cli/quickstart/ports.ts";
 import { askToStop, bootId, identify, killRun, membersOf, type ProcessId } from "../../../../lib/cli/quickstart/processes.ts";
@@ -53,6 +53,28 @@ describe("ports", () => {
     expect(chosen).not.toContain(port);
     expect(new Set(chosen).size).toBe(3);
     expect(chosen[0]).not.toBe(port + 1);
+  });
+});
+
+describe("the folder", () => {
+  const nobody = { uid: null, gid: null };
+
+  test("goes with the default's parent where the quickstart made that", () => {
+    const paths = pathsOf(join(folder, "matriarch/quickstart"));
+    createFolders(paths, nobody);
+    removeFolders(paths);
+    expect(existsSync(join(folder, "matriarch"))).toBe(false);
+    expect(existsSync(folder)).toBe(true);
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("leaves a parent that belongs to somebody else, as the Debian package's does", () => {
+    mkdirSync(join(folder, "matriarch"));
+    chownSync(join(folder, "matriarch"), 65_534, 65_534);
+    const paths = pathsOf(join(folder, "matriarch/quickstart"));
+    createFolders(paths, nobody);
+    removeFolders(paths);
+    expect(existsSync(paths.folder)).toBe(false);
+    expect(existsSync(join(folder, "matriarch"))).toBe(true);
   });
 });
 
