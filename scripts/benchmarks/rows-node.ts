@@ -38,20 +38,9 @@ export const NODE_ROWS: readonly Row[] = [
       return restart(bench, replica);
     },
   },
-  {
-    id: "api-rate",
-    title: "GET /primary on the leader, wrk -t1 -c16: requests",
-    unit: "/s",
-    reach: "≥ 10 × Patroni",
-    measure: async (bench) => (await wrk(await bench.ready(DEFAULT))).rate,
-  },
-  {
-    id: "api-p99",
-    title: "GET /primary on the leader, wrk -t1 -c16: p99",
-    unit: "ms",
-    reach: "≤ 1/4 of Patroni",
-    measure: async (bench) => (await wrk(await bench.ready(DEFAULT))).p99,
-  },
+  ...apiRows("api", "/primary", "≥ 10 × Patroni"),
+  ...apiRows("health", "/health", "≥ 10 × Patroni"),
+  ...apiRows("metrics", "/metrics", "≥ 5 × Patroni"),
   {
     id: "pss",
     title: "at rest: PSS of a node's processes, the largest of three",
@@ -78,6 +67,21 @@ export const NODE_ROWS: readonly Row[] = [
   },
 ];
 
+function apiRows(name: string, path: string, reach: string): readonly Row[] {
+  const title = `GET ${path} on the leader, wrk -t1 -c16`;
+  const asked = async (bench: BenchCluster) => wrk(await bench.ready(DEFAULT), path);
+  return [
+    { id: `${name}-rate`, title: `${title}: requests`, unit: "/s", reach, measure: async (bench) => (await asked(bench)).rate },
+    {
+      id: `${name}-p99`,
+      title: `${title}: p99`,
+      unit: "ms",
+      reach: "≤ 1/4 of Patroni",
+      measure: async (bench) => (await asked(bench)).p99,
+    },
+  ];
+}
+
 async function bootstrap(bench: BenchCluster): Promise<number> {
   const begin = performance.now();
   const fresh = await BenchCluster.start(bench.system, {
@@ -103,8 +107,8 @@ async function restart(bench: BenchCluster, node: ClusterNode): Promise<number> 
 }
 
 /** Throws Error where wrk is not installed. */
-async function wrk(node: ClusterNode): Promise<{ readonly rate: number; readonly p99: number }> {
-  const child = spawn("wrk", ["-t1", "-c16", `-d${WRK_SECONDS}s`, "--latency", `${node.apiUrl}/primary`], {
+async function wrk(node: ClusterNode, path: string): Promise<{ readonly rate: number; readonly p99: number }> {
+  const child = spawn("wrk", ["-t1", "-c16", `-d${WRK_SECONDS}s`, "--latency", `${node.apiUrl}${path}`], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
