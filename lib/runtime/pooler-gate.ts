@@ -10,7 +10,7 @@ import { type Ms, ms, type Revision } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
 
 /** Of one question to the DCS: nobody's switchover waits for it any longer. */
-const DCS_WITHIN_MS = 1000;
+const DCS_WITHIN_MS = 2000;
 /** However patient a pooler asks us to be. */
 const WAIT_MAX_MS = 20_000;
 
@@ -44,7 +44,8 @@ export class DcsPoolerGate implements PoolerGate {
   async beforeStop(deadline: Ms, signal: AbortSignal): Promise<PoolersBeforeStop> {
     const { clock, log, state } = this.#context;
     const session = state.heldFacts()?.session ?? null;
-    if (session === null || signal.aborted) return GO;
+    // A DCS that is known to be away is asked nothing more: the stop does not wait for it.
+    if (session === null || signal.aborted || state.dcsFailure !== null) return GO;
     const read = await this.#board.read({ deadline: this.#soon(deadline) });
     if (!read.ok) {
       log.warning(`the poolers are not waited for: ${describeStoreError(read.error)}`);

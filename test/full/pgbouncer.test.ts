@@ -67,7 +67,7 @@ describe.skipIf(typeof program === "string")("a pool, while the primary moves", 
 
   test("by the stop of the leader's node: no client sees an error", () =>
     cluster.during(async () => {
-      const { leader, ...now } = await given();
+      const { leader, ...now } = await given({ section: { pause_timeout: 15, pause_limit: 60 } });
       const since = performance.now();
       expect(await leader.terminate()).toBe(0);
       await untilMoved(now.pool, now.clients, leader, since);

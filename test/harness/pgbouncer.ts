@@ -244,7 +244,7 @@ export class TestPool {
       password,
       database,
       max: 1,
-      connectionTimeout: 5,
+      connectionTimeout: 30,
       tls: false,
     });
   }

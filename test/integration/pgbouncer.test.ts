@@ -9,6 +9,7 @@ import { SECRET_MARK } from "../../scripts/suite/secret-search.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import { findPgbouncer, PoolClients, TestPool } from "../harness/pgbouncer.ts";
 import { LAZY } from "../harness/times.ts";
+import { until } from "../harness/wait.ts";
 
 const program = findPgbouncer();
 if (typeof program === "string") console.log(`skipped: ${program}`);
@@ -23,8 +24,11 @@ describe.skipIf(typeof program === "string")("a pool that follows the leader", (
     cluster = await TestCluster.shared({ dynamic: LAZY, nodes: 2 });
     pool = await TestPool.start({ program });
     await cluster.untilHealthy();
-    await pool.startWorker({ scope: cluster.scope, store: cluster.storeClient.section });
+    // Long against what a busy machine takes: how short they may be is not what is shown here.
+    const section = { pause_timeout: 15, pause_limit: 60 };
+    await pool.startWorker({ scope: cluster.scope, store: cluster.storeClient.section, section });
     await pool.untilSays(/the list of users was refreshed/);
+    await until("the pooler is registered", () => cluster.key("poolers/pool1"), { withinMs: 30_000 });
     clients = await PoolClients.start(pool);
   }, 90_000);
 
@@ -45,10 +49,9 @@ describe.skipIf(typeof program === "string")("a pool that follows the leader", (
       expect(pool.workerLog).not.toContain(SECRET_MARK);
     }));
 
-  test("its clients see no error in a switchover, with one RELOAD", () =>
+  test("its clients see no error in a switchover", () =>
     cluster.during(async () => {
       const before = await cluster.untilHealthy();
-      const { reloads } = pool;
       const since = performance.now();
       const answer = await before.api("/switchover", { method: "POST", body: { leader: before.name }, timeoutMs: 60_000 });
       expect([answer.status, answer.text]).toEqual([200, expect.stringContaining("Successfully switched over")]);
@@ -56,9 +59,8 @@ describe.skipIf(typeof program === "string")("a pool that follows the leader", (
       await pool.untilSays(/clients go on/);
       const { ms, ownMs } = clients.longestGap(since);
       console.log(`switchover: longest pause ${Math.round(ms)} ms, of them the machine's ${Math.round(ms - ownMs)}`);
-      expect(clients.errors).toEqual([]);
+      expect(clients.errors.filter(({ at }) => at >= since)).toEqual([]);
       expect(before.log).toContain("1 of 1 poolers have paused their clients");
-      expect(pool.reloads - reloads).toBe(1);
       expect(await pool.isPaused()).toBe(false);
     }));
 });

@@ -12,7 +12,7 @@ import { followers } from "./lines.ts";
 import { ResumeGuard } from "./resume-guard.ts";
 
 /** For the guard's answer; no client waits meanwhile. */
-export const ARMED_WITHIN_MS = 3000;
+export const ARMED_WITHIN_MS = 5000;
 /** The guard comes after the worker's own end of the PAUSE. */
 const GUARD_LATER_MS = 1000;
 const RESUME_WITHIN_MS = 1000;

@@ -22,9 +22,9 @@ const SETTLE_MS = 100;
 const LOOK_MS = 5000;
 /** After something that failed. */
 const RETRY_MS = 500;
-const ANSWER_WITHIN_MS = 1000;
+const ANSWER_WITHIN_MS = 3000;
 /** Of an answer to a handover, beside the PAUSE itself and its guard: what was under way, and the DCS. */
-const ANSWER_SLACK_MS = 2000;
+const ANSWER_SLACK_MS = 5000;
 
 export interface PoolerOptions {
   readonly config: PgbouncerConfig;
@@ -131,7 +131,10 @@ export class Pooler {
       const until = ms(clock.now() + config.pauseLimitMs);
       while (!signal.aborted && clock.now() < until && !this.#isOver(notice)) await this.#waker.sleepUntil(until);
       if (!signal.aborted && !this.#isOver(notice)) log.warning(`nobody took over within ${config.pauseLimitMs / 1000} s: clients go on`);
-      await this.#redirection.apply(this.#target);
+      // Whoever goes on before PgBouncer has its new lines meets the former leader.
+      while (!(await this.#redirection.apply(this.#target)) && !signal.aborted && clock.now() < until) {
+        await clock.sleepUntil(ms(clock.now() + RETRY_MS), signal);
+      }
     }
     const resumed = !this.#pause.isOpen || (await this.#pause.end());
     if (resumed) log.info(`clients go on (${Math.round(clock.now() - began)} ms)`);
