@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { PostgresqlConfig } from "../../lib/model/node-config.ts";
 import { ms } from "../../lib/model/units.ts";
 import { LocalPostgresql } from "../../lib/postgres/local.ts";
-import { directoryIdentity, serverProcesses } from "../../lib/postgres/processes.ts";
+import { directoryIdentity, sendSignal, serverProcesses } from "../../lib/postgres/processes.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
 import { releaseSharedMemory } from "./shared-memory.ts";
@@ -148,8 +148,9 @@ export function program(config: PostgresqlConfig, name: string, args: readonly s
 export async function discard(server: LocalServer): Promise<void> {
   const directory = directoryIdentity(server.dataDir);
   for (const left of directory === null ? [] : serverProcesses(directory)) {
-    process.kill(left.pid, "SIGCONT");
-    process.kill(left.pid, "SIGKILL");
+    // One may have ended since it was seen.
+    sendSignal(left, "SIGCONT");
+    sendSignal(left, "SIGKILL");
   }
   // Until its files are closed, its port is taken.
   while (directory !== null && serverProcesses(directory).length > 0) await Bun.sleep(1);
