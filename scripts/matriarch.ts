@@ -42,6 +42,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     main: async () => (await import("../workers/raft-node.ts")).main(),
   },
   dcs: { end: "drained", about: "single keys of the store", main: async (words) => (await import("../lib/cli/mains.ts")).mainOfDcs(words) },
+  "prepared-query": {
+    end: "drained",
+    about: "a cluster's prepared queries in Consul",
+    main: async (words) => (await import("../lib/cli/mains.ts")).mainOfPreparedQuery(words),
+  },
   "leader-race": {
     end: "at once",
     about: "judges one pass of a node, alone",
@@ -62,6 +67,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     end: "at once",
     about: "leads a PgBouncer to the leader",
     main: async () => (await import("../workers/pgbouncer.ts")).main(),
+  },
+  discovery: {
+    end: "at once",
+    about: "keeps a node's entry in the Consul of its site, alone",
+    main: async () => (await import("../workers/discovery.ts")).main(),
   },
   "http-api": {
     end: "at once",

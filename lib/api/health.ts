@@ -1,11 +1,11 @@
 // Owns the health paths, /liveness, /readiness and /patroni: the fast path, which stands in front of the router.
 // The lock is judged at the moment of each answer; only the body is kept.
 
-import { HEALTH_PATHS, type HealthCheck, type HealthFacts, judgeHealth, NO_QUERY, parseHealthQuery } from "../core/role-health.ts";
-import { ms } from "../model/units.ts";
+import { HEALTH_PATHS, type HealthCheck, judgeHealth, NO_QUERY, parseHealthQuery } from "../core/role-health.ts";
 import type { NodeFacts, NodeService } from "../runtime/node-service.ts";
+import { healthFacts } from "../runtime/role-facts.ts";
 import type { AnswerHeaders } from "./headers.ts";
-import { StatusText, synchronousStanding } from "./status-document.ts";
+import { StatusText } from "./status-document.ts";
 
 export class HealthResponder {
   readonly #service: NodeService;
@@ -40,26 +40,4 @@ export class HealthResponder {
 
 export function healthCheckOf(path: string): HealthCheck | null {
   return HEALTH_PATHS.get(path) ?? null;
-}
-
-function healthFacts(facts: NodeFacts): HealthFacts {
-  const postgres = facts.postgres;
-  return {
-    running: facts.state === "running" && postgres !== null,
-    inRecovery: postgres?.inRecovery ?? true,
-    holdsLock: facts.holdsLock,
-    leaderRole: facts.role === "primary" || facts.role === "standby_leader",
-    standbyCluster: facts.dynamic.standbyCluster !== null,
-    synchronous: synchronousStanding(facts),
-    dcsReachable: facts.dcsReachable,
-    paused: facts.paused,
-    tags: facts.tags,
-    replicationState: postgres?.replicationState ?? null,
-    receivedLsn: postgres?.receivedLsn ?? null,
-    replayedLsn: postgres?.replayedLsn ?? null,
-    leaderLsn: facts.cluster?.status.optime ?? null,
-    sinceLastCycleMs: ms(facts.now - facts.lastCycleAt),
-    ttlMs: facts.dynamic.ttlMs,
-    maximumLagOnFailoverBytes: facts.dynamic.maximumLagOnFailoverBytes,
-  };
 }

@@ -4,10 +4,11 @@
 import { stateNumber, tagEnabled } from "../model/member.ts";
 import { COMPATIBLE_PATRONI_VERSION } from "../model/product.ts";
 import type { NodeFacts, NodeMeasures } from "../runtime/node-service.ts";
+import { shownRole, synchronousStanding } from "../runtime/role-facts.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { escapeLabel } from "./exposition.ts";
 import { OwnMetrics } from "./own-metrics.ts";
-import { isUnlocked, shownRole, synchronousStanding } from "./status-document.ts";
+import { isUnlocked } from "./status-document.ts";
 
 type Kind = "gauge" | "counter";
 /** Name without prefix, kind, help, value. */

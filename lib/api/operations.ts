@@ -5,11 +5,11 @@ import { parseAppointment } from "../core/appointment.ts";
 import { restartFiltersMatch } from "../core/restart-filters.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { OperatorAnswer, RestartRequest } from "../runtime/node-service.ts";
+import { shownRole } from "../runtime/role-facts.ts";
 import { bodyRefusal, textAnswer } from "./answers.ts";
 import { readBody, readJsonObject } from "./body.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 import { REINITIALIZE_BODY, RESTART_BODY } from "./request-schemas.ts";
-import { shownRole } from "./status-document.ts";
 
 /** A restart or a reinitialization may keep silent this long (seconds; the largest that the listener knows). */
 export const LONG_ANSWER_SECONDS = 255;

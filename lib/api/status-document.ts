@@ -4,23 +4,8 @@
 import { formatJson } from "../core/json-text.ts";
 import type { CopyProgress } from "../model/postgres.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
-import { isSyncStandby } from "../model/sync-state.ts";
 import type { NodeFacts } from "../runtime/node-service.ts";
-
-/** How this node stands in the `sync` key. */
-export function synchronousStanding(facts: NodeFacts): "sync" | "quorum" | "none" {
-  const mode = facts.dynamic.synchronousMode;
-  if (mode === "off" || facts.cluster === null || shownRole(facts) !== "replica") return "none";
-  if (!isSyncStandby(facts.cluster.sync, facts.config.name)) return "none";
-  return mode === "quorum" ? "quorum" : "sync";
-}
-
-/** PostgreSQL's own word where it answers (at most 250 ms old), else the role that the loop last gave it. */
-export function shownRole(facts: NodeFacts): string {
-  if (facts.postgres === null) return facts.role;
-  if (!facts.postgres.inRecovery) return "primary";
-  return facts.dynamic.standbyCluster !== null && facts.holdsLock ? "standby_leader" : "replica";
-}
+import { shownRole, synchronousStanding } from "../runtime/role-facts.ts";
 
 /** Nobody is known to lead: nobody holds the lock, or the DCS cannot say who does. */
 export function isUnlocked({ cluster, dcsReachable }: NodeFacts): boolean {

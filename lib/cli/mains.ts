@@ -43,6 +43,14 @@ export async function mainOfDcs(words: readonly string[]): Promise<ExitCode> {
   return await runDcs(words, { ...surroundings(), signal: interruption() });
 }
 
+/** A cluster's prepared queries in Consul. */
+export async function mainOfPreparedQuery(words: readonly string[]): Promise<ExitCode> {
+  const { runPreparedQuery } = await import("./prepared-query/program.ts");
+  // A request under way is not waited for; what became of it shows `show`.
+  interruption().addEventListener("abort", () => process.exit(INTERRUPTED_STATUS));
+  return await runPreparedQuery(words, surroundings());
+}
+
 /** The members of the built-in Raft. */
 export async function mainOfRaft(words: readonly string[]): Promise<ExitCode> {
   const { runRaft } = await import("./raft/program.ts");

@@ -9,6 +9,7 @@ import type {
   CitusConfig,
   ConsulConfig,
   CtlConfig,
+  DiscoveryConfig,
   HookConfig,
   HostPort,
   LogConfig,
@@ -40,6 +41,7 @@ export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfi
     postgresql,
     watchdog: buildWatchdog(tree.watchdog),
     tags: orderedTags(tree.tags, treeAt(raw, "tags")),
+    discovery: buildDiscovery(tree.discovery?.consul ?? null),
     hooks: Object.entries(tree.hooks).map(([name, hook]) => buildHook(name, hook)),
     citus: buildCitus(tree.citus),
     pgbouncer: tree.pgbouncer === null ? null : buildPgbouncer(tree.pgbouncer),
@@ -138,13 +140,22 @@ function buildConsul(consul: ConsulTree): ConsulConfig {
     consistency: consul.consistency,
     registerService: consul.register_service,
     serviceTags: consul.service_tags,
+    serviceCheck: consul.service_check,
+    serviceDetails: consul.service_details,
     serviceCheckInterval: consul.service_check_interval,
     serviceCheckTlsServerName: consul.service_check_tls_server_name,
   };
 }
 
+function buildDiscovery(consul: NonNullable<NodeTree["discovery"]>["consul"]): DiscoveryConfig | null {
+  if (consul === null) return null;
+  const { service, ...section } = consul;
+  const unused = { dc: null, checks: [], consistency: "default" as const };
+  return { consul: buildConsul({ ...section, ...unused, register_service: true, service_details: true }), service };
+}
+
 /** `url`, or scheme, host and port. The agent on this host at Consul's port where nothing is said. */
-function consulUrl(consul: ConsulTree): string {
+function consulUrl(consul: Pick<ConsulTree, "url" | "scheme" | "host" | "port">): string {
   if (consul.url !== null) {
     const url = new URL(consul.url);
     const port =

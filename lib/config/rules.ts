@@ -24,6 +24,7 @@ export interface RuleFindings {
 
 export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFindings {
   const faults: ConfigFault[] = [...storeFaults(tree, raw, purpose)];
+  if (tree.discovery?.consul) faults.push(...addressFaults("discovery.consul", tree.discovery.consul));
   const warnings: ConfigFault[] = [];
   if (tree.scope === null && (purpose === "node" || purpose === "pooler"))
     faults.push({ path: "scope", message: "missing; write scope: CLUSTER" });
@@ -104,18 +105,20 @@ function unreachable(
   return [{ path, message: `missing, and listen names no single address; ${line}` }];
 }
 
+function addressFaults(
+  path: string,
+  { host, port }: { readonly host: string | null; readonly port: number | null },
+): readonly ConfigFault[] {
+  if (host === null || readHostPort(host, port ?? 8500) !== undefined) return [];
+  return [{ path: `${path}.host`, message: `${JSON.stringify(host.slice(0, 60))} is not an address; write host: 127.0.0.1:8500` }];
+}
+
 function storeFaults(tree: NodeTree, raw: Tree, purpose: Purpose): readonly ConfigFault[] {
   if (purpose === "witness") {
     if (tree.raft !== null) return raftFaults(tree.raft, { data: null, purpose });
     return [{ path: "raft", message: `missing; ${RAFT_LINE}` }];
   }
-  if (tree.consul !== null) {
-    const { host, port } = tree.consul;
-    const wrong = host !== null && readHostPort(host, port ?? 8500) === undefined;
-    return wrong
-      ? [{ path: "consul.host", message: `${JSON.stringify(host?.slice(0, 60))} is not an address; write host: 127.0.0.1:8500` }]
-      : [];
-  }
+  if (tree.consul !== null) return addressFaults("consul", tree.consul);
   if (tree.raft !== null) return raftFaults(tree.raft, { data: tree.postgresql.data_dir, purpose });
   if (Object.keys(raw).some((key) => ["consul", "raft", "etcd", "etcd3", "zookeeper", "exhibitor", "kubernetes"].includes(key))) return [];
   return [{ path: "raft", message: `no store is configured; ${RAFT_LINE}; or consul: {host: 127.0.0.1:8500}` }];

@@ -155,8 +155,28 @@ const CONSUL = {
   consistency: choice(["default", "consistent", "stale"], "default"),
   register_service: flag(false),
   service_tags: wordList("[blue]"),
+  service_check: choice(["http", "ttl"], "http"),
+  service_details: flag(false),
   service_check_interval: option({ wanted: "a duration with a unit", example: "5s", read: readGoDuration, fallback: "5s" }),
   service_check_tls_server_name: text("node1.example.com"),
+};
+
+/** An agent of the node's own site; the store's is another matter. */
+const DISCOVERY_CONSUL = {
+  host: CONSUL.host,
+  port: CONSUL.port,
+  scheme: CONSUL.scheme,
+  url: CONSUL.url,
+  token: CONSUL.token,
+  verify: CONSUL.verify,
+  cacert: CONSUL.cacert,
+  cert: CONSUL.cert,
+  key: CONSUL.key,
+  service: text("raddb"),
+  service_tags: CONSUL.service_tags,
+  service_check: choice(["http", "ttl"], "ttl"),
+  service_check_interval: CONSUL.service_check_interval,
+  service_check_tls_server_name: CONSUL.service_check_tls_server_name,
 };
 
 function readHttpUrl(value: unknown): string | undefined {
@@ -270,6 +290,7 @@ export const NODE_SCHEMA = v.object(
     postgresql: defaultSection(POSTGRESQL_ENTRIES),
     watchdog: defaultSection(WATCHDOG),
     tags: v.pipe(v.nullish(v.unknown(), {}), mapping(), v.objectWithRest(TAG_ENTRIES, freeTag, "is not a mapping")),
+    discovery: optionalSection({ consul: optionalSection(DISCOVERY_CONSUL) }),
     hooks: mapOf(section(HOOK)),
     citus: optionalSection({
       group: optional({ wanted: "a whole number from 0 on", example: "0", read: readGroup }),

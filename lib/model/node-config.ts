@@ -96,8 +96,19 @@ export interface ConsulConfig {
   readonly consistency: "default" | "consistent" | "stale";
   readonly registerService: boolean;
   readonly serviceTags: readonly string[];
+  /** Who judges the entry's health: Consul by a request to our endpoint, or this node, which tells its agent. */
+  readonly serviceCheck: "http" | "ttl";
+  /** Tags and Meta beyond Patroni's (docs/service-discovery.md). */
+  readonly serviceDetails: boolean;
   readonly serviceCheckInterval: string;
   readonly serviceCheckTlsServerName: string | null;
+}
+
+/** Registration in a catalogue beside the store's: any store, any agent (docs/several-sites.md). */
+export interface DiscoveryConfig {
+  readonly consul: ConsulConfig;
+  /** Of the service; the scope where nothing is said. */
+  readonly service: string | null;
 }
 
 export interface RaftConfig {
@@ -255,6 +266,7 @@ export interface NodeConfig {
   readonly postgresql: PostgresqlConfig;
   readonly watchdog: WatchdogConfig;
   readonly tags: Tags;
+  readonly discovery: DiscoveryConfig | null;
   /** In the order of the file. */
   readonly hooks: readonly HookConfig[];
   readonly citus: CitusConfig | null;

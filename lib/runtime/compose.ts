@@ -25,7 +25,6 @@ import { DcsPoolerGate } from "./pooler-gate.ts";
 import { DiskPromiseKeeper } from "./promise-keeper.ts";
 import { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
-import { ServiceRegistration } from "./service-registration.ts";
 import { LiveSettings } from "./settings.ts";
 import { TimeLimits } from "./time-limits.ts";
 import { Waker } from "./waker.ts";
@@ -41,7 +40,6 @@ export interface Parts {
   readonly member: SupervisedMember | null;
   readonly runLock: RunLock;
   readonly log: NodeLog;
-  readonly registration: ServiceRegistration | null;
   readonly sight: NodeSight;
   readonly mpp: MppPart;
 }
@@ -116,12 +114,11 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     state,
     waker: new Waker(clock),
   };
-  const registration = node.consul === null ? null : new ServiceRegistration({ config: node.consul, clock, log, node });
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
   const mpp = mppPart({ context, store, peers });
   state.mpp = mpp;
   state.poolers = new DcsPoolerGate({ context, store });
-  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, registration, sight, mpp });
+  return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, sight, mpp });
 }
 
 async function openNodeStore(

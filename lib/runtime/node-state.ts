@@ -89,6 +89,8 @@ export class NodeState {
   readonly changes: Notice;
   /** Told of each snapshot taken, whoever read it, before anything is decided on it: settings must never be older than the view. */
   onCluster: (cluster: Cluster) => void = () => {};
+  /** Told as soon as the server accepts writes: clients look for it, and the cycle in which it is seen takes its time. */
+  onPromoted: () => void = () => {};
   settings: Settings;
   cluster: Cluster | null = null;
   /** The dynamic configuration as it could last be read, by this process or the one before it. */

@@ -10,6 +10,7 @@ import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
 import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
+import { Catalogues } from "./catalogues.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -29,7 +30,6 @@ import { refreshCluster } from "./perform-dcs.ts";
 import { takenAddress } from "./port-check.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
-import type { ServiceRegistration } from "./service-registration.ts";
 import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
 import { takeOver } from "./take-over.ts";
@@ -85,7 +85,7 @@ export class MatriarchNode {
   readonly #watching = new AbortController();
   #watch: Promise<void> = Promise.resolve();
   readonly #clockWatch: ClockWatch;
-  readonly #registration: ServiceRegistration | null;
+  readonly #catalogues: Catalogues;
   readonly #mpp: MppPart;
   readonly #vip: Vip;
   #api: ApiPort | null = null;
@@ -109,7 +109,7 @@ export class MatriarchNode {
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = new SessionTtl(parts.context);
     this.service = new LocalNodeService(parts.context, FreshStatus.of(parts.context), () => this.reload(), parts);
-    this.#registration = parts.registration;
+    this.#catalogues = new Catalogues({ clock, log: parts.log, state, service: this.service });
     this.#mpp = parts.mpp;
     this.#vip = options.workers.vip(parts.context);
     parts.context.state.vip = this.#vip;
@@ -123,6 +123,7 @@ export class MatriarchNode {
     });
     state.beforeLeaseIsJudged = () => this.#clockWatch.check();
     state.onCluster = (cluster) => this.#takeConfig(cluster);
+    state.onPromoted = () => void lookAtPostgres(this.context).then(() => this.#catalogues.note());
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {
       this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);
@@ -248,7 +249,7 @@ export class MatriarchNode {
     await this.#configurePostgres({ asked: true });
     this.context.postgres.callback("on_reload", state.postgresRole());
     if (this.#api !== null) await this.#api.reload(state.settings);
-    await takeOver({ store: this.#store, peers: this.#peers, registration: this.#registration, log: this.#log }, state.settings.node);
+    await takeOver({ store: this.#store, peers: this.#peers, catalogues: this.#catalogues, log: this.#log }, state.settings.node);
     this.#log.info("the configuration was loaded again");
     waker.wake();
   }
@@ -298,7 +299,7 @@ export class MatriarchNode {
     if (this.#configureLater) await this.#configurePostgres();
     await this.#sessionTtl.follow();
     await keepFenced(this.context);
-    this.#registration?.note(state);
+    this.#catalogues.note();
     this.#mpp.note();
     this.#vip.note();
   }
@@ -336,7 +337,7 @@ export class MatriarchNode {
     this.#watching.abort();
     await this.#watch;
     await this.#api?.stop();
-    await this.#registration?.close();
+    await this.#catalogues.close();
     await this.#mpp.close();
     await this.#vip.close();
     await this.#sight.close();

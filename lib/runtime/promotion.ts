@@ -59,6 +59,7 @@ export async function promote(context: NodeContext, syncNames: string | null, si
   state.local.slotsFor = null;
   state.local.checkpointAfterPromote = false;
   tellRole(context, "primary");
+  state.onPromoted();
   const checkpoint = postgres.checkpoint(ms(clock.now() + CHECKPOINT_LIMIT_MS)).then((result) => {
     if (result.ok) state.local.checkpointAfterPromote = true;
     else log.warning(`the checkpoint after the promotion failed: ${result.error.message}`);

@@ -7,12 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { consulFindings } from "../../lib/cli/doctor/consul-rights.ts";
 import { ConsulServices } from "../../lib/dcs/consul/service.ts";
+import type { WantedService } from "../../lib/dcs/consul/service-entry.ts";
 import { ConsulStore } from "../../lib/dcs/consul/store.ts";
 import type { ConsulConfig } from "../../lib/model/node-config.ts";
 import { ms, seconds } from "../../lib/model/units.ts";
 import { Consul, consulBinary, freePorts } from "../harness/consul.ts";
 import { consulConfig } from "../harness/consul-config.ts";
 import { recordingLog } from "../harness/recording-log.ts";
+import { until } from "../harness/wait.ts";
 import { loadTemplate } from "../simulation/node-config.ts";
 import { steadyClock } from "./steady-clock.ts";
 import { value } from "./suite-context.ts";
@@ -135,10 +137,33 @@ describe("ACL", () => {
     expect(value(await store.renewSession(session.id, within())).id).toBe(session.id);
     expect(value(await store.sessionInfo(session.id, within()))?.id).toBe(session.id);
     value(await store.transaction([{ kind: "check-owner", key: "service/demo/leader", session: session.id }], within()));
-    const services = new ConsulServices({ config, clock, log, scope: "demo", name: "a" });
-    const wanted = { scope: "demo", name: "a", connUrl: "postgres://127.0.0.1:1/postgres", apiUrl: "http://127.0.0.1:1/patroni" };
-    expect(value(await services.reconcile({ ...wanted, role: "primary", healthy: true, ttl: seconds(20) }, within()))).toBe("registered");
+    const services = new ConsulServices({ config, clock, log, id: "demo/a" });
+    const wanted: WantedService = {
+      id: "demo/a",
+      service: "demo",
+      connUrl: "postgres://127.0.0.1:1/postgres",
+      apiUrl: "http://127.0.0.1:1/patroni",
+      role: "primary",
+      healthy: true,
+      ttl: seconds(20),
+      details: null,
+    };
+    const former = new ConsulServices({ config, clock, log, id: "demo/b" });
+    expect(value(await former.reconcile({ ...wanted, id: "demo/b" }, within()))).toBe("registered");
+    expect(value(await services.reconcile(wanted, within()))).toBe("registered");
+    const stands = () => services.leaderEntryStands(wanted, { ...within(), datacenters: "own", mayCorrect: () => true });
+    await until(
+      "the leader's tags are taken from the other entry",
+      async () => {
+        const standing = await stands();
+        return standing.ok && standing.value.kind === "corrected" && standing.value.ids.join() === "demo/b";
+      },
+      { withinMs: 20_000 },
+    );
+    expect(value(await stands()).kind).toBe("there");
     expect(value(await services.reconcile(null, within()))).toBe("deregistered");
+    expect(value(await former.reconcile(null, within()))).toBe("deregistered");
+    await former.close();
     value(await store.delete("service/demo/", { ...within(), recursive: true }));
     value(await store.closeSession(session.id, within()));
     await services.close();

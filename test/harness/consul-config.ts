@@ -15,6 +15,8 @@ export function consulConfig(url: string, more: Partial<ConsulConfig> = {}): Con
     consistency: "default",
     registerService: false,
     serviceTags: [],
+    serviceCheck: "http",
+    serviceDetails: false,
     serviceCheckInterval: "5s",
     serviceCheckTlsServerName: null,
     ...more,

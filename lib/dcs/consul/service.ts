@@ -1,4 +1,4 @@
-// Owns the node's entry in Consul's service catalogue: what it says (pure functions) and keeping the agent in step with it.
+// Owns keeping an entry of Consul's service catalogue in step at the agent; what it says is in service-entry.ts.
 // Must not decide when a node is to be registered: the caller says what is wanted, or null.
 
 import * as v from "valibot";
@@ -11,41 +11,8 @@ import type { Ms } from "../../model/units.ts";
 import type { RequestOptions } from "../store.ts";
 import { noAnswerError, parseJson, statusError, unreadable } from "./answers.ts";
 import { ConsulHttp } from "./http.ts";
-import { TTL_FACTOR } from "./session.ts";
-
-/** What the node wants to be known as. */
-export interface WantedService {
-  readonly scope: string;
-  readonly name: string;
-  /** `postgres://host:port/…` of this member. */
-  readonly connUrl: string;
-  /** `http[s]://host:port/patroni` of this member. */
-  readonly apiUrl: string;
-  readonly role: "primary" | "replica" | "standby_leader";
-  /** Our own health says that the check would pass: the service then starts passing, and DNS has it in milliseconds. */
-  readonly healthy: boolean;
-  /** The cluster's ttl: an entry critical for five of them is removed. */
-  readonly ttl: Ms;
-}
-
-type ServiceOptions = Pick<ConsulConfig, "serviceTags" | "serviceCheckInterval" | "serviceCheckTlsServerName">;
-
-/** As `PUT /v1/agent/service/register` takes it. */
-export interface ServiceDefinition {
-  readonly ID: string;
-  readonly Name: string;
-  readonly Address: string;
-  readonly Port: number;
-  readonly Tags: readonly string[];
-  readonly EnableTagOverride: true;
-  readonly Check: {
-    readonly HTTP: string;
-    readonly Interval: string;
-    readonly DeregisterCriticalServiceAfter: string;
-    readonly TLSServerName?: string;
-    readonly Status?: "passing";
-  };
-}
+import { type LeaderEntryOptions, leaderEntryStands, type Standing } from "./service-catalogue.ts";
+import { type ServiceDefinition, serviceDefinition, type WantedService, withoutStatus } from "./service-entry.ts";
 
 export type Reconciled = "unchanged" | "registered" | "deregistered";
 
@@ -54,8 +21,7 @@ export interface ConsulServicesOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Of the entry that this node may have. */
-  readonly scope: string;
-  readonly name: string;
+  readonly id: string;
 }
 
 export class ConsulServices {
@@ -69,7 +35,7 @@ export class ConsulServices {
   constructor(options: ConsulServicesOptions) {
     this.#http = new ConsulHttp(options.config, options.clock);
     this.#log = options.log;
-    this.#id = serviceId(options);
+    this.#id = options.id;
   }
 
   /** Takes over a changed `consul` section; the next `reconcile` acts on it. */
@@ -82,13 +48,38 @@ export class ConsulServices {
    * Tags that somebody else overrode in the catalogue are left alone. Errors: unavailable, unknown-outcome, rejected.
    */
   async reconcile(wanted: WantedService | null, options: RequestOptions): Promise<Result<Reconciled, StoreError>> {
+    const definition = wanted === null ? null : serviceDefinition(wanted, this.#http.config);
+    const fingerprint = JSON.stringify([definition === null ? null : withoutStatus(definition), this.#http.config.token]);
+    // A change is no time for questions: a client may be waiting for it.
+    if (definition !== null && this.#registered !== null && this.#registered !== fingerprint)
+      return this.#register(definition, fingerprint, options.deadline);
     const found = await this.#find(options.deadline);
     if (!found.ok) return found;
-    if (wanted === null) return found.value === null ? this.#forget() : this.#deregister(options.deadline);
-    const definition = serviceDefinition(wanted, this.#http.config);
-    const fingerprint = JSON.stringify([withoutStatus(definition), this.#http.config.token]);
+    if (definition === null) return found.value === null ? this.#forget() : this.#deregister(options.deadline);
     if (found.value !== null && this.#registered === fingerprint && isThere(found.value, definition)) return ok("unchanged");
     return this.#register(definition, fingerprint, options.deadline);
+  }
+
+  /** A leader's entry among those of all nodes, put right where it is not: service-catalogue.ts. Errors: as there. */
+  async leaderEntryStands(wanted: WantedService, options: LeaderEntryOptions): Promise<Result<Standing, StoreError>> {
+    const stands = await leaderEntryStands(this.#http, serviceDefinition(wanted, this.#http.config), options);
+    if (stands.ok && stands.value.kind === "corrected")
+      this.#log.info(`the leader's tags were put right in the catalogue: ${stands.value.ids.join(", ")}`);
+    return stands;
+  }
+
+  /**
+   * Tells the agent of the entry's health, where its check is one that we push. Value: false where the agent knows no such check, and
+   * the entry has to be registered again. Errors: unavailable, unknown-outcome, rejected.
+   */
+  async push(health: { readonly status: "passing" | "critical"; readonly output: string }, options: RequestOptions) {
+    const path = `/v1/agent/check/update/${encodeURIComponent(`service:${this.#id}`)}`;
+    const body = JSON.stringify({ Status: health.status, Output: health.output });
+    const answer = await this.#http.request({ method: "PUT", path, body, deadline: options.deadline });
+    if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+    if (answer.value.status === 200) return ok(true);
+    if (answer.value.status === 404 || /does not have associated TTL|Unknown check/i.test(answer.value.text)) return ok(false);
+    return err(statusError(answer.value, "write"));
   }
 
   async close(): Promise<void> {
@@ -140,56 +131,6 @@ const AgentHealth = v.object({
   Checks: v.nullish(v.array(v.object({ CheckID: v.string() })), []),
 });
 type AgentEntry = v.InferOutput<typeof AgentHealth>;
-
-/** Consul's limit on the part of a DNS name, with room for what it puts around it. */
-const NAME_MAX_CHARS = 230;
-
-/**
- * The service's name: the scope in lower case, `.`, `_` and space as `-`, any other character outside a-z, 0-9 and `-` as
- * `u` and its code point in decimal, padded to four digits.
- *
- * @example serviceName("My_Db.1") // "my-db-1"
- */
-export function serviceName(scope: string): string {
-  const characters = [...scope.toLowerCase()].map((character) => {
-    if (/^[._ ]$/.test(character)) return "-";
-    if (/^[a-z0-9-]$/.test(character)) return character;
-    return `u${String(character.codePointAt(0)).padStart(4, "0")}`;
-  });
-  return characters.join("").slice(0, NAME_MAX_CHARS);
-}
-
-export function serviceId(member: { readonly scope: string; readonly name: string }): string {
-  return `${member.scope}/${member.name}`;
-}
-
-/** The entry for a member. Throws TypeError where a url of the member is none: they come from our own configuration. */
-export function serviceDefinition(wanted: WantedService, options: ServiceOptions): ServiceDefinition {
-  const connection = new URL(wanted.connUrl);
-  const role = wanted.role.replaceAll("_", "-");
-  const tlsServerName = options.serviceCheckTlsServerName;
-  return {
-    ID: serviceId(wanted),
-    Name: serviceName(wanted.scope),
-    Address: connection.hostname.replace(/^\[(.*)\]$/, "$1"),
-    Port: Number(connection.port === "" ? "5432" : connection.port),
-    Tags: [...options.serviceTags, role, ...(wanted.role === "primary" ? ["master"] : [])],
-    EnableTagOverride: true,
-    Check: {
-      HTTP: new URL(`/${role}`, wanted.apiUrl).href,
-      Interval: options.serviceCheckInterval,
-      DeregisterCriticalServiceAfter: `${(wanted.ttl / TTL_FACTOR / 1000) * 10}s`,
-      ...(tlsServerName === null ? {} : { TLSServerName: tlsServerName }),
-      ...(wanted.healthy ? { Status: "passing" as const } : {}),
-    },
-  };
-}
-
-/** The health of the moment is Consul's to follow: it is no reason to register again. */
-function withoutStatus(definition: ServiceDefinition): ServiceDefinition {
-  const { Status: _, ...Check } = definition.Check;
-  return { ...definition, Check };
-}
 
 function isThere(found: AgentEntry, wanted: ServiceDefinition): boolean {
   return (

@@ -43,6 +43,8 @@ export function parseConsulUrl(text: string): Result<ConsulConfig, ConfigFault> 
     consistency,
     registerService: false,
     serviceTags: [],
+    serviceCheck: "http",
+    serviceDetails: false,
     serviceCheckInterval: "5s",
     serviceCheckTlsServerName: null,
   });

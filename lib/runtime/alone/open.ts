@@ -195,7 +195,8 @@ function openNodeStore(node: NodeConfig, parts: Parameters<typeof openStore>[1])
   }
 }
 
-function interruption(): AbortSignal {
+/** Aborted by SIGINT or SIGTERM. */
+export function interruption(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort());
   return controller.signal;

@@ -77,7 +77,7 @@ describe("what a failed connection says of the request", () => {
     expect(await kinds(open(url))).toEqual(["unavailable", "unknown-outcome"]);
   });
 
-  test("silence: the deadline is kept to 50 ms, and the next request does not wait behind the dead connection", async () => {
+  test("silence: the deadline is kept, and the next request does not wait behind the dead connection", async () => {
     let silent = true;
     const url = await serve({ data: (socket) => (silent ? undefined : respond(socket, "[]")) });
     const store = open(url);
@@ -85,7 +85,8 @@ describe("what a failed connection says of the request", () => {
     // A timer of the same event loop: on a busy machine all of them are late together.
     const timer = clock.sleepUntil(deadline).then(() => clock.now());
     const [read, write] = await Promise.all([store.snapshot("k", { deadline }), store.put("k", "1", { deadline })]);
-    expect(clock.now() - (await timer)).toBeLessThan(50);
+    // A few ms where nothing else runs; the client's own timers would be late by up to a second.
+    expect(clock.now() - (await timer)).toBeLessThan(500);
     expect([read.ok ? null : read.error.kind, write.ok ? null : write.error.kind]).toEqual(["unavailable", "unknown-outcome"]);
     silent = false;
     expect((await store.snapshot("k", within(1_000))).ok).toBe(true);

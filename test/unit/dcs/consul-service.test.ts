@@ -1,16 +1,18 @@
 import { describe, expect, test } from "bun:test";
-import { serviceDefinition, serviceId, serviceName, type WantedService } from "../../../lib/dcs/consul/service.ts";
+import { correctionsOf } from "../../../lib/dcs/consul/service-catalogue.ts";
+import { pushEvery, serviceDefinition, serviceId, serviceName, type WantedService } from "../../../lib/dcs/consul/service-entry.ts";
 import { seconds } from "../../../lib/model/units.ts";
 
-const OPTIONS = { serviceTags: ["blue"], serviceCheckInterval: "5s", serviceCheckTlsServerName: null };
+const OPTIONS = { serviceTags: ["blue"], serviceCheck: "http", serviceCheckInterval: "5s", serviceCheckTlsServerName: null } as const;
 const NODE2: WantedService = {
-  scope: "demo",
-  name: "node2",
+  id: "demo/node2",
+  service: "demo",
   connUrl: "postgres://127.0.0.1:19002/postgres",
   apiUrl: "http://127.0.0.1:19012/patroni",
   role: "primary",
   healthy: true,
   ttl: seconds(20),
+  details: null,
 };
 
 describe("the service's name", () => {
@@ -44,7 +46,7 @@ describe("the service's entry", () => {
   });
 
   test("matches what Patroni registers for a replica, and starts critical while it is not healthy", () => {
-    const replica = serviceDefinition({ ...NODE2, name: "node3", role: "replica", healthy: false }, OPTIONS);
+    const replica = serviceDefinition({ ...NODE2, id: "demo/node3", role: "replica", healthy: false }, OPTIONS);
     expect(replica.Tags).toEqual(["blue", "replica"]);
     expect(replica.Check).toEqual({ HTTP: "http://127.0.0.1:19012/replica", Interval: "5s", DeregisterCriticalServiceAfter: "100s" });
   });
@@ -52,7 +54,7 @@ describe("the service's entry", () => {
   test("writes a standby leader with a dash, and no master tag", () => {
     const leader = serviceDefinition({ ...NODE2, role: "standby_leader" }, OPTIONS);
     expect(leader.Tags).toEqual(["blue", "standby-leader"]);
-    expect(leader.Check.HTTP).toBe("http://127.0.0.1:19012/standby-leader");
+    expect(leader.Check).toMatchObject({ HTTP: "http://127.0.0.1:19012/standby-leader" });
   });
 
   test("takes address, port and TLS name as they are configured", () => {
@@ -60,6 +62,55 @@ describe("the service's entry", () => {
     const definition = serviceDefinition(wanted, { ...OPTIONS, serviceCheckInterval: "2s", serviceCheckTlsServerName: "db.example" });
     expect([definition.Address, definition.Port]).toEqual(["2001:db8::1", 5432]);
     expect(definition.Check).toMatchObject({ HTTP: "https://db1.example:8008/primary", Interval: "2s", TLSServerName: "db.example" });
-    expect(serviceId(NODE2)).toBe("demo/node2");
+    expect(serviceId({ scope: "demo", name: "node2" })).toBe("demo/node2");
+  });
+
+  test("has a check that the node pushes itself, where that is asked for", () => {
+    const definition = serviceDefinition(NODE2, { ...OPTIONS, serviceCheck: "ttl", serviceCheckInterval: "6s" });
+    expect(definition.Check).toEqual({ TTL: "6s", DeregisterCriticalServiceAfter: "100s", Status: "passing" });
+    expect(Number(pushEvery({ serviceCheckInterval: "6s" }))).toBe(2000);
+  });
+
+  test("carries more tags and Meta only where they are asked for", () => {
+    const details = { tags: ["read-only", "sync", "lag-low", "site-east"], meta: { timeline: "3", version: "15.18" } };
+    const definition = serviceDefinition({ ...NODE2, role: "replica", details }, OPTIONS);
+    expect(definition.Tags).toEqual(["blue", "replica", "read-only", "sync", "lag-low", "site-east"]);
+    expect(definition.Meta).toEqual({ timeline: "3", version: "15.18" });
+  });
+});
+
+describe("the tags of a leader", () => {
+  const entry = (id: string, tags: readonly string[], more = {}) => ({
+    Node: `host-${id}`,
+    ServiceID: id,
+    ServiceName: "demo",
+    ServiceTags: [...tags],
+    ServiceAddress: "127.0.0.1",
+    ServicePort: 5432,
+    ServiceMeta: {},
+    ServiceEnableTagOverride: true,
+    ModifyIndex: 7,
+    ...more,
+  });
+  const own = serviceDefinition(NODE2, OPTIONS);
+  const corrected = (...entries: ReturnType<typeof entry>[]) =>
+    correctionsOf(entries, own).map(({ entry: { ServiceID }, tags }) => [ServiceID, tags]);
+
+  test("are taken from every other entry, and other tags are left there", () => {
+    const ours = entry("demo/node2", ["blue", "primary", "master"]);
+    expect(corrected(ours, entry("demo/node1", ["blue", "primary", "master"]), entry("demo/node3", ["blue", "replica"]))).toEqual([
+      ["demo/node1", ["blue"]],
+    ]);
+    expect(corrected(ours, entry("demo/node1", ["standby-leader"]))).toEqual([["demo/node1", []]]);
+    expect(corrected(ours)).toEqual([]);
+  });
+
+  test("are put back on the own entry where they were overridden, beside what somebody added", () => {
+    expect(corrected(entry("demo/node2", ["mine"]))).toEqual([["demo/node2", ["mine", "blue", "primary", "master"]]]);
+    expect(corrected(entry("demo/node2", ["mine", "primary", "master"]))).toEqual([]);
+  });
+
+  test("are left where the agent would put them back", () => {
+    expect(corrected(entry("demo/node2", ["primary", "master"]), entry("x", ["primary"], { ServiceEnableTagOverride: false }))).toEqual([]);
   });
 });
