@@ -11,8 +11,9 @@ import type { NodeContext } from "./node-context.ts";
 
 /** Of one question to the DCS: nobody's switchover waits for it any longer. */
 const DCS_WITHIN_MS = 2000;
-/** However patient a pooler asks us to be. */
+/** However patient a pooler asks us to be; and, with two loop_wait, less than the API waits for the outcome of a switchover. */
 const WAIT_MAX_MS = 20_000;
+const WAIT_BESIDE_CYCLES_MS = 5_000;
 
 export interface PoolersBeforeStop {
   /** `abandon`: a pooler's operator wants no switchover that its clients would see; `why` names it. */
@@ -59,7 +60,8 @@ export class DcsPoolerGate implements PoolerGate {
       log.warning(`the poolers are not waited for: ${describeStoreError(announced.error)}`);
       return GO;
     }
-    const patience = Math.min(WAIT_MAX_MS, Math.max(...poolers.map(({ patienceMs }) => patienceMs)));
+    const longest = Math.min(WAIT_MAX_MS, 2 * state.settings.dynamic.loopWaitMs + WAIT_BESIDE_CYCLES_MS);
+    const patience = Math.min(longest, Math.max(...poolers.map(({ patienceMs }) => patienceMs)));
     const began = clock.now();
     // What is left has to do for a clean shutdown.
     const until = ms(Math.min(began + patience, began + (deadline - began) / 2));

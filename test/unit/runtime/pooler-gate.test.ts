@@ -31,7 +31,11 @@ async function given(options: { readonly gate?: Gate } = {}) {
   const leader = await session("leader");
   await outside.put(keys.leader, "node1", { deadline: soon(), session: leader });
   const log = recordingLog();
-  const state = { dcsFailure: null, heldFacts: () => ({ session: leader }), settings: { node: { name: "node1" } } };
+  const state = {
+    dcsFailure: null,
+    heldFacts: () => ({ session: leader }),
+    settings: { node: { name: "node1" }, dynamic: { loopWaitMs: ms(10_000) } },
+  };
   const context = { clock, log, state, store: { keys } } as unknown as NodeContext;
   const store = new MemoryStore({ cluster: data, clock, ...options });
   const pooler = async (name: string, patienceMs = PATIENT) => {
