@@ -52,6 +52,8 @@ export class NodeServiceSource implements ServiceSource {
     const role = state.postgresRole();
     if (role !== "primary" && role !== "standby_leader" && role !== "replica") return undefined;
     if (role === "primary" && state.held === null) return undefined;
+    // Promoted, and not looked at since: what is known of it is the standby that it was, which is not well as a primary.
+    if ((role === "primary") === state.local.status.inRecovery) return undefined;
     const { host, port } = node.postgresql.connectAddress;
     const facts = factsNow();
     const { id, service, details } = options();
