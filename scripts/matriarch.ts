@@ -41,6 +41,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     about: "a member of the Raft without PostgreSQL: a witness",
     main: async () => (await import("../workers/raft-node.ts")).main(),
   },
+  backrest: {
+    end: "drained",
+    about: "pgBackRest for the hooks of a node: stanza, restore",
+    main: async (words) => (await import("../lib/cli/mains.ts")).mainOfBackrest(words),
+  },
   dcs: { end: "drained", about: "single keys of the store", main: async (words) => (await import("../lib/cli/mains.ts")).mainOfDcs(words) },
   "prepared-query": {
     end: "drained",

@@ -4,6 +4,7 @@
 import { Hono } from "hono";
 import { Access } from "./access.ts";
 import { textAnswer } from "./answers.ts";
+import { backupRoutes } from "./backups.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { ClusterSource } from "./cluster-source.ts";
 import { configRoutes } from "./config.ts";
@@ -132,6 +133,7 @@ export function apiRoutes(context: ApiContext, streams = new EventStreams()): Ap
   operationRoutes(app, context);
   failsafeRoutes(app, context);
   explainRoutes(app, context);
+  backupRoutes(app, context);
   metricRoutes(app, context);
   eventRoutes(app, context, streams);
   openApiRoutes(app);

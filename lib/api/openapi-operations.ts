@@ -186,6 +186,16 @@ export const OPERATIONS: readonly Operation[] = [
     parameters: EXPLAIN_QUERY,
     answers: { 200: ["the explanation", "Explanation"], 400: ["no such member", "text"] },
   },
+  {
+    path: "/backups",
+    method: "get",
+    summary: "The backups in pgBackRest's repository",
+    answers: {
+      200: ["stanza, status and backups", "json"],
+      502: ["pgBackRest is not configured on this node", "text"],
+      503: ["pgBackRest failed, and how", "text"],
+    },
+  },
   { path: "/openapi.json", method: "get", summary: "This document", answers: { 200: ["OpenAPI 3.1", "json"] } },
   ...["/mpp", "/citus"].map((path) => ({
     path,

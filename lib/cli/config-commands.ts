@@ -4,7 +4,7 @@
 import { lookup } from "node:dns/promises";
 import { readFile, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { effectiveConfig } from "../config/effective.ts";
 import type { Environment } from "../config/environment.ts";
@@ -12,11 +12,13 @@ import { systemMessage } from "../config/files.ts";
 import { generateConfig } from "../config/generate.ts";
 import { type LoadedConfig, limitsOf, loadNodeConfig } from "../config/load.ts";
 import { maskTree } from "../config/mask.ts";
-import { type Machine, sampleConfig } from "../config/sample.ts";
+import { FIXME, type Machine, sampleConfig } from "../config/sample.ts";
+import { pgbackrestTree } from "../config/sample-pgbackrest.ts";
 import { surroundings } from "../config/surroundings.ts";
 import { isTree, type Tree } from "../config/tree.ts";
 import { writeAnnotated } from "../config/yaml-write.ts";
 import type { ConfigFault } from "../model/errors.ts";
+import { scriptCommand } from "../model/product-place.ts";
 
 const COMMANDS = ["validate-config", "print-config", "generate-config", "generate-sample-config"] as const;
 const FLAGS: ReadonlySet<string> = new Set(COMMANDS.map((name) => `--${name}`));
@@ -31,7 +33,7 @@ export interface CommandResult {
 const USAGE = `usage: --validate-config [FILE] [--strict] [--ignore-listen-port] [--print]
        --print-config [FILE]
        --generate-config [--dsn DSN] [FILE]
-       --generate-sample-config [FILE]`;
+       --generate-sample-config [--pgbackrest] [FILE]`;
 
 /** Runs the command that argv (without program and script) names, if it names one. Prints to stdout and stderr. */
 export async function runConfigCommand(argv: readonly string[], env: Environment): Promise<CommandResult> {
@@ -51,6 +53,7 @@ interface Arguments {
   readonly strict: boolean;
   readonly print: boolean;
   readonly ignoreListenPort: boolean;
+  readonly pgbackrest: boolean;
 }
 
 function readArguments(argv: readonly string[]): Arguments | null {
@@ -68,11 +71,13 @@ function readArguments(argv: readonly string[]): Arguments | null {
         print: { ...flag, short: "p" },
         "ignore-listen-port": { ...flag, short: "i" },
         dsn: { type: "string" },
+        pgbackrest: flag,
       },
     });
     const commands = COMMANDS.filter((name) => values[name] === true);
     const [command] = commands;
     if (command === undefined || commands.length > 1 || positionals.length > 1) return null;
+    if (values.pgbackrest === true && command !== "generate-sample-config") return null;
     return {
       command,
       path: positionals[0] ?? null,
@@ -80,6 +85,7 @@ function readArguments(argv: readonly string[]): Arguments | null {
       strict: values.strict ?? false,
       print: values.print ?? false,
       ignoreListenPort: values["ignore-listen-port"] ?? false,
+      pgbackrest: values.pgbackrest ?? false,
     };
   } catch {
     return null;
@@ -93,7 +99,10 @@ async function run(options: Arguments, env: Environment): Promise<number> {
     case "print-config":
       return print(options, env);
     case "generate-sample-config":
-      return emit(sampleConfig(await machineFacts(), env), options.path);
+      return emit(
+        sampleConfig(await machineFacts(), env, options.pgbackrest ? (scope) => withPgBackRest(scope, options.path) : undefined),
+        options.path,
+      );
     case "generate-config": {
       const generated = await generateConfig(options.dsn, await machineFacts(), env);
       if (generated.ok) return emit(generated.value, options.path);
@@ -101,6 +110,11 @@ async function run(options: Arguments, env: Environment): Promise<number> {
       return 1;
     }
   }
+}
+
+/** The hooks read the file that is written here. */
+function withPgBackRest(stanza: string, path: string | null): Tree {
+  return pgbackrestTree({ stanza, backrest: scriptCommand("backrest"), file: path === null ? FIXME : resolve(path) });
 }
 
 async function validate(options: Arguments, env: Environment): Promise<number> {

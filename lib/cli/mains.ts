@@ -37,6 +37,12 @@ export async function mainOfCtl(words: readonly string[], invocation: readonly s
   return status;
 }
 
+/** pgBackRest for the hooks of a node. */
+export async function mainOfBackrest(words: readonly string[]): Promise<ExitCode> {
+  const { runBackrest } = await import("./backrest.ts");
+  return await runBackrest(words, { ...surroundings(), signal: interruption() });
+}
+
 /** Single keys of the store. */
 export async function mainOfDcs(words: readonly string[]): Promise<ExitCode> {
   const { runDcs } = await import("./dcs.ts");

@@ -14,6 +14,7 @@ import type {
   HostPort,
   LogConfig,
   NodeConfig,
+  PgBackRestConfig,
   PostgresqlConfig,
   RaftConfig,
   RestApiConfig,
@@ -40,6 +41,7 @@ export function buildNode(tree: NodeTree, raw: Tree, postgresql: PostgresqlConfi
     raft: tree.raft === null ? null : buildRaft(tree.raft),
     postgresql,
     watchdog: buildWatchdog(tree.watchdog),
+    pgbackrest: buildPgBackRest(tree.pgbackrest, tree.scope ?? ""),
     tags: orderedTags(tree.tags, treeAt(raw, "tags")),
     discovery: buildDiscovery(tree.discovery?.consul ?? null),
     hooks: Object.entries(tree.hooks).map(([name, hook]) => buildHook(name, hook)),
@@ -189,6 +191,11 @@ function buildRaft(raft: RaftTree): RaftConfig {
 function buildHook(name: string, hook: NodeTree["hooks"][string]): HookConfig {
   const { command, url, headers, events, timeout: timeoutMs, retries } = hook;
   return { name, command, url, headers, events, timeoutMs, retries };
+}
+
+/** A stanza bears the cluster's name where no other is given. */
+function buildPgBackRest(section: NodeTree["pgbackrest"], scope: string): PgBackRestConfig | null {
+  return section === null ? null : { stanza: section.stanza ?? scope, config: section.config, command: section.command };
 }
 
 function buildWatchdog(watchdog: NodeTree["watchdog"]): WatchdogConfig {

@@ -2,7 +2,7 @@
 // `#FIXME` where only the operator knows. Reads nothing from disk.
 
 import { type Environment, readEnvironment } from "./environment.ts";
-import { mergeTrees, type Tree } from "./tree.ts";
+import { EMPTY_TREE, mergeTrees, type Tree } from "./tree.ts";
 import { writeYaml } from "./yaml-write.ts";
 
 export const FIXME = "#FIXME";
@@ -13,10 +13,12 @@ export interface Machine {
   readonly address: string;
 }
 
-/** The text of a file that loads (with warnings for each `#FIXME`). */
-export function sampleConfig(machine: Machine, env: Environment): string {
+/** The text of a file that loads (with warnings for each `#FIXME`). `additions`: what was asked for beside the rest. */
+export function sampleConfig(machine: Machine, env: Environment, additions: (scope: string) => Tree = () => EMPTY_TREE): string {
   const { tree } = readEnvironment(env);
-  return writeConfig(mergeTrees(mergeTrees(sampleTree(machine), sampleStore(machine, tree)), tree));
+  const scope = typeof tree["scope"] === "string" ? tree["scope"] : FIXME;
+  const whole = mergeTrees(mergeTrees(sampleTree(machine), additions(scope)), sampleStore(machine, tree));
+  return writeConfig(mergeTrees(whole, tree));
 }
 
 /** The section of the store, where the environment names none: a member of the built-in Raft. */

@@ -289,6 +289,11 @@ export const NODE_SCHEMA = v.object(
     raft: optionalSection(RAFT),
     postgresql: defaultSection(POSTGRESQL_ENTRIES),
     watchdog: defaultSection(WATCHDOG),
+    pgbackrest: optionalSection({
+      stanza: text("demo"),
+      config: text("/etc/pgbackrest/pgbackrest.conf"),
+      command: textWithDefault("pgbackrest"),
+    }),
     tags: v.pipe(v.nullish(v.unknown(), {}), mapping(), v.objectWithRest(TAG_ENTRIES, freeTag, "is not a mapping")),
     discovery: optionalSection({ consul: optionalSection(DISCOVERY_CONSUL) }),
     hooks: mapOf(section(HOOK)),

@@ -6,7 +6,16 @@ export const TOKEN_ROLES = ["read", "operate", "admin"] as const;
 export type TokenRole = (typeof TOKEN_ROLES)[number];
 
 /** Not the health paths and `/patroni`: load balancers and the other members ask them, and a race for the lock hangs on the answer. */
-export const PROTECTABLE_PATHS = ["/cluster", "/config", "/events", "/explain", "/history", "/metrics", "/openapi.json"] as const;
+export const PROTECTABLE_PATHS = [
+  "/backups",
+  "/cluster",
+  "/config",
+  "/events",
+  "/explain",
+  "/history",
+  "/metrics",
+  "/openapi.json",
+] as const;
 export type ProtectablePath = (typeof PROTECTABLE_PATHS)[number];
 
 /** A secret with a name and a role, shown as `Authorization: Bearer TOKEN`. */

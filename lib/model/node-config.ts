@@ -210,6 +210,15 @@ export interface PostgresqlConfig {
   readonly pgCtlTimeoutMs: Ms;
 }
 
+/** How pgBackRest is called on this node: hooks, backups and restores (docs/backups.md). */
+export interface PgBackRestConfig {
+  readonly stanza: string;
+  /** Its configuration file; null = where pgBackRest looks itself. */
+  readonly config: string | null;
+  /** The program. */
+  readonly command: string;
+}
+
 export interface WatchdogConfig {
   readonly mode: "off" | "automatic" | "required";
   /** linux: kernel device; process: our guard; testing: a FIFO. null = linux where usable, else process. */
@@ -265,6 +274,7 @@ export interface NodeConfig {
   readonly raft: RaftConfig | null;
   readonly postgresql: PostgresqlConfig;
   readonly watchdog: WatchdogConfig;
+  readonly pgbackrest: PgBackRestConfig | null;
   readonly tags: Tags;
   readonly discovery: DiscoveryConfig | null;
   /** In the order of the file. */

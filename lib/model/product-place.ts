@@ -27,3 +27,9 @@ export function workerProgram(worker: string): readonly [string, ...string[]] {
 export function workerCommand(worker: string): string {
   return PRODUCT_FORM === "executable" ? `matriarch ${worker}` : `bun run workers/${worker}.ts`;
 }
+
+/** How a hook starts one of the scripts, wherever it is started: with the Bun that runs this, or the executable itself. */
+export function scriptCommand(script: string): string {
+  if (PRODUCT_FORM === "executable") return `${process.execPath} ${script}`;
+  return `${process.execPath} run ${fileURLToPath(new URL(`../../scripts/${script}.ts`, import.meta.url))}`;
+}

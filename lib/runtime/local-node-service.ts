@@ -8,6 +8,7 @@ import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { BackupReader } from "./backups.ts";
 import { EventLog, type EventSource } from "./event-log.ts";
 import { Explainer, type Explanation } from "./explaining.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
@@ -32,6 +33,7 @@ export class LocalNodeService implements NodeService {
   readonly #mpp: Pick<MppPart, "event" | "members">;
   readonly events: EventSource;
   readonly #explainer: Explainer;
+  readonly #backups: BackupReader;
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
   constructor(
@@ -47,6 +49,7 @@ export class LocalNodeService implements NodeService {
     this.events = beside.sight?.events ?? new EventLog({ ...context.state.settings.node, wallNow: () => context.clock.wallNow() });
     this.#mpp = beside.mpp ?? NO_MPP;
     this.#explainer = new Explainer(context, beside.sight ?? null);
+    this.#backups = new BackupReader(context);
   }
 
   async facts(): Promise<NodeFacts> {
@@ -91,6 +94,10 @@ export class LocalNodeService implements NodeService {
   async explain(): Promise<Explanation> {
     if (!this.#fresh.isFresh()) await this.#fresh.refresh();
     return await this.#explainer.explain();
+  }
+
+  backups(): ReturnType<NodeService["backups"]> {
+    return this.#backups.read();
   }
 
   measures(): NodeMeasures {

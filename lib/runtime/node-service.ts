@@ -1,9 +1,10 @@
 // Owns what the REST API needs from the node that it stands on: facts in memory, and requests it may pass on.
 // Implemented by lib/runtime; the API never touches the DCS client, PostgreSQL or the disk itself.
 
+import type { BackupListing } from "../model/backup.ts";
 import type { Cluster } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
-import type { StoreError } from "../model/errors.ts";
+import type { PostgresError, StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import type { Member, PendingRestartReason, PostgresState, Role, Tags } from "../model/member.ts";
 import type { MetricFamily } from "../model/metric.ts";
@@ -88,6 +89,8 @@ export interface NodeService {
   measures(): NodeMeasures;
   /** Why each member could or could not be promoted: asks all of them, at most 2 s. */
   explain(): Promise<Explanation>;
+  /** What pgBackRest's repository holds, as read from here; null where pgBackRest is not configured. */
+  backups(): Promise<Result<BackupListing, PostgresError> | null>;
   /** What happened here. */
   readonly events: EventSource;
   /** Facts as they are, for paths that need no SQL (liveness). */

@@ -117,6 +117,7 @@ type AddCommand = (host: CommandHost) => void;
 
 /** In the order of their names, as the help shows them. Each is loaded when it is called: start-up is most of what a command takes. */
 const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map<string, () => Promise<AddCommand>>([
+  ["backups", async () => (await import("./commands/backups.ts")).addBackups],
   ["completion", async () => (await import("./commands/completion.ts")).addCompletion],
   ["demote-cluster", async () => (await import("./commands/standby-cluster.ts")).addDemoteCluster],
   ["doctor", async () => (await import("./commands/doctor.ts")).addDoctor],

@@ -52,6 +52,10 @@ export class LockViewService implements NodeService {
     return this.#local.explain();
   }
 
+  backups(): ReturnType<NodeService["backups"]> {
+    return this.#local.backups();
+  }
+
   get events(): NodeService["events"] {
     return this.#local.events;
   }

@@ -1,5 +1,6 @@
 // Owns a NodeService as a plain object: facts that a test sets, requests that it can look at. The border of lib/api, no more.
 
+import type { BackupListing } from "../../../lib/model/backup.ts";
 import type { Cluster } from "../../../lib/model/cluster.ts";
 import { EMPTY_STATUS } from "../../../lib/model/cluster.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
@@ -251,6 +252,15 @@ export const EXPLANATION: Explanation = {
   last_race: null,
 };
 
+/** A repository in which nothing is yet. */
+export const NO_BACKUPS: BackupListing = {
+  stanza: "demo",
+  status: { code: 2, message: "no valid backups" },
+  running: false,
+  backups: [],
+  archive: null,
+};
+
 /** What was asked of the node, in order. */
 export class NodeUnderTest implements NodeService {
   current: NodeFacts;
@@ -286,6 +296,10 @@ export class NodeUnderTest implements NodeService {
   explained: Explanation = EXPLANATION;
   async explain(): Promise<Explanation> {
     return this.explained;
+  }
+  listed: Awaited<ReturnType<NodeService["backups"]>> = ok(NO_BACKUPS);
+  async backups(): ReturnType<NodeService["backups"]> {
+    return this.listed;
   }
   measured: NodeMeasures = MEASURES;
   measures(): NodeMeasures {

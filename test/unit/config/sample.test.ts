@@ -3,6 +3,8 @@
 
 import { afterAll, expect, test } from "bun:test";
 import { effectiveConfig } from "../../../lib/config/effective.ts";
+import { sampleConfig } from "../../../lib/config/sample.ts";
+import { pgbackrestTree } from "../../../lib/config/sample-pgbackrest.ts";
 import { loadText, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);
@@ -82,4 +84,27 @@ test("its bootstrap.dcs, once in the store, is taken without a fault", async () 
   const { faults, node } = effectiveConfig(result.value, result.value.config.bootstrap.dcs);
   expect(faults).toEqual([]);
   expect(node.postgresql).toMatchObject({ usePgRewind: true, useSlots: true, parameters: { password_encryption: "scram-sha-256" } });
+});
+
+test("what pgBackRest adds to the sample loads, and names the node's file to the hooks", async () => {
+  const machine = { hostname: "vm", address: "10.0.0.1" };
+  const text = sampleConfig(machine, { PATRONI_SCOPE: "demo" }, (stanza) =>
+    pgbackrestTree({ stanza, backrest: "/bin/backrest", file: "/n.yml" }),
+  );
+  const loaded = await loadText(text);
+  expect(loaded).toMatchObject({
+    ok: true,
+    value: {
+      config: {
+        pgbackrest: { stanza: "demo", config: "/etc/pgbackrest.conf", command: "pgbackrest" },
+        bootstrap: { postBootstrap: "/bin/backrest /n.yml stanza" },
+        postgresql: {
+          createReplicaMethods: ["pgbackrest", "basebackup"],
+          methodOptions: { pgbackrest: { command: "/bin/backrest /n.yml restore", no_leader: true } },
+        },
+      },
+    },
+  });
+  expect(text).toContain("archive_command: pgbackrest --stanza=demo archive-push %p");
+  expect(sampleConfig(machine, {})).not.toContain("pgbackrest");
 });

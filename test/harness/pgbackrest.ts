@@ -1,0 +1,108 @@
+// Owns running pgBackRest for the nodes of a test cluster: a repository that all of them share, a configuration file for each, and what
+// of a node's file names them. Knows the product by its configuration and its program `backrest`.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { give, serverUser } from "../../lib/cli/quickstart/folder.ts";
+import type { ClusterNode, Tree } from "./cluster-node.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const FETCH_WITHIN_MS = 120_000;
+/** In memory: pgBackRest waits for the disk with each of a thousand files. */
+const MEMORY = "/dev/shm";
+
+/** Path of the program, fetched where it is missing; `missing` says why it cannot be had. */
+export function findPgBackRest(): { readonly path: string } | { readonly missing: string } {
+  const fetched = spawnSync(join(ROOT, "scripts/suite/get-pgbackrest"), { encoding: "utf8", timeout: FETCH_WITHIN_MS });
+  if (fetched.status === 0) return { path: fetched.stdout.trim() };
+  return { missing: fetched.stderr.trim().split("\n").at(-1) ?? "scripts/suite/get-pgbackrest failed" };
+}
+
+export class TestRepository {
+  readonly folder: string;
+  readonly #program: string;
+  readonly #stanza: string;
+
+  constructor(program: string, stanza = "demo") {
+    this.#program = program;
+    this.#stanza = stanza;
+    this.folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "repository-"));
+    give(this.folder, serverUser());
+  }
+
+  get config(): Tree {
+    return { stanza: this.#stanza, command: this.#program };
+  }
+
+  /** Writes the node's configuration of pgBackRest and adds what its own file needs; the node must not run yet. */
+  equip(node: ClusterNode): void {
+    const file = this.configOf(node);
+    const backrest = `${process.execPath} run ${join(ROOT, "scripts/backrest.ts")} ${node.configPath}`;
+    const pgbackrest = `${this.#program} --config=${file} --stanza=${this.#stanza}`;
+    const folders = ["lock", "spool"].map((name) => join(node.place.folder, name));
+    for (const folder of folders) {
+      mkdirSync(folder, { recursive: true });
+      give(folder, node.place.user);
+    }
+    const [lock = "", spool = ""] = folders;
+    const sections = {
+      global: {
+        "repo1-path": join(this.folder, "repo"),
+        "repo1-bundle": "y",
+        "repo1-retention-full": "2",
+        "lock-path": lock,
+        "spool-path": spool,
+        "log-level-console": "warn",
+        "log-level-file": "off",
+        "start-fast": "y",
+      },
+      [this.#stanza]: {
+        "pg1-path": node.dataDir,
+        "pg1-port": String(node.place.postgresPort),
+        "pg1-socket-path": node.place.folder,
+        "pg1-user": "postgres",
+      },
+    };
+    const text = Object.entries(sections).map(
+      ([name, options]) =>
+        `[${name}]\n${Object.entries(options)
+          .map(([key, value]) => `${key}=${value}\n`)
+          .join("")}`,
+    );
+    writeFileSync(file, text.join("\n"), { mode: 0o640 });
+    give(file, node.place.user);
+    node.editConfig((config) => {
+      const [bootstrap, postgresql] = [config["bootstrap"] as Tree, config["postgresql"] as Tree];
+      // In the node's own file, for each has a configuration of pgBackRest of its own here.
+      postgresql["recovery_conf"] = { restore_command: `${pgbackrest} archive-get %f "%p"` };
+      Object.assign(postgresql["parameters"] as Tree, { archive_mode: "on", archive_command: `${pgbackrest} archive-push %p` });
+      config["pgbackrest"] = { ...this.config, config: file };
+      bootstrap["post_bootstrap"] ??= `${backrest} stanza`;
+      postgresql["callbacks"] = { on_role_change: `${backrest} stanza` };
+      postgresql["create_replica_methods"] = ["pgbackrest", "basebackup"];
+      postgresql["pgbackrest"] = { command: `${backrest} restore`, no_leader: true };
+    });
+  }
+
+  configOf(node: ClusterNode): string {
+    return join(node.place.folder, "pgbackrest.conf");
+  }
+
+  /** One command of pgBackRest on a node, as the user of the servers. Throws with what it said. */
+  run(node: ClusterNode, ...words: readonly string[]): string {
+    const { uid, gid } = serverUser();
+    const done = spawnSync(this.#program, [`--config=${this.configOf(node)}`, `--stanza=${this.#stanza}`, ...words], {
+      cwd: "/",
+      encoding: "utf8",
+      ...(uid === null || gid === null ? {} : { uid, gid }),
+    });
+    if (done.status !== 0) throw new Error(`pgbackrest ${words.join(" ")}: ${done.status} ${done.stderr}${done.stdout}`);
+    return done.stdout;
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
