@@ -10,12 +10,14 @@ import { memberRules } from "./rules/member.ts";
 import { outageRules } from "./rules/outage.ts";
 import { processRules } from "./rules/process.ts";
 import { promotionRules } from "./rules/promotion.ts";
+import { restoreRules } from "./rules/restore.ts";
 import { standbyLeaderRules } from "./rules/standby-leader.ts";
 
 /** In order: the first whose `when` holds decides. */
 export const RULES: readonly Rule[] = [
   ...processRules,
   ...outageRules,
+  ...restoreRules,
   ...holderRules,
   ...promotionRules,
   ...standbyLeaderRules,

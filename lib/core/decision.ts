@@ -1,6 +1,7 @@
 // Owns the decision: which one effect to perform next, and why. Effects are performed in lib/runtime/perform.ts.
 
 import type { FollowTarget } from "../model/postgres.ts";
+import type { RestorePhase } from "../model/restore.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Lsn, Ms } from "../model/units.ts";
 
@@ -23,6 +24,8 @@ export type Effect =
   | { readonly kind: "write-sync"; readonly leader: string | null; readonly standbys: readonly string[]; readonly quorum: number }
   /** Publishes that this member is no more to be waited for. */
   | { readonly kind: "ask-release" }
+  /** The next phase of a restore of the cluster; only over the phase that was seen. */
+  | { readonly kind: "write-restore"; readonly phase: RestorePhase }
   | { readonly kind: "clear-failover" }
   | { readonly kind: "write-history" }
   | { readonly kind: "leave" }
@@ -52,11 +55,15 @@ export type Effect =
   | {
       readonly kind: "clone";
       readonly target: FollowTarget | null;
-      readonly methods: "members" | "remote";
+      readonly methods: "members" | "remote" | "basebackup";
       readonly from: string | null;
       readonly follow: FollowTarget | null;
       readonly clear: boolean;
+      /** The restore of the cluster that it belongs to, by its id: a base backup of the leader, made known there before it is started. */
+      readonly restore?: string;
     }
+  /** `forward`: the directory aside, a backup in its place, recovered to its target. `back`: the old directory again. */
+  | { readonly kind: "restore"; readonly step: "forward" | "back" }
   /** `leader`: whose history decides; the remote primary of a standby cluster has a name of its own (replication-source.ts). */
   | { readonly kind: "plan-rejoin"; readonly target: FollowTarget; readonly leader: string; readonly leaderSession: string | null }
   /** After a clean recovery in single-user mode, where the server had crashed. */

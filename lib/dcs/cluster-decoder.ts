@@ -4,7 +4,7 @@
 import { type Cluster, type ClusterStatus, EMPTY_STATUS, type LeaderLock } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import { NO_SYNC } from "../model/sync-state.ts";
-import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime } from "./decode.ts";
+import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime, decodeRestore } from "./decode.ts";
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
 import { MemberReader, readStatus, readSync } from "./quick-read.ts";
 import type { Entry, Snapshot } from "./store.ts";
@@ -128,6 +128,9 @@ export class ClusterDecoder {
       case "failsafe":
         cluster.failsafe = read(entry, decodeFailsafe);
         break;
+      case "restore":
+        cluster.restore = read(entry, decodeRestore);
+        break;
       default: // Somebody else's key: none of our business.
     }
   }
@@ -190,6 +193,7 @@ function emptyCluster(snapshot: Snapshot): MutableCluster {
     sync: NO_SYNC,
     history: [],
     status: EMPTY_STATUS,
+    restore: null,
     failsafe: null,
     revision: snapshot.revision,
     groups: {},

@@ -7,12 +7,13 @@ import type { DynamicLimits } from "../model/dynamic-config.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Log } from "../model/log.ts";
+import type { RestoreRequest } from "../model/restore.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, type Ms, type Revision, revision } from "../model/units.ts";
 import { ClusterDecoder } from "./cluster-decoder.ts";
 import { decodeStatus } from "./decode.ts";
-import { encodeFailover, encodeHistory, encodeJson, encodeStatus, encodeSync, type FailoverValue } from "./encode.ts";
+import { encodeFailover, encodeHistory, encodeJson, encodeRestore, encodeStatus, encodeSync, type FailoverValue } from "./encode.ts";
 import { type ClusterKeys, clusterKeys, memberKey } from "./keys.ts";
 import { type HeldLock, type LockCompanions, LockKeeper } from "./lock-keeper.ts";
 import { MemberKeeper } from "./member-keeper.ts";
@@ -247,6 +248,12 @@ export class ClusterStore {
   /** Errors: condition-failed where the revision is another; unavailable, unknown-outcome, rejected. */
   deleteSyncState(expected: Revision, options: RequestOptions): Answer<null> {
     return this.#store.delete(this.keys.sync, { deadline: options.deadline, condition: { kind: "revision", revision: expected } });
+  }
+
+  /** `expected` null: only if there is none. Errors: condition-failed where it is another; unavailable, unknown-outcome, rejected. */
+  setRestoreValue(value: Omit<RestoreRequest, "revision">, expected: Revision | null, options: WriteOptions): Answer<Revision> {
+    const condition: Condition = expected === null ? { kind: "absent" } : { kind: "revision", revision: expected };
+    return this.#write(this.keys.restore, encodeRestore(value), condition, options);
   }
 
   setHistoryValue(lines: readonly HistoryLine[], options: WriteOptions): Answer<Revision> {

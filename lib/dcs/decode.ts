@@ -6,6 +6,7 @@ import { type ClusterStatus, type ConfigKey, EMPTY_STATUS, type LeaseMark, type 
 import type { FailoverRequest } from "../model/failover-request.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Member, PendingRestartReason, Tags } from "../model/member.ts";
+import { RESTORE_ID, RESTORE_PHASES, type RestoreRequest } from "../model/restore.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
 import type { Entry } from "./store.ts";
@@ -142,6 +143,16 @@ const leaseMarkSchema = v.object({
     ),
   ),
 });
+const restoreSchema = v.object({
+  id: v.pipe(v.string(), v.regex(RESTORE_ID)),
+  phase: v.picklist(RESTORE_PHASES),
+  node: v.string(),
+  label: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
+  target: v.nullable(v.string()),
+  timeline: v.nullish(v.pipe(v.union([v.number(), v.bigint()]), v.transform(Number)), null),
+  cloned: v.optional(v.array(v.string()), []),
+  message: v.nullish(v.string(), null),
+});
 const failsafeSchema = v.pipe(anyObject, v.record(v.string(), v.string()));
 
 /** Null where the value is not a JSON object: such a member is as good as absent. */
@@ -197,6 +208,12 @@ export function decodeFailover(entry: Entry): Decoded<FailoverRequest | null> {
   // An appointment that cannot be read must not become "now".
   if (text !== null && scheduledAt === null) return unreadable(entry, null, `scheduled_at is not ISO 8601 with a zone: ${text}`);
   return { value: { revision: entry.revision, leader, candidate, scheduledAt, scheduledAtText: text }, faults: [] };
+}
+
+/** Null where it cannot be read: nothing is restored then, and nothing waits for it. */
+export function decodeRestore(entry: Entry): Decoded<RestoreRequest | null> {
+  const parsed = v.safeParse(restoreSchema, objectOf(entry.value));
+  return parsed.success ? { value: { revision: entry.revision, ...parsed.output }, faults: [] } : unreadable(entry, null);
 }
 
 /** Keeps the revision also where the value cannot be read, so that it can be replaced. */

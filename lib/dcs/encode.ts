@@ -3,6 +3,7 @@
 
 import type { ClusterStatus, LeaseMark } from "../model/cluster.ts";
 import type { HistoryLine } from "../model/history.ts";
+import type { RestoreRequest } from "../model/restore.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import type { Lsn } from "../model/units.ts";
 
@@ -245,4 +246,9 @@ export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number
     ...(unfenced === null ? {} : { unfenced: { name: unfenced.name, api_url: unfenced.apiUrl, conn_url: unfenced.connUrl } }),
     cycle,
   });
+}
+
+/** In the order of the model; what is not known is null. */
+export function encodeRestore({ id, phase, node, label, target, timeline, cloned, message }: Omit<RestoreRequest, "revision">): string {
+  return encodeJson({ id, phase, node, label, target, timeline, cloned, message });
 }

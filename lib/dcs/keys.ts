@@ -16,6 +16,7 @@ export interface ClusterKeys {
   readonly handover: string;
   /** What the keys of the poolers that follow the cluster begin with; each stands under its worker's session. */
   readonly poolers: string;
+  readonly restore: string;
   /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
   readonly leaseMark: string;
   /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
@@ -75,6 +76,7 @@ function keysBelow(root: string): ClusterKeys {
     failsafe: `${prefix}failsafe`,
     handover: `${prefix}handover`,
     poolers: `${prefix}poolers/`,
+    restore: `${prefix}restore`,
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
     rollingRestart: `${root}.rolling_restart`,

@@ -3,6 +3,7 @@
 import type { FailoverRequest } from "./failover-request.ts";
 import type { HistoryLine } from "./history.ts";
 import type { Member } from "./member.ts";
+import type { RestoreRequest } from "./restore.ts";
 import type { SyncState } from "./sync-state.ts";
 import type { Lsn, Ms, Revision, Timeline } from "./units.ts";
 
@@ -62,6 +63,8 @@ export interface Cluster {
   readonly sync: SyncState;
   readonly history: readonly HistoryLine[];
   readonly status: ClusterStatus;
+  /** Of the whole cluster from a backup; null where none was ever asked for. */
+  readonly restore: RestoreRequest | null;
   /** name → api_url; null when the key is absent or unreadable. */
   readonly failsafe: Readonly<Record<string, string>> | null;
   /** Revision of the snapshot that this was read from. */

@@ -18,7 +18,7 @@ import { secretEnvironment } from "./secret-environment.ts";
 export interface CloneOptions {
   /** null: only methods with no_leader are tried. */
   readonly source: FollowTarget | null;
-  readonly methods: "members" | "remote";
+  readonly methods: "members" | "remote" | "basebackup";
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
   readonly copied?: (progress: CopyProgress) => void;

@@ -89,8 +89,8 @@ function recoveryOf(
   return STANDBY_STATES.has(control.state) ? { recoverySettings: { restore_command: "false", recovery_target_action: "promote" } } : null;
 }
 
-/** Starts the server with no socket but one in a folder that only we may enter, waits until recovery is over, stops it. */
-async function recover(
+/** Starts the server with no socket but one in a folder that only we may enter, waits until recovery is over, stops it. Errors: failed, cancelled. */
+export async function recover(
   context: PostgresContext,
   options: MakingOptions,
   serverArguments: readonly string[],

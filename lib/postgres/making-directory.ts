@@ -14,11 +14,12 @@ import { emptyDataDirectory } from "./remove-data-directory.ts";
 
 /**
  * Prepares the directory, runs `work`, and removes the marker where it succeeded; on any failure the marker stays.
- * `keepValid`: a whole data directory is worked upon instead of being refused. Errors: refused, failed, and those of `work`.
+ * `keepValid`: a whole data directory is worked upon instead of being refused. `whole`: what the marker says in the end, where it is to
+ * stay. Errors: refused, failed, and those of `work`.
  */
 export async function whileMaking(
   context: PostgresContext,
-  options: { readonly making: Making; readonly keepValid: boolean },
+  options: { readonly making: Making; readonly keepValid: boolean; readonly whole?: Making },
   work: () => Promise<Result<null, PostgresError>>,
 ): Promise<Result<null, PostgresError>> {
   const { dataDir } = context.config;
@@ -27,9 +28,10 @@ export async function whileMaking(
   const done = await work();
   if (!done.ok) return done;
   try {
-    await clearMakingMarker(dataDir);
+    if (options.whole === undefined) await clearMakingMarker(dataDir);
+    else await writeMakingMarker(dataDir, options.whole);
   } catch (error) {
-    return err({ kind: "failed", message: `cannot remove the marker of ${dataDir}: ${reasonOf(error)}` });
+    return err({ kind: "failed", message: `cannot write the marker of ${dataDir}: ${reasonOf(error)}` });
   }
   return ok(null);
 }

@@ -93,8 +93,8 @@ export interface Postgresql {
   clone(options: {
     /** null: only methods with no_leader are tried. */
     readonly source: FollowTarget | null;
-    /** `remote`: by the methods of standby_cluster. */
-    readonly methods: "members" | "remote";
+    /** `remote`: by the methods of standby_cluster; `basebackup`: by that alone. */
+    readonly methods: "members" | "remote" | "basebackup";
     readonly signal: AbortSignal;
     readonly progress: (text: string) => void;
     /** How far a base backup has come; a script of the configuration says nothing of it. */

@@ -11,7 +11,8 @@ export interface ReplicaMethod {
 export const BASEBACKUP = "basebackup";
 
 /** In the configured order. `remote`: those of standby_cluster, which makes its leader's copy by basebackup where it names none. */
-export function replicaMethods(config: PostgresqlConfig, of: "members" | "remote"): readonly ReplicaMethod[] {
+export function replicaMethods(config: PostgresqlConfig, of: "members" | "remote" | "basebackup"): readonly ReplicaMethod[] {
+  if (of === "basebackup") return [{ name: BASEBACKUP, section: {} }];
   const configured = of === "remote" ? (config.standbyCluster?.createReplicaMethods ?? []) : config.createReplicaMethods;
   const names = configured.length > 0 ? configured : [BASEBACKUP];
   return names.map((name) => ({ name, section: config.methodOptions[name] ?? {} }));

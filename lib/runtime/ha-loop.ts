@@ -33,7 +33,8 @@ import {
   writeSync,
 } from "./perform-dcs.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
-import { askOldLeader, askPeers } from "./perform-questions.ts";
+import { askOldLeader, askPeers, readControl } from "./perform-questions.ts";
+import { writeRestore } from "./perform-restore.ts";
 import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
 import { tellRole } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
@@ -221,6 +222,8 @@ export class HaLoop {
         return writeConfig(context);
       case "write-sync":
         return writeSync(context, effect);
+      case "write-restore":
+        return writeRestore(context, effect.phase);
       case "ask-release":
         return askRelease(context);
       case "clear-failover":
@@ -236,7 +239,7 @@ export class HaLoop {
       case "ask-failsafe":
         return askFailsafe(context, effect.slots);
       case "read-control":
-        return this.#readControl();
+        return readControl(context);
       case "follow":
         return this.#follow(effect);
       case "set-sync-names":
@@ -251,6 +254,7 @@ export class HaLoop {
       case "bootstrap":
       case "bootstrap-standby":
       case "clone":
+      case "restore":
       case "plan-rejoin":
       case "rewind":
       case "start":
@@ -295,15 +299,6 @@ export class HaLoop {
       });
     state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled };
     return { kind: effect.kind, ok: true, message: "" };
-  }
-
-  async #readControl(): Promise<Outcome> {
-    const { state, postgres } = this.#context;
-    const control = await postgres.controlData();
-    if (!control.ok) return { kind: "read-control", ok: false, message: control.error.message };
-    state.local.control = control.value;
-    state.local.systemIdentifier = control.value.systemIdentifier;
-    return { kind: "read-control", ok: true, message: "" };
   }
 
   async #follow(effect: Extract<Effect, { kind: "follow" }>): Promise<Outcome> {

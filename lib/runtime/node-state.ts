@@ -329,6 +329,7 @@ export class NodeState {
     const kind = this.task?.kind;
     const custom = this.settings.node.bootstrap.method !== "initdb";
     if (kind === "bootstrap" && this.local.process.kind === "running") return custom ? "starting after custom bootstrap" : "starting";
+    if (kind === "restore") return "running custom bootstrap script";
     if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
     if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
     if (kind === "restart" || kind === "copy-slots") return "restarting";

@@ -1,6 +1,7 @@
 // Owns the observation of one instant: refreshes what is cheap to look at, and packs the state into an immutable value.
 // Decides nothing.
 
+import type { EffectKind } from "../core/decision.ts";
 import type { DcsFacts, LocalFacts, Observation } from "../core/observation.ts";
 import { syncPositionOf } from "../core/sync-standbys.ts";
 import { ms } from "../model/units.ts";
@@ -40,6 +41,13 @@ async function lookOnce(context: NodeContext): Promise<void> {
   const { clock, postgres, state } = context;
   const local = state.local;
   const startedAt = clock.now();
+  if (state.task?.kind === "restore") {
+    // Directories are renamed while they would be looked at: a part of one and a part of another is neither.
+    local.dataDirectory = { kind: "half-made", by: "restore" };
+    local.process = { kind: "none" };
+    local.status = null;
+    return;
+  }
   const generation = state.localGeneration;
   const { dataDirectory, process } = await postgres.inspect();
   // Something was done to PostgreSQL, or it ended, while we looked: what we saw is old.
@@ -51,7 +59,7 @@ async function lookOnce(context: NodeContext): Promise<void> {
     return;
   }
   const task = state.task?.kind;
-  if (task === "start" || task === "bootstrap" || task === "stop" || task === "hand-over" || task === "restart" || task === "copy-slots") {
+  if (task !== undefined && UNANSWERED.has(task)) {
     local.status = null;
     return;
   }
@@ -67,6 +75,9 @@ async function lookOnce(context: NodeContext): Promise<void> {
   }
   noteStatus(context, answer.value);
 }
+
+/** While these run, what listens at our address is not there yet, or is on its way down. */
+const UNANSWERED: ReadonlySet<EffectKind> = new Set(["start", "bootstrap", "stop", "hand-over", "restart", "copy-slots"]);
 
 /** A server that was found running and does not answer may be a primary all the same: pg_control knows. */
 async function readRole({ postgres, state }: NodeContext, generation: number): Promise<void> {

@@ -11,6 +11,7 @@ import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { writeConfig } from "./perform-dcs.ts";
+import { noteCopied, restore } from "./perform-restore.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { stop } from "./stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
@@ -31,6 +32,7 @@ export type TaskEffect = Extract<
       | "bootstrap"
       | "bootstrap-standby"
       | "clone"
+      | "restore"
       | "plan-rejoin"
       | "rewind"
       | "start"
@@ -51,6 +53,8 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
       return await bootstrapStandby(context, effect.target, signal);
     case "clone":
       return await clone(context, effect, signal);
+    case "restore":
+      return await restore(context, effect.step, signal);
     case "plan-rejoin":
       return await planRejoin(context, effect);
     case "rewind":
@@ -127,6 +131,8 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   const { target: source, methods, from, follow } = effect;
   const made = await copyFrom(context, { source, methods, signal });
   if (!made.ok) return taskResult(made);
+  const noted = effect.restore === undefined ? made : await noteCopied(context, effect.restore);
+  if (!noted.ok) return taskResult(noted);
   log.info(`bootstrapped ${from === null ? "(without leader)" : `from ${from}`}`);
   state.requests = { ...state.requests, reinitialize: null };
   state.local.control = null;
@@ -137,7 +143,7 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
 /** A copy, told of in the log and in the status. */
 async function copyFrom(
   { log, postgres, state }: NodeContext,
-  options: { readonly source: FollowTarget | null; readonly methods: "members" | "remote"; readonly signal: AbortSignal },
+  options: Pick<Parameters<NodeContext["postgres"]["clone"]>[0], "source" | "methods" | "signal">,
 ): Promise<Result<null, PostgresError>> {
   const copied = (progress: CopyProgress): void => {
     state.copy = progress;

@@ -1,5 +1,5 @@
-// Owns the questions to other nodes: peers over REST, and the PostgreSQL of a leader that nothing fences. Each returns its outcome;
-// none decides what comes next.
+// Owns the questions: to peers over REST, to the PostgreSQL of a leader that nothing fences, and to the own pg_control. Each returns its
+// outcome; none decides what comes next.
 
 import { addressIn } from "../core/facts.ts";
 import { traceUnfenced, type UnfencedKind } from "../core/leader-trace.ts";
@@ -86,4 +86,14 @@ async function lookAtPostgresOf({ clock, postgres }: NodeContext, place: Unfence
  */
 function mayWrite(status: PeerStatus): boolean {
   return status.leaseHeld || (status.role === "primary" && status.state !== "stopped");
+}
+
+/** What pg_control of the stopped server says. */
+export async function readControl(context: NodeContext): Promise<Outcome> {
+  const { state, postgres } = context;
+  const control = await postgres.controlData();
+  if (!control.ok) return { kind: "read-control", ok: false, message: control.error.message };
+  state.local.control = control.value;
+  state.local.systemIdentifier = control.value.systemIdentifier;
+  return { kind: "read-control", ok: true, message: "" };
 }

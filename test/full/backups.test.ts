@@ -58,7 +58,7 @@ describe.skipIf(missing !== null)("a cluster with a repository", () => {
   scenario("a new primary is checked against the stanza, and a backup can be taken from it", async () => {
     const leader = await cluster.untilHealthy({ ...PATIENT, nodes: cluster.nodes.slice(0, 2) });
     await cluster.sql(leader, "CREATE TABLE t AS SELECT 1 AS n");
-    repository.run(leader, "--type=full", "backup");
+    await repository.backUp(leader, "full");
     const [other] = cluster.others(leader, cluster.node(2));
     await leader.killHost();
     const next = await cluster.untilLeader(PATIENT);
@@ -74,7 +74,7 @@ describe.skipIf(missing !== null)("a cluster with a repository", () => {
       },
     );
     await cluster.sql(next, "INSERT INTO t VALUES (2)");
-    repository.run(next, "--type=incr", "backup");
+    await repository.backUp(next, "incr");
     expect(await backups()).toMatchObject([{ Type: "full" }, { Type: "incr" }]);
   });
 

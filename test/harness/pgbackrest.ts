@@ -7,9 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { give, serverUser } from "../../lib/cli/quickstart/folder.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
+import { until } from "./wait.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const FETCH_WITHIN_MS = 120_000;
+const SECOND_OVER_WITHIN_MS = 20_000;
 /** In memory: pgBackRest waits for the disk with each of a thousand files. */
 const MEMORY = "/dev/shm";
 
@@ -100,6 +102,14 @@ export class TestRepository {
     });
     if (done.status !== 0) throw new Error(`pgbackrest ${words.join(" ")}: ${done.status} ${done.stderr}${done.stdout}`);
     return done.stdout;
+  }
+
+  /** Takes a backup, and waits until the second in which it ended is over: pgBackRest counts whole ones, and what is committed now is behind it. */
+  async backUp(node: ClusterNode, type: "full" | "incr"): Promise<void> {
+    this.run(node, `--type=${type}`, "backup");
+    const [stanza] = JSON.parse(this.run(node, "--output=json", "info")) as [{ backup: { timestamp: { stop: number } }[] }];
+    const stoppedAt = stanza.backup.at(-1)?.timestamp.stop ?? 0;
+    await until("the second of the backup is over", () => Date.now() >= (stoppedAt + 1) * 1000, { withinMs: SECOND_OVER_WITHIN_MS });
   }
 
   remove(): void {

@@ -302,6 +302,14 @@ function followWhy(o: Observation): string {
   return source.name === leader ? `following new leader '${leader}'` : `following '${source.name}', as replicatefrom says`;
 }
 
+/** For a cluster that was restored: whatever else could be copied from may still be of the old one. */
+export function copyOfLeader(o: Observation, restore: string | null): Effect {
+  const target = leaderTarget(o);
+  if (target === null || restore === null) return waitAtMost(o, 1000);
+  const from = `leader '${target.name}'`;
+  return { kind: "clone", target, methods: "basebackup", from, follow: sourceTarget(o), clear: true, restore };
+}
+
 function cloneEffect(o: Observation, clear: boolean): Effect {
   const source = cloneSource(o);
   if (source === null) return waitAtMost(o, 1000);

@@ -125,6 +125,12 @@ export const processRules: readonly Rule[] = [
       why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
     },
     {
+      id: "task-restore-over",
+      when: (o) => o.task?.kind === "restore" && !o.task.aborting && o.dcs.kind === "reachable" && !isRestored(o),
+      then: () => ({ kind: "abort-task" }),
+      why: () => "an operator has taken the restore back: what is being restored is given up",
+    },
+    {
       id: "task-renew",
       when: (o) => o.task !== null && mustRenew(o),
       then: () => ({ kind: "renew-lock" }),
@@ -188,6 +194,12 @@ function makesPrimary(o: Observation): boolean {
   return task.kind === "promote" || ((task.kind === "start" || task.kind === "restart") && o.local.lastRole === "primary");
 }
 
+/** The request by which a backup is being restored here still stands. */
+function isRestored(o: Observation): boolean {
+  const phase = o.dcs.cluster?.restore?.phase;
+  return phase === "restore" || phase === "clone";
+}
+
 function startIsOverdue(o: Observation): boolean {
   return makesPrimary(o) && o.task?.kind === "start" && o.dcs.kind === "reachable" && lockIsOurs(o) && overdueSinceCrash(o);
 }
@@ -222,6 +234,7 @@ function isAbortable(o: Observation): boolean {
     case "plan-rejoin":
     case "rewind":
     case "start":
+    case "restore":
       return true;
     case undefined:
     case "stop":
@@ -241,6 +254,7 @@ function isAbortable(o: Observation): boolean {
     case "write-initialize":
     case "write-config":
     case "write-sync":
+    case "write-restore":
     case "clear-failover":
     case "write-history":
     case "leave":

@@ -111,6 +111,7 @@ export function cluster(changes: Partial<Cluster> = {}): Cluster {
     members: [leading("node1"), member("node2", { tags: { clonefrom: true } }), member("node3")],
     config: { revision: revision(7), data: CONFIG_IN_DCS },
     failover: null,
+    restore: null,
     sync: NO_SYNC,
     history: [],
     status: { ...EMPTY_STATUS, optime: lsn(67108864) },

@@ -69,6 +69,7 @@ export function cluster(fields: Partial<Cluster> = {}): Cluster {
     members: [member("a", { role: "primary" }), member("b"), member("c")],
     config: { revision: revision(2), data: {} },
     failover: null,
+    restore: null,
     sync: NO_SYNC,
     history: [],
     status: { optime: lsn(1000), slots: {}, retainSlots: [] },

@@ -15,7 +15,7 @@ async function proposed(...words: readonly string[]): Promise<readonly string[]>
 
 describe("completion", () => {
   test("proposes commands, without those that only shells call", async () => {
-    expect(await proposed("re")).toEqual(["reinit", "reload", "remove", "restart", "resume"]);
+    expect(await proposed("re")).toEqual(["reinit", "reload", "remove", "restart", "restore", "resume"]);
     const all = await proposed("");
     expect(all).toContain("switchover");
     expect(all).not.toContain("complete");

@@ -1,0 +1,171 @@
+// Owns `ctl restore`: the plan, the question, the request in the DCS, and the wait for its end. The nodes carry it out; this may be
+// interrupted at any time.
+
+import { type Command, Option } from "commander";
+import { parseAppointment } from "../../../core/appointment.ts";
+import { isUnderWay, type RestorePhase, type RestoreRequest } from "../../../model/restore.ts";
+import { ms, seconds } from "../../../model/units.ts";
+import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
+import { readScheduled, timestamp } from "../appointment.ts";
+import { readBackups } from "../backup-listing.ts";
+import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
+import { isPaused } from "../member-requests.ts";
+import type { CommandHost } from "../program.ts";
+import { askYes } from "../prompt.ts";
+import { CtlRefusal, usageRefusal } from "../refusal.ts";
+import { planRestore, type RestoreWish } from "../restore-plan.ts";
+import { awaitCluster } from "../watch-cluster.ts";
+
+interface RestoreFlags {
+  readonly to?: string;
+  readonly latest?: true;
+  readonly set?: string;
+  readonly yes?: true;
+  readonly plan?: true;
+  readonly wait: boolean;
+  readonly status?: true;
+  readonly retry?: true;
+  readonly undo?: true;
+  readonly abandon?: true;
+}
+
+/** A restore of a large cluster takes its time; the operator can interrupt the wait, and nothing else. */
+const RESTORED_WITHIN = seconds(7 * 24 * 3600);
+
+export function addRestore({ command, run }: CommandHost): void {
+  command("restore [cluster]", "restore the whole cluster from a backup, to a point in time or to the end of the archive")
+    .option("--to <time>", "the point in time, e.g. 2026-01-31T12:00:00+00:00")
+    .option("--latest", "to the end of the archive")
+    .option("--set <label>", "from this backup (default: the last that was complete by then)")
+    .option("--yes", "ask nothing")
+    .option("--plan", "only say what would be done")
+    .option("--no-wait", "do not wait for the end")
+    .option("--status", "how the last restore stands")
+    .option("--retry", "try one that failed again")
+    .option("--undo", "put the old data back, as long as nobody leads with what was restored")
+    .addOption(new Option("--abandon", "give up a restore whose node is lost: the other members go on with the old data"))
+    .action((cluster: string | undefined, flags: RestoreFlags, self: Command) =>
+      run(self, async (context) => {
+        const read = await context.read(context.scopeOf(cluster));
+        if (flags.status) return status(context, read);
+        if (flags.retry) return await go(context, read, { from: ["failed"], to: "restore", question: "Try the restore again?", flags });
+        if (flags.undo)
+          return await go(context, read, { from: ["stop", "restore", "failed"], to: "undo", question: "Put the old data back?", flags });
+        if (flags.abandon)
+          return await go(context, read, {
+            from: ["stop", "restore", "failed", "undo"],
+            to: "done",
+            question: "Is the restoring node lost, and shall the others go on with the old data?",
+            flags,
+          });
+        return await begin(context, read, flags);
+      }),
+    );
+}
+
+async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags): Promise<ExitCode> {
+  const { terminal } = context;
+  const wish = wishOf(flags);
+  if (read.group !== null) throw new CtlRefusal("a group of an MPP cluster is not restored alone: its groups would not fit each other");
+  const plan = planRestore(read.cluster, await readBackups(context, read), wish, {
+    wallNow: terminal.clock.wallNow(),
+    paused: isPaused(read),
+  });
+  if (!plan.ok) throw new CtlRefusal(`nothing can be restored now:\n  ${plan.error.join("\n  ")}`);
+  terminal.out(`Restore of ${read.scope}:\n${plan.value.lines.map((line) => ` ${line}\n`).join("")}`);
+  if (flags.plan) {
+    terminal.out(" Nothing was changed.\n");
+    return EXIT.ok;
+  }
+  if (!flags.yes && !(await askYes(terminal, `Restore cluster ${read.scope}?`))) throw new CtlRefusal("restore aborted");
+  const request: Omit<RestoreRequest, "revision"> = {
+    id: idAt(terminal.clock.wallNow()),
+    phase: "stop",
+    node: plan.value.node,
+    label: plan.value.backup.label,
+    target: wish.target?.text ?? null,
+    timeline: null,
+    cloned: [],
+    message: null,
+  };
+  orRefuse(await read.store.setRestoreValue(request, read.cluster.restore?.revision ?? null, context.storeDeadline()));
+  terminal.out(`Restore ${request.id} was asked for\n`);
+  return flags.wait ? await follow(context, read) : EXIT.ok;
+}
+
+/** One of --to and --latest. Throws CtlRefusal. */
+function wishOf({ to, latest, set }: RestoreFlags): RestoreWish {
+  if ((to === undefined) === (latest === undefined)) throw usageRefusal("write --to TIME or --latest");
+  const text = to === undefined ? null : readScheduled(to);
+  const read = text === null ? null : parseAppointment(text);
+  if (to !== undefined && read?.kind !== "ok") throw usageRefusal(`--to ${to}: not a point in time`);
+  return { target: read?.kind === "ok" ? { text: read.text, epochMs: read.epochMs } : null, label: set ?? null };
+}
+
+/** `20260131-120000`, which is a part of directories' names. */
+function idAt(epochMs: number): string {
+  return new Date(epochMs).toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
+}
+
+/** From one of these phases to another, after a question. Throws CtlRefusal where it is in none of them. */
+async function go(
+  context: CtlContext,
+  read: ReadCluster,
+  step: { readonly from: readonly RestorePhase[]; readonly to: RestorePhase; readonly question: string; readonly flags: RestoreFlags },
+): Promise<ExitCode> {
+  const { restore } = read.cluster;
+  if (restore === null) throw new CtlRefusal("no restore was ever asked for");
+  if (!step.from.includes(restore.phase)) throw new CtlRefusal(`${describe(restore)}: ${refusal(restore)}`);
+  context.terminal.out(`${describe(restore)}\n`);
+  if (!step.flags.yes && !(await askYes(context.terminal, step.question))) throw new CtlRefusal("nothing was changed");
+  const { revision, ...value } = restore;
+  const message = step.to === "done" ? "abandoned: the other members went on with the old data" : null;
+  orRefuse(await read.store.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
+  return step.flags.wait && step.to !== "done" ? await follow(context, read) : EXIT.ok;
+}
+
+function refusal({ phase }: RestoreRequest): string {
+  if (phase === "clone" || phase === "done")
+    return "that is not possible any more: the cluster runs with what was restored, or went on without it";
+  return "that is not possible now";
+}
+
+function status(context: CtlContext, { cluster }: ReadCluster): ExitCode {
+  const { restore } = cluster;
+  context.terminal.out(restore === null ? "no restore was ever asked for\n" : `${describe(restore)}\n`);
+  return restore === null || restore.phase === "failed" ? EXIT.failed : EXIT.ok;
+}
+
+function describe({ id, phase, node, label, target, cloned, message }: RestoreRequest): string {
+  const words: Readonly<Record<RestorePhase, string>> = {
+    stop: "every server is being stopped",
+    restore: `${node} restores ${label} ${target === null ? "to the end of the archive" : `to ${target}`}`,
+    clone: `${node} leads with what was restored; copied so far: ${cloned.length === 0 ? "nobody" : cloned.join(", ")}`,
+    failed: `failed on ${node}`,
+    undo: `${node} puts the old data back`,
+    done: "done",
+  };
+  return `Restore ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}`;
+}
+
+/** Tells each change until it is over. Exit status 1 where it failed. */
+async function follow(context: CtlContext, from: ReadCluster): Promise<ExitCode> {
+  const { terminal } = context;
+  let told = "";
+  const end = await awaitCluster(
+    context,
+    await context.readGroup(from.scope, from.group),
+    ({ cluster: { restore } }) => {
+      const line = restore === null ? "the request is gone from the DCS" : describe(restore);
+      if (line !== told) terminal.out(`${timestamp(terminal.clock.wallNow())} ${line}\n`);
+      told = line;
+      return !isUnderWay(restore) || restore.phase === "failed";
+    },
+    context.within(ms(RESTORED_WITHIN)),
+  );
+  if (end === null) throw new CtlRefusal("no longer waiting; it goes on without us (ctl restore --status)");
+  const { restore } = end.cluster;
+  if (restore?.phase !== "done") throw new CtlRefusal("the restore did not come to its end: ctl restore --retry or --undo");
+  if (restore.message === null) terminal.out("Take a new full backup now: the ones before are of the line that was left.\n");
+  return EXIT.ok;
+}

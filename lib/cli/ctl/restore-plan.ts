@@ -1,0 +1,90 @@
+// Owns the plan of `ctl restore`: whether a restore of the cluster can be asked for, from which backup, and what it will do, in words.
+// Changes nothing.
+
+import { isStandbyCluster } from "../../core/cluster-view.ts";
+import { type Backup, type BackupListing, backupBefore } from "../../model/backup.ts";
+import type { Cluster } from "../../model/cluster.ts";
+import { leaderMember } from "../../model/cluster.ts";
+import { isUnderWay, type RestoreRequest } from "../../model/restore.ts";
+import { err, ok, type Result } from "../../model/result.ts";
+
+export interface RestoreWish {
+  /** As written, with its zone; null = the end of the archive. */
+  readonly target: { readonly text: string; readonly epochMs: number } | null;
+  /** A backup by its label; null = the last that fits. */
+  readonly label: string | null;
+}
+
+export interface RestorePlan {
+  readonly node: string;
+  readonly backup: Backup;
+  /** The other members. */
+  readonly replaced: readonly string[];
+  readonly lines: readonly string[];
+}
+
+/** Why nothing can be restored now, one line each; or what is to be done. `wallNow` in epoch milliseconds. */
+export function planRestore(
+  cluster: Cluster,
+  listing: BackupListing,
+  wish: RestoreWish,
+  given: { readonly wallNow: number; readonly paused: boolean },
+): Result<RestorePlan, readonly string[]> {
+  const leader = leaderMember(cluster);
+  const obstacles = [...clusterObstacles(cluster, given.paused), ...targetObstacles(wish, given.wallNow)];
+  const backup = chooseBackup(listing, wish);
+  if (!backup.ok) obstacles.push(backup.error);
+  else if (cluster.initialize !== null && backup.value.systemIdentifier !== null && backup.value.systemIdentifier !== cluster.initialize)
+    obstacles.push(`backup ${backup.value.label} is of another cluster (system identifier ${backup.value.systemIdentifier})`);
+  if (obstacles.length > 0 || leader === null || !backup.ok) return err(obstacles);
+  const replaced = cluster.members.map(({ name }) => name).filter((name) => name !== leader.name);
+  return ok({ node: leader.name, backup: backup.value, replaced, lines: planLines(leader.name, backup.value, replaced, wish) });
+}
+
+function clusterObstacles(cluster: Cluster, paused: boolean): string[] {
+  const leader = leaderMember(cluster);
+  const patronis = cluster.members.filter(({ product }) => product === null).map(({ name }) => name);
+  return [
+    ...(leader === null ? ["nobody leads: a restore is done by the leader"] : []),
+    ...(leader !== null && leader.state !== "running" ? [`${leader.name} leads, but its PostgreSQL is ${leader.state}`] : []),
+    ...(isUnderWay(cluster.restore) ? [underWay(cluster.restore)] : []),
+    ...(paused ? ["the cluster is paused: resume it first"] : []),
+    ...(isStandbyCluster(cluster.config?.data["standby_cluster"]) ? ["this is a standby cluster: restore its primary site"] : []),
+    ...(patronis.length > 0
+      ? [`a Patroni would know nothing of the restore and start its PostgreSQL meanwhile: ${patronis.join(", ")}`]
+      : []),
+  ];
+}
+
+function underWay({ id, phase, node }: RestoreRequest): string {
+  return `restore ${id} is under way on ${node} (${phase}): ctl restore --status, --retry or --undo`;
+}
+
+function targetObstacles({ target }: RestoreWish, wallNow: number): string[] {
+  if (target === null || target.epochMs <= wallNow) return [];
+  return [`${target.text} is in the future`];
+}
+
+function chooseBackup({ backups, status }: BackupListing, { label, target }: RestoreWish): Result<Backup, string> {
+  if (backups.length === 0) return err(`there is no backup: ${status.message}`);
+  if (label === null) {
+    const chosen = backupBefore(backups, target?.epochMs ?? null);
+    return chosen === null ? err(`no backup was complete at ${target?.text}`) : ok(chosen);
+  }
+  const named = backups.find((backup) => backup.label === label);
+  if (named === undefined) return err(`there is no backup ${label}`);
+  if (target !== null && backupBefore([named], target.epochMs) === null) return err(`backup ${label} was not complete at ${target.text}`);
+  return ok(named);
+}
+
+function planLines(node: string, backup: Backup, replaced: readonly string[], { target }: RestoreWish): readonly string[] {
+  const others = replaced.join(", ");
+  return [
+    `PostgreSQL is stopped on ${[node, ...replaced].join(", ")}; nobody can read or write until step 5`,
+    `on ${node} the data directory is put aside, and kept until you remove it`,
+    `on ${node} backup ${backup.label} is restored (${Math.ceil(backup.databaseBytes / 1024 ** 2)} MB)`,
+    `on ${node} it is recovered ${target === null ? "to the end of the archive" : `to ${target.text}; what was committed later is not in it`}`,
+    `${node} leads with it, on a new timeline`,
+    ...(replaced.length === 0 ? [] : [`the data of ${others} is deleted and copied from ${node}`]),
+  ].map((line, index) => `${index + 1}. ${line}`);
+}

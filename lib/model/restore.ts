@@ -1,0 +1,41 @@
+// Owns the `restore` key: a restore of the whole cluster that an operator asked for, and how far it has come (docs/adr/0009). Plain data.
+
+import type { Revision } from "./units.ts";
+
+/**
+ * - `stop`: every server is to be stopped; the lock is kept.
+ * - `restore`: the node puts its directory aside, restores and recovers another in its place, which nobody can connect to yet.
+ * - `clone`: the node leads with what was restored; every other member replaces its data with a copy of it.
+ * - `failed`: the node could not do it; everything waits for an operator's `retry` or `undo`.
+ * - `undo`: the node puts its old directory back.
+ * - `done`: over; nobody looks at it any more.
+ */
+export const RESTORE_PHASES = ["stop", "restore", "clone", "failed", "undo", "done"] as const;
+export type RestorePhase = (typeof RESTORE_PHASES)[number];
+
+export interface RestoreRequest {
+  readonly revision: Revision;
+  /** Names the directories that are put aside; letters, digits and dashes. */
+  readonly id: string;
+  readonly phase: RestorePhase;
+  /** The member that restores, and then leads. */
+  readonly node: string;
+  /** The backup to restore. */
+  readonly label: string;
+  /** As PostgreSQL reads it (recovery_target_time); null = to the end of the archive. */
+  readonly target: string | null;
+  /** Of the restored cluster; null until it is recovered. */
+  readonly timeline: number | null;
+  /** Members whose data is a copy of the restored. */
+  readonly cloned: readonly string[];
+  /** Why it failed, or how it ended; null where there is nothing to say. */
+  readonly message: string | null;
+}
+
+/** Nothing that depends on it is over yet. */
+export function isUnderWay(request: RestoreRequest | null): request is RestoreRequest {
+  return request !== null && request.phase !== "done";
+}
+
+/** What is in an id: it becomes a part of a path. */
+export const RESTORE_ID = /^[a-z0-9-]{1,40}$/;
