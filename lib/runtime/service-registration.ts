@@ -57,6 +57,7 @@ export class ServiceRegistration {
   /** The push that is under way, and how many entries were wanted so far: a health is told of the entry that it was judged for. */
   #pushed: Promise<unknown> = Promise.resolve();
   #entries = 0;
+  #role: WantedService["role"] | null = null;
 
   constructor(options: ServiceRegistrationOptions) {
     const { config, clock, log, id } = options;
@@ -109,6 +110,7 @@ export class ServiceRegistration {
   async #reconcile(wanted: WantedService | null, text: string): Promise<void> {
     if (text !== this.#last) this.#looksLeft = LOOKS_IN_ALL;
     this.#entries += 1;
+    this.#role = wanted?.role ?? null;
     await this.#pushed;
     const done = await this.#services.reconcile(wanted, this.#within());
     if (!done.ok) {
@@ -145,6 +147,8 @@ export class ServiceRegistration {
 
   /** Of a check that is ours to push. */
   async #push(role: WantedService["role"]): Promise<string | null> {
+    // The entry of another role is being registered; its health is told next.
+    if (role !== this.#role) return null;
     const judgedFor = this.#entries;
     const healthy = await this.#options.source.isHealthy(role);
     // Of a former role it would say that the new one is not well.
