@@ -15,11 +15,10 @@ import { makingMarkerPath, rewindingMarkerPath } from "../../lib/postgres/making
 import { programRunner } from "../../lib/postgres/programs.ts";
 import { startupLogPath } from "../../lib/postgres/startup-log.ts";
 import { clock, discard, type LocalServer, postgresBinDir, serverConfig, supervisorOf, within } from "../harness/local-server.ts";
+import { serverPorts } from "../harness/ports.ts";
 import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
 
-const PORT_A = Number(process.env["MATRIARCH_TEST_PORT"] ?? 21500);
-const PORT_B = PORT_A + 1;
-const PORT_C = PORT_A + 2;
+const [PORT_A, PORT_B, PORT_C] = (await serverPorts(3)) as [number, number, number];
 const TIMEOUT_MS = 120_000;
 const PASSWORDS = { admin: "su 'quoted' \\ pass:word", replicator: "re:pl", rewinder: "rew\\ind" };
 

@@ -25,11 +25,12 @@ import {
   supervisorOf,
   within,
 } from "../harness/local-server.ts";
+import { serverPorts } from "../harness/ports.ts";
 import { ownMs } from "../harness/stall.ts";
 import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
 import { until } from "../harness/wait.ts";
 
-const PORT = Number(process.env["MATRIARCH_TEST_PORT"] ?? 21410);
+const [PORT, STANDBY_PORT] = (await serverPorts(2)) as [number, number];
 const TEST_TIMEOUT_MS = 60_000;
 const never = new AbortController().signal;
 
@@ -232,7 +233,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
   test("the shutdown checkpoint is reported while a standby still has to confirm it", async () => {
     const primary = newServer(folder, "walsender", PORT);
     await startPrimary(primary);
-    const standby = newStandby(folder, "slow", PORT + 1, primary);
+    const standby = newStandby(folder, "slow", STANDBY_PORT, primary);
     try {
       await startStandby(standby, primary);
       await untilStreaming(standby);
@@ -284,7 +285,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
     for (let round = 0; round < 6; round += 1) {
       const primary = newServer(folder, "old", PORT);
       await startPrimary(primary);
-      const standby = newStandby(folder, "new", PORT + 1, primary);
+      const standby = newStandby(folder, "new", STANDBY_PORT, primary);
       try {
         await startStandby(standby, primary);
         await untilStreaming(standby);
@@ -311,7 +312,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
   test("promotion with a synchronous standby acknowledges nothing before that standby has it", async () => {
     const primary = newServer(folder, "a", PORT);
     await startPrimary(primary);
-    const standby = newStandby(folder, "b", PORT + 1, primary);
+    const standby = newStandby(folder, "b", STANDBY_PORT, primary);
     try {
       await startStandby(standby, primary);
       await untilStreaming(standby);
@@ -335,7 +336,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
   test("a standby changes its source by a reload, also under a supervisor that only adopted it", async () => {
     const primary = newServer(folder, "p", PORT);
     await startPrimary(primary);
-    const standby = newStandby(folder, "s", PORT + 1, primary);
+    const standby = newStandby(folder, "s", STANDBY_PORT, primary);
     const other = supervisorOf(standby.config, standby.name);
     try {
       await startStandby(standby, primary);
@@ -507,7 +508,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
 
   test("a node's whole life: bootstrap, clone, stream over a slot, promote, rewind the old primary, follow", async () => {
     const first = supervisorOf(serverConfig(folder, "first", PORT), "first");
-    const second = supervisorOf(serverConfig(folder, "second-life", PORT + 1), "second-life");
+    const second = supervisorOf(serverConfig(folder, "second-life", STANDBY_PORT), "second-life");
     const progress = (text: string): void => void text;
     const bootstrap = {
       dcs: {},
@@ -675,7 +676,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
   test("a server that takes long to start can be waited for, left and stopped; meanwhile its status says that it is starting", async () => {
     const primary = newServer(folder, "quick", PORT);
     await startPrimary(primary);
-    const made = newStandby(folder, "starting", PORT + 1, primary);
+    const made = newStandby(folder, "starting", STANDBY_PORT, primary);
     // The startup process stands still in its first question to the archive.
     const standby = supervisorOf({ ...made.config, recoveryConf: { restore_command: "sleep 30; false" } }, "starting");
     const follow = { name: primary.name, host: "127.0.0.1", port: primary.port, slotName: null };
