@@ -23,9 +23,12 @@ export class HealthPushes<Role> {
     this.#options = options;
   }
 
-  /** From now on as this role, so often; null: not any more. */
+  /**
+   * From now on as this role, so often; null: not any more. A new role is told of at once: Consul keeps the status that the check had as
+   * the former one, whatever the new entry says.
+   */
   follow(role: Role | null, every: Ms): void {
-    const restart = this.#role === null || this.#everyMs !== every;
+    const restart = this.#role !== role || this.#everyMs !== every;
     this.#role = role;
     this.#everyMs = every;
     if (role === null) this.#ending.abort();

@@ -208,4 +208,25 @@ describe("service registration", () => {
     },
     CASE_TIMEOUT_MS,
   );
+
+  test(
+    "a check that exists keeps its status when its service is registered in another role: it takes a push to make it pass",
+    async () => {
+      const ours = services(section({ serviceCheck: "ttl", serviceCheckInterval: "10m" }));
+      const status = async () => {
+        const checks = (await (await fetch(`${consul.url}/v1/agent/checks`)).json()) as Record<string, { Status: string }>;
+        return checks["service:Demo_1/node1"]?.Status;
+      };
+      value(await ours.reconcile(REPLICA, within()));
+      expect(await status()).toBe("passing");
+      expect(value(await ours.push({ status: "critical", output: "no replica any more" }, within()))).toBe(true);
+      expect(value(await ours.reconcile({ ...REPLICA, role: "primary" }, within()))).toBe("registered");
+      expect(await status()).toBe("critical");
+      expect(value(await ours.push({ status: "passing", output: "by the test" }, within()))).toBe(true);
+      expect(await status()).toBe("passing");
+      value(await ours.reconcile(null, within()));
+      await ours.close();
+    },
+    CASE_TIMEOUT_MS,
+  );
 });

@@ -20,7 +20,7 @@ function pushes() {
   return { subject, pushed, failures, pass, answers: (next: string | null) => (answer = next) };
 }
 
-test("a health is told at once and then as often as is asked for, as the role of the moment, until nobody wants it", async () => {
+test("a health is told at once and then as often as is asked for, each new role at once, until nobody wants it", async () => {
   const { subject, pushed, pass } = pushes();
   subject.follow("replica", ms(1000));
   await pass(0);
@@ -30,18 +30,23 @@ test("a health is told at once and then as often as is asked for, as the role of
   await pass(1);
   expect(pushed).toHaveLength(2);
   subject.follow("primary", ms(1000));
-  await pass(1000);
+  await pass(0);
   expect(pushed).toEqual(["replica", "replica", "primary"]);
+  subject.follow("primary", ms(1000));
+  await pass(999);
+  expect(pushed).toHaveLength(3);
+  await pass(1);
+  expect(pushed.slice(3)).toEqual(["primary"]);
   subject.follow(null, ms(1000));
   await pass(5000);
-  expect(pushed).toHaveLength(3);
+  expect(pushed).toHaveLength(4);
   subject.follow("replica", ms(200));
   await pass(0);
   await pass(200);
-  expect(pushed.slice(3)).toEqual(["replica", "replica"]);
+  expect(pushed.slice(4)).toEqual(["replica", "replica"]);
   await subject.stop();
   await pass(5000);
-  expect(pushed).toHaveLength(5);
+  expect(pushed).toHaveLength(6);
 });
 
 test("a failure is told once for each reason, and again after a push that succeeded", async () => {
