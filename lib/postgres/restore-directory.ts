@@ -16,8 +16,11 @@ import { recover } from "./custom-bootstrap.ts";
 import { findPostmaster, inspectDataDirectory, readMajorVersion } from "./data-directory.ts";
 import { whileMaking } from "./making-directory.ts";
 import { clearMakingMarker, readMakingMarker } from "./making-marker.ts";
-import { makingEnvironment } from "./making-processes.ts";
+import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { restoreBackup } from "./pgbackrest.ts";
+
+/** The first major version with `archive_library`; an older one does not start with a setting that it does not know. */
+const ARCHIVE_LIBRARY_SINCE = 15;
 
 export interface RestorePlace extends PostgresContext {
   readonly pgbackrest: PgBackRestConfig | null;
@@ -106,9 +109,12 @@ export async function finishRestore(place: RestorePlace): Promise<Result<null, P
 /** The old directory again; what was restored is kept beside it. Does nothing where nothing was put aside. Errors: refused, failed. */
 export async function putBack(place: RestorePlace, id: string): Promise<Result<null, PostgresError>> {
   const { dataDir } = place.config;
-  const running = await findPostmaster(dataDir);
-  if (running !== null) return err({ kind: "refused", message: `the server with pid ${running.pid} still runs in ${dataDir}` });
   try {
+    // A restore that outlived its supervisor goes by the path: it would write on into the old data.
+    const ended = await endLeftoverMakers(dataDir);
+    if (ended.length > 0) place.log.warning(`ended process ${ended.join(", ")}, left over from the restore of ${dataDir}`);
+    const running = await findPostmaster(dataDir);
+    if (running !== null) return err({ kind: "refused", message: `the server with pid ${running.pid} still runs in ${dataDir}` });
     if (!(await exists(asideDirectory(dataDir, id)))) return ok(null);
     if (await exists(dataDir)) {
       await rename(trimmed(dataDir), undoneDirectory(dataDir, id));
@@ -148,7 +154,15 @@ async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: 
     recoverySettings: recoverySettings(config.recoveryConf, target),
   });
   if (!written.ok) return written;
-  return await recover(place, { signal, progress }, written.value.serverArguments);
+  return await recover(place, { signal, progress }, [...written.value.serverArguments, ...withoutArchiving(majorVersion)]);
+}
+
+/**
+ * A timeline that is in the archive counts for whoever recovers later, also where this restore is taken back: what is to be archived stays
+ * marked so, and is archived once the node leads with it.
+ */
+function withoutArchiving(majorVersion: number): readonly string[] {
+  return ["-c", "archive_command=", ...(majorVersion >= ARCHIVE_LIBRARY_SINCE ? ["-c", "archive_library="] : [])];
 }
 
 /** Along the newest line of the archive, and out of recovery at the target whatever else is configured. */

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ok } from "../../../lib/model/result.ts";
 import type { RunProgram } from "../../../lib/postgres/context.ts";
+import { makingEnvironment } from "../../../lib/postgres/making-processes.ts";
 import { finishRestore, putBack, type RestorePlace, restoreAside } from "../../../lib/postgres/restore-directory.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../harness/local-server.ts";
@@ -35,6 +36,11 @@ function directory(path: string, word: string): void {
 }
 
 const wordOf = (path: string): string | null => (existsSync(join(path, "word")) ? readFileSync(join(path, "word"), "utf8") : null);
+
+/** Not a zombie either, which nobody has asked for its exit status yet. */
+function isThere(pid: number): boolean {
+  return existsSync(`/proc/${pid}/environ`) && readFileSync(`/proc/${pid}/environ`, "utf8") !== "";
+}
 
 const CONTROL = `Database system identifier:           7710758555136322125
 Database cluster state:               shut down
@@ -89,6 +95,19 @@ describe("a restore", () => {
     writeFileSync(join(data(), "left"), "");
     expect(await restoreAside(place(), options())).toMatchObject({ ok: false });
     expect([wordOf(aside()), readdirSync(data())]).toEqual(["old", ["half"]]);
+  });
+
+  test("recovers without archiving: the timeline of one that may be taken back is in nobody's way", async () => {
+    directory(data(), "old");
+    const argvs: (readonly string[])[] = [];
+    const working: RunProgram = async (request) => {
+      argvs.push(request.argv);
+      if (request.argv[0] === "pgbackrest") directory(data(), "restored");
+      return ok({ exitCode: 0, stdout: request.argv[0] === "pg_controldata" ? CONTROL : "", stderr: "" });
+    };
+    expect(await restoreAside({ ...place(), run: working }, options())).toEqual({ ok: true, value: { timeline: 2 } });
+    const server = argvs.find((argv) => argv[0] === "postgres" && argv.includes("listen_addresses=")) ?? [];
+    for (const setting of ["archive_command=", "archive_library="]) expect(server[server.indexOf(setting) - 1]).toBe("-c");
   });
 
   test("that was recovered already is not done again, and is whole once that is made known", async () => {
@@ -156,6 +175,18 @@ describe("an undo", () => {
       directory(`${data()}.restored-${ID}`, "restored");
     },
   };
+
+  test("ends what still writes by the path of the data directory before the old data is there", async () => {
+    directory(aside(), "old");
+    directory(data(), "restored");
+    const left = Bun.spawn(["sleep", "600"], { env: { ...process.env, ...makingEnvironment(data()) } });
+    try {
+      expect(await putBack(place(), ID)).toEqual({ ok: true, value: null });
+      expect([wordOf(data()), isThere(left.pid)]).toEqual(["old", false]);
+    } finally {
+      left.kill("SIGKILL");
+    }
+  });
 
   test.each(Object.entries(before))("%s puts the old data back, as a whole directory", async (_, arrange) => {
     arrange();
