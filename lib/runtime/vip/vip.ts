@@ -7,6 +7,7 @@ import { type Ms, ms } from "../../model/units.ts";
 import type { RunProgram } from "../../postgres/context.ts";
 import { programRunner } from "../../postgres/programs.ts";
 import type { NodeContext } from "../node-context.ts";
+import type { ActiveTask } from "../node-state.ts";
 import {
   announceAddress,
   type InterfaceParts,
@@ -42,6 +43,8 @@ export class Vip implements ServiceAddress {
   #waiting = 0;
   #announcing: { readonly end: AbortController; readonly done: Promise<void> } | null = null;
   #told = "";
+  /** The task during which it was released on purpose: it does not come back before that one is over. */
+  #releasedDuring: ActiveTask | null = null;
 
   constructor(
     context: NodeContext,
@@ -61,13 +64,14 @@ export class Vip implements ServiceAddress {
     const placed = this.#placed;
     if (wanted === null || JSON.stringify(placed?.vip ?? vip) !== JSON.stringify(vip)) {
       if (placed === null) this.#noteStray(vip);
-      if (this.#placed !== null) void this.release();
+      if (this.#placed !== null) void this.#enqueue(() => this.#remove());
     } else if (placed === null || !placed.sure || wanted > placed.goneAt) {
       void this.#enqueue(() => this.#put());
     }
   }
 
   release(): Promise<void> {
+    this.#releasedDuring = this.#context.state.task;
     return this.#placed === null && this.#waiting === 0 ? Promise.resolve() : this.#enqueue(() => this.#remove());
   }
 
@@ -94,7 +98,8 @@ export class Vip implements ServiceAddress {
     const { dynamic, node } = state.settings;
     const held = state.heldFacts();
     if (node.vip === null || held === null || !state.leaseValid() || state.local.lastRole !== "primary") return null;
-    if (state.task?.kind === "stop" || state.task?.kind === "hand-over") return null;
+    // A hand-over says itself when it goes: until then its checkpoint and the poolers are waited for by a server that clients write to.
+    if (state.task?.kind === "stop" || (state.task !== null && state.task === this.#releasedDuring)) return null;
     if (dynamic.ttlMs < SHORTEST_TTL_MS) {
       this.#tell(`vip: it needs a ttl of ${SHORTEST_TTL_MS / 1000} s or more`);
       return null;

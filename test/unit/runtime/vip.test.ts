@@ -191,6 +191,35 @@ describe("it is taken off", () => {
     expect(await leaderKey(bench)).toBeNull();
   });
 
+  test("not while a hand-over prepares the stop, which may take longer than a lifetime; and does not come back during it", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    await noted(bench, vip);
+    node.state.local.status = null;
+    node.state.task = {
+      kind: "hand-over",
+      startedAt: ms(0),
+      aborting: false,
+      controller: new AbortController(),
+      settled: Promise.resolve(),
+    };
+    await noted(bench, vip);
+    await bench.clock.advance(CONFIG.ttlMs / 2);
+    expect((await renewLock(node)).ok).toBe(true);
+    await noted(bench, vip);
+    await bench.clock.advance(CONFIG.ttlMs / 2);
+    expect(eth0.has).toBe(true);
+    const released = vip.release();
+    await bench.clock.advance(0);
+    await released;
+    node.state.local.status = primaryStatus();
+    await noted(bench, vip);
+    expect(eth0.has).toBe(false);
+    // The stop failed: it is a primary with a lease again.
+    node.state.task = null;
+    await noted(bench, vip);
+    expect(eth0.has).toBe(true);
+  });
+
   test("where ip(8) cannot take it off, PostgreSQL is stopped all the same, and the lock stays until its lifetime is over", async () => {
     for (const answer of ["refused", "never"] as const) {
       const { bench, node, eth0, vip } = await primary();
