@@ -5,18 +5,26 @@ import { open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * Replaces the file where its content differs: temporary file beside it, fsync, rename,
- * fsync of the folder. `owner`: to whom it then belongs, from its first instant under this name; null = to whoever runs.
- * Returns whether it changed. Throws the system's error (ENOSPC, EROFS, EACCES …).
+ * Replaces the file where its content differs; of a link, the file that it leads to. Returns whether it changed. Throws the system's error
+ * (ENOSPC, EROFS, EACCES …).
  */
-export async function replaceFile(
-  link: string,
-  content: string,
-  mode = 0o600,
-  owner: { readonly uid: number; readonly gid: number } | null = null,
-): Promise<boolean> {
+export async function replaceFile(link: string, content: string, mode = 0o600): Promise<boolean> {
   if ((await readIfThere(link)) === content) return false;
-  const path = await targetOf(link);
+  await replaceEntry(await targetOf(link), content, mode, null);
+  return true;
+}
+
+/**
+ * Puts the file under that very name, whatever stands there: a link is replaced, not what it leads to. Temporary file beside it, fsync,
+ * rename, fsync of the folder. `owner`: to whom it belongs from its first instant under this name; null = to whoever runs. Throws the
+ * system's error.
+ */
+export async function replaceEntry(
+  path: string,
+  content: string,
+  mode: number,
+  owner: { readonly uid: number; readonly gid: number } | null,
+): Promise<void> {
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     const handle = await open(temporary, "wx", mode);
@@ -33,7 +41,6 @@ export async function replaceFile(
     throw error;
   }
   await syncFolder(dirname(path));
-  return true;
 }
 
 /** Where a link points to: the link stays, its target is replaced. */

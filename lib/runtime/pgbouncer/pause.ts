@@ -6,7 +6,7 @@ import type { Log } from "../../model/log.ts";
 import type { PgbouncerConfig } from "../../model/pgbouncer.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { readIfThere, reasonOf, removeFile, replaceFile } from "../../postgres/atomic-file.ts";
+import { readIfThere, reasonOf, removeFile, replaceEntry } from "../../postgres/atomic-file.ts";
 import { PoolerConsole } from "./console.ts";
 import { followers } from "./lines.ts";
 import { ResumeGuard } from "./resume-guard.ts";
@@ -75,7 +75,7 @@ export class PoolPause {
     const guard = this.#guard;
     if (guard === null || !(await guard.arm(ARMED_WITHIN_MS))) return err("the guard of the PAUSE does not answer");
     try {
-      await replaceFile(this.#marker, "A PAUSE that this worker began; the next one ends it.\n");
+      await replaceEntry(this.#marker, "A PAUSE that this worker began; the next one ends it.\n", 0o600, null);
     } catch (error) {
       guard.disarm();
       return err(`${this.#marker}: ${reasonOf(error)}`);

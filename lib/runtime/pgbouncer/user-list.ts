@@ -5,10 +5,10 @@ import type { Clock } from "../../model/clock.ts";
 import type { PoolerUsersConfig } from "../../model/pgbouncer.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms } from "../../model/units.ts";
-import { readIfThere, reasonOf } from "../../postgres/atomic-file.ts";
+import { reasonOf } from "../../postgres/atomic-file.ts";
 import { Connection, type Row } from "../../postgres/connection.ts";
 import type { Target } from "./lines.ts";
-import { writePoolFile } from "./pool-file.ts";
+import { readPoolFile, writePoolFile } from "./pool-file.ts";
 
 /** Every user with a password that has not expired; who has none cannot log in through a list. */
 const QUERY =
@@ -62,7 +62,7 @@ export class UserList {
     if (users.value.size === 0) return err("the query names no user with a password: the list stays as it is");
     const { file } = this.#config;
     try {
-      const own = parseUserList((await readIfThere(file)) ?? "");
+      const own = parseUserList((await readPoolFile(file)) ?? "");
       return await writePoolFile(file, userListText(users.value, own, kept));
     } catch (error) {
       return err(`${file}: ${reasonOf(error)}`);

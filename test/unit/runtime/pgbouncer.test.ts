@@ -1,7 +1,7 @@
 // What the pooler writes into PgBouncer's files, and what it makes of PgBouncer's answers. No PgBouncer runs.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -9,9 +9,10 @@ import { ClusterDecoder } from "../../../lib/dcs/cluster-decoder.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import type { PgbouncerConfig } from "../../../lib/model/pgbouncer.ts";
 import { ms, revision } from "../../../lib/model/units.ts";
+import { replaceFile } from "../../../lib/postgres/atomic-file.ts";
 import type { ShownDatabase } from "../../../lib/runtime/pgbouncer/console.ts";
 import { databaseLines, followers, linesIn, targetOf } from "../../../lib/runtime/pgbouncer/lines.ts";
-import { writePoolFile } from "../../../lib/runtime/pgbouncer/pool-file.ts";
+import { readPoolFile, writePoolFile } from "../../../lib/runtime/pgbouncer/pool-file.ts";
 import { ownUsers, settingFindings, strayLine } from "../../../lib/runtime/pgbouncer/settings-check.ts";
 import { parseUserList, userListText, usersOf } from "../../../lib/runtime/pgbouncer/user-list.ts";
 
@@ -187,6 +188,28 @@ describe("a file of the pool", () => {
     chownSync(fresh, 12_347, 12_348);
     expect(await writePoolFile(fresh, "b")).toEqual({ ok: true, value: true });
     expect([statSync(fresh).uid, statSync(fresh).gid]).toEqual([12_347, 12_348]);
+  });
+
+  test("that is a link is refused by its name, and what it leads to stays as it is", async () => {
+    const secret = join(folder, "secret");
+    const link = join(folder, "link.ini");
+    writeFileSync(secret, '"keeper" "console"\n', { mode: 0o640 });
+    symlinkSync(secret, link);
+    const refused = { ok: false, error: expect.stringContaining(`${link}: it is a symbolic link`) };
+    expect(await writePoolFile(link, "mine")).toMatchObject(refused);
+    expect(await writePoolFile(link, '"keeper" "console"\n')).toMatchObject(refused);
+    await expect(readPoolFile(link)).rejects.toThrow("it is a symbolic link");
+    expect(readFileSync(secret, "utf8")).toBe('"keeper" "console"\n');
+    expect(statSync(secret).mode & 0o777).toBe(0o640);
+  });
+
+  test("of PostgreSQL that is a link stays one: what it leads to is replaced", async () => {
+    const target = join(folder, "postgresql.conf");
+    const link = join(folder, "linked.conf");
+    writeFileSync(target, "old");
+    symlinkSync(target, link);
+    expect(await replaceFile(link, "new")).toBe(true);
+    expect([readlinkSync(link), readFileSync(target, "utf8")]).toEqual([target, "new"]);
   });
 
   test("that cannot be written is an error with its path", async () => {
