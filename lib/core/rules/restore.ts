@@ -115,9 +115,8 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
     when: (o) =>
       isRestoring(o) &&
       requestOf(o)?.phase === "clone" &&
-      requestOf(o)?.node === o.self.name &&
       lockIsOurs(o) &&
-      runsAsPrimary(o) &&
+      leadsRestored(o) &&
       uncopied(o).length === 0 &&
       didThisCycle(o, "write-restore") === null,
     then: () => ({ kind: "write-restore", phase: "done" }),
@@ -139,8 +138,14 @@ function staysDown(o: Observation): boolean {
   const request = requestOf(o);
   if (!isRestoring(o) || request === null || isPaused(o)) return false;
   if (request.phase !== "clone") return true;
-  if (request.node === o.self.name) return o.local.dataDirectory.kind === "half-made";
+  // Once it has served, the node is one like any other: what is half-made by something else is not for it to lead with.
+  if (request.node === o.self.name) return isRestoredHere(o);
   return !request.cloned.includes(o.self.name);
+}
+
+/** What was restored lies here and was not taken into use yet. */
+function isRestoredHere({ local: { dataDirectory } }: Observation): boolean {
+  return dataDirectory.kind === "half-made" && dataDirectory.by === "restored";
 }
 
 function isDown(o: Observation): boolean {
@@ -164,10 +169,17 @@ function stillUp(o: Observation): readonly string[] {
   return others.filter(({ state }) => !DOWN_STATES.has(state)).map(({ name }) => name);
 }
 
-/** The other members that are here and whose data is not yet a copy of what was restored. */
+/** This primary is of the restored cluster, whoever restored it: somebody who had copied it may have taken over. */
+function leadsRestored(o: Observation): boolean {
+  const from = requestOf(o)?.timeline ?? null;
+  const own = o.local.status?.timeline ?? null;
+  return runsAsPrimary(o) && from !== null && own !== null && own >= from;
+}
+
+/** The other members that are here and whose data is neither what was restored nor yet a copy of it. */
 function uncopied(o: Observation): readonly string[] {
   const request = requestOf(o);
-  const others = (clusterOf(o)?.members ?? []).filter(({ name }) => name !== o.self.name);
+  const others = (clusterOf(o)?.members ?? []).filter(({ name }) => name !== o.self.name && name !== request?.node);
   return others.filter(({ name }) => request?.cloned.includes(name) === false).map(({ name }) => name);
 }
 

@@ -95,10 +95,39 @@ describe("the node that restores", () => {
     expect(rule(restoring({ phase: "clone", timeline: 2 }))).toBe("holder-read-control");
     const members = [member("a"), member("b", { role: "primary" }), member("c")];
     const at = (cloned: readonly string[]) =>
-      leading({ cluster: cluster({ leader: OURS, members, restore: request({ phase: "clone", timeline: 2, cloned }) }) });
+      leading({
+        cluster: cluster({ leader: OURS, members, restore: request({ phase: "clone", timeline: 2, cloned }) }),
+        local: local({ status: primaryStatus({ timeline: timeline(2) }), lastRole: "primary", upstream: "" }),
+      });
     expect(rule(at(["a"]))).not.toBe("restore-done");
     expect(decide(at(["a", "c"]))).toMatchObject({ rule: "restore-done", effect: { kind: "write-restore", phase: "done" } });
     expect(rule({ ...at(["a", "c"]), done: wrote })).not.toBe("restore-done");
+  });
+});
+
+describe("once what was restored has led", () => {
+  const restored = { phase: "clone", timeline: 2, cloned: ["b"] } as const;
+
+  test("whoever leads it ends the restore: the node that restored it may be lost, and nobody's copy is waited for that is not needed", () => {
+    const members = [member("a", { state: "stopped" }), member("b", { role: "primary" }), member("c")];
+    const at = (cloned: readonly string[], facts = primaryStatus({ timeline: timeline(2) })) =>
+      leading({
+        cluster: cluster({ leader: OURS, members, restore: request({ ...restored, node: "a", cloned }) }),
+        local: local({ status: facts }),
+      });
+    expect(rule(at(["b"]))).not.toBe("restore-done");
+    expect(decide(at(["b", "c"]))).toMatchObject({ rule: "restore-done", effect: { kind: "write-restore", phase: "done" } });
+    expect(rule(at(["b", "c"], primaryStatus({ timeline: timeline(1) })))).not.toBe("restore-done");
+  });
+
+  test("the node that restored takes no lock with a copy that is half-made, and copies like any other", () => {
+    const clone = local({ ...stopped, dataDirectory: { kind: "half-made", by: "clone" } });
+    const at = (leader: typeof OURS | null) =>
+      restoring({}, { cluster: cluster({ leader, restore: request({ ...restored, cloned: ["a"] }) }), lock: { held: null }, local: clone });
+    expect(decide(at(null)).effect.kind).not.toBe("acquire-lock");
+    expect(decide(at({ name: "a", session: "s-a", revision: revision(4) })).effect).toMatchObject({ kind: "clone", target: { name: "a" } });
+    const own = local(halfMade);
+    expect(decide({ ...at(null), local: own }).effect.kind).toBe("acquire-lock");
   });
 });
 
@@ -163,7 +192,9 @@ test("no random moment of a restore has a node race, promote or found anything, 
         local: local({ process: r.process, dataDirectory: r.directory, status: facts, lastRole: r.primary ? "primary" : "replica" }),
       });
       const { effect } = decide(o);
-      const onNewLine = r.phase === "clone" && (r.node === "b" ? r.directory.kind !== "half-made" : r.cloned.includes("b"));
+      const onNewLine =
+        r.phase === "clone" &&
+        (r.node === "b" ? r.directory.kind !== "half-made" || r.directory.by !== "restored" : r.cloned.includes("b"));
       if (onNewLine) return;
       expect(["promote", "pre-promote", "claim-initialize", "bootstrap", "rewind", "start", "follow"]).not.toContain(effect.kind);
       if (effect.kind === "acquire-lock") expect(r.node === "b" || r.primary).toBe(true);
