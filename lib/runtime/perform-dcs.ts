@@ -7,6 +7,7 @@ import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-st
 import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
+import { isUnderWay } from "../model/restore.ts";
 import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
 import { afterKey, beforeKey, failsafeToWrite } from "./failsafe.ts";
 import { afterMark, armWatchdog, beforeMark, disarm, disarmUnfenced, goesUnfenced, unfencedNow } from "./fencing.ts";
@@ -110,7 +111,9 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   const racing = isRacing(context);
   // One for all of it: a primary that a pause left without fencing writes until this has an outcome.
   const deadline = dcsDeadline(context);
-  const obstacle = racing ? await whyNotRace(context, deadline) : await heldInBetween(context, deadline);
+  let obstacle = racing ? await whyNotRace(context, deadline) : await heldInBetween(context, deadline);
+  // Who restores the cluster has nothing running that could be a second primary: whoever held the lock meanwhile, it waits as a candidate does.
+  if (obstacle !== null && isToRestore(context)) obstacle = await whyNotRace(context, deadline);
   if (obstacle !== null) return { kind: "acquire-lock", ok: false, message: obstacle };
   const unfenced = unfencedNow(context);
   beforeMark(context, unfenced);
@@ -134,6 +137,12 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
 /** A standby that wants to lead; otherwise a primary, or one in the making, that wants its lock back. */
 function isRacing({ state }: NodeContext): boolean {
   return state.task === null && state.local.status?.inRecovery === true;
+}
+
+/** Nothing runs here, and a restore of the cluster that is under way names this node. */
+function isToRestore({ state }: NodeContext): boolean {
+  const restore = state.cluster?.restore ?? null;
+  return state.local.process.kind === "none" && state.task === null && isUnderWay(restore) && restore.node === state.settings.node.name;
 }
 
 /** The last look before the lock is taken: somebody may have held it while this node was cut off. */

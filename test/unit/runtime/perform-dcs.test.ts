@@ -155,6 +155,32 @@ test("a primary takes a vanished lock again, unless somebody else has held it, a
   expect(await acquireLock(a)).toMatchObject({ ok: false, message: "somebody else held the lock in between" });
 });
 
+test("the node that restores takes a lock that somebody else held last, once his lease is over; without a restore it does not", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  a.state.local.process = { kind: "none" };
+  const b = bench.store("b");
+  expect((await b.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
+  await refreshCluster(a);
+  bench.data.closeSession(b.session()?.id ?? "");
+  await refreshCluster(a);
+  await bench.clock.advance(31_000);
+  expect(await acquireLock(a)).toMatchObject({ ok: false, message: "somebody else held the lock in between" });
+  const value = { id: "20260131-120000", phase: "restore", label: "F", target: null, timeline: null, cloned: [], message: null } as const;
+  expect((await b.setRestoreValue({ ...value, node: "a" }, null, bench.soon())).ok).toBe(true);
+  const again = bench.store("b");
+  expect((await again.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
+  await refreshCluster(a);
+  bench.data.closeSession(again.session()?.id ?? "");
+  await refreshCluster(a);
+  expect(await acquireLock(a)).toMatchObject({ ok: false });
+  await bench.clock.advance(30_001);
+  a.state.local.process = RUNNING;
+  expect(await acquireLock(a)).toMatchObject({ ok: false, message: "somebody else held the lock in between" });
+  a.state.local.process = { kind: "none" };
+  expect(await acquireLock(a)).toMatchObject({ ok: true });
+});
+
 test("a primary of which nobody knows whether it ever led takes no lock that another node's mark tells of", async () => {
   const bench = new Bench();
   const b = bench.store("b");
