@@ -6,7 +6,7 @@ import { programRunner } from "../../postgres/programs.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { bootId, readLeaseFile } from "../lease-file.ts";
 import { stateDir } from "../run-lock.ts";
-import { isPresent, removeAddress, withPrefix } from "../vip/interface-address.ts";
+import { presence, removeAddress, withPrefix } from "../vip/interface-address.ts";
 import { type Alone, complain, openAlone } from "./open.ts";
 
 /** Exit status: 0 done, 1 no address is configured, or it cannot be taken off, 2 usage, 4 beside a supervisor. */
@@ -36,7 +36,7 @@ async function look({ context, flags }: Alone): Promise<ExitCode> {
   }
   const lease = readLeaseFile(join(stateDir(postgresql.dataDir), "lease"));
   const left = lease === null || lease.bootId !== bootId() ? 0 : Math.max(0, Math.round(lease.deadline - clock.now()));
-  const answer = { worker: "vip", address: withPrefix(vip), interface: vip.interface, here: isPresent(vip), leaseLeftMs: left };
+  const answer = { worker: "vip", address: withPrefix(vip), interface: vip.interface, here: presence(vip) === "here", leaseLeftMs: left };
   process.stdout.write(`${encodeJson(answer)}\n`);
   return EXIT.ok;
 }

@@ -18,13 +18,22 @@ const ANNOUNCING_MAX_MS = 10_000;
 /** The kernel's words, old and new, and those for an interface that went with all its addresses. */
 const NOT_THERE = /Cannot assign requested address|Address not found|Cannot find device|does not exist/;
 
+/** Its own exit status, and that of what runs it: from 124 on it was ended by timeout(1) or by a signal, and may have done its work. */
+const REFUSED_BELOW = 124;
+
+/** `refused`: that run did nothing; otherwise nobody knows. `message`: one line. */
+export interface NotDone {
+  readonly refused: boolean;
+  readonly message: string;
+}
+
 export interface InterfaceParts {
   readonly clock: Clock;
   readonly run: RunProgram;
 }
 
-/** Puts it there, or gives it a new lifetime. Errors: one line; it may be there or not. */
-export function putAddress(parts: InterfaceParts, vip: VipConfig, seconds: number): Promise<Result<null, string>> {
+/** Puts it there, or gives it a new lifetime. */
+export function putAddress(parts: InterfaceParts, vip: VipConfig, seconds: number): Promise<Result<null, NotDone>> {
   const words = ["address", "replace", withPrefix(vip), "dev", vip.interface];
   return runIp(parts, vip, [...words, "valid_lft", String(seconds), "preferred_lft", String(seconds)]);
 }
@@ -32,7 +41,7 @@ export function putAddress(parts: InterfaceParts, vip: VipConfig, seconds: numbe
 /** Value: it is not there now. Errors: one line; it may be there or not. */
 export async function removeAddress(parts: InterfaceParts, vip: VipConfig): Promise<Result<null, string>> {
   const done = await runIp(parts, vip, ["address", "del", withPrefix(vip), "dev", vip.interface]);
-  return !done.ok && NOT_THERE.test(done.error) ? ok(null) : done;
+  return done.ok || NOT_THERE.test(done.error.message) ? ok(null) : err(done.error.message);
 }
 
 /** Tells the neighbours where it is, until that is done or the signal aborts. Errors: one line. */
@@ -42,26 +51,31 @@ export async function announceAddress({ clock, run }: InterfaceParts, vip: VipCo
   const argv = [...words, "-q", "-c", String(ANNOUNCEMENTS), "-U", "-I", vip.interface, vip.address];
   const done = await run({ argv, withoutSecrets: true, signal, deadline: ms(clock.now() + ANNOUNCING_MAX_MS) });
   if (signal.aborted) return ok(null);
-  return done.ok ? judged("arping", done.value) : err(done.error.message);
+  if (!done.ok) return err(done.error.message);
+  return done.value.exitCode === 0 ? ok(null) : err(endedWith("arping", done.value));
 }
 
-/** Whether an interface that is up has it, whoever put it there. */
-export function isPresent(vip: VipConfig): boolean {
-  return (networkInterfaces()[vip.interface] ?? []).some(({ address }) => address === vip.address);
+/** Whether an interface that is up has it, whoever put it there. With another prefix it is another entry, which is not ours to take off. */
+export function presence(vip: VipConfig): "here" | "other-prefix" | "absent" {
+  const same = (networkInterfaces()[vip.interface] ?? []).filter(({ address }) => address === vip.address);
+  if (same.some(({ cidr }) => cidr === withPrefix(vip))) return "here";
+  return same.length > 0 ? "other-prefix" : "absent";
 }
 
 export function withPrefix(vip: VipConfig): string {
   return `${vip.address}/${vip.prefixLength}`;
 }
 
-async function runIp({ clock, run }: InterfaceParts, vip: VipConfig, args: readonly string[]): Promise<Result<null, string>> {
+async function runIp({ clock, run }: InterfaceParts, vip: VipConfig, args: readonly string[]): Promise<Result<null, NotDone>> {
   const words = shellWords(vip.ipCommand);
-  if (words === null) return err("vip.ip_command: a quote is not closed");
+  if (words === null) return err({ refused: true, message: "vip.ip_command: a quote is not closed" });
   const done = await run({ argv: [...words, ...args], withoutSecrets: true, deadline: ms(clock.now() + IP_MAX_MS) });
-  return done.ok ? judged("ip", done.value) : err(done.error.message);
+  if (!done.ok) return err({ refused: done.error.kind === "failed", message: done.error.message });
+  const { exitCode } = done.value;
+  if (exitCode === 0) return ok(null);
+  return err({ refused: exitCode !== null && exitCode < REFUSED_BELOW, message: endedWith("ip", done.value) });
 }
 
-function judged(program: string, ended: { readonly exitCode: number | null; readonly stderr: string }): Result<null, string> {
-  if (ended.exitCode === 0) return ok(null);
-  return err(`${program}: exit status ${ended.exitCode ?? "of a signal"}: ${lastLines(ended.stderr)}`);
+function endedWith(program: string, ended: { readonly exitCode: number | null; readonly stderr: string }): string {
+  return `${program}: exit status ${ended.exitCode ?? "of a signal"}: ${lastLines(ended.stderr)}`;
 }

@@ -12,7 +12,7 @@ import {
   announceAddress,
   type InterfaceParts,
   IP_MAX_MS,
-  isPresent as isOnInterface,
+  presence as onInterface,
   putAddress,
   removeAddress,
   withPrefix,
@@ -36,24 +36,25 @@ interface Placed {
 export class Vip implements ServiceAddress {
   readonly #context: NodeContext;
   readonly #parts: InterfaceParts;
-  readonly #isPresent: (vip: VipConfig) => boolean;
+  readonly #presence: typeof onInterface;
   #placed: Placed | null = null;
   /** One command after the other. */
   #work: Promise<void> = Promise.resolve();
   #waiting = 0;
   #announcing: { readonly end: AbortController; readonly done: Promise<void> } | null = null;
   #told = "";
+  #toldOfPrefix = false;
   /** The task during which it was released on purpose: it does not come back before that one is over. */
   #releasedDuring: ActiveTask | null = null;
 
   constructor(
     context: NodeContext,
     run: RunProgram = programRunner(context.state.settings.node.postgresql, context.clock),
-    isPresent: (vip: VipConfig) => boolean = isOnInterface,
+    presence: typeof onInterface = onInterface,
   ) {
     this.#context = context;
     this.#parts = { clock: context.clock, run };
-    this.#isPresent = isPresent;
+    this.#presence = presence;
   }
 
   /** After each cycle: brings the interface in step with what this node is. */
@@ -86,8 +87,8 @@ export class Vip implements ServiceAddress {
     const done = this.#work.then(work).catch((reason: unknown) => this.#context.log.error(`vip: ${String(reason)}`));
     this.#work = done.then(() => {
       this.#waiting -= 1;
-      // The lease may have gone while the command ran.
-      if (this.#leaseEnd() === null) this.note();
+      // The lease may have gone while the command ran. A look at what others put there is each cycle's alone.
+      if (this.#placed !== null && this.#leaseEnd() === null) this.note();
     });
     return done;
   }
@@ -117,12 +118,16 @@ export class Vip implements ServiceAddress {
     const begun = clock.now();
     const seconds = Math.floor((leaseEnd - begun - IP_MAX_MS - KERNEL_LATE_MS) / 1000);
     if (seconds < 1) return;
-    const isNew = this.#placed?.sure !== true;
-    this.#placed = { vip, goneAt: ms(Math.max(leaseEnd, this.#placed?.goneAt ?? 0)), sure: !isNew };
+    const before = this.#placed;
+    const isNew = before?.sure !== true;
+    this.#placed = { vip, goneAt: ms(Math.max(leaseEnd, before?.goneAt ?? 0)), sure: !isNew };
     const put = await putAddress(this.#parts, vip, seconds);
     if (!put.ok) {
-      this.#placed = { ...this.#placed, sure: false };
-      return this.#tell(`vip: ${withPrefix(vip)} was not put on ${vip.interface}: ${put.error}`);
+      // Nobody waits for the end of a lifetime that never began: what a former process left there counts until its lease ends.
+      const untouched = put.error.refused && (before !== null || this.#presence(vip) !== "here");
+      const left = untouched ? before : this.#placed;
+      this.#placed = left === null ? null : { ...left, sure: false };
+      return this.#tell(`vip: ${withPrefix(vip)} was not put on ${vip.interface}: ${put.error.message}`);
     }
     if (clock.now() - begun > IP_MAX_MS) {
       // Its lifetime may have begun late, and end after the lease.
@@ -159,8 +164,13 @@ export class Vip implements ServiceAddress {
 
   /** Of a former process, or of somebody else. */
   #noteStray(vip: VipConfig | null): void {
-    if (vip === null || !this.#isPresent(vip)) return;
+    if (vip === null) return;
     const { clock, log, state } = this.#context;
+    const found = this.#presence(vip);
+    if (found === "other-prefix" && !this.#toldOfPrefix)
+      log.warning(`vip: ${vip.address} is on ${vip.interface} with another prefix than ${vip.prefixLength}: it is left there`);
+    this.#toldOfPrefix = found === "other-prefix";
+    if (found !== "here") return;
     log.warning(`vip: ${withPrefix(vip)} is on ${vip.interface}, but this node is not the primary: it is taken off`);
     this.#placed = { vip, goneAt: ms(clock.now() + state.settings.dynamic.ttlMs), sure: false };
   }

@@ -1,68 +1,16 @@
 // The address of the primary's host against a fake of the kernel's interface: real lock, lease and hand-over.
 
 import { describe, expect, test } from "bun:test";
-import type { VipConfig } from "../../../lib/model/node-config.ts";
-import { err, ok } from "../../../lib/model/result.ts";
+import { ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
-import type { RunProgram } from "../../../lib/postgres/context.ts";
 import { handOver } from "../../../lib/runtime/hand-over.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { refreshCluster, releaseLock, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
 import { Vip } from "../../../lib/runtime/vip/vip.ts";
 import { CONFIG, primaryStatus, status } from "../core/observations.ts";
-import type { ManualClock } from "../dcs/manual-clock.ts";
+import { Interface, VIP } from "./fake-interface.ts";
 import { Bench } from "./fenced-node.ts";
-
-const VIP: VipConfig = { address: "10.0.0.100", prefixLength: 24, interface: "eth0", ipCommand: "sudo -n ip", arpingCommand: "arping" };
-
-/** eth0: it has the address or not, and takes it off when its lifetime is over. */
-class Interface {
-  readonly commands: string[] = [];
-  /** What the next commands of ip(8) come to. */
-  answer: "done" | "refused" | "never" = "done";
-  #until = 0;
-  readonly #clock: ManualClock;
-
-  constructor(clock: ManualClock) {
-    this.#clock = clock;
-  }
-
-  get has(): boolean {
-    return this.#until > this.#clock.now();
-  }
-
-  get until(): number {
-    return this.#until;
-  }
-
-  /** Somebody else's hand. */
-  put(seconds: number): void {
-    this.#until = this.#clock.now() + seconds * 1000;
-  }
-
-  readonly run: RunProgram = async ({ argv, signal, deadline }) => {
-    this.commands.push(argv.join(" "));
-    if (argv[0] === "arping") {
-      await this.#clock.sleepUntil(ms(this.#clock.now() + 2000), signal);
-      return ok({ exitCode: 0, stdout: "", stderr: "" });
-    }
-    if (this.answer === "never") {
-      await this.#clock.sleepUntil(deadline ?? ms(0), signal);
-      return err({ kind: "timeout", message: "ip did not end in time" });
-    }
-    if (this.answer === "refused") return ok({ exitCode: 2, stdout: "", stderr: "RTNETLINK answers: Operation not permitted\n" });
-    if (argv.includes("del")) {
-      if (!this.has) return ok({ exitCode: 2, stdout: "", stderr: "RTNETLINK answers: Cannot assign requested address\n" });
-      this.#until = 0;
-    } else {
-      const lifetime = Number(argv[argv.indexOf("valid_lft") + 1]);
-      expect(Number.isInteger(lifetime) && lifetime > 0).toBe(true);
-      this.put(lifetime);
-    }
-    return ok({ exitCode: 0, stdout: "", stderr: "" });
-  };
-}
 
 /** A primary that holds the lock, and its interface. */
 async function primary(): Promise<{ readonly bench: Bench; readonly node: NodeContext; readonly eth0: Interface; readonly vip: Vip }> {
@@ -70,7 +18,7 @@ async function primary(): Promise<{ readonly bench: Bench; readonly node: NodeCo
   const node = await bench.leader();
   node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: VIP } };
   const eth0 = new Interface(bench.clock);
-  const vip = new Vip(node, eth0.run, () => eth0.has);
+  const vip = new Vip(node, eth0.run, () => eth0.presence);
   node.state.vip = vip;
   return { bench, node, eth0, vip };
 }
@@ -285,7 +233,7 @@ describe("it is taken off", () => {
         if (request.argv.includes("replace")) await bench.clock.sleepUntil(ms(bench.clock.now() + 1500));
         return run(request);
       },
-      () => eth0.has,
+      () => eth0.presence,
     );
     slow.note();
     await bench.clock.advance(1500);
@@ -293,6 +241,60 @@ describe("it is taken off", () => {
     expect(eth0.has).toBe(false);
     await vip.close();
   });
+});
+
+test("with another prefix it is not ours: it is left there, told of once, and no command runs", async () => {
+  const { bench, node, eth0, vip } = await primary();
+  node.state.held = null;
+  eth0.otherPrefix = true;
+  await noted(bench, vip);
+  await noted(bench, vip);
+  const log = node.log as unknown as { readonly lines: readonly string[] };
+  expect(log.lines.filter((line) => line.includes("with another prefix"))).toHaveLength(1);
+  expect(eth0.commands).toEqual([]);
+});
+
+test("a command that takes nothing off is run once in a cycle, not without end", async () => {
+  const { bench, node, eth0 } = await primary();
+  node.state.held = null;
+  // An end, or a fault would be a loop that no time limit ends.
+  const vip = new Vip(node, eth0.run, () => (eth0.commands.length < 10 ? "here" : "absent"));
+  await noted(bench, vip);
+  expect(eth0.commands).toHaveLength(1);
+  await noted(bench, vip);
+  expect(eth0.commands).toHaveLength(2);
+});
+
+test("the lock is released at once where it was never put there, since ip(8) refuses or is not installed", async () => {
+  for (const answer of ["refused", "missing"] as const) {
+    const { bench, node, eth0, vip } = await primary();
+    eth0.answer = answer;
+    await noted(bench, vip);
+    await noted(bench, vip);
+    const released = releaseLock(node, null);
+    await bench.clock.advance(0);
+    expect(node.state.held).toBeNull();
+    expect(await released).toMatchObject({ ok: true });
+  }
+});
+
+test("but not where it may be there: a run did not end, or a former process's is still there", async () => {
+  for (const case_ of ["never", "former"] as const) {
+    const { bench, node, eth0, vip } = await primary();
+    if (case_ === "former") eth0.put(20);
+    eth0.answer = case_ === "former" ? "refused" : "never";
+    vip.note();
+    await bench.clock.advance(1000);
+    eth0.answer = "refused";
+    await noted(bench, vip);
+    const end = leaseEnd(node);
+    const released = releaseLock(node, null);
+    await bench.clock.advance(end - 1 - bench.clock.now());
+    expect(node.state.held).not.toBeNull();
+    await bench.clock.advance(1);
+    await released;
+    expect([node.state.held, eth0.has]).toEqual([null, false]);
+  }
 });
 
 test("what cannot be put there is tried again with the next cycle, and told once", async () => {
