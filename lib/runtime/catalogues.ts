@@ -1,6 +1,6 @@
 // Owns a node's registrations in Consul's catalogues: the one beside its lock, and the one of its site. Decides nothing.
 
-import { serviceId } from "../dcs/consul/service-entry.ts";
+import { clusterIdentity, serviceId } from "../dcs/consul/service-entry.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Log } from "../model/log.ts";
 import type { ConsulConfig, NodeConfig } from "../model/node-config.ts";
@@ -70,6 +70,7 @@ function wordsOf(node: NodeConfig): ServiceWords {
   return {
     id: serviceId(node),
     service: node.scope,
+    cluster: clusterIdentity(node),
     details: node.consul?.serviceDetails === true ? "told" : "none",
     roleTags: NO_ROLE_TAGS,
   };
@@ -81,6 +82,7 @@ export function siteWords(node: NodeConfig): ServiceWords {
     // Not that of the other entry: both may be at one agent.
     id: `${serviceId(node)}/site`,
     service: node.discovery?.service ?? node.scope,
+    cluster: clusterIdentity(node),
     details: "told",
     roleTags: CLIENT_TAGS,
   };

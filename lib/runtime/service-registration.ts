@@ -36,6 +36,8 @@ export interface ServiceSource {
   wanted(): WantedService | null | undefined;
   /** As a health check of this role would be answered now. */
   isHealthy(role: WantedService["role"]): Promise<boolean>;
+  /** Whether an entry of this ID that does not say so is of this cluster, as far as is known here. */
+  isMember(id: string): boolean;
   /** Holds the lock at this instant. */
   holdsLock(): boolean;
 }
@@ -132,6 +134,7 @@ export class ServiceRegistration {
       const stands = await this.#services.leaderEntryStands(wanted, {
         ...this.#within(),
         datacenters,
+        isMember: (id) => source.isMember(id),
         mayCorrect: () => source.holdsLock(),
       });
       this.#looksLeft -= 1;

@@ -2,7 +2,7 @@
 
 import { judgeHealth, NO_QUERY } from "../core/role-health.ts";
 import { detailTags, type LagClass, lagClass, versionText } from "../core/service-details.ts";
-import type { ServiceDetails, WantedService } from "../dcs/consul/service-entry.ts";
+import { type ServiceDetails, serviceId, type WantedService } from "../dcs/consul/service-entry.ts";
 import { apiUrl } from "./member-record.ts";
 import type { NodeFacts } from "./node-service.ts";
 import type { NodeState } from "./node-state.ts";
@@ -21,10 +21,14 @@ export interface NodeServiceSourceOptions {
 export interface ServiceWords {
   readonly id: string;
   readonly service: string;
+  readonly cluster: string;
   readonly details: "none" | "told";
   /** More tags for each role. */
   readonly roleTags: Readonly<Record<WantedService["role"], readonly string[]>>;
 }
+
+/** Names come and go with a platform that invents them. */
+const MEMBERS_MAX = 1000;
 
 export const NO_ROLE_TAGS: ServiceWords["roleTags"] = { primary: [], standby_leader: [], replica: [] };
 /** What a client asks for, whatever the server is called. */
@@ -37,6 +41,8 @@ export const CLIENT_TAGS: ServiceWords["roleTags"] = {
 export class NodeServiceSource implements ServiceSource {
   readonly #options: NodeServiceSourceOptions;
   #lag: LagClass | null = null;
+  /** IDs of those that were members at any time since this process began: a dead leader's member key may be gone with its lock. */
+  readonly #members = new Set<string>();
 
   constructor(options: NodeServiceSourceOptions) {
     this.#options = options;
@@ -44,6 +50,7 @@ export class NodeServiceSource implements ServiceSource {
 
   wanted(): WantedService | null | undefined {
     const { state, factsNow, options } = this.#options;
+    this.#meetMembers();
     const postgres = state.postgresState();
     if (postgres === "stopped" || postgres === "crashed" || postgres === "start failed") return null;
     // A state on the way (starting, stopping) changes nothing.
@@ -56,10 +63,11 @@ export class NodeServiceSource implements ServiceSource {
     if ((role === "primary") === state.local.status.inRecovery) return undefined;
     const { host, port } = node.postgresql.connectAddress;
     const facts = factsNow();
-    const { id, service, details } = options();
+    const { id, service, cluster, details } = options();
     return {
       id,
       service,
+      cluster,
       connUrl: `postgres://${host}:${port}/postgres`,
       apiUrl: apiUrl(state),
       role,
@@ -75,6 +83,17 @@ export class NodeServiceSource implements ServiceSource {
 
   holdsLock(): boolean {
     return this.#options.state.leaseValid();
+  }
+
+  isMember(id: string): boolean {
+    return this.#members.has(id);
+  }
+
+  #meetMembers(): void {
+    const { cluster, settings } = this.#options.state;
+    for (const { name } of cluster?.members ?? []) {
+      if (this.#members.size < MEMBERS_MAX) this.#members.add(serviceId({ scope: settings.node.scope, name }));
+    }
   }
 
   #details(role: WantedService["role"], facts: NodeFacts): ServiceDetails {

@@ -21,6 +21,7 @@ const within = () => ({ deadline: ms(clock.now() + 5_000) });
 const REPLICA: WantedService = {
   id: "Demo_1/node1",
   service: "Demo_1",
+  cluster: "service/Demo_1",
   connUrl: "postgres://127.0.0.1:19001/postgres",
   apiUrl: "http://127.0.0.1:1/patroni",
   role: "replica",
@@ -134,7 +135,7 @@ describe("service registration", () => {
       await until("the old leader is in DNS", async () => (await dns.ports(name)).join() === "19001", SOON);
       value(await ofNext.reconcile(next, within()));
       const stands = (mayCorrect: boolean) =>
-        ofNext.leaderEntryStands(next, { ...within(), datacenters: "own", mayCorrect: () => mayCorrect });
+        ofNext.leaderEntryStands(next, { ...within(), datacenters: "own", isMember: () => false, mayCorrect: () => mayCorrect });
       await until("the new leader is in DNS", async () => (await dns.ports(name)).includes(19_002), SOON);
       expect(value(await stands(false))).toEqual({ kind: "not-leading" });
       expect(await dns.ports(name)).toEqual([19_001, 19_002]);
@@ -148,7 +149,12 @@ describe("service registration", () => {
       await until(
         "the catalogue is put right",
         async () => {
-          const standing = await again.leaderEntryStands(old, { ...within(), datacenters: "own", mayCorrect: () => true });
+          const standing = await again.leaderEntryStands(old, {
+            ...within(),
+            datacenters: "own",
+            isMember: () => false,
+            mayCorrect: () => true,
+          });
           return standing.ok && standing.value.kind === "there";
         },
         SOON,
@@ -170,7 +176,14 @@ describe("service registration", () => {
       const node = await catalogue("PUT", "register", {
         Node: "gone",
         Address: "127.0.0.1",
-        Service: { ID: "Demo_1/node1", Service: "demo-1", Tags: ["primary"], Port: 19_001, EnableTagOverride: true },
+        Service: {
+          ID: "Demo_1/node1",
+          Service: "demo-1",
+          Tags: ["primary"],
+          Port: 19_001,
+          EnableTagOverride: true,
+          Meta: { cluster: REPLICA.cluster },
+        },
       });
       expect(node.status).toBe(200);
       value(await ours.reconcile(next, within()));
@@ -183,7 +196,10 @@ describe("service registration", () => {
         const done = Bun.spawnSync([process.execPath, "-e", request, body]);
         return done.exitCode === 0;
       };
-      expectError(await ours.leaderEntryStands(next, { ...within(), datacenters: "own", mayCorrect: goesAway }), "condition-failed");
+      expectError(
+        await ours.leaderEntryStands(next, { ...within(), datacenters: "own", isMember: () => false, mayCorrect: goesAway }),
+        "condition-failed",
+      );
       expect((await entries()).map(({ ServiceID }) => ServiceID)).toEqual(["Demo_1/node2"]);
       value(await ours.reconcile(null, within()));
       await ours.close();

@@ -33,7 +33,7 @@ afterAll(() => Promise.all([east.consul.stop(), west.consul.stop()]));
 
 function entry(id: string, port: number, role: WantedService["role"], tags: readonly string[]): WantedService {
   const place = { connUrl: `postgres://127.0.0.1:${port}/postgres`, apiUrl: "http://127.0.0.1:1/patroni" };
-  return { id, service: "raddb", ...place, role, healthy: true, ttl: seconds(20), details: { tags, meta: {} } };
+  return { id, service: "raddb", cluster: "service/raddb", ...place, role, healthy: true, ttl: seconds(20), details: { tags, meta: {} } };
 }
 
 function at(site: Site, { id }: WantedService): ConsulServices {
@@ -62,7 +62,8 @@ describe("two datacenters", () => {
       await untilNamed(east, "raddb-writer.query.consul", [19_001]);
       value(await ofNext.reconcile(next, within()));
       await untilNamed(east, "writer.raddb.service.consul", [19_002]);
-      const stands = (datacenters: "own" | "all") => ofNext.leaderEntryStands(next, { ...within(), datacenters, mayCorrect: () => true });
+      const stands = (datacenters: "own" | "all") =>
+        ofNext.leaderEntryStands(next, { ...within(), datacenters, isMember: () => false, mayCorrect: () => true });
       expect(value(await stands("own"))).toEqual({ kind: "there" });
       expect(await west.dns.ports("writer.raddb.service.consul")).toEqual([19_001]);
       expect(value(await stands("all"))).toEqual({ kind: "corrected", ids: ["raddb/n1"] });
@@ -134,7 +135,9 @@ describe("two datacenters", () => {
         for (const tag of ["query", "replica", "async", "lag-medium"]) await untilNamed(west, `${tag}.pat-db.service.consul`, [19_099]);
         await untilNamed(west, "writer.pat-db.service.consul", []);
         const listed = await fetch(`${west.consul.url}/v1/catalog/service/pat-db`);
-        expect(await listed.json()).toMatchObject([{ ServiceID: "pat/p1/site", ServiceMeta: { timeline: "7", version: "15.18" } }]);
+        expect(await listed.json()).toMatchObject([
+          { ServiceID: "pat/p1/site", ServiceMeta: { timeline: "7", version: "15.18", cluster: "service/pat" } },
+        ]);
         await api.stop(true);
         await untilNamed(west, "any.pat-db.service.consul", []);
         child.kill("SIGTERM");

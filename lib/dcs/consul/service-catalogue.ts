@@ -7,7 +7,7 @@ import { err, ok, type Result } from "../../model/result.ts";
 import type { RequestOptions } from "../store.ts";
 import { noAnswerError, parseJson, statusError, unreadable } from "./answers.ts";
 import type { ConsulHttp } from "./http.ts";
-import { LEADER_TAGS, type ServiceDefinition } from "./service-entry.ts";
+import { CLUSTER_META, LEADER_TAGS, roleWord, type ServiceDefinition } from "./service-entry.ts";
 
 /**
  * `there`: our entry has its tags, and no other has a leader's. `absent`: our agent has not told the servers of it yet.
@@ -23,8 +23,13 @@ export type Standing =
 export interface LeaderEntryOptions extends RequestOptions {
   /** Asked at the last moment: the entries of others are touched by the holder of the lock alone. */
   readonly mayCorrect: () => boolean;
-  /** `all`: entries of the service in every datacenter that the agent's servers know. */
+  /**
+   * `all`: entries of the service in every datacenter that the agent's servers know. A standby cluster may stand there under the same
+   * name: a primary then leaves the entries of standby leaders alone, and a standby leader those of primaries and of other datacenters.
+   */
   readonly datacenters: "own" | "all";
+  /** Whether an entry of this ID that does not say of which cluster it is (a Patroni's) is of ours. */
+  readonly isMember: (id: string) => boolean;
 }
 
 const CatalogueEntry = v.looseObject({
@@ -40,6 +45,8 @@ const CatalogueEntry = v.looseObject({
   ModifyIndex: v.number(),
 });
 type CatalogueEntry = v.InferOutput<typeof CatalogueEntry>;
+
+const STANDBY_LEADER_TAG = roleWord("standby_leader");
 
 /** A transaction of Consul takes 64 operations; more leaders than that nobody has left behind. */
 const CORRECTIONS_MAX = 32;
@@ -59,10 +66,10 @@ export async function leaderEntryStands(
 ): Promise<Result<Standing, StoreError>> {
   const listed = await entriesOf(http, own.Name, undefined, options);
   if (!listed.ok) return listed;
-  const isThere = listed.value.some(({ ServiceID }) => ServiceID === own.ID);
+  const isThere = listed.value.some((entry) => entry.ServiceID === own.ID && isOfCluster(entry, own));
   if (!isThere) return ok({ kind: "absent" });
-  const here = await correct(http, correctionsOf(listed.value, own), undefined, options);
-  if (!here.ok || here.value.kind === "not-leading" || options.datacenters === "own") return here;
+  const here = await correct(http, correctionsOf(listed.value, own, options), undefined, options);
+  if (!here.ok || here.value.kind === "not-leading" || options.datacenters === "own" || isStandby(own.Tags)) return here;
   return await elsewhere(http, own, here.value, options);
 }
 
@@ -78,7 +85,7 @@ async function elsewhere(
   const results = await Promise.all(
     others.value.map(async (dc) => {
       const listed = await entriesOf(http, own.Name, dc, options);
-      return listed.ok ? await correct(http, correctionsOf(listed.value, { ...own, ID: "" }), dc, options) : listed;
+      return listed.ok ? await correct(http, correctionsOf(listed.value, { ...own, ID: "" }, options), dc, options) : listed;
     }),
   );
   if (results.some((result) => result.ok && result.value.kind === "not-leading")) return ok({ kind: "not-leading" });
@@ -125,18 +132,39 @@ export interface Correction {
   readonly tags: readonly string[];
 }
 
-/** Entries that somebody registered without EnableTagOverride are their agents' own: what is overridden there does not last. */
-export function correctionsOf(entries: readonly CatalogueEntry[], own: Pick<ServiceDefinition, "ID" | "Tags">): readonly Correction[] {
+/**
+ * Entries of other clusters are not ours to touch, whatever their name. Entries that somebody registered without EnableTagOverride are
+ * their agents' own: what is overridden there does not last.
+ */
+export function correctionsOf(
+  entries: readonly CatalogueEntry[],
+  own: Pick<ServiceDefinition, "ID" | "Tags" | "Meta">,
+  { datacenters, isMember }: Pick<LeaderEntryOptions, "datacenters" | "isMember">,
+): readonly Correction[] {
   const corrections = entries.flatMap((entry): readonly Correction[] => {
     const tags = entry.ServiceTags ?? [];
-    if (entry.ServiceID === own.ID) {
+    if (!isOfCluster(entry, own) && (hasIdentity(entry) || !isMember(entry.ServiceID))) return [];
+    if (entry.ServiceID === own.ID && isOfCluster(entry, own)) {
       const lost = own.Tags.filter((tag) => !tags.includes(tag));
       return lost.some((tag) => LEADER_TAGS.has(tag)) ? [{ entry, tags: [...tags, ...lost] }] : [];
     }
+    if (datacenters === "all" && isStandby(tags) !== isStandby(own.Tags)) return [];
     if (!entry.ServiceEnableTagOverride || !tags.some((tag) => LEADER_TAGS.has(tag))) return [];
     return [{ entry, tags: tags.filter((tag) => !LEADER_TAGS.has(tag)) }];
   });
   return corrections.slice(0, CORRECTIONS_MAX);
+}
+
+function hasIdentity({ ServiceMeta }: CatalogueEntry): boolean {
+  return ServiceMeta?.[CLUSTER_META] !== undefined;
+}
+
+function isOfCluster({ ServiceMeta }: CatalogueEntry, own: Pick<ServiceDefinition, "Meta">): boolean {
+  return ServiceMeta?.[CLUSTER_META] === own.Meta[CLUSTER_META];
+}
+
+function isStandby(tags: readonly string[]): boolean {
+  return tags.includes(STANDBY_LEADER_TAG);
 }
 
 async function correct(

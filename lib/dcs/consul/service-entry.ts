@@ -1,6 +1,6 @@
 // Owns what a node's entry in Consul's service catalogue says: names, tags, checks. Pure: sends nothing.
 
-import type { ConsulConfig } from "../../model/node-config.ts";
+import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
 import type { Ms } from "../../model/units.ts";
 import { parseDuration } from "./answers.ts";
 import { TTL_FACTOR } from "./session.ts";
@@ -10,6 +10,8 @@ export interface WantedService {
   readonly id: string;
   /** Its name, before what DNS asks of it; mostly the scope. */
   readonly service: string;
+  /** clusterIdentity: several clusters may have one service's name. */
+  readonly cluster: string;
   /** `postgres://host:port/…` of this member. */
   readonly connUrl: string;
   /** `http[s]://host:port/patroni` of this member. */
@@ -37,7 +39,7 @@ export interface ServiceDefinition {
   readonly Address: string;
   readonly Port: number;
   readonly Tags: readonly string[];
-  readonly Meta?: Readonly<Record<string, string>>;
+  readonly Meta: Readonly<Record<string, string>>;
   readonly EnableTagOverride: true;
   readonly Check: ServiceCheck;
 }
@@ -49,6 +51,21 @@ export type ServiceCheck = {
 
 /** Tags that only the holder of the lock may have. */
 export const LEADER_TAGS: ReadonlySet<string> = new Set(["primary", "master", "standby-leader", "writer"]);
+
+/** Key of Meta: whose the entry is. Patroni's entries have none. */
+export const CLUSTER_META = "cluster";
+/** Consul refuses a longer value in Meta. */
+const META_MAX_CHARS = 512;
+
+/**
+ * Where the cluster has its keys: its scope alone does not tell it from one of another namespace, nor a group of Citus from the others.
+ *
+ * @example clusterIdentity({ namespace: "service", scope: "demo", citus: null }) // "service/demo"
+ */
+export function clusterIdentity(node: Pick<NodeConfig, "namespace" | "scope" | "citus">): string {
+  const group = node.citus === null ? "" : `/${node.citus.group}`;
+  return `${node.namespace}/${node.scope}`.slice(0, META_MAX_CHARS - group.length) + group;
+}
 
 /** A check that we push ends this many pushes after the last one: one may be late, or lost. */
 const PUSHES_PER_TTL = 3;
@@ -96,7 +113,7 @@ export function serviceDefinition(wanted: WantedService, options: ServiceOptions
     Address: connection.hostname.replace(/^\[(.*)\]$/, "$1"),
     Port: Number(connection.port === "" ? "5432" : connection.port),
     Tags: [...options.serviceTags, role, ...(wanted.role === "primary" ? ["master"] : []), ...(details?.tags ?? [])],
-    ...(details === null ? {} : { Meta: details.meta }),
+    Meta: { ...details?.meta, [CLUSTER_META]: wanted.cluster },
     EnableTagOverride: true,
     Check: serviceCheck(wanted, options),
   };

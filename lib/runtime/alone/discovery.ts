@@ -112,16 +112,22 @@ class ApiSource implements ServiceSource {
     return this.#wanted?.role !== "replica" && this.#wanted?.healthy === true;
   }
 
+  /** Nothing is known here of the others: their entries say it themselves. */
+  isMember(): boolean {
+    return false;
+  }
+
   async #entry(document: PeerDocument, role: Role): Promise<WantedService> {
     const { postgresql, tags } = this.#node;
     const { host, port } = postgresql.connectAddress;
-    const { id, service, roleTags } = siteWords(this.#node);
+    const { id, service, cluster, roleTags } = siteWords(this.#node);
     const [healthy, sync, quorum, low, medium] = await Promise.all(
       [HEALTH[role], "/sync", "/quorum", "/replica?lag=1MB", "/replica?lag=16MB"].map((path) => this.#says(path)),
     );
     return {
       id,
       service,
+      cluster,
       connUrl: `postgres://${host}:${port}/postgres`,
       apiUrl: this.#apiUrl,
       role,

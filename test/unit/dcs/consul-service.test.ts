@@ -1,12 +1,20 @@
 import { describe, expect, test } from "bun:test";
 import { correctionsOf } from "../../../lib/dcs/consul/service-catalogue.ts";
-import { pushEvery, serviceDefinition, serviceId, serviceName, type WantedService } from "../../../lib/dcs/consul/service-entry.ts";
+import {
+  clusterIdentity,
+  pushEvery,
+  serviceDefinition,
+  serviceId,
+  serviceName,
+  type WantedService,
+} from "../../../lib/dcs/consul/service-entry.ts";
 import { seconds } from "../../../lib/model/units.ts";
 
 const OPTIONS = { serviceTags: ["blue"], serviceCheck: "http", serviceCheckInterval: "5s", serviceCheckTlsServerName: null } as const;
 const NODE2: WantedService = {
   id: "demo/node2",
   service: "demo",
+  cluster: "service/demo",
   connUrl: "postgres://127.0.0.1:19002/postgres",
   apiUrl: "http://127.0.0.1:19012/patroni",
   role: "primary",
@@ -31,15 +39,24 @@ describe("the service's name", () => {
   });
 });
 
+test("a cluster is told from those of other namespaces and groups, in no more characters than Consul takes", () => {
+  const node = { namespace: "service", scope: "demo", citus: null };
+  expect(clusterIdentity(node)).toBe("service/demo");
+  expect(clusterIdentity({ ...node, citus: { group: 2, database: "d" } })).toBe("service/demo/2");
+  const long = clusterIdentity({ ...node, scope: "x".repeat(600), citus: { group: 12, database: "d" } });
+  expect([long.length, long.slice(-3)]).toEqual([512, "/12"]);
+});
+
 describe("the service's entry", () => {
   // As a Patroni 4.1.5 cluster was seen in Consul's catalogue.
-  test("matches what Patroni registers for a primary", () => {
+  test("matches what Patroni registers for a primary, and says in Meta of which cluster it is", () => {
     expect(serviceDefinition(NODE2, OPTIONS)).toEqual({
       ID: "demo/node2",
       Name: "demo",
       Address: "127.0.0.1",
       Port: 19002,
       Tags: ["blue", "primary", "master"],
+      Meta: { cluster: "service/demo" },
       EnableTagOverride: true,
       Check: { HTTP: "http://127.0.0.1:19012/primary", Interval: "5s", DeregisterCriticalServiceAfter: "100s", Status: "passing" },
     });
@@ -75,7 +92,7 @@ describe("the service's entry", () => {
     const details = { tags: ["read-only", "sync", "lag-low", "site-east"], meta: { timeline: "3", version: "15.18" } };
     const definition = serviceDefinition({ ...NODE2, role: "replica", details }, OPTIONS);
     expect(definition.Tags).toEqual(["blue", "replica", "read-only", "sync", "lag-low", "site-east"]);
-    expect(definition.Meta).toEqual({ timeline: "3", version: "15.18" });
+    expect(definition.Meta).toEqual({ timeline: "3", version: "15.18", cluster: "service/demo" });
   });
 });
 
@@ -87,14 +104,17 @@ describe("the tags of a leader", () => {
     ServiceTags: [...tags],
     ServiceAddress: "127.0.0.1",
     ServicePort: 5432,
-    ServiceMeta: {},
+    ServiceMeta: { cluster: "service/demo" } as Record<string, string>,
     ServiceEnableTagOverride: true,
     ModifyIndex: 7,
     ...more,
   });
-  const own = serviceDefinition(NODE2, OPTIONS);
-  const corrected = (...entries: ReturnType<typeof entry>[]) =>
-    correctionsOf(entries, own).map(({ entry: { ServiceID }, tags }) => [ServiceID, tags]);
+  const judged = (entries: ReturnType<typeof entry>[], more: { role?: WantedService["role"]; datacenters?: "own" | "all" } = {}) =>
+    correctionsOf(entries, serviceDefinition({ ...NODE2, role: more.role ?? "primary" }, OPTIONS), {
+      datacenters: more.datacenters ?? "own",
+      isMember: (id) => id === "demo/known",
+    }).map(({ entry: { ServiceID }, tags }) => [ServiceID, tags]);
+  const corrected = (...entries: ReturnType<typeof entry>[]) => judged(entries);
 
   test("are taken from every other entry, and other tags are left there", () => {
     const ours = entry("demo/node2", ["blue", "primary", "master"]);
@@ -108,6 +128,25 @@ describe("the tags of a leader", () => {
   test("are put back on the own entry where they were overridden, beside what somebody added", () => {
     expect(corrected(entry("demo/node2", ["mine"]))).toEqual([["demo/node2", ["mine", "blue", "primary", "master"]]]);
     expect(corrected(entry("demo/node2", ["mine", "primary", "master"]))).toEqual([]);
+  });
+
+  test("are left to other clusters of the same service's name: another namespace, another group, also where a member has our ID", () => {
+    for (const cluster of ["other/demo", "service/demo/1"]) {
+      const ServiceMeta = { cluster };
+      expect(corrected(entry("demo/node1", ["primary", "master"], { ServiceMeta }))).toEqual([]);
+      expect(corrected(entry("demo/node2", ["replica"], { ServiceMeta }))).toEqual([]);
+    }
+  });
+
+  test("are taken from an entry that does not say whose it is only where it is a known member's", () => {
+    const unnamed = (id: string) => entry(id, ["primary", "master"], { ServiceMeta: {} });
+    expect(corrected(unnamed("demo/known"), unnamed("demo/node1"))).toEqual([["demo/known", []]]);
+  });
+
+  test("pass between a cluster and its standby cluster of the same name nowhere where several sites are looked at", () => {
+    const [primary, standby] = [entry("demo/p", ["primary"]), entry("demo/s", ["standby-leader"])];
+    expect(judged([primary, standby], { datacenters: "all" })).toEqual([["demo/p", []]]);
+    expect(judged([primary, standby], { datacenters: "all", role: "standby_leader" })).toEqual([["demo/s", []]]);
   });
 
   test("are left where the agent would put them back", () => {

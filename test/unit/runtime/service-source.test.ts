@@ -12,7 +12,7 @@ test("a server that was promoted is registered once it has been looked at: as th
     state: context.state,
     factsNow: () => service.factsNow(),
     facts: () => service.facts(),
-    options: () => ({ id: "demo/a", service: "demo", details: "none", roleTags: NO_ROLE_TAGS }),
+    options: () => ({ id: "demo/a", service: "demo", cluster: "service/demo", details: "none", roleTags: NO_ROLE_TAGS }),
   });
   context.state.local.status = status();
   expect(source.wanted()).toBeUndefined();
