@@ -1,5 +1,5 @@
 // Owns the state of a cluster as a document: which keys belong to it, and how they are written into a store that has none. What lives
-// with a session (who leads, who is there) is made anew by the nodes and never part of it.
+// with a session (who leads, who is there) is made anew by the nodes and never part of it, nor is a restore that was asked for.
 
 import * as v from "valibot";
 import type { StoreError } from "../model/errors.ts";
@@ -144,9 +144,12 @@ export function encodeExport(document: ClusterExport): string {
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** Of an MPP group as well: its keys begin with its number. */
+/**
+ * Of an MPP group as well: its keys begin with its number. A restore is a deed on these hosts' disks: elsewhere, or later, its request would
+ * stop every server.
+ */
 function isKept(name: string): boolean {
-  return !/^(\d+\/)?(leader$|members\/)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
+  return !/^(\d+\/)?(leader$|members\/|restore$)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
 }
 
 function besideKeys(keys: ClusterKeys): readonly string[] {

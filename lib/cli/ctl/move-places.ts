@@ -6,6 +6,7 @@ import type { ClusterKeys } from "../../dcs/keys.ts";
 import { redactUrl } from "../../dcs/redact-url.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "./context.ts";
 import { CtlRefusal } from "./refusal.ts";
+import { restoreObstacle } from "./restore-plan.ts";
 
 /** A store, and the cluster's place in it. */
 export interface MovePlace {
@@ -56,6 +57,8 @@ export function phaseOf(
   if (Object.keys(from.sight.read.cluster.groups).length > 0)
     throw new CtlRefusal("a Citus cluster is not moved: its groups would have to move at one moment");
   if (!from.sight.sealed) {
+    const restore = restoreObstacle(from.sight.read.cluster);
+    if (restore !== null) throw new CtlRefusal(restore);
     const identifier = from.sight.read.cluster.initialize ?? "";
     if (identifier === "") throw new CtlRefusal(`${from.place.name} has no cluster ${scope} that has been founded`);
     if (to.sight.sealed || isEmpty(to.sight.snapshot)) return "leave";

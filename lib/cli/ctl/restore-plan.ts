@@ -56,6 +56,26 @@ function clusterObstacles(cluster: Cluster, paused: boolean): string[] {
   ];
 }
 
+/** Why nothing else is to change the cluster's state in the DCS now; null where no restore is under way, nor of a group. */
+export function restoreObstacle({ restore, groups }: Pick<Cluster, "restore" | "groups">): string | null {
+  if (isUnderWay(restore)) return underWay(restore);
+  for (const group of Object.values(groups)) {
+    const obstacle = restoreObstacle(group);
+    if (obstacle !== null) return obstacle;
+  }
+  return null;
+}
+
+/**
+ * Why a restore cannot be given up in favour of the old data; null where it can. Once what was restored may have served, only where nobody
+ * has copied it and nobody leads: the node that restored it is the only one that has it.
+ */
+export function abandonObstacle({ restore, leader }: Pick<Cluster, "restore" | "leader">): string | null {
+  if (restore === null || restore.phase !== "clone") return null;
+  if (restore.cloned.length > 0) return `${restore.cloned.join(", ")} has copied what was restored: the others go on with that`;
+  return leader === null ? null : `'${leader.name}' holds the lock, and leads or is about to lead with what was restored`;
+}
+
 function underWay({ id, phase, node }: RestoreRequest): string {
   return `restore ${id} is under way on ${node} (${phase}): ctl restore --status, --retry or --undo`;
 }

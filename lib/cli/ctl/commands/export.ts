@@ -21,6 +21,7 @@ import { isPaused } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
 import { confirm } from "../prompt.ts";
 import { CtlRefusal } from "../refusal.ts";
+import { restoreObstacle } from "../restore-plan.ts";
 
 interface ImportFlags {
   readonly replace?: true;
@@ -69,6 +70,8 @@ async function importCluster(context: CtlContext, read: ReadCluster, document: C
   const present = orRefuse(await readWhole(context.store, keys, context.storeDeadline()));
   if (isSealed(present, keys))
     throw new CtlRefusal(`${read.scope} was moved from or to another store (ctl move-dcs): that goes on there, not by an import`);
+  const restore = restoreObstacle(read.cluster);
+  if (restore !== null) throw new CtlRefusal(restore);
   if (!isEmpty(present)) refuseOver(read, document, flags);
   const inPause = lives(read) ? keepPaused(document) : null;
   const names = [...Object.keys(document.keys), ...Object.keys(document.beside).map((name) => `${read.scope}${name}`)];

@@ -13,7 +13,7 @@ import { isPaused } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
 import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
-import { planRestore, type RestoreWish } from "../restore-plan.ts";
+import { abandonObstacle, planRestore, type RestoreWish } from "../restore-plan.ts";
 import { awaitCluster } from "../watch-cluster.ts";
 
 interface RestoreFlags {
@@ -53,7 +53,7 @@ export function addRestore({ command, run }: CommandHost): void {
           return await go(context, read, { from: ["stop", "restore", "failed"], to: "undo", question: "Put the old data back?", flags });
         if (flags.abandon)
           return await go(context, read, {
-            from: ["stop", "restore", "failed", "undo"],
+            from: ["stop", "restore", "clone", "failed", "undo"],
             to: "done",
             question: "Is the restoring node lost, and shall the others go on with the old data?",
             flags,
@@ -78,6 +78,9 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
     return EXIT.ok;
   }
   if (!flags.yes && !(await askYes(terminal, `Restore cluster ${read.scope}?`))) throw new CtlRefusal("restore aborted");
+  // The answer may have taken a while: somebody else may lead by now.
+  const now = (await context.readGroup(read.scope, read.group)).cluster.leader?.name ?? null;
+  if (now !== plan.value.node) throw new CtlRefusal(`nothing was changed: ${now ?? "nobody"} leads now, and no longer ${plan.value.node}`);
   const request: Omit<RestoreRequest, "revision"> = {
     id: idAt(terminal.clock.wallNow()),
     phase: "stop",
@@ -116,12 +119,21 @@ async function go(
   const { restore } = read.cluster;
   if (restore === null) throw new CtlRefusal("no restore was ever asked for");
   if (!step.from.includes(restore.phase)) throw new CtlRefusal(`${describe(restore)}: ${refusal(restore)}`);
+  refuseAbandon(read, step.to);
   context.terminal.out(`${describe(restore)}\n`);
   if (!step.flags.yes && !(await askYes(context.terminal, step.question))) throw new CtlRefusal("nothing was changed");
+  // The answer may have taken a while: the lost node may be back. The request itself is written over the one that was read.
+  if (step.to === "done") refuseAbandon(await context.readGroup(read.scope, read.group), step.to);
   const { revision, ...value } = restore;
   const message = step.to === "done" ? "abandoned: the other members went on with the old data" : null;
   orRefuse(await read.store.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
   return step.flags.wait && step.to !== "done" ? await follow(context, read) : EXIT.ok;
+}
+
+/** Throws CtlRefusal where somebody has, or may have, what was restored. */
+function refuseAbandon({ cluster }: ReadCluster, to: RestorePhase): void {
+  const obstacle = to === "done" ? abandonObstacle(cluster) : null;
+  if (obstacle !== null) throw new CtlRefusal(`it cannot be given up: ${obstacle}`);
 }
 
 function refusal({ phase }: RestoreRequest): string {
