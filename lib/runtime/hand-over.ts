@@ -23,25 +23,41 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
   try {
     return await stopAndRelease(context, deadline, signal, poolers);
   } finally {
-    await poolers.asked?.withdraw();
+    await withdraw(poolers);
   }
 }
 
 interface AskedPoolers {
+  /** Null also once the announcement is taken back. */
   asked: PoolersBeforeStop | null;
 }
 
+async function withdraw(poolers: AskedPoolers): Promise<void> {
+  const { asked } = poolers;
+  poolers.asked = null;
+  await asked?.withdraw();
+}
+
+type Stopped = Awaited<ReturnType<NodeContext["postgres"]["stop"]>>;
+
+/** The lease ends first: PostgreSQL is stopped at once. Resolves with what became of that. */
+function stopOnAbort({ clock, log, postgres, state }: NodeContext, signal: AbortSignal): Promise<Stopped> {
+  return new Promise((resolve, reject) => {
+    const stopAtOnce = async (): Promise<Stopped> => {
+      void state.vip.release();
+      const done = await postgres.stop({ mode: "immediate", deadline: clock.now() });
+      if (!done.ok) log.error(`PostgreSQL was not stopped in time: ${done.error.message}`);
+      return done;
+    };
+    signal.addEventListener("abort", () => void stopAtOnce().then(resolve, reject), { once: true });
+  });
+}
+
 async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortSignal, poolers: AskedPoolers): Promise<TaskResult> {
-  const { clock, log, postgres, state } = context;
-  // The lease ends first: neither the checkpoint nor a fast stop is waited for any longer.
-  signal.addEventListener(
-    "abort",
-    () =>
-      void postgres.stop({ mode: "immediate", deadline: clock.now() }).then((done) => {
-        if (!done.ok) log.error(`PostgreSQL was not stopped in time: ${done.error.message}`);
-      }),
-    { once: true },
-  );
+  const { log, postgres, state } = context;
+  // Neither the checkpoint nor a fast stop is waited for any longer.
+  const stoppedAtOnce = stopOnAbort(context, signal);
+  stoppedAtOnce.catch((reason: unknown) => log.error(`PostgreSQL was not stopped in time: ${String(reason)}`));
   if (state.settings.node.postgresql.beforeStop !== null) {
     const hook = await postgres.hook("before_stop", deadline);
     if (!hook.ok) log.warning(`before_stop: ${hook.error.message}`);
@@ -54,7 +70,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
     beforeShutdown: async () => {
       poolers.asked = await state.poolers.beforeStop(deadline, signal);
-      if (poolers.asked.verdict.kind === "abandon" && mayAbandon(context)) return "stay";
+      if (poolers.asked.verdict.kind === "abandon" && mayAbandon(context) && !signal.aborted) return "stay";
       await state.mpp.beforeDemote(deadline, signal);
       await untilReleased(context, deadline, signal);
       return "go";
@@ -62,7 +78,11 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
   });
   if (!stopped.ok) {
     await early.end();
-    return stopped.error.kind === "cancelled" ? await abandon(context, poolers.asked) : taskResult(stopped);
+    if (stopped.error.kind !== "cancelled") return taskResult(stopped);
+    // A lease that ends meanwhile waits for no answer of the DCS.
+    const givenUp = abandon(context, poolers);
+    await Promise.race([givenUp, stoppedAtOnce]);
+    return signal.aborted ? await settleAtOnce(context, await stoppedAtOnce) : await givenUp;
   }
   const checkpoint = await early.end();
   const released = state.held === null ? null : await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
@@ -84,13 +104,24 @@ function mayAbandon({ state }: NodeContext): boolean {
 }
 
 /** PostgreSQL was not touched: the request is taken away, and the answer to it says why. */
-async function abandon(context: NodeContext, asked: PoolersBeforeStop | null): Promise<TaskResult> {
-  const why = asked?.verdict.kind === "abandon" ? asked.verdict.why : "the stop was called off";
+async function abandon(context: NodeContext, poolers: AskedPoolers): Promise<TaskResult> {
+  const verdict = poolers.asked?.verdict;
+  const why = verdict?.kind === "abandon" ? verdict.why : "the stop was called off";
+  // The clients of those that have paused wait for this alone.
+  await withdraw(poolers);
   const cleared = await clearFailover(context);
   return {
     ok: false,
     message: `the switchover is given up: ${why}${cleared.ok ? "" : `; the request is still there: ${cleared.message}`}`,
   };
+}
+
+/** The lease ended while the switchover was given up: who led has nothing left to fence, and no lock to release. */
+async function settleAtOnce(context: NodeContext, stopped: Stopped): Promise<TaskResult> {
+  if (!stopped.ok) return taskResult(stopped);
+  await settleStopped(context);
+  context.postgres.callback("on_stop", "primary");
+  return { ok: false, message: "the lease ended while the switchover was given up: PostgreSQL was stopped at once" };
 }
 
 /** The clients' address goes first: nobody comes by it to a server that is about to stop, nor finds it on two hosts. */
