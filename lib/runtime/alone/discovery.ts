@@ -76,7 +76,7 @@ const ROLES: Readonly<Record<string, Role>> = {
 const HEALTH: Readonly<Record<Role, string>> = { primary: "/primary", standby_leader: "/standby-leader", replica: "/replica" };
 
 /** What the node says of itself over its API. */
-class ApiSource implements ServiceSource {
+export class ApiSource implements ServiceSource {
   readonly #node: NodeConfig;
   readonly #peers: PeerClient;
   readonly #deadline: () => Ms;
@@ -93,11 +93,16 @@ class ApiSource implements ServiceSource {
 
   async look(): Promise<void> {
     const document = await this.#peers.status(this.#apiUrl, this.#deadline());
-    // Nobody to ask: whether PostgreSQL runs is not known, and the check says so.
-    if (!document.ok) return;
+    if (!document.ok) return this.#doubt();
     const role = ROLES[document.value.role];
     if (document.value.state === "stopped" || document.value.state === "crashed") this.#wanted = null;
     else if (document.value.state === "running" && role !== undefined) this.#wanted = await this.#entry(document.value, role);
+    else this.#doubt();
+  }
+
+  /** What the node was may be over: its entry stays, with the check to judge it, but its word on the entries of others is no leader's. */
+  #doubt(): void {
+    if (this.#wanted) this.#wanted = { ...this.#wanted, healthy: false };
   }
 
   wanted(): WantedService | null | undefined {
