@@ -49,6 +49,8 @@ export class ServiceRegistration {
   readonly #log: Log;
   #config: ConsulConfig;
   #last = "";
+  /** An entry of this process may be at the agent. */
+  #mayStand = false;
   #reconciledAt: Ms = ms(0);
   #running: Promise<void> | null = null;
   /** Something was noted while a call was under way. */
@@ -105,7 +107,7 @@ export class ServiceRegistration {
     this.#again = false;
     await this.#running;
     await this.#pushing.stop();
-    if (this.#last !== "" && this.#last !== "null") await this.#reconcile(null, "null");
+    if (this.#mayStand) await this.#reconcile(null, "null");
     await this.#services.close();
   }
 
@@ -114,11 +116,13 @@ export class ServiceRegistration {
     this.#entries += 1;
     this.#role = wanted?.role ?? null;
     await this.#pushed;
+    if (wanted !== null) this.#mayStand = true;
     const done = await this.#services.reconcile(wanted, this.#within());
     if (!done.ok) {
       this.#log.warning(`the Consul service was not brought in step: ${describeStoreError(done.error)}`);
       return;
     }
+    if (wanted === null) this.#mayStand = false;
     this.#last = text;
     this.#reconciledAt = this.#clock.now();
     this.#pushing.follow(wanted === null || this.#config.serviceCheck === "http" ? null : wanted.role, pushEvery(this.#config));
@@ -167,9 +171,8 @@ export class ServiceRegistration {
   }
 
   #wanted(): WantedService | null | undefined {
-    if (!this.#config.registerService) return this.#last === "" ? undefined : null;
-    const wanted = this.#options.source.wanted();
-    return wanted === null && this.#last === "" ? undefined : wanted;
+    const wanted = this.#config.registerService ? this.#options.source.wanted() : null;
+    return wanted === null && !this.#mayStand ? undefined : wanted;
   }
 
   #within(): { readonly deadline: Ms } {
