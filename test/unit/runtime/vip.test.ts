@@ -1,12 +1,14 @@
 // The address of the primary's host against a fake of the kernel's interface: real lock, lease and hand-over.
 
 import { describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
 import { handOver } from "../../../lib/runtime/hand-over.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { refreshCluster, releaseLock, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
+import { presence } from "../../../lib/runtime/vip/interface-address.ts";
 import { Vip } from "../../../lib/runtime/vip/vip.ts";
 import { CONFIG, primaryStatus, status } from "../core/observations.ts";
 import { Interface, VIP } from "./fake-interface.ts";
@@ -252,6 +254,17 @@ test("with another prefix it is not ours: it is left there, told of once, and no
   const log = node.log as unknown as { readonly lines: readonly string[] };
   expect(log.lines.filter((line) => line.includes("with another prefix"))).toHaveLength(1);
   expect(eth0.commands).toEqual([]);
+});
+
+test("an address counts as there with its own prefix alone", () => {
+  // Loopback has one on every machine that these tests run on.
+  const entries = Object.entries(networkInterfaces()).flatMap(([name, of = []]) => of.map((entry) => ({ name, ...entry })));
+  const loopback = entries.find(({ family, internal }) => family === "IPv4" && internal);
+  const prefixLength = Number(loopback?.cidr?.split("/")[1]);
+  const vip = { ...VIP, address: loopback?.address ?? "", interface: loopback?.name ?? "", prefixLength };
+  expect(presence(vip)).toBe("here");
+  expect(presence({ ...vip, prefixLength: prefixLength - 1 })).toBe("other-prefix");
+  expect(presence({ ...vip, address: "192.0.2.199" })).toBe("absent");
 });
 
 test("a command that takes nothing off is run once in a cycle, not without end", async () => {
