@@ -182,7 +182,8 @@ export class ServerConfiguration {
       return rows.ok ? ok(rows.value[0]?.["at"]) : rows;
     };
     const before = await loadedAt();
-    if (!before.ok) return before;
+    // The files are written, and no later call finds them changed: the server is to read them whether or not it can be asked.
+    if (!before.ok) return await this.reload();
     const reloaded = await this.reload();
     if (!reloaded.ok) return reloaded;
     const seen = await pollUntil<Result<null, PostgresError>>(
