@@ -120,6 +120,8 @@ export interface RunningTask {
   readonly kind: EffectKind;
   readonly startedAt: Ms;
   readonly aborting: boolean;
+  /** Of a restore. */
+  readonly step?: "forward" | "back";
 }
 
 export interface FinishedTask {

@@ -6,7 +6,7 @@ import { type ClusterStatus, type ConfigKey, EMPTY_STATUS, type LeaseMark, type 
 import type { FailoverRequest } from "../model/failover-request.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Member, PendingRestartReason, Tags } from "../model/member.ts";
-import { RESTORE_ID, RESTORE_PHASES, type RestoreRequest } from "../model/restore.ts";
+import { RESTORE_ID, RESTORE_PHASES, type RestoreRequest, unreadableRestore } from "../model/restore.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
 import type { Entry } from "./store.ts";
@@ -210,10 +210,12 @@ export function decodeFailover(entry: Entry): Decoded<FailoverRequest | null> {
   return { value: { revision: entry.revision, leader, candidate, scheduledAt, scheduledAtText: text }, faults: [] };
 }
 
-/** Null where it cannot be read: nothing is restored then, and nothing waits for it. */
+/** Null where it is empty. What cannot be read may be in the middle of a restore: it counts as one that failed. */
 export function decodeRestore(entry: Entry): Decoded<RestoreRequest | null> {
+  if (entry.value.trim() === "") return { value: null, faults: [] };
   const parsed = v.safeParse(restoreSchema, objectOf(entry.value));
-  return parsed.success ? { value: { revision: entry.revision, ...parsed.output }, faults: [] } : unreadable(entry, null);
+  if (!parsed.success) return unreadable(entry, unreadableRestore(entry.revision));
+  return { value: { revision: entry.revision, ...parsed.output }, faults: [] };
 }
 
 /** Keeps the revision also where the value cannot be read, so that it can be replaced. */

@@ -37,5 +37,17 @@ export function isUnderWay(request: RestoreRequest | null): request is RestoreRe
   return request !== null && request.phase !== "done";
 }
 
+/** What stands for a request that cannot be read: nobody knows how far it is, so that it waits for an operator as one that failed. */
+export function unreadableRestore(revision: Revision): RestoreRequest {
+  const message =
+    "the request of a restore cannot be read; ctl restore --abandon ends it, and the members go on with the data that they have";
+  return { revision, id: "unreadable", phase: "failed", node: "", label: "unknown", target: null, timeline: null, cloned: [], message };
+}
+
+/** It tells of no restore that anybody could go on with. */
+export function isUnreadable({ phase, node }: RestoreRequest): boolean {
+  return phase === "failed" && node === "";
+}
+
 /** What is in an id: it becomes a part of a path. */
 export const RESTORE_ID = /^[a-z0-9-]{1,40}$/;

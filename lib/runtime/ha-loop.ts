@@ -297,7 +297,8 @@ export class HaLoop {
         state.observer.taskEnded({ kind: effect.kind, ok: result.ok, message: result.message, took: ms(clock.now() - startedAt) });
         waker.wake();
       });
-    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled };
+    const step = effect.kind === "restore" ? { step: effect.step } : {};
+    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled, ...step };
     return { kind: effect.kind, ok: true, message: "" };
   }
 

@@ -2,7 +2,7 @@
 // Decides nothing.
 
 import type { EffectKind } from "../core/decision.ts";
-import type { DcsFacts, LocalFacts, Observation } from "../core/observation.ts";
+import type { DcsFacts, LocalFacts, Observation, RunningTask } from "../core/observation.ts";
 import { syncPositionOf } from "../core/sync-standbys.ts";
 import { ms } from "../model/units.ts";
 import { clonesWithoutLeader } from "../postgres/replica-methods.ts";
@@ -164,10 +164,7 @@ export function observe(context: NodeContext): Observation {
     dcs: dcsFacts(context),
     lock: { held },
     local: { ...local, state: state.postgresState() },
-    task:
-      state.task === null
-        ? null
-        : { kind: state.task.kind, startedAt: state.task.startedAt, aborting: state.task.controller.signal.aborted },
+    task: runningTask(state),
     lastTask: state.lastTask,
     trace: state.trace,
     peers: { answers: state.peerAnswers },
@@ -191,6 +188,12 @@ function primaryParameter({ state }: NodeContext, name: string): string {
   const { parameters, parametersPrimary } = state.settings.node.postgresql;
   const value = Object.hasOwn(parametersPrimary, name) ? parametersPrimary[name] : parameters[name];
   return String(value ?? "");
+}
+
+function runningTask({ task }: NodeContext["state"]): RunningTask | null {
+  if (task === null) return null;
+  const { kind, startedAt, controller, step } = task;
+  return { kind, startedAt, aborting: controller.signal.aborted, ...(step === undefined ? {} : { step }) };
 }
 
 function dcsFacts(context: NodeContext): DcsFacts {

@@ -194,9 +194,10 @@ function makesPrimary(o: Observation): boolean {
   return task.kind === "promote" || ((task.kind === "start" || task.kind === "restart") && o.local.lastRole === "primary");
 }
 
-/** The request by which a backup is being restored here still stands. */
+/** The request by which a backup is being restored here, or its restore undone, still stands. */
 function isRestored(o: Observation): boolean {
   const phase = o.dcs.cluster?.restore?.phase;
+  if (o.task?.step === "back") return phase === "undo";
   return phase === "restore" || phase === "clone";
 }
 

@@ -2,7 +2,7 @@
 // the lock, restores and leads, the others copy it. The phase in the DCS says where it stands, so any of them may die at any step. Pure.
 
 import { leaderMember } from "../../model/cluster.ts";
-import { isUnderWay, type RestoreRequest } from "../../model/restore.ts";
+import { isUnderWay, isUnreadable, type RestoreRequest } from "../../model/restore.ts";
 import { ms } from "../../model/units.ts";
 import {
   clusterOf,
@@ -44,7 +44,7 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
   },
   {
     id: "restore-stop",
-    when: (o) => staysDown(o) && isRunning(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
+    when: (o) => staysDown(o) && isReadable(o) && isRunning(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
     then: () => ({ kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
     why: (o) => `the cluster is restored from backup ${requestOf(o)?.label}: PostgreSQL is stopped`,
   },
@@ -65,7 +65,7 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
       id: "restore-yield",
       when: (o) => isDown(o) && lockIsOurs(o) && requestOf(o)?.node !== o.self.name && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
-      why: (o) => `${requestOf(o)?.node} restores the cluster: the lock is released`,
+      why: (o) => (isReadable(o) ? `${requestOf(o)?.node} restores the cluster: the lock is released` : waitWhy(o)),
     },
     {
       id: "restore-begin",
@@ -131,6 +131,12 @@ function requestOf(o: Observation): RestoreRequest | null {
 /** Only what the DCS says now counts: while it is away, the rules of an outage do. */
 function isRestoring(o: Observation): boolean {
   return o.dcs.kind === "reachable" && isUnderWay(requestOf(o));
+}
+
+/** Garbage stops no server that runs: in the middle of a restore those who must not run are down, and stay so. */
+function isReadable(o: Observation): boolean {
+  const request = requestOf(o);
+  return request !== null && !isUnreadable(request);
 }
 
 /** Nothing of this node's PostgreSQL is to run now. */
@@ -201,6 +207,7 @@ function waitWhy(o: Observation): string {
   const request = requestOf(o);
   if (request === null) return "";
   const { phase, node, message } = request;
+  if (isUnreadable(request)) return `PostgreSQL stays stopped: ${message}`;
   if (phase === "failed")
     return `the restore failed, and an operator has to say how it goes on (ctl restore --retry or --undo): ${message}`;
   if (phase === "stop" && node === o.self.name) return `the cluster is to be restored: waiting until ${stillUp(o).join(", ")} is stopped`;

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
-import { RESTORE_PHASES, type RestoreRequest } from "../../../lib/model/restore.ts";
+import { RESTORE_PHASES, type RestoreRequest, unreadableRestore } from "../../../lib/model/restore.ts";
 import { ms, revision, timeline } from "../../../lib/model/units.ts";
 import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status, unlocked } from "./observations.ts";
 
@@ -81,6 +81,9 @@ describe("the node that restores", () => {
     expect(rule(restoring({ phase: "done" }, { task }))).toBe("task-restore-over");
     expect(rule(restoring({ phase: "undo" }, { task: { ...task, aborting: true } }))).toBe("task-wait");
     expect(rule(restoring({ phase: "restore" }, { task }))).toBe("task-wait");
+    const back = { ...task, step: "back" } as const;
+    expect(rule(restoring({ phase: "undo" }, { task: back }))).toBe("task-wait");
+    expect(rule(restoring({ phase: "done" }, { task: back }))).toBe("task-restore-over");
   });
 
   test("waits for an operator where it failed, and for the resumption of a paused cluster", () => {
@@ -129,6 +132,15 @@ describe("once what was restored has led", () => {
     const own = local(halfMade);
     expect(decide({ ...at(null), local: own }).effect.kind).toBe("acquire-lock");
   });
+});
+
+test("a request that cannot be read has nobody start or race who is down, and stops nobody who runs", () => {
+  const restore = unreadableRestore(revision(20));
+  const down = (leader: typeof OURS | null) => observation({ cluster: cluster({ leader, restore }), local: local(stopped) });
+  for (const leader of [null, { name: "a", session: "s-a", revision: revision(4) }])
+    expect(decide(down(leader))).toMatchObject({ rule: "restore-wait", why: expect.stringContaining("--abandon") });
+  expect(rule(leading({ cluster: cluster({ leader: OURS, restore }) }))).toBe(rule(leading({ cluster: cluster({ leader: OURS }) })));
+  expect(decide(observation({ cluster: cluster({ restore }) })).effect).toEqual(decide(observation({ cluster: cluster() })).effect);
 });
 
 describe("every other node", () => {

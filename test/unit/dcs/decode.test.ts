@@ -11,6 +11,7 @@ import {
   decodeLeaseMark,
   decodeMember,
   decodeOptime,
+  decodeRestore,
   decodeStatus,
   decodeSync,
   parseExactJson,
@@ -28,6 +29,7 @@ import {
 } from "../../../lib/dcs/encode.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { EMPTY_STATUS } from "../../../lib/model/cluster.ts";
+import { isUnreadable } from "../../../lib/model/restore.ts";
 import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
 
 function entry(value: string): Entry {
@@ -230,6 +232,19 @@ describe("hostile values", () => {
     expect(decoded.value.map((line) => Number(line.timeline))).toEqual([1, 2]);
     expect(decoded.faults).toHaveLength(2);
   });
+});
+
+test("a restore that cannot be read, or in a phase that is not known, counts as one that failed; one that was emptied is none", () => {
+  expect(decodeRestore(entry(" "))).toEqual({ value: null, faults: [] });
+  const value = { id: "20260131-120000", phase: "restore", node: "a", label: "F", target: null };
+  expect(decodeRestore(entry(JSON.stringify(value)))).toMatchObject({ value: { ...value, revision: revision(7) }, faults: [] });
+  for (const text of ["garbage", "[]", "{}", JSON.stringify({ ...value, phase: "later" })]) {
+    const decoded = decodeRestore(entry(text));
+    expect([text, decoded.value !== null && isUnreadable(decoded.value), decoded.faults.length]).toEqual([text, true, 1]);
+    // Given up by an operator, it is over, and read as that.
+    const { revision: _seen, ...over } = { ...decoded.value, revision: null, phase: "done" };
+    expect(decodeRestore(entry(JSON.stringify(over))).value?.phase).toBe("done");
+  }
 });
 
 describe("failover requests", () => {

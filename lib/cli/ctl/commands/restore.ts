@@ -3,7 +3,7 @@
 
 import { type Command, Option } from "commander";
 import { parseAppointment } from "../../../core/appointment.ts";
-import { isUnderWay, type RestorePhase, type RestoreRequest } from "../../../model/restore.ts";
+import { isUnderWay, isUnreadable, type RestorePhase, type RestoreRequest } from "../../../model/restore.ts";
 import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { readScheduled, timestamp } from "../appointment.ts";
@@ -119,6 +119,7 @@ async function go(
   const { restore } = read.cluster;
   if (restore === null) throw new CtlRefusal("no restore was ever asked for");
   if (!step.from.includes(restore.phase)) throw new CtlRefusal(`${describe(restore)}: ${refusal(restore)}`);
+  if (isUnreadable(restore) && step.to !== "done") throw new CtlRefusal(describe(restore));
   refuseAbandon(read, step.to);
   context.terminal.out(`${describe(restore)}\n`);
   if (!step.flags.yes && !(await askYes(context.terminal, step.question))) throw new CtlRefusal("nothing was changed");
@@ -153,7 +154,7 @@ function describe({ id, phase, node, label, target, cloned, message }: RestoreRe
     stop: "every server is being stopped",
     restore: `${node} restores ${label} ${target === null ? "to the end of the archive" : `to ${target}`}`,
     clone: `${node} leads with what was restored; copied so far: ${cloned.length === 0 ? "nobody" : cloned.join(", ")}`,
-    failed: `failed on ${node}`,
+    failed: node === "" ? "unknown" : `failed on ${node}`,
     undo: `${node} puts the old data back`,
     done: "done",
   };
