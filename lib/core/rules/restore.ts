@@ -21,9 +21,10 @@ import {
 import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { copyOfLeader } from "./member.ts";
+import { stopWithinLease } from "./outage.ts";
 import { mustRenew } from "./process.ts";
 
-/** Of the stop of a busy server; the lock goes on being renewed meanwhile. */
+/** Of the stop of a busy standby; a primary has the time that its lease leaves it. */
 const STOP_LIMIT_MS = 60_000;
 
 /** Member states in which nothing of PostgreSQL runs. */
@@ -45,7 +46,7 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
   {
     id: "restore-stop",
     when: (o) => staysDown(o) && isReadable(o) && isRunning(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
-    then: () => ({ kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
+    then: (o) => (runsAsPrimary(o) ? stopWithinLease(o) : { kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
     why: (o) => `the cluster is restored from backup ${requestOf(o)?.label}: PostgreSQL is stopped`,
   },
   ...inSection(isDown, [

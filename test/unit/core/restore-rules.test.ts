@@ -50,7 +50,8 @@ describe("the node that restores", () => {
     const view = { ...cluster({ leader: OURS }), restore: request() };
     expect(decide({ ...running, dcs: { kind: "reachable", cluster: view, readAt: ms(99_990) } })).toMatchObject({
       rule: "restore-stop",
-      effect: { kind: "stop", mode: "fast" },
+      // No longer than its lease of 28 s, less the time that an immediate stop takes.
+      effect: { kind: "stop", mode: "fast", within: 27_000 },
     });
     const waiting = restoring({}, { cluster: cluster({ leader: OURS, restore: request() }) });
     expect(decide(waiting)).toMatchObject({ rule: "restore-wait", why: expect.stringContaining("waiting until a, c is stopped") });
