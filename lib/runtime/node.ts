@@ -123,7 +123,11 @@ export class MatriarchNode {
     });
     state.beforeLeaseIsJudged = () => this.#clockWatch.check();
     state.onCluster = (cluster) => this.#takeConfig(cluster);
-    state.onPromoted = () => void lookAtPostgres(this.context).then(() => this.#catalogues.note());
+    state.onPromoted = () => {
+      lookAtPostgres(this.context)
+        .then(() => this.#catalogues.note())
+        .catch((reason: unknown) => this.#log.error(`the new primary is not in the catalogue yet: ${String(reason)}`));
+    };
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {
       this.#log.error(`the fencing of PostgreSQL is lost: ${reason}`);

@@ -1,7 +1,7 @@
 // Owns what a node's entry in Consul's service catalogue says: names, tags, checks. Pure: sends nothing.
 
 import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
-import type { Ms } from "../../model/units.ts";
+import { type Ms, ms } from "../../model/units.ts";
 import { parseDuration } from "./answers.ts";
 import { TTL_FACTOR } from "./session.ts";
 
@@ -69,10 +69,12 @@ export function clusterIdentity(node: Pick<NodeConfig, "namespace" | "scope" | "
 
 /** A check that we push ends this many pushes after the last one: one may be late, or lost. */
 const PUSHES_PER_TTL = 3;
+/** Whatever the interval: an agent is not to be flooded. */
+const PUSH_EVERY_MIN_MS = 100;
 
 /** How often a check that we push is pushed. `service_check_interval` is how long Consul waits for it. */
 export function pushEvery(options: Pick<ServiceOptions, "serviceCheckInterval">): Ms {
-  return ((parseDuration(options.serviceCheckInterval) ?? 0) / PUSHES_PER_TTL) as Ms;
+  return ms(Math.max(PUSH_EVERY_MIN_MS, (parseDuration(options.serviceCheckInterval) ?? 0) / PUSHES_PER_TTL));
 }
 
 /** Consul's limit on the part of a DNS name, with room for what it puts around it. */

@@ -86,6 +86,7 @@ describe("the service's entry", () => {
     const definition = serviceDefinition(NODE2, { ...OPTIONS, serviceCheck: "ttl", serviceCheckInterval: "6s" });
     expect(definition.Check).toEqual({ TTL: "6s", DeregisterCriticalServiceAfter: "100s", Status: "passing" });
     expect(Number(pushEvery({ serviceCheckInterval: "6s" }))).toBe(2000);
+    expect(["1ms", "0s"].map((serviceCheckInterval) => Number(pushEvery({ serviceCheckInterval })))).toEqual([100, 100]);
   });
 
   test("carries more tags and Meta only where they are asked for", () => {
