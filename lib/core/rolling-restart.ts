@@ -9,7 +9,7 @@ export interface RollingStatus {
   readonly role: string;
   readonly timeline: number | null;
   readonly replicationState: string | null;
-  /** As PostgreSQL writes the time: compared, never read. Null where it is not running. */
+  /** As PostgreSQL writes the time. Null where it is not running. */
   readonly startedAt: string | null;
   /** e.g. 150018. */
   readonly serverVersion: number | null;
@@ -79,7 +79,28 @@ export function chosenNodes(nodes: readonly RollingNode[], { names, pending, old
 /** Its server is another than the one that ran `before`. */
 export function isRestarted(node: RollingNode, before: string): boolean {
   const startedAt = node.status?.startedAt ?? null;
-  return startedAt !== null && startedAt !== before;
+  return startedAt !== null && instantOf(startedAt) !== instantOf(before);
+}
+
+/** PostgreSQL writes the time in its `timezone`, and that changes with a reload. */
+function instantOf(time: string): number | string {
+  const at = Date.parse(time.replace(" ", "T"));
+  return Number.isNaN(at) ? time : at;
+}
+
+/** Answers with 503 of a member, ours or a Patroni's, whose PostgreSQL was still being restarted when the time for it was over. */
+export const RESTART_STILL_RUNNING = "restart is still running";
+const STILL_RUNNING: ReadonlySet<string> = new Set([RESTART_STILL_RUNNING, "postgres is still starting"]);
+
+/** What is known after an answer to POST /restart. */
+export function restartOutcome(answer: { readonly status: number; readonly text: string }): "restarted" | "unknown" | "refused" {
+  if (answer.status === 200) return "restarted";
+  return answer.status === 503 && STILL_RUNNING.has(answer.text.trim()) ? "unknown" : "refused";
+}
+
+/** The body of POST /restart. A standby that has been promoted since it was looked at is not to be restarted as the primary. */
+export function restartBody(options: { readonly leads: boolean; readonly timeout: string | null }): Readonly<Record<string, string>> {
+  return { ...(options.leads ? {} : { role: "replica" }), ...(options.timeout === null ? {} : { timeout: options.timeout }) };
 }
 
 /**

@@ -2,6 +2,7 @@
 // node-service.ts; decides nothing about HA.
 
 import type { PeerStatus } from "../core/observation.ts";
+import { RESTART_STILL_RUNNING } from "../core/rolling-restart.ts";
 import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
@@ -192,7 +193,7 @@ export class LocalNodeService implements NodeService {
       );
     };
     const ended = await state.changes.until(finished, ms(clock.now() + (request.timeoutMs ?? RESTART_LIMIT_MS)));
-    if (!ended) return { status: 503, text: "restart is still running" };
+    if (!ended) return { status: 503, text: RESTART_STILL_RUNNING };
     return state.lastTask?.ok === true
       ? { status: 200, text: "restarted successfully" }
       : { status: 503, text: `restart failed: ${state.lastTask?.message}` };

@@ -2,7 +2,15 @@
 // all are well again. What is next is lib/core's; nothing is asked for twice.
 
 import { readSynchronousMode } from "../../core/cluster-view.ts";
-import { isRestarted, type RollingNode, type RollingStep, remainingSteps, troubles } from "../../core/rolling-restart.ts";
+import {
+  isRestarted,
+  type RollingNode,
+  type RollingStep,
+  remainingSteps,
+  restartBody,
+  restartOutcome,
+  troubles,
+} from "../../core/rolling-restart.ts";
 import { deleteRollingRecord, type RollingRecord, writeRollingRecord } from "../../dcs/rolling-record.ts";
 import { priorityOf, tagEnabled } from "../../model/member.ts";
 import { isSyncStandby } from "../../model/sync-state.ts";
@@ -135,10 +143,14 @@ async function restartOne(run: RollingRun, read: ReadCluster, name: string): Pro
   const { context } = run;
   const member = read.view.members.find((candidate) => candidate.name === name);
   if (member === undefined) throw new CtlRefusal(`${name} is not a member of the cluster any more`);
-  const body = run.timeout === null ? {} : { timeout: run.timeout };
+  const body = restartBody({ leads: leaderOf(read)?.name === name, timeout: run.timeout });
   const asked = await askMember(context, member, { method: "POST", path: "/restart", body, within: RESTART_ANSWERS_WITHIN });
-  if (!asked.ok) context.terminal.complain(`Warning: ${name} gave no answer to POST /restart (${asked.reason}); looking what came of it\n`);
-  else if (asked.answer.status !== 200) throw new CtlRefusal(`${name} was not restarted: ${asked.answer.status}, ${asked.answer.text}`);
+  if (!asked.ok)
+    return context.terminal.complain(`Warning: ${name} gave no answer to POST /restart (${asked.reason}); looking what came of it\n`);
+  const { status, text } = asked.answer;
+  const outcome = restartOutcome(asked.answer);
+  if (outcome === "unknown") context.terminal.complain(`Warning: ${name} answered ${status}, ${text}; waiting for what comes of it\n`);
+  if (outcome === "refused") throw new CtlRefusal(`${name} was not restarted: ${status}, ${text}`);
 }
 
 async function switchOver(context: CtlContext, read: ReadCluster, leader: string, candidate: string): Promise<void> {

@@ -6,6 +6,8 @@ import {
   isRestarted,
   type RollingNode,
   remainingSteps,
+  restartBody,
+  restartOutcome,
   shrinkingSettings,
   troubles,
 } from "../../../lib/core/rolling-restart.ts";
@@ -81,6 +83,14 @@ describe("the members that are meant", () => {
 
 describe("a restart is seen", () => {
   const before = status.startedAt;
+  test("by another instant, in whatever timezone the server writes it", () => {
+    const written = (startedAt: string) => replica("b", {}, { startedAt });
+    const before = "2026-01-01 10:00:00.000001+00:00";
+    expect(isRestarted(written("2026-01-01 15:30:00.000001+05:30"), before)).toBe(false);
+    expect(isRestarted(written("2026-01-01 15:30:04.500000+05:30"), before)).toBe(true);
+    expect(isRestarted(written("2026-01-01 10:00:00.000001+05:30"), before)).toBe(true);
+  });
+
   test("by another start time, and by nothing else", () => {
     expect(isRestarted(replica("b"), before)).toBe(false);
     expect(isRestarted(replica("b", {}, { startedAt: "2026-01-01 10:00:09.000000+00:00" }), before)).toBe(true);
@@ -117,5 +127,21 @@ describe("it goes no further", () => {
       shrinkingSettings({ max_connections: { old_value: "100", new_value: "50" }, work_mem: { old_value: "9", new_value: "1" } }),
     ).toEqual(["max_connections"]);
     expect(shrinkingSettings({ max_connections: { old_value: "50", new_value: "100" } })).toEqual([]);
+  });
+});
+
+describe("a restart", () => {
+  test("of a standby says that it is for a replica: one that was promoted meanwhile refuses it", () => {
+    expect(restartBody({ leads: false, timeout: null })).toEqual({ role: "replica" });
+    expect(restartBody({ leads: false, timeout: "30s" })).toEqual({ role: "replica", timeout: "30s" });
+    expect(restartBody({ leads: true, timeout: null })).toEqual({});
+  });
+
+  test("that is still running when its time is over is not refused: what came of it is waited for", () => {
+    expect(restartOutcome({ status: 200, text: "restarted successfully" })).toBe("restarted");
+    expect(restartOutcome({ status: 503, text: "restart is still running" })).toBe("unknown");
+    expect(restartOutcome({ status: 503, text: "postgres is still starting" })).toBe("unknown");
+    for (const text of ["restart failed: no start", "restart conditions are not satisfied", "restart already in progress"])
+      expect(restartOutcome({ status: 503, text })).toBe("refused");
   });
 });
