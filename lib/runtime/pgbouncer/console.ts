@@ -1,9 +1,11 @@
 // Owns the conversation with PgBouncer's console: its commands and its tables. It decides nothing; no answer of it holds a password.
 
+import { createConnection } from "node:net";
 import type { Clock } from "../../model/clock.ts";
 import type { PgbouncerConfig } from "../../model/pgbouncer.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import type { Ms } from "../../model/units.ts";
+import { hasCode } from "../../postgres/atomic-file.ts";
 import { Connection, type Endpoint, type Row } from "../../postgres/connection.ts";
 
 /** The console's own database. */
@@ -70,6 +72,21 @@ export class PoolerConsole {
 
   async close(): Promise<void> {
     await this.#connection.close();
+  }
+}
+
+/** Whether nobody listens there: such a PgBouncer has no clients. False as well where that cannot be told in time. */
+export async function isStopped({ host, port }: ConsoleAddress, withinMs: number): Promise<boolean> {
+  const socket = createConnection(host.startsWith("/") ? { path: `${host}/.s.PGSQL.${port}` } : { host, port });
+  const found = Promise.withResolvers<boolean>();
+  socket.once("connect", () => found.resolve(false));
+  socket.on("error", (error) => found.resolve(hasCode(error, "ECONNREFUSED") || hasCode(error, "ENOENT")));
+  const timer = setTimeout(found.resolve, withinMs, false);
+  try {
+    return await found.promise;
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
   }
 }
 

@@ -1,13 +1,14 @@
 // Owns one PAUSE of the pool, from its guard to its RESUME: it is never left standing. What it is for, and how long it may last, is the
 // pooler's. A file beside the database lines tells the next worker of a PAUSE that this one did not end.
 
+import * as v from "valibot";
 import type { Clock } from "../../model/clock.ts";
 import type { Log } from "../../model/log.ts";
 import type { PgbouncerConfig } from "../../model/pgbouncer.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
 import { readIfThere, reasonOf, removeFile, replaceEntry } from "../../postgres/atomic-file.ts";
-import { PoolerConsole } from "./console.ts";
+import { isStopped, PoolerConsole } from "./console.ts";
 import { followers } from "./lines.ts";
 import { ResumeGuard } from "./resume-guard.ts";
 
@@ -16,6 +17,10 @@ export const ARMED_WITHIN_MS = 5000;
 /** The guard comes after the worker's own end of the PAUSE. */
 const GUARD_LATER_MS = 1000;
 const RESUME_WITHIN_MS = 1000;
+const CONNECT_WITHIN_MS = 1000;
+
+/** As the console takes them; null = all. The next worker may have been told of others. */
+const MARKER = v.object({ databases: v.nullable(v.array(v.pipe(v.string(), v.regex(/^(?:\w+|"(?:[^"]|"")*")$/)))) });
 
 export interface PoolPauseOptions {
   readonly config: PgbouncerConfig;
@@ -32,6 +37,8 @@ export class PoolPause {
   readonly #marker: string;
   #guard: ResumeGuard | null = null;
   #open = false;
+  /** Which ones a RESUME is due for. */
+  #paused: ReadonlySet<string | null>;
 
   constructor({ config, clock, log }: PoolPauseOptions) {
     this.#config = config;
@@ -39,6 +46,7 @@ export class PoolPause {
     this.#log = log;
     this.#console = new PoolerConsole({ address: config, clock });
     this.#databases = followers(config);
+    this.#paused = new Set(this.#databases ?? [null]);
     this.#marker = `${config.databasesFile}.paused`;
   }
 
@@ -50,7 +58,9 @@ export class PoolPause {
   /** Takes up what a former worker of this pool left behind. */
   async recover(): Promise<void> {
     try {
-      this.#open = (await readIfThere(this.#marker)) !== null;
+      const text = await readIfThere(this.#marker);
+      this.#open = text !== null;
+      if (text !== null) this.#paused = new Set([...this.#paused, ...pausedIn(text)]);
     } catch (error) {
       this.#log.error(`whether a former worker left the pool paused cannot be read: ${reasonOf(error)}`);
     }
@@ -75,7 +85,7 @@ export class PoolPause {
     const guard = this.#guard;
     if (guard === null || !(await guard.arm(ARMED_WITHIN_MS))) return err("the guard of the PAUSE does not answer");
     try {
-      await replaceEntry(this.#marker, "A PAUSE that this worker began; the next one ends it.\n", 0o600, null);
+      await replaceEntry(this.#marker, `${JSON.stringify({ databases: this.#databases })}\n`, 0o600, null);
     } catch (error) {
       guard.disarm();
       return err(`${this.#marker}: ${reasonOf(error)}`);
@@ -95,11 +105,12 @@ export class PoolPause {
   /** RESUME. False where PgBouncer did not say that clients go on: to be called again until it does. */
   async end(): Promise<boolean> {
     const answers = await Promise.all(
-      (this.#databases ?? [null]).map((database) => this.#console.resume(database, ms(this.#clock.now() + RESUME_WITHIN_MS))),
+      [...this.#paused].map((database) => this.#console.resume(database, ms(this.#clock.now() + RESUME_WITHIN_MS))),
     );
     const failed = answers.find((each) => !each.ok);
     if (failed !== undefined) return false;
     this.#open = false;
+    this.#paused = new Set(this.#databases ?? [null]);
     this.#guard?.disarm();
     try {
       await removeFile(this.#marker);
@@ -109,9 +120,20 @@ export class PoolPause {
     return true;
   }
 
+  /** No client of a PgBouncer that is stopped can be held, or has to be. */
+  isStopped(): Promise<boolean> {
+    return isStopped(this.#config, CONNECT_WITHIN_MS);
+  }
+
   /** The guard ends with us; where clients may still be paused, after it has resumed them. */
   async close(): Promise<void> {
     this.#guard?.release();
     await this.#console.close();
   }
+}
+
+/** What a former worker paused; nothing of a text that cannot be read, since what we have ourselves is resumed anyway. */
+function pausedIn(text: string): readonly (string | null)[] {
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), MARKER), text);
+  return parsed.success ? (parsed.output.databases ?? [null]) : [];
 }

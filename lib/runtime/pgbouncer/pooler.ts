@@ -4,10 +4,11 @@
 import type { ClusterKeys } from "../../dcs/keys.ts";
 import type { Store } from "../../dcs/store.ts";
 import type { Clock } from "../../model/clock.ts";
-import { describeStoreError } from "../../model/errors.ts";
+import { describeStoreError, type StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
-import type { HandoverNotice, PgbouncerConfig } from "../../model/pgbouncer.ts";
-import { ms } from "../../model/units.ts";
+import type { HandoverNotice, PgbouncerConfig, PoolerAnswer } from "../../model/pgbouncer.ts";
+import type { Result } from "../../model/result.ts";
+import { ms, type Revision } from "../../model/units.ts";
 import { Waker } from "../waker.ts";
 import { ClusterView } from "./cluster-view.ts";
 import { type Target, targetOf } from "./lines.ts";
@@ -88,6 +89,7 @@ export class Pooler {
         await this.#waitThrough(notice, signal);
         continue;
       }
+      if (notice !== null) await this.#refuse(notice, "a former PAUSE of it cannot be ended");
       const settled = await this.#redirection.apply(this.#target);
       await this.#waker.sleepUntil(ms(clock.now() + (resumed && settled ? LOOK_MS : RETRY_MS)));
       if (this.#openNotice() === null && this.#redirection.isDue(this.#target)) await clock.sleepUntil(ms(clock.now() + SETTLE_MS), signal);
@@ -120,13 +122,17 @@ export class Pooler {
     const { clock, config, log } = this.#options;
     this.#answered = notice.id;
     log.info(`${notice.leader} is about to hand over: clients are paused`);
+    // Nothing is begun that a guard would have to end.
+    if (await this.#pause.isStopped()) return await this.#refuse(notice, "nobody listens where PgBouncer should");
     const began = clock.now();
     const paused = await this.#pause.begin();
-    const answer = { handover: notice.id, paused: paused.ok, why: paused.ok ? "" : paused.error, wish: config.pauseFailed };
-    const told = await this.#registration?.answer(answer, ms(clock.now() + ANSWER_WITHIN_MS));
-    if (!paused.ok) log.warning(`clients could not be paused, they go on: ${paused.error}`);
-    else if (told?.ok === false)
-      log.warning(`the leader was not told that clients are paused, they go on: ${describeStoreError(told.error)}`);
+    if (!paused.ok) {
+      // What stands of it in part is undone first: the leader takes "not paused" at its word. A PgBouncer that hangs is asked again later.
+      if (this.#pause.isOpen) await this.#pause.end();
+      return await this.#refuse(notice, paused.error);
+    }
+    const told = await this.#answer(notice, { paused: true, why: "", wish: config.pauseFailed });
+    if (told?.ok === false) log.warning(`the leader was not told that clients are paused, they go on: ${describeStoreError(told.error)}`);
     else {
       const until = ms(clock.now() + config.pauseLimitMs);
       while (!signal.aborted && clock.now() < until && !this.#isOver(notice)) await this.#waker.sleepUntil(until);
@@ -138,6 +144,21 @@ export class Pooler {
     }
     const resumed = !this.#pause.isOpen || (await this.#pause.end());
     if (resumed) log.info(`clients go on (${Math.round(clock.now() - began)} ms)`);
+  }
+
+  /** The answer to a handover through which no client waits here. */
+  async #refuse(notice: HandoverNotice, why: string): Promise<void> {
+    const { config, log } = this.#options;
+    this.#answered = notice.id;
+    log.warning(`clients could not be paused, they go on: ${why}`);
+    // Nobody is spared by a switchover that does not take place, where there are no clients.
+    const wish = (await this.#pause.isStopped()) ? "proceed" : config.pauseFailed;
+    const told = await this.#answer(notice, { paused: false, why, wish });
+    if (told?.ok === false) log.warning(`the leader was not told that clients are not paused: ${describeStoreError(told.error)}`);
+  }
+
+  async #answer(notice: HandoverNotice, answer: Omit<PoolerAnswer, "handover">): Promise<Result<Revision, StoreError> | undefined> {
+    return await this.#registration?.answer({ handover: notice.id, ...answer }, ms(this.#options.clock.now() + ANSWER_WITHIN_MS));
   }
 
   /** Another session's leader serves, or this one has taken its announcement back and leads on. */
