@@ -1,7 +1,7 @@
 // Owns the replacing of small files so that a crash leaves the old or the new content, never a mixture.
 
 import { randomUUID } from "node:crypto";
-import { open, readFile, realpath, rename, rm } from "node:fs/promises";
+import { lstat, open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -82,6 +82,17 @@ export async function syncFolder(path: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Whether anything stands there, a link that leads nowhere too. Throws the system's error where it cannot be told. */
+export async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
   }
 }
 

@@ -4,7 +4,7 @@ import { lstat, readdir, readlink, rm } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { hasCode, isMissing, reasonOf, syncFolder } from "./atomic-file.ts";
+import { hasCode, isMissing, isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
 import { clearMakingMarker, clearRewindingMarker, writeMakingMarker } from "./making-marker.ts";
@@ -67,7 +67,7 @@ async function emptyFolder(path: string): Promise<void> {
       await emptyFolder(inner);
     }
   }
-  if ((await namesIn(path)).length === 0 && (await exists(path))) await syncFolder(path);
+  if ((await namesIn(path)).length === 0 && (await isThere(path))) await syncFolder(path);
 }
 
 async function linkTarget(path: string): Promise<string | null> {
@@ -86,16 +86,6 @@ async function namesIn(path: string): Promise<readonly string[]> {
     return await readdir(path);
   } catch (error) {
     if (isMissing(error)) return [];
-    throw error;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { ParameterValue, PgBackRestConfig } from "../model/node-config.ts";
 import type { ControlData } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { isMissing, reasonOf, syncFolder } from "./atomic-file.ts";
+import { isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import { writeConfigFiles } from "./config-files.ts";
 import type { PostgresContext } from "./context.ts";
 import { readControlData } from "./control-data.ts";
@@ -68,7 +68,7 @@ export async function restoreAside(
   const marker = await readMakingMarker(dataDir);
   if (!marker.ok) return marker;
   try {
-    const isAside = await exists(asideDirectory(dataDir, options.id));
+    const isAside = await isThere(asideDirectory(dataDir, options.id));
     if (!isAside) {
       const obstacle = await whyNotAside(dataDir);
       if (obstacle !== null) return err({ kind: "refused", message: obstacle });
@@ -115,8 +115,8 @@ export async function putBack(place: RestorePlace, id: string): Promise<Result<n
     if (ended.length > 0) place.log.warning(`ended process ${ended.join(", ")}, left over from the restore of ${dataDir}`);
     const running = await findPostmaster(dataDir);
     if (running !== null) return err({ kind: "refused", message: `the server with pid ${running.pid} still runs in ${dataDir}` });
-    if (!(await exists(asideDirectory(dataDir, id)))) return ok(null);
-    if (await exists(dataDir)) {
+    if (!(await isThere(asideDirectory(dataDir, id)))) return ok(null);
+    if (await isThere(dataDir)) {
       await rename(trimmed(dataDir), undoneDirectory(dataDir, id));
       await syncFolder(dirname(trimmed(dataDir)));
     }
@@ -198,14 +198,4 @@ async function whyNotAside(dataDir: string): Promise<string | null> {
 
 function trimmed(path: string): string {
   return path.replace(/\/+$/, "");
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
 }
