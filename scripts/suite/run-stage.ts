@@ -151,6 +151,8 @@ export class FailureLines {
     } else if (line.startsWith("error: ")) {
       this.#error = line.slice("error: ".length);
       this.#where = "";
+    } else if (/^(Expected|Received)\b.*: /.test(line)) {
+      this.#error += `, ${line}`;
     } else {
       const [, place] = /^ +at .*?([^/(]+\.test\.ts:\d+):\d+\)?$/.exec(line) ?? [];
       if (place !== undefined && this.#where === "") this.#where = place;

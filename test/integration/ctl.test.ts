@@ -9,6 +9,7 @@ import { findPostgres } from "../../lib/cli/quickstart/programs.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { PASSWORDS } from "../harness/passwords.ts";
+import { onOwnTerminal } from "../harness/terminal.ts";
 import { until } from "../harness/wait.ts";
 
 const CTL = join(import.meta.dir, "../../scripts/ctl.ts");
@@ -47,10 +48,10 @@ async function ctl(
   return { status: await child.exited, out, complaints };
 }
 
-/** ctl on a terminal of its own (util-linux's script); what it wrote so far. */
+/** ctl on a terminal of its own; what it wrote so far. */
 function onTerminal(args: readonly string[]) {
-  const command = [process.execPath, "run", CTL, "-c", config, ...args].map((word) => `'${word}'`).join(" ");
-  const child = Bun.spawn(["script", "-qec", command, "/dev/null"], { cwd: "/", stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const command = onOwnTerminal([process.execPath, "run", CTL, "-c", config, ...args]);
+  const child = Bun.spawn(command, { cwd: "/", stdin: "pipe", stdout: "pipe", stderr: "inherit" });
   const seen = { text: "" };
   const reading = (async () => {
     const decoder = new TextDecoder();

@@ -93,7 +93,12 @@ test("of each failed test one line says its title, the error and the place", () 
     "      at async <anonymous> (/tree/test/integration/a.test.ts:112:18)\n      at b (/tree/test/integration/a.test.ts:1:1)\n",
   );
   failures.take("(fail) c > d: e [40017.02ms]\n(fail) beforeAll\n");
-  expect(failures.lines).toEqual(['c > d: e: not within 5 ms: "x": a.test.ts:112', "beforeAll"]);
+  failures.take("error: expect(received).toBe(expected)\n\nExpected: 0\nReceived: 130\n(fail) f [1.00ms]\n");
+  expect(failures.lines).toEqual([
+    'c > d: e: not within 5 ms: "x": a.test.ts:112',
+    "beforeAll",
+    "f: expect(received).toBe(expected), Expected: 0, Received: 130",
+  ]);
 });
 
 describe("a stage", () => {

@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { onOwnTerminal } from "../../../harness/terminal.ts";
 
 const CTL = join(import.meta.dir, "../../../../scripts/ctl.ts");
 
@@ -13,7 +14,7 @@ beforeAll(() => {
 afterAll(() => dcs.stop(true));
 
 test.each([
-  { shown: "on a terminal", command: (words: readonly string[]) => ["script", "-qec", words.join(" "), "/dev/null"] },
+  { shown: "on a terminal", command: onOwnTerminal },
   { shown: "into a pipe", command: (words: readonly string[]) => [...words] },
 ])("a view $shown that is ended while the DCS has not answered ends with success", async ({ shown, command }) => {
   asked = Promise.withResolvers();
