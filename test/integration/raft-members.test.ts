@@ -119,6 +119,8 @@ test(
     const wiped = running.places.slice(1);
     for (const place of wiped) await place.stop("immediate");
     for (const place of wiped) place.wipe();
+    // A survivor that led and has not missed the others yet would begin to take one of them in.
+    await running.until(() => survivor.status.role !== "leader");
     for (const place of wiped) await place.start();
     await running.until(() => wiped.every(({ status }) => status.state === "joining" && status.detail?.startsWith("waiting")));
     await running.clock.sleepUntil(ms(running.clock.now() + 2500));
