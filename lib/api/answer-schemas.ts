@@ -33,6 +33,12 @@ const REPLICATION = v.strictObject({
   sync_priority: whole,
 });
 
+const VIP = v.strictObject({
+  address: v.pipe(v.string(), v.description("with its prefix")),
+  interface: v.string(),
+  here: v.boolean(),
+});
+
 const RAFT = v.strictObject({
   state: v.picklist(["waiting", "joining", "serving"]),
   role: v.string(),
@@ -68,6 +74,7 @@ export const STATUS_DOCUMENT = v.strictObject({
   product: v.strictObject({ name: v.string(), version: v.string() }),
   fencing: v.pipe(v.string(), v.description("what stops PostgreSQL if the supervisor dies")),
   raft: v.optional(v.pipe(RAFT, v.description("how the node's own member of the Raft stands"))),
+  vip: v.optional(v.pipe(VIP, v.description("whether the address of the primary's host is on this one"))),
   copy: v.optional(v.strictObject({ bytes: v.number(), total_bytes: v.nullable(v.number()), percent: v.nullable(v.number()) })),
   lease_held: v.optional(yes),
   decision: v.optional(v.strictObject({ rule: v.string(), why: v.string() })),

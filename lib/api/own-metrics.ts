@@ -26,7 +26,13 @@ export class OwnMetrics {
       this.#revision = measures.revision;
       this.#base = base;
     }
-    const now = [...nodeFamilies(facts, measures), ...copyFamilies(facts), ...raftFamilies(measures.raft), ...processFamilies()];
+    const now = [
+      ...nodeFamilies(facts, measures),
+      ...addressFamilies(facts),
+      ...copyFamilies(facts),
+      ...raftFamilies(measures.raft),
+      ...processFamilies(),
+    ];
     return now.map((family) => familyText(PREFIX, base, family)).join("") + this.#counted;
   }
 }
@@ -58,6 +64,14 @@ function nodeFamilies(facts: NodeFacts, { guard, leaseRemainingMs }: NodeMeasure
       samples: actsInMs === null ? [] : [{ labels: NONE, value: actsInMs / 1000 }],
     },
   ];
+}
+
+/** Nothing where the node keeps no address. */
+function addressFamilies({ vip }: NodeFacts): readonly MetricFamily[] {
+  if (vip === null) return [];
+  const labels = { address: vip.address, interface: vip.interface };
+  const help = "Value is 1 if the address of the primary's host is on this one, 0 otherwise.";
+  return [{ kind: "gauge", name: "vip", help, samples: [{ labels, value: bit(vip.here) }] }];
 }
 
 function copyFamilies({ copy }: NodeFacts): readonly MetricFamily[] {

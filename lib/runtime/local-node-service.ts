@@ -84,6 +84,7 @@ export class LocalNodeService implements NodeService {
       systemIdentifier: state.local.systemIdentifier ?? (state.cluster?.initialize || null),
       fencing: watchdog.fencing,
       raft: state.raft,
+      vip: state.vip.standing(),
       now: clock.now(),
       lastCycleAt: state.lastCycleAt,
       copy: state.copy,

@@ -15,6 +15,7 @@ import type { Result } from "../model/result.ts";
 import type { Lsn, Ms } from "../model/units.ts";
 import type { EventSource } from "./event-log.ts";
 import type { Explanation } from "./explaining.ts";
+import type { AddressStanding } from "./vip/service-address.ts";
 
 /** One consistent view for one answer. */
 export interface NodeFacts {
@@ -43,6 +44,8 @@ export interface NodeFacts {
   readonly fencing: string;
   /** Null where the node has no member of the Raft. */
   readonly raft: MemberStanding | null;
+  /** Null where the node keeps no address of the primary's host. */
+  readonly vip: AddressStanding | null;
   /** Boot-time now, and when the HA loop last finished a cycle. */
   readonly now: Ms;
   readonly lastCycleAt: Ms;

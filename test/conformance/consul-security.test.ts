@@ -198,6 +198,27 @@ describe("ACL", () => {
     expect(JSON.stringify([lacking, unknown])).not.toContain(WRONG);
   });
 
+  test("the doctor looks at the Consul of the site too: whether it answers, and what registering there takes", async () => {
+    const node = { ...(await loadTemplate()), scope: "My_Demo" };
+    const look = async (site: ConsulConfig, service: string | null = null) =>
+      (await consulFindings({ ...node, consul: null, discovery: { consul: site, service } }, clock)).filter(
+        ({ verdict }) => verdict !== "fine",
+      );
+    const [denied, ...others] = await look(consulConfig(consul.url, { token }));
+    // The name that is registered, and not the scope, is what a rule has to name.
+    expect(denied).toMatchObject({
+      subject: "discovery.consul acl",
+      verdict: "fault",
+      fix: expect.stringContaining('service_prefix "my-demo"'),
+    });
+    expect(others).toEqual([]);
+    expect(await look(consulConfig(consul.url, { token }), "demo")).toEqual([]);
+    const [port] = await freePorts(1);
+    const [silent] = await look(consulConfig(`https://127.0.0.1:${port}`, { token }));
+    expect(silent).toMatchObject({ subject: "discovery.consul", verdict: "fault", fix: expect.stringContaining("discovery.consul.host") });
+    expect(JSON.stringify([denied, silent])).not.toContain(token);
+  });
+
   test("a wrong token, none, and a key outside the policy are rejected, without the token in the reason", async () => {
     expect(await outcome(open(consul.url, { token }))).toBe("done");
     for (const refused of [await outcome(open(consul.url, { token: WRONG })), await outcome(open(consul.url, {}))]) {

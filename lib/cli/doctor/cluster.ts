@@ -12,7 +12,7 @@ import { describeStoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { err, type Result } from "../../model/result.ts";
-import { ms, seconds } from "../../model/units.ts";
+import { type Ms, ms, seconds } from "../../model/units.ts";
 import { askEveryone, statusesOf } from "../raft/conversation.ts";
 import { openMembersLink } from "../raft/members-link.ts";
 import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
@@ -75,9 +75,8 @@ export async function raftFindings(config: NodeConfig, clock: Clock): Promise<re
 
 /** The rules between ttl, loop_wait and retry_timeout, and every other value that is not taken as it is written. */
 export function timingFindings(config: NodeConfig, cluster: Cluster | null): readonly Finding[] {
-  const written = cluster?.config?.data ?? null;
-  const where = written === null ? "bootstrap.dcs" : "the dynamic configuration";
-  const accepted = acceptDynamic(written ?? config.bootstrap.dcs, limitsOf(config));
+  const where = cluster?.config ? "the dynamic configuration" : "bootstrap.dcs";
+  const accepted = acceptedOf(config, cluster);
   const { ttlMs, loopWaitMs, retryTimeoutMs } = accepted.config;
   const [ttl, loop, retry] = [ttlMs, loopWaitMs, retryTimeoutMs].map((value) => value / 1000);
   const rule = `ttl ${ttl} ≥ loop_wait ${loop} + 2 × retry_timeout ${retry}`;
@@ -85,6 +84,15 @@ export function timingFindings(config: NodeConfig, cluster: Cluster | null): rea
     warning("timing", `${where}: ${path}: ${message}`, `ctl edit-config, or correct bootstrap.dcs before the first start`),
   );
   return [fine("timing", `in force: ${rule}`), ...faults];
+}
+
+/** In force, or from the first start on. */
+export function leaseTtl(config: NodeConfig, cluster: Cluster | null): Ms {
+  return acceptedOf(config, cluster).config.ttlMs;
+}
+
+function acceptedOf(config: NodeConfig, cluster: Cluster | null): ReturnType<typeof acceptDynamic> {
+  return acceptDynamic(cluster?.config?.data ?? config.bootstrap.dcs, limitsOf(config));
 }
 
 /** Each other node's API: whether it answers, and how far its clock is from ours. */

@@ -3,9 +3,10 @@
 
 import * as v from "valibot";
 import { ConsulHttp } from "../../dcs/consul/http.ts";
+import { serviceName } from "../../dcs/consul/service-entry.ts";
 import { clusterKeys } from "../../dcs/keys.ts";
 import type { Clock } from "../../model/clock.ts";
-import type { NodeConfig } from "../../model/node-config.ts";
+import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
 import { ms } from "../../model/units.ts";
 import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
@@ -25,15 +26,32 @@ interface Right {
 const AgentSchema = v.object({ Config: v.object({ NodeName: v.string(), Version: v.optional(v.string(), "") }) });
 const VerdictsSchema = v.array(v.object({ Allow: v.boolean() }));
 
-/** Of a node's configuration over Consul. */
+/** A Consul that a node uses: as the section of its file that names it. */
+interface UsedConsul {
+  readonly section: "consul" | "discovery.consul";
+  readonly consul: ConsulConfig;
+  /** `agent`: the name of the agent's node. */
+  readonly rights: (agent: string) => readonly Right[];
+}
+
+/** Of a node's configuration: the Consul that its lock is in, and the one of its site, where it has them. */
 export async function consulFindings(config: NodeConfig, clock: Clock): Promise<readonly Finding[]> {
-  const { consul } = config;
-  if (consul === null) return [];
+  const { consul, discovery } = config;
+  const used: UsedConsul[] = [];
+  if (consul !== null) used.push({ section: "consul", consul, rights: (agent) => rightsOf(config, agent) });
+  if (discovery !== null) {
+    const service = discovery.service ?? config.scope;
+    used.push({ section: "discovery.consul", consul: discovery.consul, rights: (agent) => discoveryRights(service, agent) });
+  }
+  return (await Promise.all(used.map((each) => lookAt(each, clock)))).flat();
+}
+
+async function lookAt({ section, consul, rights }: UsedConsul, clock: Clock): Promise<readonly Finding[]> {
   let http: ConsulHttp;
   try {
     http = new ConsulHttp(consul, clock);
   } catch (error) {
-    return [fault("consul", messageOf(error), "name a file that this user can read under consul: cacert, cert, key")];
+    return [fault(section, messageOf(error), `name a file that this user can read under ${section}: cacert, cert, key`)];
   }
   try {
     const deadline = () => ms(clock.now() + ANSWERS_WITHIN_MS);
@@ -41,15 +59,15 @@ export async function consulFindings(config: NodeConfig, clock: Clock): Promise<
     if (!leader.ok)
       return [
         fault(
-          "consul",
+          section,
           `${consul.url} does not answer: ${leader.error.reason}`,
-          "start the agent, or correct consul.host, scheme and certificates",
+          `start the agent, or correct ${section}.host, scheme and certificates`,
         ),
       ];
     if (leader.value.status === 200 && leader.value.text.trim() === '""')
       return [
         fault(
-          "consul",
+          section,
           "the agent answers, but its servers have no leader",
           "see `consul operator raft list-peers`: a majority has to be there",
         ),
@@ -57,13 +75,27 @@ export async function consulFindings(config: NodeConfig, clock: Clock): Promise<
     const agent = await http.request({ method: "GET", path: "/v1/agent/self", deadline: deadline() });
     const known = agent.ok && agent.value.status === 200 ? v.safeParse(AgentSchema, json(agent.value.text)) : null;
     const node = known?.success ? known.output.Config : null;
-    const findings: Finding[] = [
-      fine("consul", `${consul.url} answers${node === null ? "" : `: agent ${node.NodeName}, version ${node.Version}`}`),
-    ];
-    return [...findings, ...(await rightsFindings(http, rightsOf(config, node?.NodeName ?? ""), deadline))];
+    const answers = fine(section, `${consul.url} answers${node === null ? "" : `: agent ${node.NodeName}, version ${node.Version}`}`);
+    return [answers, ...(await rightsFindings(http, { section, rights: rights(node?.NodeName ?? "") }, deadline))];
   } finally {
     await http.close();
   }
+}
+
+/** What keeping an entry there, and the tags of a leader on one alone, stands on. */
+function discoveryRights(service: string, agent: string): readonly Right[] {
+  const node = 'node_prefix "" { policy = "read" }';
+  const why = "the tags of a former leader are left on its entry until its check fails";
+  return [
+    serviceRight(service, "this node is not registered"),
+    { resource: "node", access: "read", segment: agent, rule: node, need: "should", why },
+  ];
+}
+
+function serviceRight(service: string, why: string): Right {
+  const segment = serviceName(service);
+  const rule = `service_prefix "${segment}" { policy = "write" }`;
+  return { resource: "service", access: "write", segment, rule, need: "must", why };
 }
 
 function rightsOf(config: NodeConfig, agent: string): readonly Right[] {
@@ -106,46 +138,43 @@ function rightsOf(config: NodeConfig, agent: string): readonly Right[] {
     },
   ];
   if (config.consul?.registerService !== true) return rights;
-  const rule = `service_prefix "${config.scope}" { policy = "write" }`;
-  return [
-    ...rights,
-    { resource: "service", access: "write", segment: config.scope, rule, need: "must", why: "register_service cannot register" },
-  ];
+  return [...rights, serviceRight(config.scope, "register_service cannot register")];
 }
 
 /** Consul judges the token that the node uses. Source: Consul, agent/acl_endpoint.go (`/v1/internal/acl/authorize`, from 1.7 on). */
 async function rightsFindings(
   http: ConsulHttp,
-  rights: readonly Right[],
+  { section, rights }: { readonly section: UsedConsul["section"]; readonly rights: readonly Right[] },
   deadline: () => ReturnType<typeof ms>,
 ): Promise<readonly Finding[]> {
+  const subject = `${section} acl`;
   const body = JSON.stringify(rights.map(({ resource, access, segment }) => ({ Resource: resource, Access: access, Segment: segment })));
   const answer = await http.request({ method: "POST", path: "/v1/internal/acl/authorize", body, deadline: deadline() });
-  if (!answer.ok) return [unknown("consul acl", `the permissions could not be asked for: ${answer.error.reason}`)];
+  if (!answer.ok) return [unknown(subject, `the permissions could not be asked for: ${answer.error.reason}`)];
   const { status, text } = answer.value;
-  if (/ACL support disabled/i.test(text)) return [fine("consul acl", "ACLs are off: everybody may do everything")];
+  if (/ACL support disabled/i.test(text)) return [fine(subject, "ACLs are off: everybody may do everything")];
   if (status === 403)
     return [
       fault(
-        "consul acl",
+        subject,
         `the token is not known to Consul: ${text.trim()}`,
-        "correct consul.token (or token_file), or create the token again",
+        `correct ${section}.token (or token_file), or create the token again`,
       ),
     ];
   const verdicts = status === 200 ? v.safeParse(VerdictsSchema, json(text)) : null;
   if (verdicts === null || !verdicts.success || verdicts.output.length !== rights.length)
     return [
       unknown(
-        "consul acl",
+        subject,
         `this Consul does not say what the token may do (status ${status})`,
         "hold the token's policy against docs/consul.md",
       ),
     ];
   return rights.map((right, index) => {
     const name = `${right.resource}:${right.access} on "${right.segment}"`;
-    if (verdicts.output[index]?.Allow === true) return fine("consul acl", `${name} is allowed`);
+    if (verdicts.output[index]?.Allow === true) return fine(subject, `${name} is allowed`);
     const fix = `add to the token's policy: ${right.rule}`;
-    return (right.need === "must" ? fault : warning)("consul acl", `${name} is denied: ${right.why}`, fix);
+    return (right.need === "must" ? fault : warning)(subject, `${name} is denied: ${right.why}`, fix);
   });
 }
 

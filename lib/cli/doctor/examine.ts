@@ -6,12 +6,13 @@ import type { Clock } from "../../model/clock.ts";
 import type { ConfigFault } from "../../model/errors.ts";
 import { runLockOwner, runLockPath } from "../../runtime/run-lock.ts";
 import { certificateFindings, plainFindings } from "./certificates.ts";
-import { peerFindings, raftFindings, readCluster, timingFindings } from "./cluster.ts";
+import { leaseTtl, peerFindings, raftFindings, readCluster, timingFindings } from "./cluster.ts";
 import { consulFindings } from "./consul-rights.ts";
 import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 import { diskFindings, fencingFindings, modeFindings, nameFindings } from "./machine.ts";
 import { poolerFindings } from "./pooler.ts";
 import { serverFindings, supervisorFinding } from "./server.ts";
+import { addressFindings } from "./vip.ts";
 
 /** `path` and `env` as for a supervisor's start. */
 export async function examine(options: {
@@ -60,6 +61,7 @@ export async function examine(options: {
     ...raft,
     ...(cluster.ok ? [] : [unknown("cluster", `it cannot be read: ${cluster.error}`)]),
     ...timingFindings(config, known),
+    ...addressFindings({ config, cluster: known, ttlMs: leaseTtl(config, known), supervised: runs }),
     ...(known === null ? [] : await peerFindings(config, known)),
     ...certificates,
     ...plainFindings(config),

@@ -17,13 +17,15 @@ import {
   removeAddress,
   withPrefix,
 } from "./interface-address.ts";
-import type { ServiceAddress } from "./service-address.ts";
+import type { AddressStanding, ServiceAddress } from "./service-address.ts";
 
 /** Lifetimes are whole seconds, and the kernel looks at them about once a second. */
 const KERNEL_LATE_MS = 1000;
 /** Renewed in the middle of the lease at the latest, as leases are; below this its lifetime could end before. */
-const SHORTEST_TTL_MS = 8000;
+export const SHORTEST_TTL_MS = 8000;
 const RETRY_MS = 500;
+/** Health checks come by the hundred, and each shows it. */
+const LOOK_EVERY_MS = 1000;
 
 /** What was put there, and when the lease ends that it was put there for: by then the kernel has taken it off. */
 interface Placed {
@@ -46,6 +48,7 @@ export class Vip implements ServiceAddress {
   #toldOfPrefix = false;
   /** The task during which it was released on purpose: it does not come back before that one is over. */
   #releasedDuring: ActiveTask | null = null;
+  #looked: { readonly vip: VipConfig; readonly at: Ms; readonly standing: AddressStanding } | null = null;
 
   constructor(
     context: NodeContext,
@@ -74,6 +77,19 @@ export class Vip implements ServiceAddress {
   release(): Promise<void> {
     this.#releasedDuring = this.#context.state.task;
     return this.#placed === null && this.#waiting === 0 ? Promise.resolve() : this.#enqueue(() => this.#remove());
+  }
+
+  standing(): AddressStanding | null {
+    const { clock, state } = this.#context;
+    const { vip } = state.settings.node;
+    if (vip === null) return null;
+    const now = clock.now();
+    const before = this.#looked?.vip === vip ? this.#looked : null;
+    if (before !== null && now - before.at < LOOK_EVERY_MS) return before.standing;
+    const here = this.#presence(vip) === "here";
+    const standing = before?.standing.here === here ? before.standing : { address: withPrefix(vip), interface: vip.interface, here };
+    this.#looked = { vip, at: now, standing };
+    return standing;
   }
 
   /** Where PostgreSQL goes on without this process, it stays for its lifetime: who comes next goes on with it. */
@@ -137,6 +153,7 @@ export class Vip implements ServiceAddress {
     this.#told = "";
     this.#placed = { ...this.#placed, sure: true };
     if (!isNew) return;
+    this.#looked = null;
     log.info(`vip: ${withPrefix(vip)} is on ${vip.interface}`);
     this.#announce(vip);
   }
@@ -153,6 +170,7 @@ export class Vip implements ServiceAddress {
       const removed = await removeAddress(this.#parts, vip);
       if (removed.ok) {
         log.info(`vip: ${withPrefix(vip)} is off ${vip.interface}`);
+        this.#looked = null;
         break;
       }
       this.#tell(`vip: ${withPrefix(vip)} was not taken off ${vip.interface}: ${removed.error}`);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { familyText } from "../../../lib/api/exposition.ts";
 import { lsn, ms } from "../../../lib/model/units.ts";
 import { Measures } from "../../../lib/runtime/measures.ts";
+import type { NodeFacts } from "../../../lib/runtime/node-service.ts";
 import { readExposition } from "../../harness/exposition.ts";
 import { observation } from "../core/observations.ts";
 import { apiOf } from "./asking.ts";
@@ -106,6 +107,18 @@ describe("GET /metrics", () => {
     expect(value("raft_fsync_seconds_bucket", { le: "+Inf" })).toBe(6);
     expect(value("raft_fsync_seconds_sum")).toBe(0.05);
     expect(value("raft_elections_total")).toBe(3);
+  });
+
+  test("tells where the address of the primary's host is; nothing where none is kept", async () => {
+    const shown = async (vip: NodeFacts["vip"]) =>
+      readExposition((await apiOf(new NodeUnderTest(facts({ vip })))("GET", "/metrics")).text).samples.filter(
+        ({ name }) => name === "matriarch_vip",
+      );
+    const vip = { address: "10.0.0.100/24", interface: "eth0" };
+    const labels = expect.objectContaining(vip);
+    expect(await shown({ ...vip, here: true })).toMatchObject([{ labels, value: 1 }]);
+    expect(await shown({ ...vip, here: false })).toMatchObject([{ labels, value: 0 }]);
+    expect(await shown(null)).toEqual([]);
   });
 
   test("what was counted is shown as it is now, also right after an earlier answer", async () => {

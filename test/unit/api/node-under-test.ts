@@ -196,6 +196,7 @@ export function facts(changes: Partial<NodeFacts> = {}): NodeFacts {
     systemIdentifier: "7710744159307945845",
     fencing: "guard",
     raft: null,
+    vip: null,
     now: ms(performance.now()),
     lastCycleAt: ms(performance.now()),
     copy: null,

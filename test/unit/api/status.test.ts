@@ -49,6 +49,17 @@ describe("the status document", () => {
     );
   });
 
+  test("shows the address of the primary's host behind what is Patroni's, as it is at that moment", async () => {
+    const vip = { address: "10.0.0.100/24", interface: "eth0" };
+    const node = new NodeUnderTest(facts({ vip: { ...vip, here: false } }));
+    const api = apiOf(node);
+    expect((await api("GET", "/patroni")).text).toContain('"vip": {"address": "10.0.0.100/24", "interface": "eth0", "here": false}');
+    node.current = facts({ vip: { ...vip, here: true } });
+    const { text } = await api("GET", "/patroni");
+    expect(text).toContain('"here": true}');
+    expect(text.indexOf('"patroni"')).toBeLessThan(text.indexOf('"vip"'));
+  });
+
   test("says sync_standby or quorum_standby where the sync key names this node", async () => {
     const sync = { revision: revision(5), leader: "node1", standbys: ["node2"], quorum: 0 };
     for (const [mode, word] of [

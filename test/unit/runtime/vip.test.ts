@@ -1,7 +1,6 @@
 // The address of the primary's host against a fake of the kernel's interface: real lock, lease and hand-over.
 
 import { describe, expect, test } from "bun:test";
-import { networkInterfaces } from "node:os";
 import { ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
 import { handOver } from "../../../lib/runtime/hand-over.ts";
@@ -10,6 +9,7 @@ import { refreshCluster, releaseLock, renewLock } from "../../../lib/runtime/per
 import { stop } from "../../../lib/runtime/stop.ts";
 import { presence } from "../../../lib/runtime/vip/interface-address.ts";
 import { Vip } from "../../../lib/runtime/vip/vip.ts";
+import { loopbackAddress } from "../../harness/loopback.ts";
 import { CONFIG, primaryStatus, status } from "../core/observations.ts";
 import { Interface, VIP } from "./fake-interface.ts";
 import { Bench } from "./fenced-node.ts";
@@ -257,13 +257,9 @@ test("with another prefix it is not ours: it is left there, told of once, and no
 });
 
 test("an address counts as there with its own prefix alone", () => {
-  // Loopback has one on every machine that these tests run on.
-  const entries = Object.entries(networkInterfaces()).flatMap(([name, of = []]) => of.map((entry) => ({ name, ...entry })));
-  const loopback = entries.find(({ family, internal }) => family === "IPv4" && internal);
-  const prefixLength = Number(loopback?.cidr?.split("/")[1]);
-  const vip = { ...VIP, address: loopback?.address ?? "", interface: loopback?.name ?? "", prefixLength };
+  const vip = { ...VIP, ...loopbackAddress() };
   expect(presence(vip)).toBe("here");
-  expect(presence({ ...vip, prefixLength: prefixLength - 1 })).toBe("other-prefix");
+  expect(presence({ ...vip, prefixLength: vip.prefixLength - 1 })).toBe("other-prefix");
   expect(presence({ ...vip, address: "192.0.2.199" })).toBe("absent");
 });
 
@@ -320,4 +316,18 @@ test("what cannot be put there is tried again with the next cycle, and told once
   eth0.answer = "done";
   await noted(bench, vip);
   expect(eth0.has).toBe(true);
+});
+
+test("where it is can be seen: at once what this node did, within a second what others did, and the same value as long as it is the same", async () => {
+  const { bench, node, eth0, vip } = await primary();
+  const standing = vip.standing();
+  expect(standing).toEqual({ address: "10.0.0.100/24", interface: "eth0", here: false });
+  expect(vip.standing()).toBe(standing);
+  await noted(bench, vip);
+  expect(vip.standing()?.here).toBe(true);
+  await eth0.run({ argv: ["ip", "address", "del"], withoutSecrets: true, deadline: ms(0) });
+  await bench.clock.advance(1000);
+  expect(vip.standing()?.here).toBe(false);
+  node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: null } };
+  expect(vip.standing()).toBeNull();
 });

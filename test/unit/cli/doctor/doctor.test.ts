@@ -10,9 +10,12 @@ import { examine } from "../../../../lib/cli/doctor/examine.ts";
 import { type Finding, findingsText } from "../../../../lib/cli/doctor/finding.ts";
 import { diskFindings, fencingFindings, modeFindings, nameFindings } from "../../../../lib/cli/doctor/machine.ts";
 import { parameterFindings } from "../../../../lib/cli/doctor/server.ts";
-import type { NodeConfig } from "../../../../lib/model/node-config.ts";
+import { addressFindings } from "../../../../lib/cli/doctor/vip.ts";
+import type { NodeConfig, VipConfig } from "../../../../lib/model/node-config.ts";
+import { revision } from "../../../../lib/model/units.ts";
 import { realClock } from "../../../../lib/runtime/clock.ts";
 import { makeAuthority } from "../../../harness/certificates.ts";
+import { loopbackAddress } from "../../../harness/loopback.ts";
 import { loadTemplate } from "../../../simulation/node-config.ts";
 
 const template = await loadTemplate();
@@ -130,6 +133,36 @@ describe("the doctor", () => {
     expect(fenced({ driver: "process" })).toBe("fine");
     expect(fenced({ mode: "off" })).toBe("warning");
     expect(fenced({ driver: "linux", device: "/does/not/exist" })).toBe("fault");
+  });
+});
+
+describe("of the address of the primary's host the doctor", () => {
+  const vip = { ...loopbackAddress(), ipCommand: process.execPath, arpingCommand: process.execPath };
+  const look = (changes: Partial<VipConfig> = {}, options: { readonly leader?: string | null; readonly ttlMs?: number } = {}) => {
+    const { leader = "a", ttlMs = 30_000 } = options;
+    const cluster = leader === null ? null : { leader: { name: leader, session: "s", revision: revision(1) } };
+    return addressFindings({ config: { name: "a", vip: { ...vip, ...changes } }, cluster, ttlMs, supervised: true });
+  };
+
+  test("says nothing where none is configured, and that it is where it belongs", () => {
+    expect(addressFindings({ config: { name: "a", vip: null }, cluster: null, ttlMs: 30_000, supervised: true })).toEqual([]);
+    expect(look()).toMatchObject([{ verdict: "fine" }]);
+    expect(look({ address: "192.0.2.199" }, { leader: "b" })).toMatchObject([{ verdict: "fine" }]);
+    expect(look({}, { leader: null })).toMatchObject([{ verdict: "unknown" }]);
+  });
+
+  test("finds it where it does not belong, or not where it does", () => {
+    expect(faults(look({}, { leader: "b" })).join()).toContain("but this node does not lead");
+    expect(faults(look({ address: "192.0.2.199" })).join()).toContain("although this node leads");
+    expect(faults(look({ prefixLength: vip.prefixLength - 1 })).join()).toContain("with another prefix");
+  });
+
+  test("finds what keeps it from being put anywhere", () => {
+    expect(faults(look({ interface: "nowhere9" }))).toEqual([expect.stringMatching(/^fault: there is no interface nowhere9/)]);
+    expect(faults(look({ ipCommand: "/does/not/exist" }))).toEqual(["fault: vip.ip_command: there is no /does/not/exist"]);
+    expect(faults(look({ ipCommand: `${process.execPath} -n /does/not/exist` }))).toEqual([expect.stringContaining("/does/not/exist")]);
+    expect(faults(look({ arpingCommand: "/does/not/exist" }))).toEqual([expect.stringMatching(/^warning: vip.arping_command/)]);
+    expect(faults(look({}, { ttlMs: 7_000 })).join()).toContain("fault: a ttl of 7 s is too short");
   });
 });
 
