@@ -167,6 +167,7 @@ export class Raft {
     const entries: LogEntry[] = [];
     for (let index = core.applied + 1; index <= upTo; index++) entries.push(core.log.entry(index));
     core.applied = upTo;
+    core.log.settle(upTo);
     return entries;
   }
 

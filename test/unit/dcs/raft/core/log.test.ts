@@ -9,30 +9,42 @@ import { logIndex, term } from "../../../../../lib/model/raft.ts";
 const BASE = { index: logIndex(0), term: term(0), time: 0 };
 
 function entry(index: number, size: number): LogEntry {
-  return { index: logIndex(index), term: term(1 + (index >> 2)), kind: "command", time: index * 10, payload: new Uint8Array(size) };
+  const payload = Uint8Array.from({ length: size }, (_, place) => (index * 31 + place) & 0xff);
+  return { index: logIndex(index), term: term(1 + (index >> 2)), kind: KINDS[index % 3] ?? "command", time: index * 10 + 0.25, payload };
 }
 
-test("after any appends, truncations and compactions the log holds what a plain list holds", () => {
+const KINDS = ["no-op", "command", "configuration"] as const;
+
+test("after any appends, truncations, compactions and settling the log holds what a plain list holds", () => {
   const step = fc.oneof(
-    fc.record({ kind: fc.constant("append" as const), size: fc.nat(50) }),
+    fc.record({ kind: fc.constant("append" as const), size: fc.nat(50), count: fc.integer({ min: 1, max: 200 }) }),
+    fc.record({ kind: fc.constant("append" as const), size: fc.nat(40_000), count: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ kind: fc.constant("settle" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
     fc.record({ kind: fc.constant("truncate" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
     fc.record({ kind: fc.constant("compact" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
       const log = new RaftLog(BASE, []);
       let all: LogEntry[] = [];
       let base = 0;
+      let settled = 0;
       for (const action of steps) {
         if (action.kind === "append") {
-          const next = entry(all.length + 1, action.size);
-          all.push(next);
-          log.append(next);
+          for (let count = 0; count < action.count; count++) {
+            const next = entry(all.length + 1, action.size);
+            all.push(next);
+            log.append(next);
+          }
         } else if (all.length > base) {
           const index = base + 1 + Math.floor(action.at * (all.length - base - 1));
           if (action.kind === "truncate") {
+            if (index <= settled) continue;
             all = all.slice(0, index - 1);
             log.truncateFrom(index);
+          } else if (action.kind === "settle") {
+            settled = Math.max(settled, index);
+            log.settle(index);
           } else {
             base = index;
             log.compact(index);
@@ -42,13 +54,30 @@ test("after any appends, truncations and compactions the log holds what a plain 
       expect([log.baseIndex, log.lastIndex, log.heldEntries]).toEqual([logIndex(base), logIndex(all.length), all.length - base]);
       for (let index = base; index <= all.length + 1; index++) {
         expect(log.termAt(index)).toBe(index === 0 ? term(0) : (all[index - 1]?.term ?? null));
+        expect(log.timeAt(index)).toBe(index === 0 ? 0 : (all[index - 1]?.time ?? null));
         expect(log.bytesBetween(base, Math.min(index, all.length))).toBe(
           all.slice(base, index).reduce((sum, { payload }) => sum + payload.length, 0),
         );
       }
-      expect(log.slice(base + 1, { entriesMax: 1000, bytesMax: 1e9 })).toEqual(all.slice(base));
+      expect([log.lastTerm, log.lastTime]).toEqual([all.at(-1)?.term ?? term(0), all.at(-1)?.time ?? 0]);
+      expect(log.slice(base + 1, { entriesMax: 5000, bytesMax: 1e9 })).toEqual(all.slice(base));
+      for (let index = base + 1; index <= all.length; index += 97) expect(log.entry(index)).toEqual(all[index - 1] as LogEntry);
     }),
   );
+});
+
+test("what is settled is held as bytes by the page, and is never truncated", () => {
+  const entries = Array.from({ length: 300 }, (_, place) => entry(place + 1, 10));
+  const log = new RaftLog(BASE, entries);
+  log.settle(200);
+  // One page of 128; those behind it are as they came.
+  expect(log.entry(128)).not.toBe(entries[127] as LogEntry);
+  expect(log.entry(128)).toEqual(entries[127] as LogEntry);
+  expect(log.entry(129)).toBe(entries[128] as LogEntry);
+  expect(() => log.truncateFrom(128)).toThrow("settled up to 128");
+  log.truncateFrom(129);
+  expect(log.lastIndex).toBe(logIndex(128));
+  expect(() => log.entry(129)).toThrow("not 129");
 });
 
 test("a slice keeps both bounds, and gives at least one entry where there is one", () => {
