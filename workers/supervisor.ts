@@ -5,11 +5,9 @@ import { loadNodeConfig } from "../lib/config/load.ts";
 import { versionLine } from "../lib/model/product.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { createLog } from "../lib/runtime/log.ts";
-import { MatriarchNode } from "../lib/runtime/node.ts";
+import { MatriarchNode, type NodeWorkers } from "../lib/runtime/node.ts";
 import { startApiPort } from "./http-api.ts";
-import { run as leaderRace } from "./leader-race.ts";
 import { run as vip } from "./vip.ts";
-import { run as watch } from "./watch.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const adopt = argv.includes("--adopt") ? "adopt" : "careful";
@@ -64,6 +62,10 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   const end = await node.run();
   return end.code;
 }
+
+/** The loop and the watch are loaded while the API answers already; all of them are there before the first decision. */
+const leaderRace: NodeWorkers["leaderRace"] = async (...given) => await (await import("./leader-race.ts")).run(...given);
+const watch: NodeWorkers["watch"] = async (...given) => await (await import("./watch.ts")).run(...given);
 
 /** How to tell systemd of our state; without systemd nothing is loaded and nothing is sent. */
 async function systemd(env: Readonly<Record<string, string | undefined>>): Promise<(line: string) => void> {

@@ -1,23 +1,13 @@
 // Owns the way of a request: health paths at once, the others past the door keeper and through Hono.
 // Knows nothing of sockets (server.ts) and decides nothing about HA.
 
-import { Hono } from "hono";
 import { Access } from "./access.ts";
 import { textAnswer } from "./answers.ts";
-import { backupRoutes } from "./backups.ts";
-import { clusterRoutes } from "./cluster.ts";
-import { ClusterSource } from "./cluster-source.ts";
-import { configRoutes } from "./config.ts";
-import type { ApiApp, ApiBindings, ApiContext, Peer } from "./context.ts";
-import { EventStreams, eventRoutes } from "./events.ts";
-import { explainRoutes } from "./explain.ts";
-import { failsafeRoutes } from "./failsafe.ts";
+import type { ApiApp, ApiContext, Peer } from "./context.ts";
+import { EventStreams } from "./events.ts";
 import { type AnswerHeaders, answerHeaders } from "./headers.ts";
 import { HealthResponder, healthCheckOf } from "./health.ts";
-import { metricRoutes } from "./metrics.ts";
-import { openApiRoutes } from "./openapi.ts";
-import { operationRoutes } from "./operations.ts";
-import { switchoverRoutes } from "./switchover.ts";
+import { pathStartOf, SAFE_METHODS, splitUrl } from "./request-target.ts";
 
 /** Requests answered at one time; a crowd beyond it is told so at once instead of eating memory. */
 export const MAX_REQUESTS_IN_FLIGHT = 1024;
@@ -29,14 +19,12 @@ const UNREAD_BODY_MAX_BYTES = 64 * 1024;
 /** Characters of a path in the log. */
 const LOGGED_TARGET_MAX = 256;
 
-const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
-
 export class Api {
   readonly #context: ApiContext;
   readonly #health: HealthResponder;
   readonly #access: Access;
   readonly #streams = new EventStreams();
-  readonly #app: ApiApp;
+  #routes: Promise<ApiApp> | null = null;
   #headers: AnswerHeaders;
   #inFlight = 0;
   #unsafeInFlight = 0;
@@ -46,12 +34,17 @@ export class Api {
     this.#headers = answerHeaders(context.settings());
     this.#health = new HealthResponder(context.service, () => this.#headers);
     this.#access = new Access(context);
-    this.#app = apiRoutes(context, this.#streams);
   }
 
   /** Ends the answers that have no end of their own. */
   close(): void {
     this.#streams.close();
+  }
+
+  /** Everything but the health paths. Loaded when first asked for, which is to be done once the listener is there: health answers before. */
+  routes(): Promise<ApiApp> {
+    this.#routes ??= import("./routes.ts").then(({ apiRoutes }) => apiRoutes(this.#context, this.#streams));
+    return this.#routes;
   }
 
   /** To be called after a reload of the settings. */
@@ -93,7 +86,7 @@ export class Api {
     if (path === "/patroni") return this.#health.status(200, bodyless);
     const refusal = this.#access.readRefusal(request, path);
     if (refusal !== null) return this.#finish(bodyless ? new Response(null, refusal) : refusal);
-    const found = await this.#app.fetch(bodyless ? asGet(path, search) : request, peer);
+    const found = await (await this.routes()).fetch(bodyless ? asGet(path, search) : request, peer);
     if (found.status === 404) return this.#health.status(503, bodyless);
     return this.#finish(bodyless ? new Response(null, { status: found.status }) : found);
   }
@@ -102,11 +95,11 @@ export class Api {
     const refusal = await this.#access.refusal(request, path, peer);
     if (refusal !== null) return withoutRest(request, refusal);
     // A primary without its store counts on this answer, and must not wait behind operators.
-    if (path === "/failsafe") return withoutRest(request, await this.#app.fetch(request, peer));
+    if (path === "/failsafe") return withoutRest(request, await (await this.routes()).fetch(request, peer));
     if (this.#unsafeInFlight >= MAX_UNSAFE_IN_FLIGHT) return textAnswer(503, "too many requests in progress");
     this.#unsafeInFlight++;
     try {
-      return withoutRest(request, await this.#app.fetch(request, peer));
+      return withoutRest(request, await (await this.routes()).fetch(request, peer));
     } finally {
       this.#unsafeInFlight--;
     }
@@ -123,30 +116,6 @@ function asGet(path: string, search: string): Request {
   return new Request(`http://node${path}${search === "" ? "" : `?${search}`}`, { method: "GET" });
 }
 
-/** Every route but the health paths, which stand in front of them. */
-export function apiRoutes(context: ApiContext, streams = new EventStreams()): ApiApp {
-  const app = new Hono<ApiBindings>({ getPath: (request) => splitUrl(request.url).path });
-  const source = new ClusterSource(context.service);
-  clusterRoutes(app, context, source);
-  configRoutes(app, context, source);
-  switchoverRoutes(app, context);
-  operationRoutes(app, context);
-  failsafeRoutes(app, context);
-  explainRoutes(app, context);
-  backupRoutes(app, context);
-  metricRoutes(app, context);
-  eventRoutes(app, context, streams);
-  openApiRoutes(app);
-  app.notFound((c) =>
-    SAFE_METHODS.has(c.req.method) ? textAnswer(404, "not found") : textAnswer(501, `Unsupported method ('${c.req.method}')`),
-  );
-  // Hono's own handler would answer without a word in the log; Api.handle has the one place for that.
-  app.onError((error) => {
-    throw error;
-  });
-  return app;
-}
-
 /** Where nobody has read a large body the connection is closed with the answer: it would be taken in to its end, if it has one. */
 function withoutRest({ bodyUsed, headers }: Request, response: Response): Response {
   const isLarge = headers.has("transfer-encoding") || Number(headers.get("content-length")) > UNREAD_BODY_MAX_BYTES;
@@ -160,25 +129,3 @@ function requestLine({ method, url }: Request, { address }: Peer, status: number
   const shown = target.length > LOGGED_TARGET_MAX ? `${target.slice(0, LOGGED_TARGET_MAX)}…` : target;
   return `API: ${address} - - ${JSON.stringify(`${method} ${shown}`)} ${status} - latency: ${elapsedMs.toFixed(3)} ms`;
 }
-
-/** The path without doubled leading and without trailing slashes, and the query string without `?`. */
-export function splitUrl(url: string): { readonly path: string; readonly search: string } {
-  const pathStart = pathStartOf(url);
-  if (pathStart === -1) return { path: "/", search: "" };
-  const mark = url.indexOf("?", pathStart);
-  const path = mark === -1 ? url.slice(pathStart) : url.slice(pathStart, mark);
-  const search = mark === -1 ? "" : url.slice(mark + 1).split("#", 1)[0];
-  return { path: normalisePath(path), search: search ?? "" };
-}
-
-/** -1 where there is none. A client may name no host, as load balancers with HTTP/1.0 do, or one that no URL has: the path is what is left. */
-function pathStartOf(url: string): number {
-  return url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
-}
-
-function normalisePath(path: string): string {
-  if (path.length === 1 || (path.charCodeAt(path.length - 1) !== SLASH && path.charCodeAt(1) !== SLASH)) return path;
-  return `/${path.replace(/^\/+|\/+$/g, "")}`;
-}
-
-const SLASH = 47;

@@ -4,7 +4,6 @@
 import { HEALTH_PATHS, type HealthCheck } from "../core/role-health.ts";
 import { isProtectable } from "../model/api-access.ts";
 import { PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
-import type { ApiApp } from "./context.ts";
 import { type JsonSchema, jsonSchema } from "./json-schema.ts";
 import { type Body, DOCUMENTS, OPERATIONS, type Operation } from "./openapi-operations.ts";
 import { roleNeeded } from "./roles.ts";
@@ -24,12 +23,12 @@ const BODY_REFUSALS = {
   413: ["the body is too large", "text"],
 } as const;
 
-export function openApiRoutes(app: ApiApp): void {
-  let text: string | null = null;
-  app.get("/openapi.json", () => {
-    text ??= JSON.stringify(openApiDocument(), null, 2);
-    return new Response(text, { headers: { "content-type": "application/json" } });
-  });
+let text: string | null = null;
+
+/** The same while the process runs. */
+export function openApiText(): string {
+  text ??= JSON.stringify(openApiDocument(), null, 2);
+  return text;
 }
 
 export function openApiDocument(): JsonSchema {

@@ -6,8 +6,7 @@ import type { RestApiConfig } from "../model/node-config.ts";
 import { ok, type Result } from "../model/result.ts";
 import type { NodeService } from "../runtime/node-service.ts";
 import { Api } from "./app.ts";
-import { listenWithCertificates } from "./certificate-listener.ts";
-import { type Listener, listenWithBun, type RequestHandler } from "./listener.ts";
+import { type Listener, type ListenOptions, listenWithBun, type RequestHandler } from "./listener.ts";
 import { readTlsFiles, type TlsMaterial } from "./tls-files.ts";
 
 /** Answers under way at a stop get this long; at an exchange of the listener, long operations get more. */
@@ -105,14 +104,22 @@ class RunningServer implements ApiServer {
     const old = this.#listener;
     const besideOurOwn = old !== null && this.#settings.listen.port === config.listen.port;
     const options = { listen: config.listen, tls, verifyClient: config.verifyClient, besideOurOwn, handler: this.#handler };
-    const opened =
-      tls !== null && config.verifyClient === "optional" ? await listenWithCertificates(options, tls) : await listenWithBun(options);
+    const opened = await open(options);
     if (!opened.ok) return opened;
     this.#listener = opened.value;
+    this.#api.routes().catch((error: unknown) => this.#log.error(`REST API: its routes cannot be loaded: ${String(error)}`));
     if (old !== null) {
       this.#log.info(`REST API: new listener on ${config.listen.host}:${opened.value.port}`);
       old.stop(EXCHANGE_GRACE_MS).catch((error: unknown) => this.#log.error(`REST API: the old listener did not stop: ${String(error)}`));
     }
     return ok(null);
   }
+}
+
+/** A listener that asks for a certificate and goes on without one is loaded for those who want it. */
+async function open(options: ListenOptions): Promise<Result<Listener, ConfigFault>> {
+  const { tls, verifyClient } = options;
+  if (tls === null || verifyClient !== "optional") return await listenWithBun(options);
+  const { listenWithCertificates } = await import("./certificate-listener.ts");
+  return await listenWithCertificates(options, tls);
 }

@@ -115,7 +115,7 @@ async function withStore(options: GlobalOptions, terminal: DcsTerminal, action: 
   if (!source.ok) return source.error;
   let store: Store;
   try {
-    store = openStore(source.value, { clock: terminal.clock, log: complaintsOnly(terminal) });
+    store = await openStore(source.value, { clock: terminal.clock, log: complaintsOnly(terminal) });
   } catch (error) {
     if (!(error instanceof StoreChoiceError)) throw error;
     terminal.complain(`${error.message}\n`);

@@ -14,8 +14,12 @@ export interface Machine {
 }
 
 /** The text of a file that loads (with warnings for each `#FIXME`). `additions`: what was asked for beside the rest. */
-export function sampleConfig(machine: Machine, env: Environment, additions: (scope: string) => Tree = () => EMPTY_TREE): string {
-  const { tree } = readEnvironment(env);
+export async function sampleConfig(
+  machine: Machine,
+  env: Environment,
+  additions: (scope: string) => Tree = () => EMPTY_TREE,
+): Promise<string> {
+  const { tree } = await readEnvironment(env);
   const scope = typeof tree["scope"] === "string" ? tree["scope"] : FIXME;
   const whole = mergeTrees(mergeTrees(sampleTree(machine), additions(scope)), sampleStore(machine, tree));
   return writeConfig(mergeTrees(whole, tree));

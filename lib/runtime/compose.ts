@@ -23,7 +23,7 @@ import { NodeState } from "./node-state.ts";
 import { PeerClient } from "./peer-client.ts";
 import { DcsPoolerGate } from "./pooler-gate.ts";
 import { DiskPromiseKeeper } from "./promise-keeper.ts";
-import { SupervisedMember } from "./raft-member.ts";
+import type { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
 import { LiveSettings } from "./settings.ts";
 import { TimeLimits } from "./time-limits.ts";
@@ -115,7 +115,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     waker: new Waker(clock),
   };
   const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
-  const mpp = mppPart({ context, store, peers });
+  const mpp = await mppPart({ context, store, peers });
   state.mpp = mpp;
   state.poolers = new DcsPoolerGate({ context, store });
   return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, sight, mpp });
@@ -127,11 +127,13 @@ async function openNodeStore(
 ): Promise<Result<Pick<Parts, "store" | "member">, NodeFailure>> {
   const { raft } = node;
   if (node.consul === null && raft !== null && raft.selfAddr !== null) {
+    // Its modules are none of a node's over Consul.
+    const { SupervisedMember } = await import("./raft-member.ts");
     const started = await SupervisedMember.start({ raft, dataDir: node.postgresql.dataDir, ...parts });
     return started.ok ? ok({ store: started.value.store, member: started.value }) : started;
   }
   try {
-    return ok({ store: openStore(node, parts), member: null });
+    return ok({ store: await openStore(node, parts), member: null });
   } catch (error) {
     if (!(error instanceof StoreChoiceError)) throw error;
     return err({ code: EXIT.failed, message: error.message });

@@ -9,9 +9,9 @@ import type { FailsafeHeartbeat } from "../model/failsafe.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
-import { BackupReader } from "./backups.ts";
+import type { BackupReader } from "./backups.ts";
 import { EventLog, type EventSource } from "./event-log.ts";
-import { Explainer, type Explanation } from "./explaining.ts";
+import type { Explainer, Explanation } from "./explaining.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
@@ -33,8 +33,10 @@ export class LocalNodeService implements NodeService {
   readonly #measures: Measures;
   readonly #mpp: Pick<MppPart, "event" | "members">;
   readonly events: EventSource;
-  readonly #explainer: Explainer;
-  readonly #backups: BackupReader;
+  readonly #sight: NodeSight | null;
+  /** Loaded when somebody asks. */
+  #explainer: Promise<Explainer> | null = null;
+  #backups: Promise<BackupReader> | null = null;
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
   constructor(
@@ -49,8 +51,7 @@ export class LocalNodeService implements NodeService {
     this.#measures = beside.sight?.measures ?? new Measures();
     this.events = beside.sight?.events ?? new EventLog({ ...context.state.settings.node, wallNow: () => context.clock.wallNow() });
     this.#mpp = beside.mpp ?? NO_MPP;
-    this.#explainer = new Explainer(context, beside.sight ?? null);
-    this.#backups = new BackupReader(context);
+    this.#sight = beside.sight ?? null;
   }
 
   async facts(): Promise<NodeFacts> {
@@ -95,11 +96,13 @@ export class LocalNodeService implements NodeService {
 
   async explain(): Promise<Explanation> {
     if (!this.#fresh.isFresh()) await this.#fresh.refresh();
-    return await this.#explainer.explain();
+    this.#explainer ??= import("./explaining.ts").then(({ Explainer }) => new Explainer(this.#context, this.#sight));
+    return await (await this.#explainer).explain();
   }
 
-  backups(): ReturnType<NodeService["backups"]> {
-    return this.#backups.read();
+  async backups(): ReturnType<NodeService["backups"]> {
+    this.#backups ??= import("./backups.ts").then(({ BackupReader }) => new BackupReader(this.#context));
+    return await (await this.#backups).read();
   }
 
   measures(): NodeMeasures {

@@ -10,7 +10,7 @@ import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
 import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
-import { Catalogues } from "./catalogues.ts";
+import type { Catalogues } from "./catalogues.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type Parts } from "./compose.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -85,7 +85,8 @@ export class MatriarchNode {
   readonly #watching = new AbortController();
   #watch: Promise<void> = Promise.resolve();
   readonly #clockWatch: ClockWatch;
-  readonly #catalogues: Catalogues;
+  /** Null until the node runs. */
+  #catalogues: Catalogues | null = null;
   readonly #mpp: MppPart;
   readonly #vip: Vip;
   #api: ApiPort | null = null;
@@ -109,7 +110,6 @@ export class MatriarchNode {
     const { state, waker, clock, postgres } = parts.context;
     this.#sessionTtl = new SessionTtl(parts.context);
     this.service = new LocalNodeService(parts.context, FreshStatus.of(parts.context), () => this.reload(), parts);
-    this.#catalogues = new Catalogues({ clock, log: parts.log, state, service: this.service });
     this.#mpp = parts.mpp;
     this.#vip = options.workers.vip(parts.context);
     parts.context.state.vip = this.#vip;
@@ -125,7 +125,7 @@ export class MatriarchNode {
     state.onCluster = (cluster) => this.#takeConfig(cluster);
     state.onPromoted = () => {
       lookAtPostgres(this.context)
-        .then(() => this.#catalogues.note())
+        .then(() => this.#catalogues?.note())
         .catch((reason: unknown) => this.#log.error(`the new primary is not in the catalogue yet: ${String(reason)}`));
     };
     postgres.onPostmasterExit(() => this.#postmasterEnded());
@@ -198,6 +198,7 @@ export class MatriarchNode {
     // The file may have changed while nobody was here, and a server that ran without us knows nothing of it.
     void this.#configurePostgres().then(() => context.waker.wake());
     void this.#prepareWatchdog();
+    await this.#openCatalogues();
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#takeConfig(cluster));
     this.#clockWatch.start();
     const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
@@ -207,6 +208,14 @@ export class MatriarchNode {
     if (end === null) return { code: EXIT.failed, message: "the member of the Raft has stopped" };
     await this.#close();
     return end;
+  }
+
+  /** Loaded while the API answers already, and only for a node that is in a catalogue. */
+  async #openCatalogues(): Promise<void> {
+    const { clock, state } = this.context;
+    if (state.settings.node.consul === null && state.settings.node.discovery === null) return;
+    const { Catalogues } = await import("./catalogues.ts");
+    this.#catalogues ??= new Catalogues({ clock, log: this.#log, state, service: this.service });
   }
 
   /** Resolves, to null, only where the node has a member and that has stopped by itself. */
@@ -253,6 +262,7 @@ export class MatriarchNode {
     await this.#configurePostgres({ asked: true });
     this.context.postgres.callback("on_reload", state.postgresRole());
     if (this.#api !== null) await this.#api.reload(state.settings);
+    await this.#openCatalogues();
     await takeOver({ store: this.#store, peers: this.#peers, catalogues: this.#catalogues, log: this.#log }, state.settings.node);
     this.#log.info("the configuration was loaded again");
     waker.wake();
@@ -303,7 +313,7 @@ export class MatriarchNode {
     if (this.#configureLater) await this.#configurePostgres();
     await this.#sessionTtl.follow();
     await keepFenced(this.context);
-    this.#catalogues.note();
+    this.#catalogues?.note();
     this.#mpp.note();
     this.#vip.note();
   }
@@ -341,7 +351,7 @@ export class MatriarchNode {
     this.#watching.abort();
     await this.#watch;
     await this.#api?.stop();
-    await this.#catalogues.close();
+    await this.#catalogues?.close();
     await this.#mpp.close();
     await this.#vip.close();
     await this.#sight.close();

@@ -12,7 +12,8 @@ import type { PeerClient } from "./peer-client.ts";
 export interface ReloadableParts {
   readonly store: Store;
   readonly peers: PeerClient;
-  readonly catalogues: Catalogues;
+  /** Null for a node that is in none. */
+  readonly catalogues: Catalogues | null;
   readonly log: Log;
 }
 
@@ -22,7 +23,7 @@ export async function takeOver({ store, peers, catalogues, log }: ReloadablePart
   if (!reloaded.ok) log.error(`${reloaded.error.path}: ${reloaded.error.message}; requests to other members go on as before`);
   if (node.consul !== null) {
     try {
-      reconfigureStore(store, node);
+      await reconfigureStore(store, node);
     } catch (error) {
       if (!(error instanceof StoreChoiceError)) throw error;
       log.error(`${error.message}; the store is asked as before`);
@@ -30,7 +31,7 @@ export async function takeOver({ store, peers, catalogues, log }: ReloadablePart
     }
   }
   try {
-    catalogues.reconfigure(node);
+    catalogues?.reconfigure(node);
   } catch (error) {
     // A certificate that cannot be read.
     log.error(`${error instanceof Error ? error.message : String(error)}; the node's entries stay as they were`);

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AskedMember, askEveryone, askLeader, type MembersLink, statusesOf } from "../../lib/cli/raft/conversation.ts";
 import { openMembersLink } from "../../lib/cli/raft/members-link.ts";
-import { openStore } from "../../lib/dcs/open-store.ts";
+import { openRaft } from "../../lib/dcs/open-raft.ts";
 import type { ClientRequest, RaftStatus } from "../../lib/dcs/raft/kv/client-protocol.ts";
 import { clientConfig, parseRaftUrl } from "../../lib/dcs/raft/url.ts";
 import type { Store } from "../../lib/dcs/store.ts";
@@ -162,7 +162,7 @@ export class RaftProcesses {
 
   /** A client of its own; closed with the members. */
   client(): Store {
-    const store = openStore({ consul: null, raft: this.#section() }, { clock: realClock(), log: recordingLog() });
+    const store = openRaft(this.#section(), { clock: realClock(), log: recordingLog() });
     this.#stores.push(store);
     return store;
   }

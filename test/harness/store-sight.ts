@@ -1,7 +1,7 @@
 // Owns how a test sees the store of its cluster: keys by consistent reads and sessions, over Consul's own HTTP or as a client of
 // the Raft; what an operator may do to it by hand.
 
-import { openStore } from "../../lib/dcs/open-store.ts";
+import { openRaft as openRaftClient } from "../../lib/dcs/open-raft.ts";
 import { clientConfig } from "../../lib/dcs/raft/url.ts";
 import type { Snapshot, Store } from "../../lib/dcs/store.ts";
 import { describeStoreError, type StoreError } from "../../lib/model/errors.ts";
@@ -255,7 +255,7 @@ export type RaftAddress = Pick<NodePlace, "host" | "raftPort">;
 
 /** A client of the members at these places. */
 export function openRaft(places: readonly RaftAddress[]): Store {
-  return openStore({ consul: null, raft: raftClient(places) }, { clock: realClock(), log: recordingLog() });
+  return openRaftClient(raftClient(places), { clock: realClock(), log: recordingLog() });
 }
 
 /** The same in a file, and as a URL. */

@@ -25,7 +25,7 @@ const QUIET: Log = { debug: () => {}, info: () => {}, warning: () => {}, error: 
 /** The cluster as the store has it. The error says why it cannot be read. */
 export async function readCluster(config: NodeConfig, clock: Clock): Promise<Result<Cluster, string>> {
   try {
-    const store = openStore({ consul: config.consul, raft: config.raft }, { clock, log: QUIET });
+    const store = await openStore({ consul: config.consul, raft: config.raft }, { clock, log: QUIET });
     const group = config.citus?.group ?? null;
     const { namespace, scope } = config;
     const cluster = new ClusterStore({ store, clock, log: QUIET, namespace, scope, group, name: "doctor", ttl: seconds(30) });

@@ -90,7 +90,7 @@ export async function openAlone(options: AloneOptions): Promise<Result<Alone, Ex
   const clock = realClock();
   // stdout is for the answer; a log file is the supervisor's.
   const log = createLog({ ...node.log, dir: null });
-  const opened = openNodeStore(node, { clock, log });
+  const opened = await openNodeStore(node, { clock, log });
   if (!opened.ok) {
     taken.value.release();
     return opened;
@@ -185,9 +185,9 @@ function takeLock(node: NodeConfig, options: AloneOptions): Result<{ release(): 
   return err(EXIT.failed);
 }
 
-function openNodeStore(node: NodeConfig, parts: Parameters<typeof openStore>[1]): Result<Store, ExitCode> {
+async function openNodeStore(node: NodeConfig, parts: Parameters<typeof openStore>[1]): Promise<Result<Store, ExitCode>> {
   try {
-    return ok(openStore(node, parts));
+    return ok(await openStore(node, parts));
   } catch (error) {
     if (!(error instanceof StoreChoiceError)) throw error;
     complain(error.message);

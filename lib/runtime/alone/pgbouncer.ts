@@ -64,7 +64,7 @@ async function follow(parts: {
     log.critical(error.kind === "held" ? `another worker leads this pool (pid ${error.holderPid})` : error.message);
     return error.kind === "held" ? EXIT.alreadyRunning : EXIT.failed;
   }
-  const store = openPoolerStore(config, { clock, log });
+  const store = await openPoolerStore(config, { clock, log });
   if (store === null) return EXIT.failed;
   const { namespace, scope } = config;
   const keys = clusterKeys({ namespace, scope, group: config.citus?.group ?? null });
@@ -78,9 +78,9 @@ async function follow(parts: {
   return EXIT.ok;
 }
 
-function openPoolerStore(config: NodeConfig, parts: { readonly clock: Clock; readonly log: NodeLog }): Store | null {
+async function openPoolerStore(config: NodeConfig, parts: { readonly clock: Clock; readonly log: NodeLog }): Promise<Store | null> {
   try {
-    return openStore(config, parts);
+    return await openStore(config, parts);
   } catch (error) {
     if (!(error instanceof StoreChoiceError)) throw error;
     parts.log.critical(error.message);

@@ -1,16 +1,12 @@
 // Owns what a node does for its MPP cluster (Citus) beside the HA loop: the coordinator's leader keeps pg_dist_node, a worker's leader
 // tells it what is coming. Nothing of it decides about HA, and nothing of it that fails holds the loop up.
 
-import { GroupReader } from "../../dcs/group-reader.ts";
 import type { Store } from "../../dcs/store.ts";
 import type { Member } from "../../model/member.ts";
 import { COORDINATOR_GROUP, type PrimaryChanges } from "../../model/mpp.ts";
-import { DistNodes } from "../../postgres/dist-nodes.ts";
 import type { NodeContext } from "../node-context.ts";
 import type { OperatorAnswer } from "../node-service.ts";
 import type { PeerClient } from "../peer-client.ts";
-import { CoordinatorKeeper } from "./coordinator.ts";
-import { WorkerNotifier } from "./worker.ts";
 
 export interface MppPart extends PrimaryChanges {
   /** After each cycle. */
@@ -34,12 +30,23 @@ export const NO_MPP: MppPart = {
   close: async () => undefined,
 };
 
-export function mppPart(parts: { readonly context: NodeContext; readonly store: Store; readonly peers: PeerClient }): MppPart {
+/** Its modules are loaded for a node that is in an MPP cluster alone. */
+export async function mppPart(parts: {
+  readonly context: NodeContext;
+  readonly store: Store;
+  readonly peers: PeerClient;
+}): Promise<MppPart> {
   const { context, store, peers } = parts;
   const { citus, namespace, scope } = context.state.settings.node;
   if (citus === null) return NO_MPP;
+  const { GroupReader } = await import("../../dcs/group-reader.ts");
   const groups = new GroupReader({ store, namespace, scope, one: COORDINATOR_GROUP });
-  if (citus.group !== COORDINATOR_GROUP) return new WorkerNotifier({ context, groups, peers, group: citus.group });
+  if (citus.group !== COORDINATOR_GROUP) {
+    const { WorkerNotifier } = await import("./worker.ts");
+    return new WorkerNotifier({ context, groups, peers, group: citus.group });
+  }
+  const { CoordinatorKeeper } = await import("./coordinator.ts");
+  const { DistNodes } = await import("../../postgres/dist-nodes.ts");
   const config = () => context.state.settings.node.postgresql;
   const nodes = new DistNodes({ clock: context.clock, config, database: citus.database });
   return new CoordinatorKeeper({ context, groups, nodes });

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { CLUSTER_DOCUMENT, FAILSAFE_DOCUMENT, HISTORY_DOCUMENT, STATUS_DOCUMENT } from "../../../lib/api/answer-schemas.ts";
-import { apiRoutes } from "../../../lib/api/app.ts";
 import { EVENTS_DOCUMENT, EXPLANATION_DOCUMENT } from "../../../lib/api/event-schemas.ts";
 import { jsonSchema } from "../../../lib/api/json-schema.ts";
 import { openApiDocument } from "../../../lib/api/openapi.ts";
+import { apiRoutes } from "../../../lib/api/routes.ts";
 import { parseJson } from "../../../lib/core/json-text.ts";
 import { HEALTH_PATHS } from "../../../lib/core/role-health.ts";
 import { type DecisionFacts, EVENT_KINDS, type EventBody } from "../../../lib/model/event.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { splitUrl } from "../../../lib/api/app.ts";
 import { epochSeconds, MetricsText } from "../../../lib/api/metrics.ts";
+import { splitUrl } from "../../../lib/api/request-target.ts";
 import { HEALTH_PATHS } from "../../../lib/core/role-health.ts";
 import { lsn, ms, revision, seconds } from "../../../lib/model/units.ts";
 import type { NodeFacts, NodeMeasures } from "../../../lib/runtime/node-service.ts";

@@ -2,8 +2,8 @@
 // Method: each route of the API is asked with each role; the node beneath records what it was asked.
 
 import { describe, expect, test } from "bun:test";
-import { apiRoutes } from "../../../lib/api/app.ts";
 import { roleNeeded } from "../../../lib/api/roles.ts";
+import { apiRoutes } from "../../../lib/api/routes.ts";
 import { HEALTH_PATHS } from "../../../lib/core/role-health.ts";
 import { type ApiToken, PROTECTABLE_PATHS, TOKEN_ROLES, type TokenRole } from "../../../lib/model/api-access.ts";
 import { apiOf } from "./asking.ts";

@@ -73,45 +73,45 @@ describe("the choice of the store", () => {
   const options = { clock: realClock(), log: recordingLog() };
 
   test("a consul URL and a consul section open the store over Consul", async () => {
-    const fromUrl = openStore("consul://127.0.0.1:8500", options);
-    const fromConfig = openStore({ consul: parsed("consul://127.0.0.1:8500"), raft: null }, options);
+    const fromUrl = await openStore("consul://127.0.0.1:8500", options);
+    const fromConfig = await openStore({ consul: parsed("consul://127.0.0.1:8500"), raft: null }, options);
     expect([fromUrl.kind, fromConfig.kind]).toEqual(["consul", "consul"]);
     await fromUrl.close();
     await fromConfig.close();
   });
 
   test("a raft URL and a raft section open the store over the members; nothing is sent yet", async () => {
-    const fromUrl = openStore("raft://127.0.0.1:1,127.0.0.1:2", options);
+    const fromUrl = await openStore("raft://127.0.0.1:1,127.0.0.1:2", options);
     const parsedUrl = parseRaftUrl("raft://10.0.0.1:1?password=p");
     if (!parsedUrl.ok) throw new Error(parsedUrl.error.message);
-    const fromConfig = openStore({ consul: null, raft: clientConfig(parsedUrl.value, null) }, options);
+    const fromConfig = await openStore({ consul: null, raft: clientConfig(parsedUrl.value, null) }, options);
     expect([fromUrl.kind, fromConfig.kind]).toEqual(["raft", "raft"]);
     await fromUrl.close();
     await fromConfig.close();
   });
 
   test("a changed section is taken over, a store that is gone from the configuration needs a restart, a bad file changes nothing", async () => {
-    const store = openStore("consul://127.0.0.1:8500", options);
-    expect(reconfigureStore(store, { consul: parsed("consul://127.0.0.1:8501"), raft: null })).toBe("taken-over");
-    expect(reconfigureStore(store, { consul: null, raft: null })).toBe("needs-restart");
+    const store = await openStore("consul://127.0.0.1:8500", options);
+    expect(await reconfigureStore(store, { consul: parsed("consul://127.0.0.1:8501"), raft: null })).toBe("taken-over");
+    expect(await reconfigureStore(store, { consul: null, raft: null })).toBe("needs-restart");
     const bad = parsed("consul://127.0.0.1:8500?scheme=https&cacert=/does/not/exist");
-    expect(() => reconfigureStore(store, { consul: bad, raft: null })).toThrow(StoreChoiceError);
+    await expect(reconfigureStore(store, { consul: bad, raft: null })).rejects.toThrow(StoreChoiceError);
     await store.close();
   });
 
-  test("no store, an unknown one and a missing certificate are told apart in words", () => {
-    const complaint = (source: Parameters<typeof openStore>[0]): string => {
+  test("no store, an unknown one and a missing certificate are told apart in words", async () => {
+    const complaint = async (source: Parameters<typeof openStore>[0]): Promise<string> => {
       try {
-        openStore(source, options);
+        await openStore(source, options);
       } catch (error) {
         if (error instanceof StoreChoiceError) return error.message;
       }
       throw new Error("opened");
     };
-    expect(complaint({ consul: null, raft: null })).toContain("no store is configured");
-    expect(complaint("raft://h:1")).toContain("raft.password: h is not a loopback address");
-    expect(complaint("raft://?password=geheim")).toBe("url: a host is missing or wrong; write raft://host:port,host:port");
-    expect(complaint("zookeeper://h:1?token=geheim")).toBe("url: another scheme; write consul://host:port");
-    expect(complaint("consul://h:1?scheme=https&cacert=/does/not/exist")).toContain("consul.cacert: cannot read /does/not/exist");
+    expect(await complaint({ consul: null, raft: null })).toContain("no store is configured");
+    expect(await complaint("raft://h:1")).toContain("raft.password: h is not a loopback address");
+    expect(await complaint("raft://?password=geheim")).toBe("url: a host is missing or wrong; write raft://host:port,host:port");
+    expect(await complaint("zookeeper://h:1?token=geheim")).toBe("url: another scheme; write consul://host:port");
+    expect(await complaint("consul://h:1?scheme=https&cacert=/does/not/exist")).toContain("consul.cacert: cannot read /does/not/exist");
   });
 });
