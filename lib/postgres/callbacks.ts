@@ -7,6 +7,9 @@ import { shellWords } from "./shell-words.ts";
 export const CALLBACK_ACTIONS = ["on_start", "on_stop", "on_restart", "on_reload", "on_role_change"] as const;
 export type CallbackAction = (typeof CALLBACK_ACTIONS)[number];
 
+/** How long the end of the supervisor waits for what it has just called; Patroni's callbacks outlive it. Less than service managers wait. */
+export const CALLBACKS_END_MS = 10_000;
+
 interface Call {
   readonly context: PostgresContext;
   readonly action: CallbackAction;
@@ -34,7 +37,12 @@ class Lane {
     if (this.running.call.action !== call.action) this.running.abort.abort();
   }
 
-  async close(): Promise<void> {
+  /** Resolves where nothing is left to run. */
+  get done(): Promise<void> {
+    return this.idle;
+  }
+
+  async end(): Promise<void> {
     this.next = null;
     this.running?.abort.abort();
     await this.idle;
@@ -68,9 +76,16 @@ export class CallbackLanes {
     lane.add({ context, action, role });
   }
 
-  /** Ends what runs and waits for it. */
-  async close(): Promise<void> {
-    await Promise.all([this.reload.close(), this.others.close()]);
+  /** Lets what was called come to its end, on_stop above all, for `withinMs`; ends what has not by then. */
+  async close(withinMs: number = CALLBACKS_END_MS): Promise<void> {
+    const lanes = [this.reload, this.others];
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, withinMs);
+    });
+    await Promise.race([late, Promise.all(lanes.map((lane) => lane.done))]);
+    clearTimeout(timer);
+    await Promise.all(lanes.map((lane) => lane.end()));
   }
 }
 

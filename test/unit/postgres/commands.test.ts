@@ -57,6 +57,22 @@ test("a callback gets action, role and scope; another action ends the running on
   await lanes.close();
 });
 
+test("at the end of the supervisor on_stop is not cut off, nor the one that waits for its turn; what takes too long is", async () => {
+  const told = join(folder, "told");
+  const stopping = script("stopping", `sleep 0.3; echo "$1" >> ${told}`);
+  const hanging = script("hanging", "sleep 60");
+  const lanes = new CallbackLanes();
+  const context = contextWith({ callbacks: { on_role_change: `${stopping} changed`, on_stop: `${stopping} stopped`, on_reload: hanging } });
+  // What another action ends is not waited for.
+  lanes.call(context, "on_role_change", "primary");
+  lanes.call(context, "on_stop", "primary");
+  await lanes.close(60_000);
+  expect(readFileSync(told, "utf8")).toBe("stopped\n");
+  lanes.call(context, "on_reload", "primary");
+  await lanes.close(1);
+  expect(log.lines.at(-1)).toBe("INFO: callback on_reload primary: HANGING was ended".replace("HANGING", hanging));
+});
+
 test("a hook's success is its exit status, and a deadline ends it", async () => {
   const soon = () => ms(clock.now() + 5_000);
   expect(await runHook(contextWith({}), "pre_promote", soon())).toEqual({ ok: true, value: null });
@@ -68,10 +84,13 @@ test("a hook's success is its exit status, and a deadline ends it", async () => 
 });
 
 test("programs that an earlier supervisor left at work on a directory are ended, with their children, and no others", async () => {
-  const mine = Bun.spawn(["sh", "-c", "sleep 30 & wait"], { env: { ...process.env, ...makingEnvironment(join(folder, "data")) } });
+  const mine = Bun.spawn(["sh", "-c", "sleep 30 & echo; wait"], {
+    env: { ...process.env, ...makingEnvironment(join(folder, "data")) },
+    stdout: "pipe",
+  });
   const other = Bun.spawn(["sleep", "30"], { env: { ...process.env, ...makingEnvironment(join(folder, "data2")) } });
-  // The child has its environment only after exec.
-  await Bun.sleep(50);
+  // It has its environment only after exec, and its child by then.
+  await mine.stdout.getReader().read();
   const ended = await endLeftoverMakers(join(folder, "data"));
   expect(ended).toContain(mine.pid);
   expect(ended).toHaveLength(2);
