@@ -11,8 +11,8 @@ export type DataDirectory =
   | { readonly kind: "valid"; readonly majorVersion: number }
   /** Our own initdb or clone was interrupted here: a marker file of ours says so; only such a directory may be cleared unasked. */
   | { readonly kind: "half-made"; readonly by: string }
-  /** Not empty, and not PostgreSQL's: never touched. */
-  | { readonly kind: "foreign"; readonly sample: string };
+  /** Not empty, and not PostgreSQL's: never touched. `unread`: it could not be looked at, so that nothing is known of it. */
+  | { readonly kind: "foreign"; readonly sample: string; readonly unread?: true };
 
 export type PostmasterProcess =
   | { readonly kind: "none" }

@@ -1,15 +1,16 @@
 // Owns what can be told of the data directory and its postmaster without SQL and without a child process: directory
 // contents, the making marker, postmaster.pid, /proc. It changes nothing, so a foreign directory is safe from it.
 
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import type { TimelineSwitch } from "../model/history.ts";
 import type { DataDirectory, PostmasterProcess } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Timeline } from "../model/units.ts";
+import { isThere, readIfThere, reasonOf } from "./atomic-file.ts";
 import { makingMarkerPath } from "./making-marker.ts";
-import { directoryIdentity, errorCode, type ProcessFacts, postmasterAt, searchPostmaster } from "./processes.ts";
+import { errorCode, type ProcessFacts, postmasterAt, searchPostmaster, serverDirectory } from "./processes.ts";
 import { parseTimelineHistory, timelineFileName } from "./timeline-history.ts";
 
 /** How many names of a foreign directory are shown. */
@@ -29,33 +30,56 @@ export interface PostmasterPidFile {
   readonly status: string | null;
 }
 
+/** What cannot be read is not taken for absent: a marker that is there and cannot be read would make a half-made directory a whole one. */
 export async function inspectDataDirectory(dataDir: string): Promise<DataDirectory> {
-  const marker = await readText(makingMarkerPath(dataDir));
-  const names = await listNames(dataDir);
-  if (typeof names === "string") {
-    return names === "ENOENT" ? { kind: "absent" } : { kind: "foreign", sample: `${dataDir} cannot be read: ${names}` };
+  try {
+    return await judge(dataDir);
+  } catch (error) {
+    if (errorCode(error) === null) throw error;
+    return { kind: "foreign", sample: `${dataDir} cannot be read: ${reasonOf(error)}`, unread: true };
   }
+}
+
+/** Throws the system's error. */
+async function judge(dataDir: string): Promise<DataDirectory> {
+  const marker = await readIfThere(makingMarkerPath(dataDir));
+  const names = await listNames(dataDir);
+  if (names === null) return { kind: "absent" };
   if (names.length === 0) return { kind: "empty" };
   if (marker !== null) return { kind: "half-made", by: marker.trim() };
   const foreign: DataDirectory = { kind: "foreign", sample: [...names].sort().slice(0, SAMPLE_MAX_NAMES).join(", ") };
-  if (!names.includes("PG_VERSION")) return foreign;
-  const majorVersion = await readMajorVersion(dataDir);
+  const majorVersion = await majorVersionIn(dataDir);
   if (majorVersion === null) return foreign;
-  return (await exists(join(dataDir, "global", "pg_control"))) ? { kind: "valid", majorVersion } : foreign;
+  return (await isThere(join(dataDir, "global", "pg_control"))) ? { kind: "valid", majorVersion } : foreign;
 }
 
-/** From PG_VERSION, e.g. 15; null where there is no readable one. */
-export async function readMajorVersion(dataDir: string): Promise<number | null> {
-  const version = Number((await readText(join(dataDir, "PG_VERSION")))?.trim());
+/** From PG_VERSION, e.g. 15. Errors: refused (there is none, or it names no version), failed (it cannot be read). */
+export async function readMajorVersion(dataDir: string): Promise<Result<number, PostgresError>> {
+  try {
+    const version = await majorVersionIn(dataDir);
+    if (version !== null) return ok(version);
+    return err({ kind: "refused", message: `${dataDir} is not a PostgreSQL data directory` });
+  } catch (error) {
+    return err({ kind: "failed", message: `${dataDir}/PG_VERSION cannot be read: ${reasonOf(error)}` });
+  }
+}
+
+/** Null where there is no PG_VERSION, or it names no version. Throws the system's error. */
+async function majorVersionIn(dataDir: string): Promise<number | null> {
+  const version = Number((await readIfThere(join(dataDir, "PG_VERSION")))?.trim());
   return Number.isInteger(version) && version > 0 ? version : null;
 }
 
-/** How this directory's timelines came about, from pg_wal; [] on timeline 1. Errors: failed (the history file is not there). */
+/** How this directory's timelines came about, from pg_wal; [] on timeline 1. Errors: failed (the history file is not there, or cannot be read). */
 export async function readTimelineSwitches(dataDir: string, value: Timeline): Promise<Result<readonly TimelineSwitch[], PostgresError>> {
   if (value === 1) return ok([]);
   const name = timelineFileName(value);
-  const text = await readText(join(dataDir, "pg_wal", name));
-  return text === null ? err({ kind: "failed", message: `there is no ${name} in pg_wal` }) : ok(parseTimelineHistory(text));
+  try {
+    const text = await readIfThere(join(dataDir, "pg_wal", name));
+    return text === null ? err({ kind: "failed", message: `there is no ${name} in pg_wal` }) : ok(parseTimelineHistory(text));
+  } catch (error) {
+    return err({ kind: "failed", message: `${name} in pg_wal cannot be read: ${reasonOf(error)}` });
+  }
 }
 
 /** The postmaster that runs in this directory. A stale postmaster.pid, also one whose pid was reused, is `none`. */
@@ -67,7 +91,7 @@ export async function inspectPostmaster(dataDir: string): Promise<PostmasterProc
 
 /** Facts of the living postmaster of this directory; null where there is none. */
 export async function findPostmaster(dataDir: string): Promise<ProcessFacts | null> {
-  const directory = directoryIdentity(dataDir);
+  const directory = serverDirectory(dataDir);
   if (directory === null) return null;
   const file = await readPostmasterPid(dataDir);
   const named = file === null ? null : postmasterAt(file.pid, directory);
@@ -75,10 +99,18 @@ export async function findPostmaster(dataDir: string): Promise<ProcessFacts | nu
   return named ?? searchPostmaster(directory);
 }
 
-/** null where there is no postmaster.pid or it does not begin with a pid. Whether that process lives is not looked at. */
+/**
+ * null where there is no postmaster.pid, it cannot be read or does not begin with a pid: whether a server runs is asked of /proc as well.
+ * Whether that process lives is not looked at.
+ */
 export async function readPostmasterPid(dataDir: string): Promise<PostmasterPidFile | null> {
-  const text = await readText(join(dataDir, "postmaster.pid"));
-  return text === null ? null : parsePostmasterPid(text, dataDir);
+  try {
+    const text = await readIfThere(join(dataDir, "postmaster.pid"));
+    return text === null ? null : parsePostmasterPid(text, dataDir);
+  } catch (error) {
+    if (errorCode(error) === null) throw error;
+    return null;
+  }
 }
 
 /** Source: the lock file's layout in PostgreSQL's documentation ("Database File Layout") and miscadmin.h. */
@@ -102,33 +134,12 @@ export function parsePostmasterPid(text: string, dataDir: string): PostmasterPid
   };
 }
 
-/** Names in the directory, or the error code that kept us from reading it. */
-async function listNames(path: string): Promise<readonly string[] | string> {
+/** Names in the directory; null where there is none. Throws the system's error. */
+async function listNames(path: string): Promise<readonly string[] | null> {
   try {
     return await readdir(path);
   } catch (error) {
-    const code = errorCode(error);
-    if (code === null) throw error;
-    return code;
-  }
-}
-
-/** Text of a file; null where it does not exist or cannot be read. */
-async function readText(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (errorCode(error) === null) throw error;
-    return null;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (errorCode(error) === null) throw error;
-    return false;
+    if (errorCode(error) === "ENOENT") return null;
+    throw error;
   }
 }

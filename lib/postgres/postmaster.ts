@@ -11,7 +11,7 @@ import { type Ms, ms } from "../model/units.ts";
 import { findPostmaster, readPostmasterPid } from "./data-directory.ts";
 import { ExitWatch, type WatchedProcess } from "./exit-watch.ts";
 import { pollUntil } from "./poll.ts";
-import { directoryIdentity, errorCode, isAlive, type ProcessFacts, sendSignal, serverProcesses } from "./processes.ts";
+import { errorCode, isAlive, type ProcessFacts, sendSignal, serverDirectory, serverProcesses } from "./processes.ts";
 import { serverEnvironment } from "./programs.ts";
 import { removeStaleLockFiles } from "./stale-lock-files.ts";
 import { boundStartupLog, openStartupLog, STARTUP_LOG_CHECK_MS, type StartupLog, startupLogTail } from "./startup-log.ts";
@@ -95,7 +95,7 @@ export class Postmaster {
 
   /** Every living server process of the data directory, the postmaster and orphans included. */
   processes(): readonly ProcessFacts[] {
-    const directory = directoryIdentity(this.#dataDir);
+    const directory = serverDirectory(this.#dataDir);
     return directory === null ? [] : serverProcesses(directory);
   }
 

@@ -28,6 +28,28 @@ export function directoryIdentity(path: string): DirectoryIdentity | null {
   return stats === null ? null : { device: stats.dev, inode: stats.ino };
 }
 
+/** What the paths were at their last look; a process has one data directory. */
+const DIRECTORIES_MAX = 64;
+const lastKnown = new Map<string, DirectoryIdentity>();
+
+/**
+ * As directoryIdentity, of a directory in which a server may run. A path that just now cannot be looked at (EACCES, EIO) is what it was
+ * when it last could: whoever runs in it runs on, and must not be taken for gone.
+ */
+export function serverDirectory(path: string): DirectoryIdentity | null {
+  try {
+    const { dev, ino } = statSync(path);
+    const identity = { device: dev, inode: ino };
+    if (lastKnown.size >= DIRECTORIES_MAX) lastKnown.clear();
+    lastKnown.set(path, identity);
+    return identity;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === null) throw error;
+    return code === "ENOENT" || code === "ENOTDIR" ? null : (lastKnown.get(path) ?? null);
+  }
+}
+
 /** Facts of a living process; null where there is none. A zombie is dead: it counts as none. */
 export function readProcess(pid: number): ProcessFacts | null {
   const facts = readProcessOrZombie(pid);

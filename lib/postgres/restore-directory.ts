@@ -143,8 +143,9 @@ async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: 
   if (!control.ok) return control;
   const stranger = strangerText(control.value, options.systemIdentifier);
   if (stranger !== null) return err({ kind: "failed", message: stranger });
-  const majorVersion = await readMajorVersion(config.dataDir);
-  if (majorVersion === null) return err({ kind: "failed", message: `${config.dataDir}/PG_VERSION cannot be read` });
+  const version = await readMajorVersion(config.dataDir);
+  if (!version.ok) return version;
+  const majorVersion = version.value;
   const written = await writeConfigFiles(place, {
     role: "primary",
     follow: null,

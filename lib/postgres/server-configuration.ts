@@ -228,8 +228,8 @@ export class ServerConfiguration {
     extra: Partial<ConfigFilesRequest>,
   ): Promise<Result<WrittenConfig, PostgresError>> {
     const majorVersion = await readMajorVersion(this.#config.dataDir);
-    if (majorVersion === null) return err({ kind: "refused", message: `${this.#config.dataDir} is not a PostgreSQL data directory` });
-    const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion, ...extra });
+    if (!majorVersion.ok) return majorVersion;
+    const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion: majorVersion.value, ...extra });
     if (!written.ok) return written;
     this.#intent = intent;
     if (intent.role !== "primary") this.#standbyRole = intent.role;

@@ -38,7 +38,7 @@ export async function lookAtPostgres(context: NodeContext): Promise<void> {
 }
 
 async function lookOnce(context: NodeContext): Promise<void> {
-  const { clock, postgres, state } = context;
+  const { clock, log, postgres, state } = context;
   const local = state.local;
   const startedAt = clock.now();
   if (state.task?.kind === "restore") {
@@ -52,7 +52,10 @@ async function lookOnce(context: NodeContext): Promise<void> {
   const { dataDirectory, process } = await postgres.inspect();
   // Something was done to PostgreSQL, or it ended, while we looked: what we saw is old.
   if (generation !== state.localGeneration) return;
-  local.dataDirectory = dataDirectory;
+  const unread = dataDirectory.kind === "foreign" && dataDirectory.unread === true;
+  // No verdict on what a server runs in: it is what it was.
+  if (unread && process.kind === "running" && local.dataDirectory.kind === "valid") log.warning(dataDirectory.sample);
+  else local.dataDirectory = dataDirectory;
   local.process = process;
   if (process.kind === "none") {
     local.status = null;

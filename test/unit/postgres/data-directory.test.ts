@@ -10,6 +10,7 @@ import {
   inspectDataDirectory,
   inspectPostmaster,
   parsePostmasterPid,
+  readMajorVersion,
   readPostmasterPid,
   readTimelineSwitches,
 } from "../../../lib/postgres/data-directory.ts";
@@ -55,6 +56,30 @@ test("our marker beside the directory makes it half-made, whatever is in it alre
   const emptied = directory("emptied", {});
   writeFileSync(makingMarkerPath(emptied), "initdb\n");
   expect(await inspectDataDirectory(emptied)).toEqual({ kind: "empty" });
+});
+
+test("what is there and cannot be read is not taken for absent: no half-made directory looks whole by it, nor a whole one half", async () => {
+  const unread = async (path: string) => {
+    const found = await inspectDataDirectory(path);
+    expect(found).toMatchObject({ kind: "foreign", unread: true, sample: expect.stringContaining("cannot be read: ") });
+  };
+  const marked = directory("marked", COMPLETE);
+  mkdirSync(makingMarkerPath(marked));
+  await unread(marked);
+  const version = directory("version", { "PG_VERSION/x": "", "global/pg_control": "x" });
+  await unread(version);
+  expect(await readMajorVersion(version)).toMatchObject({ ok: false, error: { kind: "failed" } });
+  const looping = directory("looping", { PG_VERSION: "15\n" });
+  symlinkSync("global", join(looping, "global"));
+  await unread(looping);
+  expect(await readMajorVersion(looping)).toEqual({ ok: true, value: 15 });
+  expect(await readMajorVersion(join(root, "nowhere"))).toMatchObject({ ok: false, error: { kind: "refused" } });
+  const history = directory("unread-history", { "pg_wal/00000002.history/x": "" });
+  expect(await readTimelineSwitches(history, timeline(2))).toMatchObject({
+    ok: false,
+    error: { message: expect.stringContaining("cannot be read: ") },
+  });
+  expect(await readPostmasterPid(directory("unread-pid", { "postmaster.pid/x": "" }))).toBeNull();
 });
 
 test("postmaster.pid is read line by line, also while it is being written", () => {

@@ -3,7 +3,7 @@
 
 import { afterAll, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -13,6 +13,7 @@ import {
   postmasterAt,
   readProcess,
   sendSignal,
+  serverDirectory,
   serverProcesses,
   startEpochSeconds,
 } from "../../../lib/postgres/processes.ts";
@@ -53,6 +54,21 @@ test("another program in the data directory is neither postmaster nor one of its
   expect(sendSignal({ pid, startTicks: facts?.startTicks ?? 0 }, "SIGKILL")).toBe(true);
   await ended;
   expect(sendSignal({ pid, startTicks: facts?.startTicks ?? 0 }, "SIGKILL")).toBe(false);
+});
+
+test("a server's directory that just now cannot be looked at is what it last was; one that is gone, or never could be, is none", () => {
+  const [path, other] = [join(folder, "link"), join(folder, "never")];
+  symlinkSync(folder, path);
+  expect(serverDirectory(path)).toEqual(directoryIdentity(folder));
+  for (const loop of [path, other]) {
+    rmSync(loop, { force: true });
+    symlinkSync(loop, loop);
+  }
+  expect(serverDirectory(path)).toEqual(directoryIdentity(folder));
+  expect(serverDirectory(other)).toBeNull();
+  rmSync(path);
+  expect(serverDirectory(path)).toBeNull();
+  rmSync(other);
 });
 
 test("a directory is the same under every spelling of its path, and absent ones have no identity", () => {
