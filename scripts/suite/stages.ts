@@ -70,7 +70,7 @@ const longer: Readonly<Record<Tier, Readonly<Record<string, string>>>> = {
   full: { RAFT_KILL_ROUNDS: "100", RAFT_FAILOVER_ROUNDS: "15", FUZZ_CASES: "100000", MATRIARCH_TEST_TIER: "full" },
 };
 /** A test without a limit of its own must not hang the tier. */
-const testTimeoutMs = { quick: 120_000, alone: 120_000 } as const;
+const testTimeoutMs = { quick: 240_000, alone: 120_000 } as const;
 
 /** The stages of a tier; with a pattern only the test files whose path contains it. */
 export function stagesOf(product: string, options: { readonly tier: Tier; readonly only: string | null }): readonly Stage[] {
@@ -82,7 +82,9 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   const tests = [
     ...quick.flatMap((folder) => {
       const files = matching(folder);
-      return files.length === 0 ? [] : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), lane: "computing" as const }];
+      return files.length === 0
+        ? []
+        : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), lane: "computing" as const, environment: longer[tier] }];
     }),
     ...alone[tier].flatMap((folder) =>
       matching(folder).map((file) => ({ ...testStage(file, [file], testTimeoutMs.alone), environment: longer[tier] })),

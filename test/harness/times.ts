@@ -9,6 +9,11 @@ export function cases<T>(inDefault: readonly T[], more: readonly T[]): readonly 
   return FULL ? [...inDefault, ...more] : inDefault;
 }
 
+/** A bound that says more about the machine in the default tier, which any machine runs. */
+export function inTier<T>(values: { readonly full: T; readonly byDefault: T }): T {
+  return FULL ? values.full : values.byDefault;
+}
+
 /**
  * In seconds. Both stores of the tests keep a few (docs/adr/0003): the default tier waits less than Patroni's least of 20 s, which the
  * full tier waits for. Below 8 a busy machine ends leases that the test does not want to end.

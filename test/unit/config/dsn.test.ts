@@ -1,8 +1,8 @@
 // Claims about reading connection strings.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { readDsn } from "../../../lib/config/dsn.ts";
+import { fc } from "../../harness/properties.ts";
 
 const read = (dsn: string | null, env: Readonly<Record<string, string>> = {}) => {
   const result = readDsn(dsn, env);

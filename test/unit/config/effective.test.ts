@@ -2,10 +2,10 @@
 // that nothing in the DCS can stop a node.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { effectiveConfig } from "../../../lib/config/effective.ts";
 import { mergeTrees, type Tree } from "../../../lib/config/tree.ts";
 import { RAFT_LIMITS } from "../../../lib/model/dynamic-config.ts";
+import { fc } from "../../harness/properties.ts";
 import { BASE, mustLoad, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);

@@ -1,8 +1,8 @@
 // Claims about hiding secrets: wherever a password may stand, it cannot be read afterwards.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { MASK, maskText, maskTree } from "../../../lib/config/mask.ts";
+import { fc } from "../../harness/properties.ts";
 
 /** Distinct from everything else in the texts, with characters that need quoting now and then. */
 const password = fc

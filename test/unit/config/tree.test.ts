@@ -1,8 +1,8 @@
 // Claims about plain trees: merging, leaves, values at paths.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { isTree, leavesOf, mergeTrees, type Tree, valueAt, withoutValue, withValue } from "../../../lib/config/tree.ts";
+import { fc } from "../../harness/properties.ts";
 
 const key = fc.string({ minLength: 1, maxLength: 3 }).filter((name) => name !== "__proto__");
 const { tree } = fc.letrec<{ tree: Tree; value: unknown }>((tie) => ({

@@ -1,7 +1,6 @@
 // Claims about reading single values: units, booleans, addresses, lists.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import {
   readBoolean,
   readBytes,
@@ -15,6 +14,7 @@ import {
   readTextList,
 } from "../../../lib/config/value.ts";
 import { formatHostPort } from "../../../lib/model/host-port.ts";
+import { fc } from "../../harness/properties.ts";
 
 describe("durations", () => {
   const UNITS = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 } as const;

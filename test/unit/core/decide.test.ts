@@ -1,11 +1,11 @@
 // Goal: the rule table decides what safety.md and the contract demand. Method: one observation a case, and random ones for holes.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { decide, RULES } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { nearStandbys } from "../../../lib/core/sync-standbys.ts";
 import { lsn, ms, revision } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import {
   answer,
   CONFIG,

@@ -2,12 +2,12 @@
 // decision that the member itself would make.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { decide } from "../../../lib/core/decide.ts";
 import { explainMembers, type MemberExplained, RACE_VETOES } from "../../../lib/core/explain.ts";
 import type { Observation, PeerAnswer } from "../../../lib/core/observation.ts";
 import { leaderlessRules } from "../../../lib/core/rules/leaderless.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import { answer, CONFIG, cluster, local, member, observation, released, status, unlocked } from "./observations.ts";
 
 const MEMBERS = [

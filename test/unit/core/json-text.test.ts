@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { formatJson, parseJson } from "../../../lib/core/json-text.ts";
+import { fc } from "../../harness/properties.ts";
 
 describe("JSON text", () => {
   test("has one space after colon and comma, none elsewhere", () => {

@@ -2,11 +2,11 @@
 // phase goes on from whatever a crash left. Method: each rule at the observation that it is for, and random ones for what must never be.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { RESTORE_PHASES, type RestoreRequest, unreadableRestore } from "../../../lib/model/restore.ts";
 import { ms, revision, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status, unlocked } from "./observations.ts";
 
 const NONE = { kind: "none" } as const;

@@ -2,11 +2,11 @@
 // Method: random trees of timelines; the slow and obvious judge walks both histories byte range by byte range.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { type LocalWal, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
 import type { TimelineSwitch } from "../../../lib/model/history.ts";
 import type { UpstreamHistory } from "../../../lib/model/postgres.ts";
 import { lsn, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 
 const SEGMENT = 1000;
 

@@ -2,7 +2,6 @@
 // Method: observations with slots as the server would show them; the plan and the status key that follow.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { desiredSlots, slotOnPrimary } from "../../../lib/core/slots-desired.ts";
@@ -14,6 +13,7 @@ import type { Member, Tags } from "../../../lib/model/member.ts";
 import type { SlotStatus } from "../../../lib/model/postgres.ts";
 import type { PermanentSlot } from "../../../lib/model/slots.ts";
 import { lsn, ms, seconds, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status } from "./observations.ts";
 
 const LOGICAL: PermanentSlot = { kind: "logical", name: "events", database: "app", plugin: "test_decoding", clusterType: null };

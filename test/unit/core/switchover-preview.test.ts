@@ -2,7 +2,6 @@
 // preview must agree with the two rules that decide: the member's own refusal (switchover-check) and the leader's (handoverFitness).
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { handoverFitness } from "../../../lib/core/candidates.ts";
 import type { PeerStatus } from "../../../lib/core/observation.ts";
 import { isFitCandidate } from "../../../lib/core/switchover-check.ts";
@@ -11,6 +10,7 @@ import type { Cluster } from "../../../lib/model/cluster.ts";
 import type { Member, Tags } from "../../../lib/model/member.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import { CONFIG, cluster as clusterWith, member } from "./observations.ts";
 
 const LIMITS: PreviewLimits = { synchronousMode: "off", maximumLagOnFailoverBytes: 1000, checkTimeline: true, paused: false };

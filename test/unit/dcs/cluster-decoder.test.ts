@@ -2,11 +2,11 @@
 // did not change is the same object. Method: random snapshots after each other.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { ClusterDecoder } from "../../../lib/dcs/cluster-decoder.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import type { Entry, Snapshot } from "../../../lib/dcs/store.ts";
 import { revision } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 
 const keys = clusterKeys({ namespace: "service", scope: "demo", group: null });
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import * as fc from "fast-check";
 import { parseDuration, readEntries, saysSessionGone, statusError } from "../../../lib/dcs/consul/answers.ts";
 import { sessionBody } from "../../../lib/dcs/consul/session.ts";
 import { onlyLockDelay, operationsOf, readErrors, readRevisions } from "../../../lib/dcs/consul/transaction.ts";
 import { waitFor } from "../../../lib/dcs/consul/watch.ts";
 import type { Change } from "../../../lib/dcs/store.ts";
 import { ms, revision, seconds } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 
 const SESSION = "80a10fa2-969f-1f81-2b8a-4a70c4ba0212";
 const put = { kind: "put", key: "a/k", value: "ä" } as const;

@@ -2,7 +2,6 @@
 // the DCS can stop a node. Method: values recorded from a running Patroni, then hostile ones.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import {
   decodeConfig,
   decodeFailover,
@@ -31,6 +30,7 @@ import type { Entry } from "../../../lib/dcs/store.ts";
 import { EMPTY_STATUS } from "../../../lib/model/cluster.ts";
 import { isUnreadable } from "../../../lib/model/restore.ts";
 import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 
 function entry(value: string): Entry {
   return { key: "service/demo/x", value, revision: revision(7), session: null };

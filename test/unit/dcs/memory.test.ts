@@ -2,13 +2,13 @@
 // Method: a clock moved by hand.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { Change } from "../../../lib/dcs/store.ts";
 import type { StoreError } from "../../../lib/model/errors.ts";
 import type { Result } from "../../../lib/model/result.ts";
 import { ms, revision } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 import { ManualClock } from "./manual-clock.ts";
 
 function open(options: Partial<ConstructorParameters<typeof MemoryCluster>[0]> = {}) {

@@ -1,11 +1,11 @@
 // Goal: the quick way to read a value gives what the schema gives. Method: values as they are written, and random ones.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { decodeLeaseMark, decodeMember, decodeStatus, decodeSync } from "../../../lib/dcs/decode.ts";
 import { MemberReader, readLeaseMark, readStatus, readSync } from "../../../lib/dcs/quick-read.ts";
 import type { Entry } from "../../../lib/dcs/store.ts";
 import { revision } from "../../../lib/model/units.ts";
+import { fc } from "../../harness/properties.ts";
 
 function entry(value: string): Entry {
   return { key: "service/demo/members/a", value, revision: revision(7), session: "s-a" };

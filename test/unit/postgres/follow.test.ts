@@ -2,9 +2,9 @@
 // Method: what our own writer produces must come back, whatever the values; and what people write by hand.
 
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
 import { connInfo } from "../../../lib/postgres/conninfo.ts";
 import { parseConnInfo, sourceOf } from "../../../lib/postgres/follow.ts";
+import { fc } from "../../harness/properties.ts";
 
 test("every connection string that is written can be read back", () => {
   const key = fc.stringMatching(/^[a-z_]{1,8}$/);

@@ -1,11 +1,11 @@
 // Goal: what the server would call the same value is the same value, and nobody sets what is not theirs.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { parseBoolean, parseNumber, sameValue } from "../../../lib/postgres/parameter-values.ts";
 import { pendingRestartReason, raisedForStandby, type SettingRow, wantedParameters } from "../../../lib/postgres/parameters.ts";
 import { settingLine, withoutSettings } from "../../../lib/postgres/setting-lines.ts";
 import { serverConfig } from "../../harness/local-server.ts";
+import { fc } from "../../harness/properties.ts";
 
 test("values with units compare as the server reads them", () => {
   const buffers = { vartype: "integer", unit: "8kB" };

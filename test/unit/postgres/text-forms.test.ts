@@ -1,7 +1,6 @@
 // Goal: names, connection strings, password files and commands survive every character that users put into them.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { slotName } from "../../../lib/model/slot-name.ts";
 import { lsn } from "../../../lib/model/units.ts";
 import { connInfo, primaryConninfo, programConninfo, scriptConninfo } from "../../../lib/postgres/conninfo.ts";
@@ -17,6 +16,7 @@ import { shellWords } from "../../../lib/postgres/shell-words.ts";
 import { literal } from "../../../lib/postgres/sql-literal.ts";
 import { parseTimelineHistory } from "../../../lib/postgres/timeline-history.ts";
 import { serverConfig } from "../../harness/local-server.ts";
+import { fc } from "../../harness/properties.ts";
 
 const config = {
   ...serverConfig("/data", "a", 5432),

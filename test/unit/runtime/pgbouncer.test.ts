@@ -4,7 +4,6 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
 import { ClusterDecoder } from "../../../lib/dcs/cluster-decoder.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import type { PgbouncerConfig } from "../../../lib/model/pgbouncer.ts";
@@ -15,6 +14,7 @@ import { databaseLines, followers, linesIn, targetOf } from "../../../lib/runtim
 import { readPoolFile, writePoolFile } from "../../../lib/runtime/pgbouncer/pool-file.ts";
 import { ownUsers, settingFindings, strayLine } from "../../../lib/runtime/pgbouncer/settings-check.ts";
 import { parseUserList, userListText, usersOf } from "../../../lib/runtime/pgbouncer/user-list.ts";
+import { fc } from "../../harness/properties.ts";
 
 const TARGET = { name: "node1", host: "10.0.0.1", port: 5433 };
 const CONFIG: PgbouncerConfig = {

@@ -1,7 +1,6 @@
 // Majorities and the encoding of configurations.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import {
   decodeConfiguration,
   encodeConfiguration,
@@ -13,6 +12,7 @@ import {
 } from "../../../../../lib/dcs/raft/core/configuration.ts";
 import type { Configuration } from "../../../../../lib/dcs/raft/core/types.ts";
 import type { RaftMember } from "../../../../../lib/model/raft.ts";
+import { fc } from "../../../../harness/properties.ts";
 import { bytes, idOf, memberOf } from "./core-world.ts";
 
 const numbers = fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 9 });

@@ -1,10 +1,10 @@
 // The log in memory, compared with a plain list of all entries that ever were.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { RaftLog } from "../../../../../lib/dcs/raft/core/log.ts";
 import type { LogEntry } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, term } from "../../../../../lib/model/raft.ts";
+import { fc } from "../../../../harness/properties.ts";
 
 const BASE = { index: logIndex(0), term: term(0), time: 0 };
 

@@ -1,7 +1,6 @@
 // Owns the claims on commands and answers as bytes: they come back as they were, and reading never throws.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { readAnswer, writeAnswer } from "../../../../../lib/dcs/raft/kv/answer-codec.ts";
 import { ByteReader, ByteWriter } from "../../../../../lib/dcs/raft/kv/bytes.ts";
 import type { Command, CommandAnswer, Envelope, RaftChange, RaftCondition } from "../../../../../lib/dcs/raft/kv/command.ts";
@@ -9,6 +8,7 @@ import { decodeEnvelope, encodeEnvelope } from "../../../../../lib/dcs/raft/kv/c
 import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import { logIndex } from "../../../../../lib/model/raft.ts";
 import { ms, revision } from "../../../../../lib/model/units.ts";
+import { fc } from "../../../../harness/properties.ts";
 
 const text = fc.oneof(fc.string({ unit: "binary" }), fc.constant("\ufeffbyte order mark"), fc.string({ minLength: 130, maxLength: 400 }));
 const whole = fc.oneof(fc.nat(300), fc.maxSafeNat());

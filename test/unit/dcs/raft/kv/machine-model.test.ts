@@ -2,13 +2,13 @@
 // Beside each run goes a second member that is restored from snapshots: it has to be equal throughout.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { KEY_VALUE_BOUNDS, type KeyValueBounds } from "../../../../../lib/dcs/raft/kv/bounds.ts";
 import type { Command, Envelope, RaftChange, RaftCondition } from "../../../../../lib/dcs/raft/kv/command.ts";
 import { encodeEnvelope } from "../../../../../lib/dcs/raft/kv/command-codec.ts";
 import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import { logIndex } from "../../../../../lib/model/raft.ts";
 import { ms, revision } from "../../../../../lib/model/units.ts";
+import { fc } from "../../../../harness/properties.ts";
 import { Model } from "../../../../raft/kv-model.ts";
 
 const RUNS = 150;

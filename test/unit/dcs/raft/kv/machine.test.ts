@@ -2,13 +2,13 @@
 // semantics as the memory store. The model (machine-model.test.ts) has the rest.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { MemoryCluster } from "../../../../../lib/dcs/memory.ts";
 import { KEY_VALUE_BOUNDS } from "../../../../../lib/dcs/raft/kv/bounds.ts";
 import type { CommandAnswer, RaftChange } from "../../../../../lib/dcs/raft/kv/command.ts";
 import { KeyValueMachine } from "../../../../../lib/dcs/raft/kv/machine.ts";
 import type { Change } from "../../../../../lib/dcs/store.ts";
 import { ms, revision } from "../../../../../lib/model/units.ts";
+import { fc } from "../../../../harness/properties.ts";
 import { ManualClock } from "../../manual-clock.ts";
 import { LogDriver } from "./log-driver.ts";
 

@@ -1,8 +1,8 @@
 // The list in pages, compared with a plain array; long enough for several pages.
 
 import { expect, test } from "bun:test";
-import fc from "fast-check";
 import { PagedList } from "../../../../../lib/dcs/raft/kv/paged-list.ts";
+import { fc } from "../../../../harness/properties.ts";
 
 const LONGEST = 700;
 

@@ -1,7 +1,6 @@
 // Owns the tests of frames: as bytes, cut out of a stream, and sealed.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import { ByteWriter } from "../../../../../lib/dcs/raft/transport/byte-writer.ts";
 import { FRAME_MAX_BYTES, type Frame, readFrame, writeFrame } from "../../../../../lib/dcs/raft/transport/frame.ts";
 import { FrameSplitter } from "../../../../../lib/dcs/raft/transport/frame-splitter.ts";
@@ -13,6 +12,7 @@ import {
 } from "../../../../../lib/dcs/raft/transport/hello.ts";
 import { isProof, Sealing, sessionKeys, TAG_BYTES } from "../../../../../lib/dcs/raft/transport/session-keys.ts";
 import { term } from "../../../../../lib/model/raft.ts";
+import { fc } from "../../../../harness/properties.ts";
 
 const body = fc.string({ unit: "binary", maxLength: 300 });
 const id = fc.nat(2 ** 32 - 1);

@@ -1,10 +1,10 @@
 // Owns the tests of the core's messages as bytes.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import type { Configuration, EntryKind, Message, SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
 import { decodeMessage, encodeMessage } from "../../../../../lib/dcs/raft/transport/message-codec.ts";
 import { logIndex, type MemberId, term } from "../../../../../lib/model/raft.ts";
+import { fc } from "../../../../harness/properties.ts";
 
 const whole = fc.maxSafeNat();
 const terms = whole.map(term);
