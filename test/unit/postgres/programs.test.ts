@@ -12,6 +12,7 @@ import { readProcess } from "../../../lib/postgres/processes.ts";
 import { findProgram, programPath, programRunner, serverEnvironment } from "../../../lib/postgres/programs.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../harness/local-server.ts";
+import { ownMs } from "../../harness/stall.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "matriarch-programs-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -41,7 +42,7 @@ test("one that leaves a daemon behind with its output is not waited for, ended b
   if (left.ok) process.kill(Number(left.value.stdout), "SIGKILL");
   const late = await run({ argv: ["sh", "-c", "sleep 61; true"], deadline: ms(clock.now() + 100), stdin: "" });
   expect(late).toMatchObject({ ok: false, error: { kind: "timeout" } });
-}, 20_000);
+}, 120_000);
 
 test("words that no program can be given are an error", async () => {
   expect(await run({ argv: [""] })).toMatchObject({ ok: false, error: { kind: "failed" } });
@@ -78,7 +79,8 @@ test("a deadline ends the program and everything it started", async () => {
     },
   });
   expect(outcome).toMatchObject({ ok: false, error: { kind: "timeout" } });
-  expect(performance.now() - began).toBeLessThan(1_500);
+  // Whoever waited for the child would wait half a minute.
+  expect(ownMs(began)).toBeLessThan(15_000);
   while (readProcess(child) !== null) await Bun.sleep(1);
 });
 
@@ -91,7 +93,7 @@ test("a signal ends a program that ignores SIGTERM, and one that is aborted alre
   });
   expect(await running).toMatchObject({ ok: false, error: { kind: "cancelled" } });
   expect(await run({ argv: ["sh", "-c", "exit 0"], signal: controller.signal })).toMatchObject({ ok: false, error: { kind: "cancelled" } });
-}, 10_000);
+}, 120_000);
 
 test("PostgreSQL's programs are taken from bin_dir by their configured names, others from PATH", async () => {
   script("my_controldata", 'echo "mine $1"');

@@ -7,8 +7,12 @@ import { bootNow, ClockWatch, clockGap, monotonicNow, realClock } from "../../..
 
 describe("realClock", () => {
   test("counts the time since boot as the kernel does", () => {
+    const before = bootNow();
     const uptime = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]) * 1000;
-    expect(Math.abs(bootNow() - uptime)).toBeLessThan(100);
+    const after = bootNow();
+    // The kernel leaves out what is less than a hundredth of a second.
+    expect(uptime).toBeGreaterThan(before - 20);
+    expect(uptime).toBeLessThanOrEqual(after);
   });
 
   test("has a fraction of a millisecond, and never goes back", () => {
@@ -27,9 +31,13 @@ describe("realClock", () => {
   });
 
   test("an instant that has passed is no sleep", async () => {
-    const began = bootNow();
-    await realClock().sleepUntil(ms(began - 5000));
-    expect(bootNow() - began).toBeLessThan(50);
+    const first: string[] = [];
+    // Both in one event loop: however late that is, the shorter sleep ends first.
+    const short = Bun.sleep(20).then(() => first.push("20 ms"));
+    await realClock().sleepUntil(ms(bootNow() - 5000));
+    first.push("none");
+    await short;
+    expect(first).toEqual(["none", "20 ms"]);
   });
 
   test("an abort ends the sleep, before it as well as during it", async () => {
@@ -40,12 +48,14 @@ describe("realClock", () => {
     during.abort();
     await sleep;
     await clock.sleepUntil(ms(began + 60_000), AbortSignal.abort());
-    expect(clock.now() - began).toBeLessThan(1000);
+    expect(clock.now() - began).toBeLessThan(30_000);
   });
 
   test("boot-time is never behind the monotonic clock", () => {
     expect(clockGap()).toBeGreaterThanOrEqual(-1);
-    expect(Math.abs(bootNow() - monotonicNow() - clockGap())).toBeLessThan(5);
+    // Of many looks one was not interrupted between the clocks.
+    const differences = Array.from({ length: 1000 }, () => Math.abs(bootNow() - monotonicNow() - clockGap()));
+    expect(Math.min(...differences)).toBeLessThan(5);
   });
 });
 

@@ -7,6 +7,7 @@ import { lsn, type Ms, ms, timeline } from "../../../lib/model/units.ts";
 import { PeerClient } from "../../../lib/runtime/peer-client.ts";
 import { decodePeerDocument } from "../../../lib/runtime/peer-document.ts";
 import { makeAuthority } from "../../harness/certificates.ts";
+import { ownMs } from "../../harness/stall.ts";
 import { facts, LogUnderTest, NodeUnderTest, postgres, replicaFacts, restApi } from "../api/node-under-test.ts";
 
 const clock: Clock = { now: () => ms(performance.now()), wallNow: Date.now, sleepUntil: async () => undefined };
@@ -80,8 +81,9 @@ describe("a request to a member", () => {
     const [client, url] = [peerClient(), await silentHost()];
     const from = performance.now();
     const answers = await Promise.all(Array.from({ length: 12 }, () => client.status(url, within(300))));
-    expect(performance.now() - from).toBeLessThan(600);
     expect(performance.now() - from).toBeGreaterThan(290);
+    // The deadline, whatever the kernel does with the connection: its own patience is minutes.
+    expect(ownMs(from)).toBeLessThan(1_500);
     for (const answer of answers) expect(answer).toMatchObject({ ok: false, error: { kind: "timeout" } });
   });
 
@@ -118,11 +120,16 @@ describe("a request to a member", () => {
     const client = peerClient();
     const [silent, good] = [rawServer(null), await memberApi(new NodeUnderTest())];
     const from = performance.now();
-    const slow = [1, 2, 3].map(() => client.status(silent, within(400)));
-    expect((await client.status(good, within(2000))).ok).toBe(true);
-    expect(performance.now() - from).toBeLessThan(300);
+    let answered = 0;
+    const slow = [1, 2, 3].map(() =>
+      client.status(silent, within(2_000)).finally(() => {
+        answered += 1;
+      }),
+    );
+    expect((await client.status(good, within(60_000))).ok).toBe(true);
+    expect(answered).toBe(0);
     const results = await Promise.all(slow);
-    expect(performance.now() - from).toBeLessThan(600);
+    expect(ownMs(from)).toBeLessThan(6_000);
     expect(results.map((result) => !result.ok && result.error.kind)).toEqual(["timeout", "timeout", "timeout"]);
   });
 
@@ -168,7 +175,7 @@ describe("a request to a member", () => {
     expect((await stranger.status(url, within(2000))).ok).toBe(false);
     const careful = await peerClient({ certfile: client.cert, keyfile: client.key }).status(url, within(2000));
     expect(careful.ok === false && careful.error.kind).toBe("unreachable");
-  }, 15_000);
+  }, 120_000);
 
   test("presents a token before a password, on closed reading paths too, and another one after a reload", async () => {
     const tokens = [

@@ -50,13 +50,14 @@ describe("acquireRunLock", () => {
     if (!first.ok) throw new Error("not acquired");
     expect(runLockOwner(path)).toEqual({ pid: process.pid, worker: "leader-race" });
     first.value.release();
-    const looker = spawn("flock", ["--shared", path, "sleep", "0.002"], { stdio: "ignore" });
-    await new Promise((resolve) => looker.once("spawn", resolve));
-    const end = performance.now() + 300;
-    while (looker.exitCode === null && performance.now() < end) {
+    const looker = spawn("flock", ["--shared", path, "sh", "-c", "echo; exec sleep 0.05"], { stdio: ["ignore", "pipe", "ignore"] });
+    const gone = new Promise((resolve) => looker.once("exit", resolve));
+    await firstLines(looker.stdout, 1);
+    while (looker.exitCode === null) {
       expect(runLockOwner(path)).toBeNull();
       await Bun.sleep(1);
     }
+    await gone;
     const second = acquireRunLock(path);
     if (!second.ok) throw new Error("not acquired");
     second.value.release();

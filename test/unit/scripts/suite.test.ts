@@ -102,7 +102,7 @@ test("of each failed test one line says its title, the error and the place", () 
 });
 
 describe("a stage", () => {
-  const run = async (code: string, withinMs = 10_000, leaks: () => readonly string[] = () => []) => {
+  const run = async (code: string, withinMs = 60_000, leaks: () => readonly string[] = () => []) => {
     const temporary = mkdtempSync(join(tmpdir(), "suite-unit."));
     const stage: Stage = { name: "x", kind: "one", command: ["bun", "-e", code], seeds: 0, lane: "alone", environment: {} };
     const mark = { environment: `TEST_RUN_ID=${temporary}`, folder: temporary };
@@ -122,7 +122,7 @@ describe("a stage", () => {
   });
 
   test("one of whose processes showed a secret fails, and says where", async () => {
-    const told = await run("process.exit(0)", 10_000, () => ["the command line of psql"]);
+    const told = await run("process.exit(0)", 60_000, () => ["the command line of psql"]);
     expect(told).toMatchObject({ passed: 0, failed: 1, remark: "a secret stands where it must not: the command line of psql" });
   });
 

@@ -97,7 +97,7 @@ describe("the doctor", () => {
     } finally {
       authority.remove();
     }
-  }, 60_000);
+  }, 240_000);
 
   test("times the disk and leaves nothing behind, also where the folder is still to be made", async () => {
     const dataDir = join(folder, "disk/data");

@@ -9,6 +9,7 @@ import type { Command, Envelope } from "../../../../../lib/dcs/raft/kv/command.t
 import { ok } from "../../../../../lib/model/result.ts";
 import { ms } from "../../../../../lib/model/units.ts";
 import { steadyClock } from "../../../../conformance/steady-clock.ts";
+import { ownMs } from "../../../../harness/stall.ts";
 
 const clock = steadyClock();
 const PUT: Command = { kind: "change", changes: [{ kind: "put", key: "k", value: "v" }] };
@@ -97,9 +98,9 @@ describe("a command", () => {
       const outcome = run(60_000);
       await clock.sleepUntil(ms(clock.now() + 20));
       lost.abort("nobody is there");
-      const begun = clock.now();
+      const begun = performance.now();
       expect(await outcome).toMatchObject({ ok: false, error: { kind } });
-      expect(clock.now() - begun).toBeLessThan(1_000);
+      expect(ownMs(begun)).toBeLessThan(1_000);
       const before = asked.length;
       expect(await run(60_000)).toMatchObject({ ok: false, error: { kind: "unavailable" } });
       expect(asked).toHaveLength(before);

@@ -10,6 +10,7 @@ import { type Ms, ms } from "../../../../../lib/model/units.ts";
 import { realClock } from "../../../../../lib/runtime/clock.ts";
 import { serverPorts } from "../../../../harness/ports.ts";
 import { recordingLog } from "../../../../harness/recording-log.ts";
+import { ownMs } from "../../../../harness/stall.ts";
 import { until } from "../../../../harness/wait.ts";
 
 const clock = realClock();
@@ -140,10 +141,10 @@ describe("instead of a connection", () => {
   });
 
   test("a name that takes too long, or a host that says nothing: the deadline is kept", async () => {
-    const begun = clock.now();
+    const [begun, from] = [clock.now(), performance.now()];
     const answers = await Promise.all([network.connect("127.0.0.1:9", begun), network.connect("nobody.invalid:9", begun)]);
     for (const answer of answers) expect("kind" in answer).toBe(true);
-    expect(clock.now() - begun).toBeLessThan(1000);
+    expect(ownMs(from)).toBeLessThan(1000);
   });
 
   test("a name that does not exist, and what is no address: unreachable, with the reason", async () => {
