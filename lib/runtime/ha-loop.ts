@@ -274,8 +274,7 @@ export class HaLoop {
     const { clock, state, waker, log } = this.#context;
     const controller = new AbortController();
     state.localChanged();
-    if (effect.kind === "stop" || effect.kind === "hand-over" || effect.kind === "restart" || effect.kind === "copy-slots")
-      state.local.status = null;
+    if (effect.kind === "stop" || effect.kind === "copy-slots") state.local.status = null;
     const before = state.lastTask;
     const startedAt = clock.now();
     const settled = runTask(this.#context, effect, controller.signal)

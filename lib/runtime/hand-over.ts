@@ -6,7 +6,7 @@ import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
 import { clearFailover, releaseLock } from "./perform-dcs.ts";
-import type { PoolersBeforeStop } from "./pooler-gate.ts";
+import { PlannedStop } from "./planned-stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 const STANDBY_ANSWER_MS = 1000;
@@ -19,23 +19,12 @@ const VIP_RELEASE_MS = 2000;
  * standby confirms the position. An abort stops PostgreSQL at once.
  */
 export async function handOver(context: NodeContext, deadline: Ms, signal: AbortSignal): Promise<TaskResult> {
-  const poolers: AskedPoolers = { asked: null };
+  const planned = new PlannedStop(context);
   try {
-    return await stopAndRelease(context, deadline, signal, poolers);
+    return await stopAndRelease(context, deadline, signal, planned);
   } finally {
-    await withdraw(poolers);
+    await planned.end();
   }
-}
-
-interface AskedPoolers {
-  /** Null also once the announcement is taken back. */
-  asked: PoolersBeforeStop | null;
-}
-
-async function withdraw(poolers: AskedPoolers): Promise<void> {
-  const { asked } = poolers;
-  poolers.asked = null;
-  await asked?.withdraw();
 }
 
 type Stopped = Awaited<ReturnType<NodeContext["postgres"]["stop"]>>;
@@ -53,15 +42,11 @@ function stopOnAbort({ clock, log, postgres, state }: NodeContext, signal: Abort
   });
 }
 
-async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortSignal, poolers: AskedPoolers): Promise<TaskResult> {
+async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortSignal, planned: PlannedStop): Promise<TaskResult> {
   const { log, postgres, state } = context;
   // Neither the checkpoint nor a fast stop is waited for any longer.
   const stoppedAtOnce = stopOnAbort(context, signal);
   stoppedAtOnce.catch((reason: unknown) => log.error(`PostgreSQL was not stopped in time: ${String(reason)}`));
-  if (state.settings.node.postgresql.beforeStop !== null) {
-    const hook = await postgres.hook("before_stop", deadline);
-    if (!hook.ok) log.warning(`before_stop: ${hook.error.message}`);
-  }
   const early = new EarlyRelease(context);
   const stopped = await postgres.stop({
     mode: "fast",
@@ -69,8 +54,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     checkpoint: true,
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
     beforeShutdown: async () => {
-      poolers.asked = await state.poolers.beforeStop(deadline, signal);
-      if (poolers.asked.verdict.kind === "abandon" && mayAbandon(context) && !signal.aborted) return "stay";
+      if ((await planned.prepare({ deadline, signal, mayAbandon: () => mayAbandon(context) })) === "stay") return "stay";
       await state.mpp.beforeDemote(deadline, signal);
       await untilReleased(context, deadline, signal);
       return "go";
@@ -80,7 +64,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     await early.end();
     if (stopped.error.kind !== "cancelled") return taskResult(stopped);
     // A lease that ends meanwhile waits for no answer of the DCS.
-    const givenUp = abandon(context, poolers);
+    const givenUp = abandon(context, planned);
     await Promise.race([givenUp, stoppedAtOnce]);
     return signal.aborted ? await settleAtOnce(context, await stoppedAtOnce) : await givenUp;
   }
@@ -104,11 +88,10 @@ function mayAbandon({ state }: NodeContext): boolean {
 }
 
 /** PostgreSQL was not touched: the request is taken away, and the answer to it says why. */
-async function abandon(context: NodeContext, poolers: AskedPoolers): Promise<TaskResult> {
-  const verdict = poolers.asked?.verdict;
-  const why = verdict?.kind === "abandon" ? verdict.why : "the stop was called off";
+async function abandon(context: NodeContext, planned: PlannedStop): Promise<TaskResult> {
+  const { why } = planned;
   // The clients of those that have paused wait for this alone.
-  await withdraw(poolers);
+  await planned.end();
   const cleared = await clearFailover(context);
   return {
     ok: false,

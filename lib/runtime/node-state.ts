@@ -112,6 +112,8 @@ export class NodeState {
   readonly failsafe = new FailsafeMemory();
   trace: LeaderTrace = NO_TRACE;
   task: ActiveTask | null = null;
+  /** The task that has begun to take the server down. */
+  #goingDown: ActiveTask | null = null;
   lastTask: FinishedTask | null = null;
   /** Of the copy that is being made; null where none is, or where its method says nothing. */
   copy: CopyProgress | null = null;
@@ -303,6 +305,17 @@ export class NodeState {
     this.lookedAt = null;
   }
 
+  /** The task at work begins to take the server down. Until then, with a checkpoint and poolers to wait for, clients write to it. */
+  goesDown(): void {
+    this.#goingDown = this.task;
+    this.local.status = null;
+    this.localChanged();
+  }
+
+  isGoingDown(): boolean {
+    return this.task !== null && this.task === this.#goingDown;
+  }
+
   /** Where the standby gets its WAL from, so that a change is seen and a restart keeps it. */
   setSource(target: FollowTarget | null, role: StandbyRole): void {
     this.local.standbyRole = role;
@@ -332,8 +345,8 @@ export class NodeState {
     if (kind === "restore") return "running custom bootstrap script";
     if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
     if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
-    if (kind === "restart" || kind === "copy-slots") return "restarting";
-    if (kind === "stop" || kind === "hand-over") return "stopping";
+    if (kind === "copy-slots" || (kind === "restart" && this.isGoingDown())) return "restarting";
+    if (kind === "stop" || (kind === "hand-over" && this.isGoingDown())) return "stopping";
     if (kind === "start") return "starting";
     if (this.local.process.kind === "running")
       return this.local.status === null && this.local.statusError !== null ? "starting" : "running";

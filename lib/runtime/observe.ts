@@ -62,7 +62,7 @@ async function lookOnce(context: NodeContext): Promise<void> {
     return;
   }
   const task = state.task?.kind;
-  if (task !== undefined && UNANSWERED.has(task)) {
+  if (task !== undefined && (UNANSWERED.has(task) || state.isGoingDown())) {
     local.status = null;
     return;
   }
@@ -80,7 +80,7 @@ async function lookOnce(context: NodeContext): Promise<void> {
 }
 
 /** While these run, what listens at our address is not there yet, or is on its way down. */
-const UNANSWERED: ReadonlySet<EffectKind> = new Set(["start", "bootstrap", "stop", "hand-over", "restart", "copy-slots"]);
+const UNANSWERED: ReadonlySet<EffectKind> = new Set(["start", "bootstrap", "stop", "copy-slots"]);
 
 /** A server that was found running and does not answer may be a primary all the same: pg_control knows. */
 async function readRole({ postgres, state }: NodeContext, generation: number): Promise<void> {

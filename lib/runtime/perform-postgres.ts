@@ -5,22 +5,19 @@ import type { Effect } from "../core/decision.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
-import { ok, type Result } from "../model/result.ts";
+import type { Result } from "../model/result.ts";
 import { type Lsn, lsn, ms, timeline } from "../model/units.ts";
-import { armWatchdog, rearm, settleStopped } from "./fencing.ts";
+import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { writeConfig } from "./perform-dcs.ts";
 import { noteCopied, restore } from "./perform-restore.ts";
 import { prePromote, promote } from "./promotion.ts";
+import { restart, START_LIMIT_MS } from "./restart.ts";
 import { stop } from "./stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 import { tellStarted } from "./tell-role.ts";
 
-/** Recovery of a big server may take long; the loop goes on meanwhile. */
-const START_LIMIT_MS = 24 * 3600 * 1000;
-/** Of the stop in a restart; what is not down by then is ended. */
-const RESTART_STOP_LIMIT_MS = 60_000;
 const UPSTREAM_DEADLINE_MS = 5000;
 /** A standby that fetches WAL for a copied slot is not there for a race: the little that is fetched takes a second. */
 const MISSING_WAL_LIMIT_MS = 10_000;
@@ -256,45 +253,6 @@ async function startServer(context: NodeContext, effect: Extract<Effect, { kind:
   if (effect.role === "primary") await rearm(context);
   tellStarted(context, effect.role === "standby" ? "replica" : effect.role);
   return DONE;
-}
-
-async function restart(
-  context: NodeContext,
-  signal: AbortSignal,
-  whileStopped: () => Promise<Result<null, PostgresError>> = async () => ok(null),
-): Promise<TaskResult> {
-  const { clock, postgres, state } = context;
-  state.requests = { ...state.requests, restart: false };
-  const primary = state.local.lastRole === "primary";
-  const names = state.local.syncNamesSeen?.names ?? null;
-  const target = state.local.source;
-  const role = primary ? "primary" : state.local.standbyRole;
-  const deadline = ms(clock.now() + RESTART_STOP_LIMIT_MS);
-  const beforeShutdown = async (): Promise<"go"> => {
-    if (primary) await state.mpp.beforeDemote(deadline, signal);
-    return "go";
-  };
-  const stopped = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
-  if (!stopped.ok) return taskResult(stopped);
-  state.local.control = null;
-  // The stop may have taken longer than the lease, and somebody else may lead by now.
-  if (primary && !state.settings.dynamic.pause && (signal.aborted || !state.leaseValid())) {
-    await settleStopped(context);
-    return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
-  }
-  const done = await whileStopped();
-  // Whoever started it meanwhile may have left slots behind.
-  state.local.slotsFor = null;
-  const started = await postgres.start({
-    role,
-    follow: primary ? null : target,
-    synchronousStandbyNames: primary ? names : null,
-    deadline: ms(clock.now() + START_LIMIT_MS),
-    signal,
-  });
-  if (primary && started.ok) await rearm(context);
-  if (started.ok) postgres.callback("on_restart", role === "standby" ? "replica" : role);
-  return taskResult(started.ok ? done : started);
 }
 
 /** The slots are read first: where there is nothing to copy, nothing is restarted. */

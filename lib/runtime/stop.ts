@@ -3,6 +3,7 @@
 import type { Ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
+import { goDown } from "./planned-stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 export async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
@@ -10,6 +11,8 @@ export async function stop(context: NodeContext, mode: "fast" | "immediate", dea
   const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
   // Beside the stop, which waits for nothing: the lock is gone or about to go.
   void state.vip.release();
+  // A primary that nobody takes over from is stopped because its lease ends.
+  if (mode === "fast" && role !== "primary") await goDown(context, deadline);
   const stopped = await postgres.stop({ mode, deadline });
   if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);

@@ -18,6 +18,9 @@ async function given(options: { readonly onAsked?: () => void } = {}) {
   expect(put.ok).toBe(true);
   await refreshCluster(node);
   expect(node.state.cluster?.failover?.leader).toBe(asked.leader);
+  const { settings } = node.state;
+  const postgresql = { ...settings.node.postgresql, beforeStop: "/usr/local/bin/before_stop" };
+  node.state.settings = { ...settings, node: { ...settings.node, postgresql } };
   const seen: string[] = [];
   let withdrawn = 0;
   node.state.poolers = {
@@ -29,6 +32,10 @@ async function given(options: { readonly onAsked?: () => void } = {}) {
       };
       return { verdict: { kind: "abandon", why: "pooler a cannot be paused" }, withdraw };
     },
+  };
+  node.postgres.hook = async (name) => {
+    seen.push(name);
+    return ok(null);
   };
   node.postgres.stop = async ({ mode, beforeShutdown }) => {
     if (mode === "fast" && (await beforeShutdown?.()) === "stay") return err({ kind: "cancelled", message: "the stop was called off" });

@@ -1,0 +1,72 @@
+// Owns the restart of PostgreSQL that somebody asked for, or that a standby's copied slots take: down with a checkpoint, and up again as
+// what it was. The lock is kept meanwhile, by the loop.
+
+import type { PostgresError } from "../model/errors.ts";
+import { ok, type Result } from "../model/result.ts";
+import { ms } from "../model/units.ts";
+import { rearm, settleStopped } from "./fencing.ts";
+import type { NodeContext } from "./node-context.ts";
+import { goDown, PlannedStop } from "./planned-stop.ts";
+import { type TaskResult, taskResult } from "./task-result.ts";
+
+/** Recovery of a big server may take long; the loop goes on meanwhile. */
+export const START_LIMIT_MS = 24 * 3600 * 1000;
+/** Of the stop in a restart; what is not down by then is ended. */
+const STOP_LIMIT_MS = 60_000;
+
+export async function restart(
+  context: NodeContext,
+  signal: AbortSignal,
+  whileStopped: () => Promise<Result<null, PostgresError>> = async () => ok(null),
+): Promise<TaskResult> {
+  const planned = new PlannedStop(context);
+  try {
+    return await stopAndStart(context, signal, planned, whileStopped);
+  } finally {
+    await planned.end();
+  }
+}
+
+async function stopAndStart(
+  context: NodeContext,
+  signal: AbortSignal,
+  planned: PlannedStop,
+  whileStopped: () => Promise<Result<null, PostgresError>>,
+): Promise<TaskResult> {
+  const { clock, postgres, state } = context;
+  state.requests = { ...state.requests, restart: false };
+  const primary = state.local.lastRole === "primary";
+  const names = state.local.syncNamesSeen?.names ?? null;
+  const target = state.local.source;
+  const role = primary ? "primary" : state.local.standbyRole;
+  const deadline = ms(clock.now() + STOP_LIMIT_MS);
+  const beforeShutdown = async (): Promise<"go" | "stay"> => {
+    if (!primary) await goDown(context, deadline);
+    // Clients of a pool wait through it as through a switchover: pools lead to the primary alone.
+    else if ((await planned.prepare({ deadline, signal, mayAbandon: () => !state.requests.shutdown })) === "stay") return "stay";
+    if (primary) await state.mpp.beforeDemote(deadline, signal);
+    return "go";
+  };
+  const stopped = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
+  if (!stopped.ok && stopped.error.kind === "cancelled") return { ok: false, message: `it is given up: ${planned.why}` };
+  if (!stopped.ok) return taskResult(stopped);
+  state.local.control = null;
+  // The stop may have taken longer than the lease, and somebody else may lead by now.
+  if (primary && !state.settings.dynamic.pause && (signal.aborted || !state.leaseValid())) {
+    await settleStopped(context);
+    return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
+  }
+  const done = await whileStopped();
+  // Whoever started it meanwhile may have left slots behind.
+  state.local.slotsFor = null;
+  const started = await postgres.start({
+    role,
+    follow: primary ? null : target,
+    synchronousStandbyNames: primary ? names : null,
+    deadline: ms(clock.now() + START_LIMIT_MS),
+    signal,
+  });
+  if (primary && started.ok) await rearm(context);
+  if (started.ok) postgres.callback("on_restart", role === "standby" ? "replica" : role);
+  return taskResult(started.ok ? done : started);
+}
