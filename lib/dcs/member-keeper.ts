@@ -8,7 +8,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import type { Revision } from "../model/units.ts";
 import { MemberText } from "./encode.ts";
 import type { OpenSession, SessionKeeper } from "./session-keeper.ts";
-import type { Change, RequestOptions, Store } from "./store.ts";
+import type { Change, Entry, RequestOptions, Store } from "./store.ts";
 
 export interface MemberKeeperOptions {
   readonly store: Store;
@@ -35,10 +35,16 @@ export class MemberKeeper {
 
   /** A newer snapshot in which our key is missing or another's: the next touch writes it again. */
   observe(cluster: Cluster): void {
+    this.observeKey(findMember(cluster, this.#name), cluster.revision);
+  }
+
+  /** The same for whoever reads no members. `found`: what stands under our key at that revision. Value: whether it is not what we wrote. */
+  observeKey(found: Pick<Entry, "session" | "revision"> | null, at: Revision): boolean {
     const written = this.#written;
-    if (written === null || cluster.revision < written.revision) return;
-    const member = findMember(cluster, this.#name);
-    if (member === null || member.session !== written.session || member.revision !== written.revision) this.#written = null;
+    if (written === null || at < written.revision) return false;
+    if (found !== null && found.session === written.session && found.revision === written.revision) return false;
+    this.#written = null;
+    return true;
   }
 
   /** Errors: unavailable, unknown-outcome, rejected; condition-failed where somebody else keeps writing the same key. */

@@ -44,7 +44,8 @@ const root = () => dirname(dirname(dirname(executable.path)));
 
 describe("the Debian package", () => {
   test("has the executable, its units and the pages, readable for all and writable for none but root", () => {
-    const wanted = ["usr/bin/matriarch", "lib/systemd/system/matriarch.service", "lib/systemd/system/matriarch@.service"];
+    const units = ["matriarch.service", "matriarch@.service", "matriarch-pgbouncer.service", "matriarch-pgbouncer@.service"];
+    const wanted = ["usr/bin/matriarch", ...units.map((unit) => `lib/systemd/system/${unit}`)];
     for (const path of [...wanted, "usr/share/doc/matriarch/README.md", "usr/share/doc/matriarch/copyright"]) {
       expect([path, statSync(join(root(), path)).mode & 0o777]).toEqual([path, path === "usr/bin/matriarch" ? 0o755 : 0o644]);
     }

@@ -2,9 +2,15 @@
 // Method: the executable that `bun run build` makes, with a PATH that has every program of this machine but the runtimes.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readlinkSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../../lib/model/product.ts";
 import { TestCluster } from "../harness/cluster.ts";
+import type { Tree } from "../harness/cluster-node.ts";
+import { ConsoleStandIn } from "../harness/console-stand-in.ts";
 import { buildExecutable, type Executable } from "../harness/executable.ts";
 import { until } from "../harness/wait.ts";
 
@@ -56,6 +62,53 @@ describe("the executable", () => {
       expect(doctor.text).not.toContain("secret");
       const listed = executable.run(["ctl", "-c", node.configPath, "list", "-f", "json"]);
       expect(JSON.parse(listed.text)).toMatchObject([{ Member: "node1", Role: "Leader", State: "running" }]);
+      await leadsAPooler(cluster, executable);
     });
   }, 120_000);
 });
+
+/** PgBouncer's console is a stand-in: the worker, its guard and its files are what is shown here. */
+async function leadsAPooler(cluster: TestCluster, product: Executable): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "pooler-"));
+  const console = await ConsoleStandIn.start(() => null);
+  const path = join(folder, "pooler.yml");
+  const lines = (): string => (existsSync(join(folder, "databases.ini")) ? readFileSync(join(folder, "databases.ini"), "utf8") : "");
+  const write = (changes: Tree): void => {
+    const pgbouncer = {
+      port: console.port,
+      username: "keeper",
+      sslmode: "disable",
+      databases_file: join(folder, "databases.ini"),
+      ...changes,
+    };
+    writeFileSync(path, stringify({ scope: cluster.scope, ...cluster.storeClient.section, pgbouncer }), { mode: 0o600 });
+  };
+  write({ name: "pool1", databases: ["app"] });
+  const log = openSync(join(folder, "log"), "a");
+  const environment = { ...product.environment, HOME: folder };
+  const worker = spawn(product.path, ["pgbouncer", path], { cwd: folder, env: environment, stdio: ["ignore", log, log] });
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
+  const says = (words: string): boolean => readFileSync(join(folder, "log"), "utf8").includes(words);
+  try {
+    const port = cluster.node(0).place.postgresPort;
+    await until("the lines lead to the leader", () => lines().includes(`app = host=127.0.0.1 port=${port}`), { withinMs: 60_000 });
+    // Only a worker whose guard watches registers.
+    await until("it is registered", () => cluster.key("poolers/pool1"), { withinMs: 60_000 });
+    write({ name: "pool1", databases: ["app"], pause_limit: "long" });
+    worker.kill("SIGHUP");
+    await until("a broken file changes nothing", () => says("the configuration stays as it was"), { withinMs: 60_000 });
+    write({ name: "pool2", databases: ["other"] });
+    worker.kill("SIGHUP");
+    await until("a changed file is taken over", () => lines().includes(`other = host=127.0.0.1 port=${port}`), { withinMs: 60_000 });
+    await until("under its new name", () => cluster.key("poolers/pool2"), { withinMs: 60_000 });
+    expect(await cluster.key("poolers/pool1")).toBeNull();
+    expect(says("the configuration was loaded again")).toBe(true);
+    worker.kill("SIGTERM");
+    expect(await ended).toBe(0);
+  } finally {
+    worker.kill("SIGKILL");
+    closeSync(log);
+    await console.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

@@ -28,7 +28,7 @@ export interface ClusterViewOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** A newer snapshot is there. */
-  readonly onChange: () => void;
+  readonly onChange: (snapshot: Snapshot) => void;
 }
 
 export class ClusterView {
@@ -71,6 +71,6 @@ export class ClusterView {
     const notice = noticeIn(this.#options.keys, snapshot.entries);
     const own = notice !== null && notice.session !== null && notice.session === cluster.leader?.session;
     this.seen = { cluster, notice: own ? notice : null };
-    this.#options.onChange();
+    this.#options.onChange(snapshot);
   }
 }

@@ -1,15 +1,18 @@
 // Owns one PAUSE of the pool, from its guard to its RESUME: it is never left standing. What it is for, and how long it may last, is the
 // pooler's. A file beside the database lines tells the next worker of a PAUSE that this one did not end.
 
+import { readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import type { Clock } from "../../model/clock.ts";
 import type { Log } from "../../model/log.ts";
 import type { PgbouncerConfig } from "../../model/pgbouncer.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { readIfThere, reasonOf, removeFile, replaceEntry } from "../../postgres/atomic-file.ts";
+import { reasonOf, removeFile, replaceEntry } from "../../postgres/atomic-file.ts";
 import { isStopped, PoolerConsole } from "./console.ts";
-import { followers } from "./lines.ts";
+import { followers, quotedName } from "./lines.ts";
+import { readPoolFile } from "./pool-file.ts";
 import { ResumeGuard } from "./resume-guard.ts";
 
 /** For the guard's answer; no client waits meanwhile. */
@@ -19,8 +22,15 @@ const GUARD_LATER_MS = 1000;
 const RESUME_WITHIN_MS = 1000;
 const CONNECT_WITHIN_MS = 1000;
 
-/** As the console takes them; null = all. The next worker may have been told of others. */
-const MARKER = v.object({ databases: v.nullable(v.array(v.pipe(v.string(), v.regex(/^(?:\w+|"(?:[^"]|"")*")$/)))) });
+const MARKER_ENDING = ".paused";
+/** Of one folder: as many pools as one machine has. */
+const MARKERS_MAX = 64;
+
+/** `databases`: as the console takes them; null = all. The next worker may have been told of others. `console`: whose they are. */
+const MARKER = v.object({
+  databases: v.nullable(v.array(v.pipe(v.string(), v.regex(/^(?:\w+|"(?:[^"]|"")*")$/)))),
+  console: v.optional(v.string()),
+});
 
 export interface PoolPauseOptions {
   readonly config: PgbouncerConfig;
@@ -35,6 +45,8 @@ export class PoolPause {
   readonly #console: PoolerConsole;
   readonly #databases: readonly string[] | null;
   readonly #marker: string;
+  /** Those to be removed once clients go on. */
+  #markers: ReadonlySet<string>;
   #guard: ResumeGuard | null = null;
   #open = false;
   /** Which ones a RESUME is due for. */
@@ -47,7 +59,8 @@ export class PoolPause {
     this.#console = new PoolerConsole({ address: config, clock });
     this.#databases = followers(config);
     this.#paused = new Set(this.#databases ?? [null]);
-    this.#marker = `${config.databasesFile}.paused`;
+    this.#marker = `${config.databasesFile}${MARKER_ENDING}`;
+    this.#markers = new Set([this.#marker]);
   }
 
   /** Clients may be paused by us, or have been left so by a former worker: `end` is due. */
@@ -55,15 +68,45 @@ export class PoolPause {
     return this.#open;
   }
 
-  /** Takes up what a former worker of this pool left behind. */
+  /** Takes up what a former worker of this pool left behind, also one that was told of another databases_file beside ours. */
   async recover(): Promise<void> {
-    try {
-      const text = await readIfThere(this.#marker);
-      this.#open = text !== null;
-      if (text !== null) this.#paused = new Set([...this.#paused, ...pausedIn(text)]);
-    } catch (error) {
-      this.#log.error(`whether a former worker left the pool paused cannot be read: ${reasonOf(error)}`);
+    for (const path of await this.#found()) {
+      try {
+        const text = await readPoolFile(path);
+        const left = text === null ? null : pausedIn(text);
+        if (left === null || (path !== this.#marker && left.console !== this.#place)) continue;
+        this.#open = true;
+        this.#markers = new Set([...this.#markers, path]);
+        this.#paused = new Set([...this.#paused, ...left.databases]);
+      } catch (error) {
+        this.#log.error(`whether a former worker left the pool paused cannot be read: ${path}: ${reasonOf(error)}`);
+      }
     }
+    if (!this.#open) await this.#tellOfOthers();
+  }
+
+  /** Every mark of the folder; ours first. */
+  async #found(): Promise<readonly string[]> {
+    const folder = dirname(this.#marker);
+    try {
+      const names = (await readdir(folder)).filter((name) => name.endsWith(MARKER_ENDING)).sort();
+      return [...new Set([this.#marker, ...names.slice(0, MARKERS_MAX).map((name) => join(folder, name))])];
+    } catch (error) {
+      this.#log.error(`whether a former worker left the pool paused cannot be read: ${folder}: ${reasonOf(error)}`);
+      return [];
+    }
+  }
+
+  /** An operator may have paused it, or a worker whose files were elsewhere: it is not ours to resume, and not to be overlooked. */
+  async #tellOfOthers(): Promise<void> {
+    const shown = await this.#console.databases(ms(this.#clock.now() + RESUME_WITHIN_MS));
+    // A console that does not answer is told of by who brings it its lines.
+    if (!shown.ok) return;
+    const own = this.#databases;
+    const paused = shown.value.filter((each) => each.paused).map(({ name }) => quotedName(name));
+    const held = paused.filter((name) => own === null || own.includes(name));
+    if (held.length > 0)
+      this.#log.warning(`${held.join(", ")}: paused, and not by this worker: \`RESUME ${held[0]}\` at the console lets its clients go on`);
   }
 
   /** Has a guard at hand, started where there is none, or the last one ended. Value: whether it is. */
@@ -85,7 +128,7 @@ export class PoolPause {
     const guard = this.#guard;
     if (guard === null || !(await guard.arm(ARMED_WITHIN_MS))) return err("the guard of the PAUSE does not answer");
     try {
-      await replaceEntry(this.#marker, `${JSON.stringify({ databases: this.#databases })}\n`, 0o600, null);
+      await replaceEntry(this.#marker, `${JSON.stringify({ databases: this.#databases, console: this.#place })}\n`, 0o600, null);
     } catch (error) {
       guard.disarm();
       return err(`${this.#marker}: ${reasonOf(error)}`);
@@ -112,12 +155,19 @@ export class PoolPause {
     this.#open = false;
     this.#paused = new Set(this.#databases ?? [null]);
     this.#guard?.disarm();
-    try {
-      await removeFile(this.#marker);
-    } catch (error) {
-      this.#log.warning(`${this.#marker}: ${reasonOf(error)}`);
+    for (const path of this.#markers) {
+      try {
+        await removeFile(path);
+      } catch (error) {
+        this.#log.warning(`${path}: ${reasonOf(error)}`);
+      }
     }
+    this.#markers = new Set([this.#marker]);
     return true;
+  }
+
+  get #place(): string {
+    return `${this.#config.host}:${this.#config.port}`;
   }
 
   /** No client of a PgBouncer that is stopped can be held, or has to be. */
@@ -132,8 +182,9 @@ export class PoolPause {
   }
 }
 
-/** What a former worker paused; nothing of a text that cannot be read, since what we have ourselves is resumed anyway. */
-function pausedIn(text: string): readonly (string | null)[] {
+/** What a former worker paused, and where; nothing of a text that cannot be read, since what we have ourselves is resumed anyway. */
+function pausedIn(text: string): { readonly databases: readonly (string | null)[]; readonly console: string | null } {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), MARKER), text);
-  return parsed.success ? (parsed.output.databases ?? [null]) : [];
+  if (!parsed.success) return { databases: [], console: null };
+  return { databases: parsed.output.databases ?? [null], console: parsed.output.console ?? null };
 }

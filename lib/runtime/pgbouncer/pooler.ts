@@ -2,7 +2,7 @@
 // leader's. One step after the other; each is bounded, and what fails is tried again. It decides nothing about the cluster.
 
 import type { ClusterKeys } from "../../dcs/keys.ts";
-import type { Store } from "../../dcs/store.ts";
+import type { Snapshot, Store } from "../../dcs/store.ts";
 import type { Clock } from "../../model/clock.ts";
 import { describeStoreError, type StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
@@ -50,12 +50,14 @@ export class Pooler {
   #toldNobody = false;
   /** The last handover that was answered. */
   #answered = "";
+  /** The handover through which clients wait. */
+  #through: Promise<void> = Promise.resolve();
 
   constructor(options: PoolerOptions) {
     const { config, store, keys, clock, log, scope, name } = options;
     this.#options = options;
     this.#waker = new Waker(clock);
-    this.#view = new ClusterView({ store, keys, clock, log, onChange: () => this.#look() });
+    this.#view = new ClusterView({ store, keys, clock, log, onChange: (snapshot) => this.#look(snapshot) });
     this.#pause = new PoolPause({ config, clock, log });
     this.#redirection = new Redirection({ config, clock, log });
     this.#users = new UserKeeper({ config, clock, log, target: () => this.#target });
@@ -72,6 +74,11 @@ export class Pooler {
     await Promise.all([this.#pause.close(), this.#redirection.close(), this.#users.close()]);
   }
 
+  /** Resolves when no client waits for a handover: whoever ends this pooler then interrupts none. */
+  idle(): Promise<void> {
+    return this.#through;
+  }
+
   /** No switchover waits for a pool whose PAUSE nobody would guard. */
   async #register(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
@@ -86,7 +93,8 @@ export class Pooler {
       const resumed = !this.#pause.isOpen || (await this.#pause.end());
       const notice = this.#openNotice();
       if (notice !== null && resumed) {
-        await this.#waitThrough(notice, signal);
+        this.#through = this.#waitThrough(notice, signal);
+        await this.#through;
         continue;
       }
       if (notice !== null) await this.#refuse(notice, "a former PAUSE of it cannot be ended");
@@ -98,7 +106,8 @@ export class Pooler {
   }
 
   /** Takes note of the newest view; wakes the work where something is to be done for it. */
-  #look(): void {
+  #look(snapshot: Snapshot): void {
+    this.#registration?.observe(snapshot);
     const { seen } = this.#view;
     if (seen === null) return;
     const target = targetOf(seen.cluster);

@@ -16,6 +16,8 @@ const READY = "ready";
 const ARM = "arm";
 const ARMED = "armed";
 const DISARM = "disarm";
+/** A busy machine takes seconds to start a process; one that says nothing for so long hangs, and another is tried. */
+const START_WITHIN_MS = 60_000;
 /** One RESUME; a PgBouncer that hangs is asked again. */
 const RESUME_WITHIN_MS = 1000;
 const RESUME_AGAIN_MS = 200;
@@ -40,6 +42,12 @@ export interface GuardOrder {
   readonly limitMs: Ms;
 }
 
+export interface GuardStart {
+  /** Program and words before the flag; this product's own worker unless named. */
+  readonly command?: readonly [string, ...string[]];
+  readonly withinMs?: number;
+}
+
 /** The worker's end. */
 export class ResumeGuard {
   readonly #child: ChildProcess;
@@ -54,9 +62,10 @@ export class ResumeGuard {
     this.#words = wordsOf(child);
   }
 
-  /** Resolves once it watches, however long a busy machine takes to start it. Errors: why it does not. */
-  static async start(order: GuardOrder): Promise<Result<ResumeGuard, string>> {
-    const [program, ...words] = workerProgram("pgbouncer");
+  /** Resolves once it watches. Errors: why it does not; it is then gone. */
+  static async start(order: GuardOrder, options: GuardStart = {}): Promise<Result<ResumeGuard, string>> {
+    const { command = workerProgram("pgbouncer"), withinMs = START_WITHIN_MS } = options;
+    const [program, ...words] = command;
     // Its own session: what ends our group or terminal does not reach it.
     const child = spawn(program, [...words, GUARD_FLAG], { detached: true, stdio: ["pipe", "pipe", "inherit"] });
     // Writing to one that has ended: its exit is what counts.
@@ -65,7 +74,10 @@ export class ResumeGuard {
     const { host, port, admin } = order.address;
     // Over the pipe: arguments and environment can be read by others.
     child.stdin?.write(`${JSON.stringify({ host, port, admin, databases: order.databases, limitMs: order.limitMs })}\n`);
-    return (await guard.#words.wait(READY)) ? ok(guard) : err("the guard of the PAUSE cannot be started");
+    if (await guard.#hear(READY, withinMs)) return ok(guard);
+    if (!guard.#alive) return err("the guard of the PAUSE cannot be started");
+    await guard.#kill();
+    return err(`the guard of the PAUSE did not begin to watch within ${withinMs / 1000} s`);
   }
 
   get isAlive(): boolean {
@@ -76,10 +88,7 @@ export class ResumeGuard {
   async arm(withinMs: number): Promise<boolean> {
     if (!this.#alive) return false;
     this.#child.stdin?.write(`${ARM}\n`);
-    const late = Promise.withResolvers<boolean>();
-    const timer = setTimeout(late.resolve, withinMs, false);
-    const armed = await Promise.race([this.#words.wait(ARMED), late.promise]);
-    clearTimeout(timer);
+    const armed = await this.#hear(ARMED, withinMs);
     if (!armed) this.disarm();
     return armed;
   }
@@ -87,6 +96,22 @@ export class ResumeGuard {
   /** The PAUSE is over. */
   disarm(): void {
     this.#child.stdin?.write(`${DISARM}\n`);
+  }
+
+  async #hear(word: string, withinMs: number): Promise<boolean> {
+    const late = Promise.withResolvers<boolean>();
+    const timer = setTimeout(late.resolve, withinMs, false);
+    try {
+      return await Promise.race([this.#words.wait(word), late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const gone = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child.kill("SIGKILL");
+    await gone;
   }
 
   /** It ends, where it is armed after a RESUME. */

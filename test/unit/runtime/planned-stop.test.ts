@@ -25,7 +25,7 @@ async function given(options: {
   const postgresql = { ...template.postgresql, beforeStop: "/usr/local/bin/before_stop" };
   node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, postgresql } };
   const settled = Promise.resolve();
-  node.state.task = { kind: task, startedAt: bench.clock.now(), controller: new AbortController(), settled };
+  node.state.task = { kind: task, aborting: false, startedAt: bench.clock.now(), controller: new AbortController(), settled };
   const seen: string[] = [];
   const note = async (what: string): Promise<void> => {
     await lookAtPostgres(node);

@@ -11,15 +11,19 @@ import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { poolerKey, poolersIn } from "../../../lib/dcs/poolers.ts";
 import type { Change } from "../../../lib/dcs/store.ts";
 import type { PgbouncerConfig, PoolerAnswer } from "../../../lib/model/pgbouncer.ts";
-import { ms, seconds } from "../../../lib/model/units.ts";
+import { type Ms, ms, seconds } from "../../../lib/model/units.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { PoolPause } from "../../../lib/runtime/pgbouncer/pause.ts";
 import { Pooler } from "../../../lib/runtime/pgbouncer/pooler.ts";
+import { PoolerRegistration } from "../../../lib/runtime/pgbouncer/registration.ts";
+import { ResumeGuard } from "../../../lib/runtime/pgbouncer/resume-guard.ts";
 import { type ConsoleAnswer, ConsoleStandIn } from "../../harness/console-stand-in.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { until } from "../../harness/wait.ts";
 
 const WITHIN_MS = 60_000;
+/** Between what mends the key by turns and what renews it. */
+const LONGEST_SLEEP_MS = 2_000;
 const clock = realClock();
 const keys = clusterKeys({ namespace: "service", scope: "demo", group: null });
 const KEY = poolerKey(keys, "pool1");
@@ -135,6 +139,50 @@ describe("a pooler", () => {
   });
 });
 
+describe("the key of a pooler", () => {
+  test("is written again when somebody has deleted it, or written over it", async () => {
+    const stopping = new AbortController();
+    const store = storeOfAll();
+    const options = { store, keys, clock: withoutRenewals(), log: recordingLog(), scope: "demo", name: "pool1", patienceMs: ms(1000) };
+    const registration = new PoolerRegistration(options);
+    const done = registration.run(stopping.signal, async () => undefined);
+    closing.push(() => {
+      stopping.abort();
+      return done;
+    });
+    await until("it is registered", () => data.get(KEY) !== null, { withinMs: WITHIN_MS });
+    for (const fault of ["deleted", "garbled"]) {
+      const before = data.get(KEY);
+      if (before === null) throw new Error("it is not registered");
+      change({ kind: "delete", key: KEY });
+      if (fault === "garbled") change({ kind: "put", key: KEY, value: "garbled" });
+      const seen = await store.snapshot(keys.prefix, { deadline: ms(clock.now() + WITHIN_MS) });
+      if (!seen.ok) throw new Error(seen.error.kind);
+      registration.observe(seen.value);
+      await until(`it is written again after it was ${fault}`, () => data.get(KEY)?.value === before.value, { withinMs: WITHIN_MS });
+      // A snapshot from before says nothing of what was written since.
+      registration.observe(seen.value);
+    }
+  });
+});
+
+describe("the guard of a PAUSE", () => {
+  test("that says nothing is ended, and no worker waits for it for ever", async () => {
+    const order = { address: configOf({}), databases: ["app"], limitMs: ms(1000) };
+    const started = await ResumeGuard.start(order, { command: ["/bin/sh", "-c", "exec cat >/dev/null"], withinMs: 50 });
+    expect(started).toEqual({ ok: false, error: "the guard of the PAUSE did not begin to watch within 0.05 s" });
+  });
+});
+
+/** Its renewals are never due: what is written again was seen to be missing. */
+function withoutRenewals(): typeof clock {
+  const sleepUntil = (at: Ms, signal?: AbortSignal): Promise<void> =>
+    at - clock.now() > LONGEST_SLEEP_MS
+      ? new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }))
+      : clock.sleepUntil(at, signal);
+  return { now: () => clock.now(), wallNow: () => clock.wallNow(), sleepUntil };
+}
+
 describe("a PAUSE", () => {
   test("that was left by a former worker is ended for the databases of that one, whatever the next one is told to keep", async () => {
     const log = recordingLog();
@@ -152,6 +200,31 @@ describe("a PAUSE", () => {
     expect(await next.end()).toBe(true);
     expect(standIn.told.filter((each) => each.startsWith("RESUME")).sort()).toEqual(['RESUME "my-db"', "RESUME app", "RESUME other"]);
     expect(existsSync(join(folder, "databases.ini.paused"))).toBe(false);
+  });
+
+  test("that was left by a worker with another databases_file beside ours is ended; one of another pool is not", async () => {
+    const left = (file: string, config: Partial<PgbouncerConfig>) => {
+      const pause = new PoolPause({ config: configOf({ databasesFile: join(folder, file), ...config }), clock, log: recordingLog() });
+      closing.push(async () => {
+        await pause.end();
+        await pause.close();
+      });
+      return pause;
+    };
+    const other = await ConsoleStandIn.start(() => null);
+    for (const former of [left("old.ini", { databases: ["old"] }), left("other.ini", { port: other.port })]) {
+      expect(await former.prepare()).toBe(true);
+      expect(await former.begin()).toMatchObject({ ok: true });
+    }
+    // Behind theirs: a guard asks until it is answered.
+    closing.push(() => other.stop());
+    const next = new PoolPause({ config: configOf({}), clock, log: recordingLog() });
+    closing.push(() => next.close());
+    await next.recover();
+    expect(next.isOpen).toBe(true);
+    expect(await next.end()).toBe(true);
+    expect(standIn.told.filter((each) => each.startsWith("RESUME")).sort()).toEqual(["RESUME app", "RESUME old"]);
+    expect([existsSync(join(folder, "old.ini.paused")), existsSync(join(folder, "other.ini.paused"))]).toEqual([false, true]);
   });
 
   test("leaves its mark in place of a link that stands there, not in what that leads to", async () => {
