@@ -20,7 +20,10 @@ export interface Wire {
 }
 
 /** Something that arrives: bytes, the end of the stream, or an action of the process (accepting, being connected). */
-type Arrival = { readonly bytes: Uint8Array } | { readonly end: "reset" } | { readonly act: () => void };
+type Arrival =
+  | { readonly bytes: Uint8Array }
+  | { readonly end: "reset"; readonly by: "peer" | "own-kernel" }
+  | { readonly act: () => void };
 
 interface Arriving {
   readonly at: number;
@@ -87,11 +90,13 @@ export class FakeConnection implements Connection {
     if (wasOpen && this.#wire.stateOf(this.#end) !== "off") this.#tellPeer();
   }
 
-  /** The stream is torn: this side learns it at once. */
+  /** The stream is torn: what is under way is lost, and this side learns it at once, or as soon as its process runs. */
   breakOff(): void {
     if (this.#state !== "open") return;
-    this.#leave("closed");
-    this.onClose("reset");
+    const acts = this.#arriving.filter(({ what }) => "act" in what);
+    this.#arriving.splice(0, Infinity, ...acts, { at: this.#wire.schedule.now(), what: { end: "reset", by: "own-kernel" } });
+    this.#arrivingBytes = 0;
+    this.#arrive();
   }
 
   /** Its end was seen already: nothing will be told of it any more. */
@@ -107,7 +112,7 @@ export class FakeConnection implements Connection {
 
   /** The wire or a process has changed: what waited may go on. */
   wake(): void {
-    if (this.#state === "open" && this.#otherRestarted() && !this.#ending()) this.#expect({ end: "reset" });
+    if (this.#state === "open" && this.#otherRestarted() && !this.#ending()) this.#expect({ end: "reset", by: "peer" });
     this.#arrive();
   }
 
@@ -118,7 +123,7 @@ export class FakeConnection implements Connection {
 
   #tellPeer(): void {
     const peer = this.#peer;
-    if (peer !== null) peer.#expect({ end: "reset" });
+    if (peer !== null) peer.#expect({ end: "reset", by: "peer" });
   }
 
   #ending(): boolean {
@@ -145,7 +150,8 @@ export class FakeConnection implements Connection {
     while (this.#state === "open" && this.#arriving.length > 0) {
       const first = this.#arriving[0] as Arriving;
       if (first.at > schedule.now() || stateOf(this.#end) !== "running") return;
-      if (!("act" in first.what) && isStalled(this.other, this.local)) return;
+      const overTheWire = "bytes" in first.what || ("end" in first.what && first.what.by === "peer");
+      if (overTheWire && isStalled(this.other, this.local)) return;
       this.#arriving.shift();
       this.#take(first.what);
       if ("act" in first.what) return;

@@ -92,6 +92,23 @@ describe("the fake network", () => {
     expect(text(given)).toBe("later");
   });
 
+  test("a paused process hears of a reset when it goes on, and one that dials has its answer by then", async () => {
+    const given = await wired();
+    const connecting = given.network.start("c").connect("b:1", ms(200));
+    await given.time.advance(1.5);
+    given.network.pause("c");
+    given.network.pause("a");
+    await given.time.advance(10);
+    given.network.reset("c", "b");
+    given.network.reset("a", "b");
+    expect(text(given)).toBe("resetreset");
+    given.network.resume("a");
+    expect(text(given)).toBe("resetresetreset");
+    given.network.resume("c");
+    await given.time.advance(1);
+    expect(await connecting).not.toHaveProperty("kind");
+  });
+
   test("what was on its way from a killed process arrives before its reset; nothing is called in the killed one", async () => {
     const given = await wired();
     say(given.ends[1], "last");
