@@ -36,6 +36,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     console.error("PostgreSQL refuses to run as root: start the supervisor as the user that owns the data directory");
     return EXIT.failed;
   }
+  const tell = await systemd(env);
   const started = await MatriarchNode.start({
     loaded: loaded.value,
     path,
@@ -50,7 +51,6 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     return started.error.code;
   }
   const node = started.value;
-  const tell = await systemd(env);
   const stop = (): void => {
     tell("STOPPING=1");
     node.stop();
@@ -71,6 +71,8 @@ const watch: NodeWorkers["watch"] = async (...given) => await (await import("./w
 async function systemd(env: Readonly<Record<string, string | undefined>>): Promise<(line: string) => void> {
   const socket = env["NOTIFY_SOCKET"];
   if (socket === undefined) return () => undefined;
+  // PostgreSQL knows the variable too, and would tell of its own starts and stops as if they were the service's.
+  delete process.env["NOTIFY_SOCKET"];
   const { notifySystemd } = await import("../lib/runtime/systemd-notify.ts");
   return (line) => {
     notifySystemd([line], socket);

@@ -51,7 +51,6 @@ const FIXED: readonly FixedOption[] = [
   { path: ["raft"], option: "raft" },
   { path: ["watchdog", "driver"], option: "watchdog.driver" },
   { path: ["watchdog", "device"], option: "watchdog.device" },
-  { path: ["watchdog", "safetyMarginSeconds"], option: "watchdog.safety_margin" },
 ];
 
 const PGPASS = ["postgresql", "pgpass"] as const;

@@ -93,7 +93,7 @@ export function healthiest(options: {
   const own = sharedPosition(lineage, self.timeline, self.lsn);
   for (const { name, status } of options.answers) {
     if (status === null || name === self.name) continue;
-    if (status.role === "primary" && status.state === "running") return unfit(`${name} is running as primary`);
+    if (status.role === "primary" && status.state === "running") return unfit(`Primary (${name}) is still alive`);
     if (status.state !== "running" || status.lsn === null) continue;
     if (isNofailover(status.tags) || status.watchdogFailed || !options.eligible(name)) continue;
     const theirs = sharedPosition(lineage, status.timeline, status.lsn);
@@ -133,7 +133,7 @@ export function handoverFitness(options: {
     return unfit(`${answer.name} is on an older timeline`);
   }
   if (options.planned && wal !== null && status.lsn !== null && Number(wal - status.lsn) > config.maximumLagOnFailoverBytes) {
-    return unfit(`${answer.name} lags by more than maximum_lag_on_failover`);
+    return unfit(`Member ${answer.name} exceeds maximum replication lag`);
   }
   if (status.lsn === null) return unfit(`${answer.name} shows no WAL position`);
   // Only a server that streams gets the last records before the stop is over. One that cascades gets them from another.

@@ -15,6 +15,12 @@ export function isDue(o: Observation): boolean {
   return !isPaused(o) && o.wallNow >= request.scheduledAt;
 }
 
+/** As Patroni's log calls what was asked for: one that names the leader is a switchover. */
+export function actionName(o: Observation): "switchover" | "manual failover" {
+  const leader = clusterOf(o)?.failover?.leader ?? null;
+  return leader === null ? "manual failover" : "switchover";
+}
+
 export function staleReason(o: Observation): string | null {
   const request = clusterOf(o)?.failover ?? null;
   if (request === null) return null;

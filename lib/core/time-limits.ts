@@ -1,6 +1,7 @@
-// Owns which times the dynamic configuration may set at least: what the store can keep, unless a Patroni is among the members. Pure.
+// Owns which times the dynamic configuration may set at least (what the store can keep, unless a Patroni is among the members), and
+// which of them count in which mode. Pure.
 
-import { type DynamicLimits, PATRONI_LIMITS } from "../model/dynamic-config.ts";
+import { type DynamicConfig, type DynamicLimits, PATRONI_LIMITS } from "../model/dynamic-config.ts";
 import type { Member } from "../model/member.ts";
 import { type Ms, ms } from "../model/units.ts";
 
@@ -31,4 +32,12 @@ export function limitsBeside(store: DynamicLimits, patroni: PatroniTrace | null)
     loopWaitFloorMs: ms(Math.max(store.loopWaitFloorMs, PATRONI_LIMITS.loopWaitFloorMs)),
     retryTimeoutFloorMs: ms(Math.max(store.retryTimeoutFloorMs, PATRONI_LIMITS.retryTimeoutFloorMs)),
   };
+}
+
+/**
+ * How long the stop of a primary may take before it is ended by force; null: no limit of its own. In synchronous mode alone: what was
+ * acknowledged is on a standby there, and an operator may rather have that one lead than wait for a checkpoint.
+ */
+export function primaryStopTimeout(config: DynamicConfig): Ms | null {
+  return config.synchronousMode !== "off" && config.primaryStopTimeoutMs > 0 ? config.primaryStopTimeoutMs : null;
 }

@@ -12,7 +12,7 @@ import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
 import { copyProgress, lastLines, stepProgress } from "./program-output.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
-import { BASEBACKUP, needsSource, type ReplicaMethod, replicaMethods } from "./replica-methods.ts";
+import { BASEBACKUP, keepsData, type ReplicaMethod, usableMethods } from "./replica-methods.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 
 export interface CloneOptions {
@@ -30,11 +30,10 @@ export interface CloneOptions {
  * Errors: refused (directory in use), failed (every method's reason), cancelled.
  */
 export async function cloneReplica(context: PostgresContext, options: CloneOptions): Promise<Result<null, PostgresError>> {
-  const methods = replicaMethods(context.config, options.methods).filter((method) => options.source !== null || !needsSource(method));
+  const methods = usableMethods(context.config, { of: options.methods, hasSource: options.source !== null });
   if (methods.length === 0)
     return err({ kind: "failed", message: "no method to make a replica works without a running member to copy from" });
-  const keepValid = methods[0]?.name !== BASEBACKUP && isEnabled(methods[0]?.section["keep_data"]);
-  return await whileMaking(context, { making: "clone", keepValid }, async () => {
+  return await whileMaking(context, { making: "clone", keepValid: keepsData(methods) }, async () => {
     const reasons: string[] = [];
     for (const [index, method] of methods.entries()) {
       const done = await runMethod(context, options, method, index > 0);

@@ -60,6 +60,9 @@ async function prepare(
     if (directory.kind === "foreign") {
       return err({ kind: "refused", message: `${dataDir} is not empty and not PostgreSQL's (${directory.sample}): it stays as it is` });
     }
+    if (directory.kind === "valid" && (await findPostmaster(dataDir)) !== null) {
+      return err({ kind: "refused", message: `PostgreSQL runs on ${dataDir}: it stays as it is` });
+    }
     if (directory.kind === "valid" && !options.keepValid) {
       return err({ kind: "refused", message: `${dataDir} already holds a data directory of PostgreSQL ${directory.majorVersion}` });
     }

@@ -66,6 +66,8 @@ export interface Postgresql {
   stop(options: {
     readonly mode: StopMode;
     readonly deadline: Ms;
+    /** How long a fast stop may take from its signal on, where the deadline leaves more; null: no such limit. */
+    readonly fastWithin?: Ms | null;
     readonly checkpoint?: boolean;
     /** Called once when pg_control says "shut down" although walsenders may still run: its shutdown checkpoint. */
     readonly onShutdownCheckpoint?: (control: ControlData) => void;

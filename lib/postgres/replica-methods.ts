@@ -22,6 +22,20 @@ export function needsSource({ name, section }: ReplicaMethod): boolean {
   return name === BASEBACKUP || !isEnabled(section["no_leader"]);
 }
 
+/** Those that can work, with somebody to copy from or without. */
+export function usableMethods(
+  config: PostgresqlConfig,
+  options: { readonly of: "members" | "remote" | "basebackup"; readonly hasSource: boolean },
+): readonly ReplicaMethod[] {
+  return replicaMethods(config, options.of).filter((method) => options.hasSource || !needsSource(method));
+}
+
+/** The first of them is to find the data directory as it is, so that it copies no more than it has to. */
+export function keepsData(methods: readonly ReplicaMethod[]): boolean {
+  const [first] = methods;
+  return first !== undefined && first.name !== BASEBACKUP && isEnabled(first.section["keep_data"]);
+}
+
 /** In a standby cluster its own methods count. */
 export function clonesWithoutLeader(config: PostgresqlConfig): boolean {
   let answer = withoutLeader.get(config);

@@ -34,6 +34,8 @@ export interface StopRequest {
   readonly mode: "fast" | "immediate";
   /** When fast becomes immediate; an immediate stop begins at once and kills two seconds later. */
   readonly deadline: Ms;
+  /** From the signal of a fast stop on, where that is earlier. */
+  readonly fastWithin?: Ms | null;
   readonly onShutdownCheckpoint?: (control: ControlData) => void;
 }
 
@@ -58,7 +60,9 @@ async function stopFast(on: StopDependencies, target: ProcessFacts, request: Sto
     sendSignal(target, "SIGINT");
     // A postmaster that somebody has stopped hears nothing; it continues, finds the request and shuts down.
     sendSignal(target, "SIGCONT");
-    return await on.postmaster.waitForExit(target, request.deadline);
+    const limit = request.fastWithin ?? null;
+    const deadline = limit === null ? request.deadline : ms(Math.min(request.deadline, on.clock.now() + limit));
+    return await on.postmaster.waitForExit(target, deadline);
   } finally {
     await control?.finish();
   }

@@ -5,7 +5,7 @@ import { leaseMargin } from "../core/lease.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import { ms } from "../model/units.ts";
 import { recallPromise } from "./failsafe.ts";
-import { afterMark, beforeMark, disarm, unfencedNow } from "./fencing.ts";
+import { afterMark, beforeMark, disarm, fencingSettings, unfencedNow } from "./fencing.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import { apiUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -103,7 +103,7 @@ async function attachGuard(context: NodeContext): Promise<void> {
     ttl: dynamic.ttlMs,
     loopWait: dynamic.loopWaitMs,
   });
-  if (attached.ok) state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+  if (attached.ok) state.fencedFor = fencingSettings(state);
   else log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
 }
 

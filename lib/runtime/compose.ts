@@ -6,6 +6,7 @@ import { openStore } from "../dcs/open-store.ts";
 import type { Store } from "../dcs/store.ts";
 import { StoreChoiceError } from "../dcs/store-choice.ts";
 import type { Clock } from "../model/clock.ts";
+import type { Log } from "../model/log.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { LocalPostgresql } from "../postgres/local.ts";
@@ -55,6 +56,7 @@ export interface ComposeOptions {
 /** Opens run lock, store and state, and starts the node's member of the Raft, if it has one; asks nothing. Errors: one line and the exit status. */
 export async function compose(options: ComposeOptions): Promise<Result<Parts, NodeFailure>> {
   const node = options.loaded.config;
+  const { name, scope } = node;
   const clock = realClock();
   const log = createLog(node.log);
   for (const { path, message } of options.loaded.warnings) log.warning(`${path}: ${message}`);
@@ -65,24 +67,20 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
       return err({ code: EXIT.alreadyRunning, message: `another supervisor of this node is running (pid ${runLock.error.holderPid})` });
     return err({ code: EXIT.failed, message: `postgresql.data_dir: ${runLock.error.message}` });
   }
-  const opened = await openNodeStore(node, { clock, log, adopt: options.adopt ?? "careful" });
+  const logs = partLogs(log, node);
+  const opened = await openNodeStore(node, { clock, log: logs.store, adopt: options.adopt ?? "careful" });
   if (!opened.ok) {
     runLock.value.release();
     return opened;
   }
   const { store, member } = opened.value;
-  const settings = new LiveSettings(options.loaded, log);
+  const settings = new LiveSettings(options.loaded, logs.config);
   const state = new NodeState(clock, settings.current);
   state.knownConfig = settings.dynamic;
-  const watchdog = chooseWatchdog(node.watchdog, {
-    clock,
-    log,
-    dataDir,
-    stateDir: stateDir(dataDir),
-    runLockPath: runLockPath(dataDir),
-    token: runLock.value.token,
-  });
-  const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log });
+  const places = { dataDir, stateDir: stateDir(dataDir), runLockPath: runLockPath(dataDir), token: runLock.value.token };
+  const safetyMargin = () => state.settings.node.watchdog.safetyMarginSeconds;
+  const watchdog = chooseWatchdog(node.watchdog, { clock, log: logs.watchdog, ...places }, safetyMargin);
+  const lease = DiskLeaseKeeper.open({ dataDir, state, watchdog, log: logs.watchdog });
   if (!lease.ok) {
     await store.close();
     await member?.stop();
@@ -93,37 +91,49 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
   const cluster = new ClusterStore({
     store: measuredStore(store, clock, (measure) => sight.measures.request(measure)),
     clock,
-    log,
+    log: logs.dcs,
     namespace: node.namespace,
-    scope: node.scope,
+    scope,
     group: node.citus?.group ?? null,
-    name: node.name,
+    name,
     ttl: state.settings.dynamic.ttlMs,
   });
-  const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name: node.name, scope: node.scope, clock, log });
+  const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name, scope, clock, log: logs.postgresql });
   const peers = new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock });
   const context: NodeContext = {
     clock,
-    log,
+    log: logs.ha,
     store: cluster,
     postgres,
     peers,
     watchdog,
     lease: lease.value,
-    promises: new DiskPromiseKeeper({ dataDir, clock, log }),
+    promises: new DiskPromiseKeeper({ dataDir, clock, log: logs.ha }),
     state,
     waker: new Waker(clock),
   };
-  const limits = new TimeLimits({ store: cluster, clock, log, self: node.name, initial: limitsOf(node) });
+  const limits = new TimeLimits({ store: cluster, clock, log: logs.ha, self: name, initial: limitsOf(node) });
   const mpp = await mppPart({ context, store, peers });
   state.mpp = mpp;
   state.poolers = new DcsPoolerGate({ context, store });
   return ok({ context, peers, settings, limits, store, member, runLock: runLock.value, log, sight, mpp });
 }
 
+/** As Patroni names its parts, so that its users' `log.loggers` mean the same here. */
+function partLogs(log: NodeLog, { consul }: NodeConfig) {
+  return {
+    ha: log.named("ha"),
+    dcs: log.named("dcs"),
+    store: log.named(consul === null ? "dcs.raft" : "dcs.consul"),
+    postgresql: log.named("postgresql"),
+    watchdog: log.named("watchdog"),
+    config: log.named("config"),
+  };
+}
+
 async function openNodeStore(
   node: NodeConfig,
-  parts: { readonly clock: Clock; readonly log: NodeLog; readonly adopt: "adopt" | "careful" },
+  parts: { readonly clock: Clock; readonly log: Log; readonly adopt: "adopt" | "careful" },
 ): Promise<Result<Pick<Parts, "store" | "member">, NodeFailure>> {
   const { raft } = node;
   if (node.consul === null && raft !== null && raft.selfAddr !== null) {

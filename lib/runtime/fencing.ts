@@ -6,6 +6,7 @@ import { ms } from "../model/units.ts";
 import type { WatchdogError } from "../postgres/watchdog/watchdog.ts";
 import { apiUrl, connUrl } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
+import type { FencingSettings } from "./node-state.ts";
 import { DONE, type TaskResult } from "./task-result.ts";
 
 /** Arms the fencing for the lease in force; where it cannot be, mode `required` refuses and `automatic` goes on with a warning. */
@@ -31,17 +32,22 @@ async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null
     ttl: dynamic.ttlMs,
     loopWait: dynamic.loopWaitMs,
   });
-  if (armed.ok) state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+  if (armed.ok) state.fencedFor = fencingSettings(state);
   return armed;
 }
 
+/** What an arming depends on. */
+export function fencingSettings({ settings }: NodeContext["state"]): FencingSettings {
+  const { ttlMs, loopWaitMs } = settings.dynamic;
+  return { ttlMs, loopWaitMs, safetyMarginSeconds: settings.node.watchdog.safetyMarginSeconds };
+}
+
 /**
- * For the end of a cycle: the guard died, a pause is over, or ttl or loop_wait changed: the leader's PostgreSQL is fenced by what is in
+ * For the end of a cycle: the guard died, a pause is over, or ttl, loop_wait or safety_margin changed: the leader's PostgreSQL is fenced by what is in
  * force now. Where nothing is to fence it, it is let go.
  */
 export async function keepFenced(context: NodeContext): Promise<void> {
   const { clock, log, state, watchdog } = context;
-  const { dynamic } = state.settings;
   if (goesUnfenced(context)) {
     await disarmUnfenced(context);
     return;
@@ -50,14 +56,18 @@ export async function keepFenced(context: NodeContext): Promise<void> {
   const held = state.heldFacts();
   if (!leading || state.task !== null || held === null || held.leaseEndsAt <= clock.now()) return;
   const fenced = watchdog.armed && watchdog.healthy();
-  const asSet = state.fencedFor?.ttlMs === dynamic.ttlMs && state.fencedFor.loopWaitMs === dynamic.loopWaitMs;
+  const wanted = fencingSettings(state);
+  const asSet =
+    state.fencedFor?.ttlMs === wanted.ttlMs &&
+    state.fencedFor.loopWaitMs === wanted.loopWaitMs &&
+    state.fencedFor.safetyMarginSeconds === wanted.safetyMarginSeconds;
   if (fenced && asSet) return;
   const armed = await arm(context);
   if (armed.ok) {
     if (!fenced) log.info("PostgreSQL is fenced again");
   } else if (fenced && watchdog.armed) {
     // What cannot be had with these settings is not asked for again in each cycle.
-    state.fencedFor = { ttlMs: dynamic.ttlMs, loopWaitMs: dynamic.loopWaitMs };
+    state.fencedFor = wanted;
     log.warning(`the watchdog goes on with its former timeout: ${armed.error.message}`);
   } else {
     log.error(`PostgreSQL is not fenced: ${armed.error.message}`);

@@ -1,6 +1,7 @@
 // Owns the planned stop of a primary: PostgreSQL down with a shutdown checkpoint, the lock released as soon as that is safe.
 
 import { otherMembers, syncAllows } from "../core/candidates.ts";
+import { primaryStopTimeout } from "../core/time-limits.ts";
 import { isNofailover, type Member } from "../model/member.ts";
 import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
@@ -51,6 +52,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
   const stopped = await postgres.stop({
     mode: "fast",
     deadline,
+    fastWithin: primaryStopTimeout(state.settings.dynamic),
     checkpoint: true,
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
     beforeShutdown: async () => {
@@ -78,7 +80,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     return DONE;
   }
   if (released?.ok === false) return { ok: false, message: released.message };
-  log.info("leader key released");
+  log.info("Leader key released");
   return DONE;
 }
 

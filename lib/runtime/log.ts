@@ -9,13 +9,17 @@ import { createSink, type LogSink, type SinkOptions } from "./log-sink.ts";
 export const LOG_LEVELS = { DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, CRITICAL: 50 } as const;
 export type LogLevel = keyof typeof LOG_LEVELS;
 
-export interface NodeLog extends Log {
+/** The log of a part. */
+export interface PartLog extends Log {
   /** The line of one HA cycle at level INFO; a repeat is left out where deduplicate_heartbeat_logs is set. */
   heartbeat(message: string, event?: string | null): void;
+}
+
+export interface NodeLog extends PartLog {
   /** What happened, as a line of its own in JSON; the plain form has told it in its own words. */
   event(message: string, event: string): void;
   /** A part of the product under its own name, which `log.loggers` may give a level of its own. */
-  named(name: string): Log;
+  named(name: string): PartLog;
   /** Takes a new `log` section. A folder that cannot be written is reported in the log, which then goes on as before. */
   reconfigure(config: LogConfig): void;
   /** Lines that were lost: the disk was full, stderr closed, or its reader too slow. */
@@ -77,14 +81,13 @@ class ConfiguredLog implements NodeLog {
   }
 
   heartbeat(message: string, event: string | null = null): void {
-    if (this.#config.deduplicateHeartbeatLogs && message === this.#lastHeartbeat) return;
-    this.#lastHeartbeat = message;
-    this.info(message, event);
+    this.#beat(message, this.#name, event);
   }
 
-  named(part: string): Log {
+  named(part: string): PartLog {
     const name = `${this.#name}.${part}`;
     return {
+      heartbeat: (message, event) => this.#beat(message, name, event ?? null),
       debug: (message) => this.#write("DEBUG", message, name),
       info: (message, event) => this.#write("INFO", message, name, event ?? null),
       warning: (message) => this.#write("WARNING", message, name),
@@ -113,6 +116,8 @@ class ConfiguredLog implements NodeLog {
     this.#lostBefore += this.#sink.lost();
     this.#sink.close();
     this.#sink = opened.sink;
+    // Whoever opens the new file finds there what the node does.
+    this.#lastHeartbeat = null;
   }
 
   lost(): number {
@@ -121,6 +126,12 @@ class ConfiguredLog implements NodeLog {
 
   close(): void {
     this.#sink.close();
+  }
+
+  #beat(message: string, name: string, event: string | null): void {
+    if (this.#config.deduplicateHeartbeatLogs && message === this.#lastHeartbeat) return;
+    this.#lastHeartbeat = message;
+    this.#write("INFO", message, name, event);
   }
 
   #write(level: LogLevel, message: string, name: string, event: string | null = null): void {

@@ -34,6 +34,13 @@ export interface ActiveTask extends RunningTask {
   readonly settled: Promise<void>;
 }
 
+/** What the timeout of a watchdog depends on. */
+export interface FencingSettings {
+  readonly ttlMs: Ms;
+  readonly loopWaitMs: Ms;
+  readonly safetyMarginSeconds: number;
+}
+
 export interface ScheduledRestart {
   readonly schedule: string;
   readonly at: number;
@@ -123,7 +130,7 @@ export class NodeState {
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   /** What the fencing was armed with, or was last asked to be; null before the first time. */
-  fencedFor: { readonly ttlMs: Ms; readonly loopWaitMs: Ms } | null = null;
+  fencedFor: FencingSettings | null = null;
   /** Role that the last callback was told; null before the first one of this process. */
   toldRole: ToldRole | null = null;
   /** The node's own member of the Raft after the last cycle; null where it has none. */

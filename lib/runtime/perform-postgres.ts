@@ -7,6 +7,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
 import { type Lsn, lsn, ms, timeline } from "../model/units.ts";
+import { keepsData, usableMethods } from "../postgres/replica-methods.ts";
 import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -121,7 +122,8 @@ async function foundCluster(context: NodeContext, role: "primary" | "standby_lea
 
 async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clone" }>, signal: AbortSignal): Promise<TaskResult> {
   const { log, postgres, state } = context;
-  if (effect.clear) {
+  const usable = usableMethods(state.settings.node.postgresql, { of: effect.methods, hasSource: effect.target !== null });
+  if (effect.clear && !keepsData(usable)) {
     const removed = await postgres.removeDataDirectory();
     if (!removed.ok) return taskResult(removed);
   }
@@ -203,7 +205,7 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
   const { log, postgres, state } = context;
   const control = await postgres.controlData();
   if (control.ok && !control.value.state.startsWith("shut down")) {
-    log.info("the server was not shut down cleanly: crash recovery in single-user mode comes first");
+    log.info("doing crash recovery in a single user mode: the server was not shut down cleanly");
     const recovered = await postgres.crashRecover(signal);
     if (!recovered.ok) return taskResult(recovered);
   }

@@ -29,12 +29,13 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
 
 /** Before anything else is given up for the promotion: a veto leaves the sync key as it was, and the lock to somebody else. */
 export async function prePromote(context: NodeContext): Promise<TaskResult> {
-  const { clock, postgres, state } = context;
+  const { clock, log, postgres, state } = context;
   const hook = await postgres.hook("pre_promote", ms(clock.now() + state.settings.dynamic.ttlMs));
   if (hook.ok) {
     state.prePromotePassedAt = clock.now();
     return DONE;
   }
+  log.warning("Releasing the leader key voluntarily because the pre-promote script failed");
   await releaseLock(context, null);
   return { ok: false, message: `pre_promote: ${hook.error.message}` };
 }

@@ -27,6 +27,8 @@ export interface ClusterStoreOptions {
   readonly consul?: Consul;
   /** Where node `index` finds Consul, where it is not that agent's own address (an agent of its own, a proxy). */
   readonly consulUrl?: (index: number) => string;
+  /** The port of loopback by which node `index` reaches the outside store, where that is not its own. */
+  readonly wayPort?: (index: number) => number;
   /**
    * Over a Raft of the nodes: so many members more, without PostgreSQL. For a test that takes nodes away of which a store elsewhere
    * would know nothing.
@@ -58,11 +60,13 @@ export async function openClusterStore(options: ClusterStoreOptions, places: rea
   return { ...store, stop: async () => Promise.all([store.stop(), consul.stop()]).then(() => undefined) };
 }
 
-function overOutside(outside: OutsideStore, { consulUrl }: ClusterStoreOptions): ClusterStore {
+function overOutside(outside: OutsideStore, { consulUrl, wayPort }: ClusterStoreOptions): ClusterStore {
   const consul = outside instanceof OutsideConsul ? outside.consul : null;
   const sight = outside.sight();
-  const sectionOf = (index: number): Tree =>
-    consulUrl === undefined ? outside.client.section : { consul: { url: consulUrl(index), register_service: false } };
+  const sectionOf = (index: number): Tree => {
+    if (consulUrl !== undefined) return { consul: { url: consulUrl(index), register_service: false } };
+    return (wayPort === undefined ? outside.client : outside.clientBy(wayPort(index))).section;
+  };
   return { kind: outside.kind, consul, sight, witnesses: [], client: outside.client, sectionOf, stop: () => sight.close() };
 }
 

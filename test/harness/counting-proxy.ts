@@ -39,10 +39,15 @@ export class CountingProxy {
     return proxy;
   }
 
-  get url(): string {
+  /** Of loopback. Throws once it is closed. */
+  get port(): number {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("the proxy does not listen");
-    return `http://127.0.0.1:${address.port}`;
+    return address.port;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
   }
 
   async close(): Promise<void> {

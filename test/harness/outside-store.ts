@@ -8,6 +8,10 @@ import { ConsulSight, RaftSight, raftStoreClient, type StoreClient, type StoreKi
 export interface OutsideStore {
   readonly kind: StoreKind;
   readonly client: StoreClient;
+  /** Where it serves its clients. */
+  readonly port: number;
+  /** A client that goes by another port of loopback, behind which somebody passes everything on. */
+  clientBy(port: number): StoreClient;
   /** A look at it; the caller closes it. */
   sight(): StoreSight;
   /** SIGKILL; what it wrote stays. */
@@ -31,8 +35,15 @@ export class OutsideConsul implements OutsideStore {
   }
 
   get client(): StoreClient {
-    const { url } = this.consul;
-    return { section: { consul: { url, register_service: false } }, url: url.replace("http:", "consul:"), secrets: {} };
+    return consulClient(this.consul.url);
+  }
+
+  get port(): number {
+    return this.consul.httpPort;
+  }
+
+  clientBy(port: number): StoreClient {
+    return consulClient(`http://127.0.0.1:${port}`);
   }
 
   sight(): StoreSight {
@@ -71,7 +82,15 @@ class OutsideRaft implements OutsideStore {
   }
 
   get client(): StoreClient {
-    return raftStoreClient([this.#member.address]);
+    return this.clientBy(this.port);
+  }
+
+  get port(): number {
+    return this.#member.place.raftPort;
+  }
+
+  clientBy(port: number): StoreClient {
+    return raftStoreClient([`127.0.0.1:${port}`]);
   }
 
   sight(): StoreSight {
@@ -90,4 +109,8 @@ class OutsideRaft implements OutsideStore {
   stop(): Promise<void> {
     return this.#raft.stop();
   }
+}
+
+function consulClient(url: string): StoreClient {
+  return { section: { consul: { url, register_service: false } }, url: url.replace("http:", "consul:"), secrets: {} };
 }

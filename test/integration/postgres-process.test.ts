@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { SQL } from "bun";
 import type { Result } from "../../lib/model/result.ts";
-import type { Ms } from "../../lib/model/units.ts";
+import { type Ms, ms } from "../../lib/model/units.ts";
 import { Connection, localEndpoint } from "../../lib/postgres/connection.ts";
 import { readPostmasterPid } from "../../lib/postgres/data-directory.ts";
 import { pollUntil } from "../../lib/postgres/poll.ts";
@@ -274,6 +274,22 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       // It has closed its files and cannot write; the kernel may take another moment to bury it.
       await pollUntil({ clock, deadline: within(500), intervalMs: 1 }, () => (readProcess(backend.pid) === null ? true : null));
       expect(readProcess(backend.pid)).toBeNull();
+      await sql.close({ timeout: 0 });
+    } finally {
+      await discard(server);
+    }
+  });
+
+  test("a fast stop that has less time than its deadline becomes immediate when that is over", async () => {
+    const server = newServer(folder, "limited", PORT);
+    try {
+      await startPrimary(server);
+      const sql = client(folder, server);
+      const [backend] = await sql.unsafe("SELECT pg_backend_pid() AS pid");
+      process.kill(backend.pid, "SIGSTOP");
+      const deadline = within(90_000);
+      value(await server.postgresql.stop({ mode: "fast", deadline, fastWithin: ms(300) }));
+      expect(clock.now()).toBeLessThan(deadline);
       await sql.close({ timeout: 0 });
     } finally {
       await discard(server);

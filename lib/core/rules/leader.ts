@@ -3,7 +3,7 @@
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
-import { candidateNames, fitCandidates, isDue, isMissed, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
+import { actionName, candidateNames, fitCandidates, isDue, isMissed, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import { perObservation } from "../per-observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
@@ -38,13 +38,13 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-hand-over",
     when: (o) => leads(o) && isDue(o) && staleReason(o) === null && fitCandidates(o).length > 0 && !lacksVoters(o),
     then: () => ({ kind: "hand-over", within: ms(HAND_OVER_LIMIT_MS) }),
-    why: (o) => `manual failover: demoting myself for ${fitCandidates(o).join(" or ")}`,
+    why: (o) => `${actionName(o)}: demoting myself for ${fitCandidates(o).join(" or ")}`,
   },
   {
     id: "failover-impossible",
     when: (o) => leads(o) && isDue(o) && !justPromoted(o) && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
-    why: (o) => `manual failover: no healthy members found, failover is not possible: ${unfitReasons(o)}`,
+    why: (o) => `${actionName(o)}: no healthy members found, ${actionName(o)} is not possible: ${unfitReasons(o)}`,
   },
   {
     id: "leader-restart",

@@ -9,6 +9,7 @@ import type { Observation } from "../observation.ts";
 import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
 import { advanceEffect, advanceIsDue } from "../slots-plan.ts";
 import { type RetainedSlots, slotsStatus } from "../slots-status.ts";
+import { primaryStopTimeout } from "../time-limits.ts";
 
 /** With less than this a fast stop would not come to its checkpoint. */
 const FAST_STOP_MIN_MS = 500;
@@ -93,7 +94,8 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
 /** The stop of a primary whose lock is not renewed any more: as orderly as the lease leaves time for, at once where there is none. */
 export function stopWithinLease(o: Observation): Effect {
   const left = leaseRemaining(o) - o.self.stopBudgetMs;
-  return { kind: "stop", mode: left > FAST_STOP_MIN_MS ? "fast" : "immediate", within: ms(Math.max(0, left)) };
+  const within = Math.min(left, primaryStopTimeout(o.config) ?? left);
+  return { kind: "stop", mode: left > FAST_STOP_MIN_MS ? "fast" : "immediate", within: ms(Math.max(0, within)) };
 }
 
 function isAway(o: Observation): boolean {

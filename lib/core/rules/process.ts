@@ -134,7 +134,7 @@ export const processRules: readonly Rule[] = [
       id: "task-renew",
       when: (o) => o.task !== null && mustRenew(o),
       then: () => ({ kind: "renew-lock" }),
-      why: (o) => `${o.task?.kind} is running, the lock is kept`,
+      why: (o) => `updated leader lock during ${o.task?.kind}`,
     },
     {
       id: "task-lock-vanished",
@@ -164,7 +164,7 @@ export const processRules: readonly Rule[] = [
       id: "task-wait",
       when: (o) => o.task !== null,
       then: (o) => waitAtMost(o, 1000),
-      why: (o) => `${o.task?.kind} is running`,
+      why: (o) => `${o.task?.kind === "clone" ? "bootstrap" : o.task?.kind} in progress`,
     },
   ]),
 ];

@@ -16,7 +16,7 @@ export const promotionRules: readonly Rule[] = inSection(holdsAsStandby, [
     id: "promote-fencing-missing",
     when: (o) => holdsAsStandby(o) && o.self.fencingMissing,
     then: () => ({ kind: "release-lock" }),
-    why: () => "the watchdog is required and cannot be armed: not promoted",
+    why: () => "Not promoting self because watchdog could not be activated",
   },
   {
     id: "promote-ask-voters",

@@ -31,19 +31,19 @@ export const raceRules: readonly Rule[] = [
     id: "race-fencing-missing",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && o.self.fencingMissing,
     then: waitCycle,
-    why: () => "following a different leader because the watchdog is required and not usable",
+    why: () => "following a different leader because I am not the healthiest node: Watchdog device is not usable",
   },
   {
     id: "race-not-synchronous",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && !allowedBySync(o),
     then: waitCycle,
-    why: () => "following a different leader because I am not a synchronous standby",
+    why: () => "following a different leader because I am not the healthiest node: I am not a synchronous standby",
   },
   {
     id: "race-lagging",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && tooFarBehind(o),
     then: (o) => waitAtMost(o, 1000),
-    why: () => "following a different leader because I lag by more than maximum_lag_on_failover",
+    why: () => "following a different leader because I am not the healthiest node: My wal position exceeds maximum replication lag",
   },
   {
     id: "race-handed-over",
@@ -109,13 +109,13 @@ export const raceRules: readonly Rule[] = [
     id: "race-without-quorum",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && lacksVotes(o),
     then: (o) => waitAtMost(o, 500),
-    why: (o) => `following a different leader because the quorum is not reached: ${votesText(o)}`,
+    why: (o) => `following a different leader because I am not the healthiest node: the quorum is not reached: ${votesText(o)}`,
   },
   {
     id: "race-primary-alive",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && namedCandidate(o) && somePrimary(o) !== null,
     then: (o) => waitAtMost(o, 500),
-    why: (o) => `${somePrimary(o)} is running as primary`,
+    why: (o) => `Primary (${somePrimary(o)}) is still alive`,
   },
   {
     id: "race",

@@ -16,7 +16,7 @@ import {
   targetOf,
   upstreamKey,
 } from "../facts.ts";
-import { candidateNames, fitCandidates, isDue, staleReason, unfitReasons } from "../handover-request.ts";
+import { actionName, candidateNames, fitCandidates, isDue, staleReason, unfitReasons } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import {
   divergedPlan,
@@ -130,13 +130,13 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
       id: "standby-leader-hand-over",
       when: (o) => isAtWork(o) && isDue(o) && fitCandidates(o).length > 0 && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
-      why: (o) => `manual failover: demoting myself for ${fitCandidates(o).join(" or ")}`,
+      why: (o) => `${actionName(o)}: demoting myself for ${fitCandidates(o).join(" or ")}`,
     },
     {
       id: "standby-leader-failover-impossible",
       when: (o) => isAtWork(o) && isDue(o) && didThisCycle(o, "clear-failover") === null,
       then: () => ({ kind: "clear-failover" }),
-      why: (o) => `manual failover: no healthy members found, failover is not possible: ${unfitReasons(o)}`,
+      why: (o) => `${actionName(o)}: no healthy members found, ${actionName(o)} is not possible: ${unfitReasons(o)}`,
     },
     {
       id: "standby-leader-restart",

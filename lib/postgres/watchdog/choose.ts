@@ -10,14 +10,21 @@ import { KernelWatchdog, kernelWatchdogUsable } from "./linux.ts";
 import { TestingWatchdog } from "./testing.ts";
 import type { ArmOptions, Fencing, ProcessId, Watchdog, WatchdogError } from "./watchdog.ts";
 
-/** The driver that the configuration asks for. Without a named driver: the kernel's device where it is usable, else our guard. */
-export function chooseWatchdog(config: WatchdogConfig, deps: ProcessGuardOptions): Watchdog {
+/**
+ * The driver that the configuration asks for. Without a named driver: the kernel's device where it is usable, else our guard.
+ * `safetyMargin`: in seconds, as it is in force where a reload may have changed it.
+ */
+export function chooseWatchdog(
+  config: WatchdogConfig,
+  deps: ProcessGuardOptions,
+  safetyMargin: () => number = () => config.safetyMarginSeconds,
+): Watchdog {
   if (config.mode === "off") return new NoWatchdog();
   const timer = (fencing: "linux" | "testing"): Watchdog =>
     new TimerWatchdog({
       fencing,
       device: fencing === "linux" ? new KernelWatchdog(config.device) : new TestingWatchdog(config.device),
-      safetyMarginSeconds: config.safetyMarginSeconds,
+      safetyMarginSeconds: safetyMargin,
       now: () => deps.clock.now(),
       note: (message) => deps.log.warning(message),
     });

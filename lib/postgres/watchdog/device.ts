@@ -44,7 +44,7 @@ export interface TimerDevice {
 export class TimerWatchdog implements Watchdog {
   readonly fencing: Fencing;
   readonly #device: TimerDevice;
-  readonly #safetyMarginSeconds: number;
+  readonly #safetyMarginSeconds: () => number;
   readonly #now: () => Ms;
   readonly #note: (message: string) => void;
   #lost = new Set<(reason: string) => void>();
@@ -56,7 +56,8 @@ export class TimerWatchdog implements Watchdog {
   constructor(options: {
     readonly fencing: Fencing;
     readonly device: TimerDevice;
-    readonly safetyMarginSeconds: number;
+    /** As it is in force; asked at each arming. */
+    readonly safetyMarginSeconds: () => number;
     readonly now: () => Ms;
     /** For the log, once per arming at most. */
     readonly note: (message: string) => void;
@@ -78,7 +79,7 @@ export class TimerWatchdog implements Watchdog {
   }
 
   async arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
-    const timeout = watchdogTimeout({ ...options, safetyMarginSeconds: this.#safetyMarginSeconds });
+    const timeout = watchdogTimeout({ ...options, safetyMarginSeconds: this.#safetyMarginSeconds() });
     if (!timeout.usable) {
       const message = `a watchdog timeout of ${timeout.seconds} s is shorter than loop_wait (ttl ${options.ttl / 1000} s)`;
       return { ok: false, error: { kind: "unusable", message } };

@@ -139,6 +139,19 @@ describe("the leader", () => {
     expect(decide(o)).toMatchObject({ rule: "outage-demote", effect: { kind: "stop", mode: "fast" } });
   });
 
+  test("in synchronous mode stops it within primary_stop_timeout where the lease leaves more, and no sooner by force", () => {
+    const held = { session: "s-b", revision: revision(4), confirmedAt: ms(70_000), leaseEndsAt: ms(102_000) };
+    const dcs = { kind: "unreachable" as const, since: ms(70_000), cluster: cluster(), reason: "" };
+    const stop = (synchronousMode: "off" | "on", primaryStopTimeoutMs: number) =>
+      decide(leading({ lock: { held }, dcs, config: { ...CONFIG, synchronousMode, primaryStopTimeoutMs: ms(primaryStopTimeoutMs) } }))
+        .effect;
+    const unlimited = stop("off", 300);
+    expect(unlimited).toMatchObject({ kind: "stop", mode: "fast" });
+    expect(stop("on", 0)).toEqual(unlimited);
+    expect(stop("on", 300)).toEqual({ kind: "stop", mode: "fast", within: ms(300) });
+    expect(stop("on", 90_000)).toEqual(unlimited);
+  });
+
   test("without time left stops immediately", () => {
     const held = { session: "s-b", revision: revision(4), confirmedAt: ms(70_000), leaseEndsAt: ms(101_100) };
     const o = leading({ lock: { held }, dcs: { kind: "unreachable", since: ms(70_000), cluster: cluster(), reason: "" } });
@@ -221,6 +234,16 @@ describe("a replica beside a leader", () => {
     expect(decide(observation({ local: stopped, lastTask: rewind })).effect.kind).toBe("rewind");
     const clone = { ...lastTask, plan: { leader: "a", leaderSession: "s-a", plan: { kind: "clone" as const, allowed: false, why: "" } } };
     expect(decide(observation({ local: stopped, lastTask: clone })).effect).toMatchObject({ kind: "start", role: "standby" });
+  });
+
+  test("that pg_rewind could not bring back is replaced by a copy only with remove_data_directory_on_rewind_failure", () => {
+    const stopped = local({ process: { kind: "none" }, status: null, rewindFailed: true });
+    const plan = { leader: "a", leaderSession: "s-a", plan: { kind: "rewind" as const, why: "" } };
+    const lastTask = { kind: "plan-rejoin" as const, finishedAt: ms(99_999), ok: true, message: "", failures: 0, plan };
+    const decided = (removeDataDirectoryOnRewindFailure: boolean) =>
+      decide(observation({ local: stopped, lastTask, self: { ...observation().self, removeDataDirectoryOnRewindFailure } }));
+    expect(decided(false)).toMatchObject({ rule: "rejoin-rewind", effect: { kind: "rewind" } });
+    expect(decided(true)).toMatchObject({ rule: "rejoin-clone", effect: { kind: "clone", clear: true } });
   });
 });
 

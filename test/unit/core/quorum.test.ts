@@ -295,7 +295,7 @@ describe("with check_timeline", () => {
   });
 });
 
-test("a switchover does not go to a member that lags by more than maximum_lag_on_failover; a failover does", () => {
+test("a switchover does not go to a member that exceeds maximum replication lag; a failover does", () => {
   const to = (leader: string | null): Observation => {
     const failover = { revision: revision(9), leader, candidate: "c", scheduledAt: null, scheduledAtText: null };
     const here = local({
@@ -310,6 +310,6 @@ test("a switchover does not go to a member that lags by more than maximum_lag_on
       peers: { answers: [answer("c")] },
     });
   };
-  expect(decide(to("b")).why).toContain("c lags by more than maximum_lag_on_failover");
+  expect(decide(to("b")).why).toContain("c exceeds maximum replication lag");
   expect(decide(to(null)).effect.kind).toBe("hand-over");
 });

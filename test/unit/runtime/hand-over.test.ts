@@ -98,3 +98,22 @@ test("a lease that has ended is no time to give up a stop: PostgreSQL is stopped
   expect(seen).toContain("fast");
   expect([node.watchdog.armed, node.state.local.status]).toEqual([false, null]);
 });
+
+test("primary_stop_timeout ends a stop by force in synchronous mode, and counts in no other", async () => {
+  const limits: unknown[] = [];
+  for (const synchronousMode of ["off", "on", "quorum"] as const) {
+    const { bench, node } = await given();
+    const { node: own, dynamic } = node.state.settings;
+    node.state.settings = { node: own, dynamic: { ...dynamic, synchronousMode, primaryStopTimeoutMs: ms(7_000) } };
+    node.postgres.stop = async ({ mode, fastWithin }) => {
+      limits.push([synchronousMode, mode, fastWithin]);
+      return ok(null);
+    };
+    await run(bench, node, new AbortController().signal);
+  }
+  expect(limits).toEqual([
+    ["off", "fast", null],
+    ["on", "fast", ms(7_000)],
+    ["quorum", "fast", ms(7_000)],
+  ]);
+});

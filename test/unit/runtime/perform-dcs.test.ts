@@ -7,13 +7,14 @@ import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import { ok } from "../../../lib/model/result.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { acquireLock, refreshCluster, refreshMark, releaseLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock, refreshCluster, refreshMark, releaseLock, writeHistory } from "../../../lib/runtime/perform-dcs.ts";
 import { askOldLeader } from "../../../lib/runtime/perform-questions.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -261,4 +262,28 @@ test("a running primary waits for the DCS no longer than until it has to begin s
   expect(dcsDeadline(a)).toBe(ms(24_400));
   await bench.clock.advance(5_000);
   expect(dcsDeadline(a)).toBe(ms(bench.clock.now() + 500));
+});
+
+test("the history is published with its newest max_timelines_history lines; 0 is all of them", async () => {
+  const switches = [1, 2, 3].map((number) => ({ timeline: timeline(number), switchpoint: lsn(number * 100), reason: "no reason" }));
+  for (const [maxTimelinesHistory, published] of [
+    [0, [1, 2, 3]],
+    [2, [2, 3]],
+    [9, [1, 2, 3]],
+  ] as const) {
+    const bench = new Bench();
+    const a = bench.node("a");
+    asStandby(a);
+    await refreshCluster(a);
+    await refreshMark(a);
+    await acquireLock(a);
+    asPrimary(a);
+    Object.assign(a.state.local, { status: { ...primaryStatus(), timeline: timeline(4) } });
+    a.state.settings = { ...a.state.settings, dynamic: { ...CONFIG, maxTimelinesHistory } };
+    a.postgres.timelineSwitches = async () => ok(switches);
+    await refreshCluster(a);
+    expect(await writeHistory(a)).toMatchObject({ ok: true });
+    await refreshCluster(a);
+    expect(a.state.cluster?.history.map((line) => Number(line.timeline))).toEqual([...published]);
+  }
 });

@@ -100,7 +100,10 @@ describe("the stop budget", () => {
 });
 
 /** A FIFO whose reader is the test itself, and a driver over it. The clock stands where the test puts it. */
-function fifo(name: string): { path: string; read: () => string; watchdog: TimerWatchdog; set: (at: number) => void; notes: string[] } {
+function fifo(
+  name: string,
+  safetyMarginSeconds = () => 5,
+): { path: string; read: () => string; watchdog: TimerWatchdog; set: (at: number) => void; notes: string[] } {
   const path = join(folder, name);
   expect(makeFifo(path, 0o600)).toBe(true);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -109,7 +112,7 @@ function fifo(name: string): { path: string; read: () => string; watchdog: Timer
   const watchdog = new TimerWatchdog({
     fencing: "testing",
     device: new TestingWatchdog(path),
-    safetyMarginSeconds: 5,
+    safetyMarginSeconds,
     now: () => ms(now),
     note: (message) => notes.push(message),
   });
@@ -148,6 +151,17 @@ describe("driver testing", () => {
     expect(watchdog.extend(ms(39_400)).ok).toBe(false);
   });
 
+  test("a safety_margin that has changed counts from the next arming on", async () => {
+    let margin = 5;
+    const { watchdog, read } = fifo("margin", () => margin);
+    await watchdog.arm(arming(30_000, 29_400));
+    expect(read()).toBe("Ctimeout=25\n1");
+    margin = -1;
+    await watchdog.arm(arming(30_000, 29_400));
+    expect(read()).toBe("Ctimeout=15\n1");
+    await watchdog.disarm();
+  });
+
   test("a renewal that was answered late shortens the timeout to what is left of the lease, a prompt one restores it", async () => {
     const { watchdog, read, set } = fifo("b");
     await watchdog.arm(arming(30_000, 29_400));
@@ -167,7 +181,7 @@ describe("driver testing", () => {
     const watchdog = new TimerWatchdog({
       fencing: "testing",
       device: new TestingWatchdog(path),
-      safetyMarginSeconds: 5,
+      safetyMarginSeconds: () => 5,
       now: () => ms(0),
       note: () => undefined,
     });
