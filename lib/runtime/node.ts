@@ -27,7 +27,7 @@ import type { NodeSight } from "./node-sight.ts";
 import { lookAtPostgres } from "./observe.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { refreshCluster } from "./perform-dcs.ts";
-import { takenAddress } from "./port-check.ts";
+import { somebodyListens, takenAddress } from "./port-check.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
 import { SessionTtl } from "./session-ttl.ts";
@@ -67,6 +67,9 @@ export interface NodeOptions {
   /** `--adopt`: PostgreSQL's data may go into a new Raft. */
   readonly adopt?: "adopt" | "careful";
 }
+
+/** A node of our name that says nothing within this time is taken for gone. */
+const NAME_ASKED_MS = 1000;
 
 export class MatriarchNode {
   readonly context: NodeContext;
@@ -181,7 +184,9 @@ export class MatriarchNode {
     const { clock, peers, state } = this.context;
     const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
     if (member === undefined || member.apiUrl === null || localApiRuns(state.settings.node.postgresql.dataDir)) return false;
-    return (await peers.ask(member.apiUrl, ms(clock.now() + 1000))) !== null;
+    // After a restart it is our own of before, and nobody listens there: for that no HTTP client has to be loaded.
+    const deadline = ms(clock.now() + NAME_ASKED_MS);
+    return (await somebodyListens(member.apiUrl, NAME_ASKED_MS)) && (await peers.ask(member.apiUrl, deadline)) !== null;
   }
 
   /** Runs until a decision or `stop()` ends it. */
@@ -198,6 +203,7 @@ export class MatriarchNode {
     // The file may have changed while nobody was here, and a server that ran without us knows nothing of it.
     void this.#configurePostgres().then(() => context.waker.wake());
     void this.#prepareWatchdog();
+    this.#peers.prepare();
     await this.#openCatalogues();
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#takeConfig(cluster));
     this.#clockWatch.start();

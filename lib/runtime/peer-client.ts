@@ -1,11 +1,6 @@
 // Owns the requests between members over their REST APIs (contract §10): TLS with the client certificate, password or token
 // where one may be wanted, an absolute deadline each. Retries nothing, decides nothing, keeps no answer.
 
-import { readFile } from "node:fs/promises";
-import type { Agent as AgentType } from "undici/index.js";
-// biome-ignore lint/style/noRestrictedImports: a part of undici, whose folder has the name of one of ours
-import request from "undici/lib/api/api-request.js";
-import Agent from "undici/lib/dispatcher/agent.js";
 import { formatJson } from "../core/json-text.ts";
 import type { PeerStatus } from "../core/observation.ts";
 import { isProtectable } from "../model/api-access.ts";
@@ -16,16 +11,8 @@ import type { NodeConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { lsn, type Ms } from "../model/units.ts";
 import type { PeerSource } from "./node-context.ts";
+import type { PeerAgent } from "./peer-agent.ts";
 import { corePeerStatus, decodePeerDocument, type PeerDocument } from "./peer-document.ts";
-
-/** A status document is a few kilobytes; a peer that sends more is not one. */
-const MAX_RESPONSE_BYTES = 1024 * 1024;
-/** Per member. One request on each at a time, so that a hung one holds up no other. */
-const CONNECTIONS_PER_MEMBER = 8;
-/** A host that drops packets holds a connection slot this long, and no caller. */
-const CONNECT_TIMEOUT_MS = 2_000;
-/** Shorter than the idle timeout of our own listener (10 s), so that the server does not close under a request. */
-const KEEP_ALIVE_MS = 4_000;
 
 /**
  * - `unreachable`: no connection, TLS included; certainly nothing was done.
@@ -49,31 +36,43 @@ export type PeerSettings = Pick<NodeConfig, "ctl" | "restapi">;
 
 export class PeerClient implements PeerSource {
   readonly #clock: Clock;
-  /** The files are read once, in the background; whoever asks first waits for that. */
-  #agent: Promise<Result<AgentType, ConfigFault>>;
+  #settings: PeerSettings;
+  /** Null until somebody needs it; the files are read once, and whoever asks first waits for that. */
+  #agent: Promise<Result<PeerAgent, ConfigFault>> | null = null;
   /** The header Authorization; null where there is nothing to show. */
   #credential: string | null;
 
   constructor(options: PeerSettings & { readonly clock: Clock }) {
     this.#clock = options.clock;
-    this.#agent = makeAgent(options);
+    this.#settings = options;
     this.#credential = credentialOf(options);
+  }
+
+  /** Loads the HTTP client and reads the files, so that no later request has to: a disk may not answer then. */
+  prepare(): void {
+    void this.#ready();
+  }
+
+  #ready(): Promise<Result<PeerAgent, ConfigFault>> {
+    this.#agent ??= openAgent(this.#settings);
+    return this.#agent;
   }
 
   /** Whether the certificates could be read; null when they could. */
   async fault(): Promise<ConfigFault | null> {
-    const agent = await this.#agent;
+    const agent = await this.#ready();
     return agent.ok ? null : agent.error;
   }
 
   /** Takes new settings and certificates; requests under way finish with the old ones. Errors: a file that cannot be read; then nothing changes. */
   async reload(settings: PeerSettings): Promise<Result<null, ConfigFault>> {
-    const agent = await makeAgent(settings);
+    const agent = await openAgent(settings);
     if (!agent.ok) return agent;
     const old = await this.#agent;
+    this.#settings = settings;
     this.#agent = Promise.resolve(agent);
     this.#credential = credentialOf(settings);
-    if (old.ok) await old.value.close();
+    if (old?.ok === true) await old.value.close();
     return ok(null);
   }
 
@@ -119,13 +118,13 @@ export class PeerClient implements PeerSource {
   ): Promise<Result<PeerAnswer, PeerError>> {
     const origin = URL.parse(apiUrl)?.origin;
     if (origin === undefined || origin === "null") return err({ kind: "unreachable", message: `${apiUrl} is no url` });
-    const agent = await this.#agent;
+    const agent = await this.#ready();
     if (!agent.ok) return err({ kind: "unreachable", message: `${agent.error.path}: ${agent.error.message}` });
     const left = deadline - this.#clock.now();
     if (left <= 0) return err({ kind: "timeout", message: "the deadline had passed before the request was sent" });
     const signal = AbortSignal.timeout(Math.ceil(left));
     const exchange = async (): Promise<PeerAnswer> => {
-      const response = await request.call(agent.value, {
+      const response = await agent.value.request({
         origin,
         path,
         method,
@@ -146,7 +145,7 @@ export class PeerClient implements PeerSource {
   /** Gives up requests under way. */
   async close(): Promise<void> {
     const agent = await this.#agent;
-    if (agent.ok) await agent.value.destroy();
+    if (agent?.ok === true) await agent.value.destroy();
   }
 
   #headers({ method, path }: { readonly method: string; readonly path: string }, hasBody: boolean): Record<string, string> {
@@ -156,39 +155,17 @@ export class PeerClient implements PeerSource {
   }
 }
 
+/** Its modules are many: a starting node has none of them before it needs them. */
+async function openAgent(settings: PeerSettings): Promise<Result<PeerAgent, ConfigFault>> {
+  const { makeAgent } = await import("./peer-agent.ts");
+  return await makeAgent(settings);
+}
+
 function credentialOf({ ctl, restapi }: PeerSettings): string | null {
   if (ctl.token !== null) return `Bearer ${ctl.token}`;
   const authentication = ctl.authentication ?? restapi.authentication;
   if (authentication === null) return null;
   return `Basic ${Buffer.from(`${authentication.username}:${authentication.password}`).toString("base64")}`;
-}
-
-/** The API's own CA and certificate serve the client side too where `ctl` names none. */
-async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<AgentType, ConfigFault>> {
-  const ca = await readPem(ctl.cacert === null ? ["restapi.cafile", restapi.cafile] : ["ctl.cacert", ctl.cacert]);
-  if (!ca.ok) return ca;
-  const own = ctl.certfile === null ? { section: "restapi", ...restapi } : { section: "ctl", ...ctl };
-  const cert = await readPem([`${own.section}.certfile`, own.certfile]);
-  if (!cert.ok) return cert;
-  const key = own.keyfile === null ? cert : await readPem([`${own.section}.keyfile`, own.keyfile]);
-  if (!key.ok) return key;
-  return ok(
-    new Agent({
-      connections: CONNECTIONS_PER_MEMBER,
-      pipelining: 1,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      maxResponseSize: MAX_RESPONSE_BYTES,
-      connect: {
-        timeout: CONNECT_TIMEOUT_MS,
-        rejectUnauthorized: !ctl.insecure,
-        ...(ca.value === null ? {} : { ca: ca.value }),
-        ...(cert.value === null ? {} : { cert: cert.value }),
-        ...(key.value === null ? {} : { key: key.value }),
-        ...(own.keyfilePassword === null ? {} : { passphrase: own.keyfilePassword }),
-      },
-    }),
-  );
 }
 
 /**
@@ -197,15 +174,6 @@ async function makeAgent({ ctl, restapi }: PeerSettings): Promise<Result<AgentTy
  */
 function rejectsOnAbort(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
-}
-
-async function readPem([path, file]: readonly [string, string | null]): Promise<Result<string | null, ConfigFault>> {
-  if (file === null) return ok(null);
-  try {
-    return ok(await readFile(file, "utf8"));
-  } catch (error) {
-    return err({ path, message: `cannot be read: ${error instanceof Error ? error.message : String(error)}` });
-  }
 }
 
 function flatHeaders(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {

@@ -1,6 +1,7 @@
-// Owns the question whether PostgreSQL's port is free, asked before anything is copied or started. Must not keep the port.
+// Owns the questions about ports that a start asks: whether PostgreSQL's is free, before anything is copied or started, and whether
+// anybody listens at an API's. Must keep none of them, and says nothing there.
 
-import { createServer } from "node:net";
+import { createConnection, createServer } from "node:net";
 
 /** Word of `postgresql.listen` for every address, and how a socket says it. */
 const EVERY_HOST: Readonly<Record<string, string>> = { "*": "0.0.0.0" };
@@ -19,5 +20,23 @@ function isTaken(host: string, port: number): Promise<boolean> {
     const server = createServer();
     server.once("error", (error) => resolve("code" in error && error.code === "EADDRINUSE"));
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(false)));
+  });
+}
+
+/** Whether anybody takes a connection at the URL's host and port within the time; the connection is closed unused. */
+export function somebodyListens(url: string, withinMs: number): Promise<boolean> {
+  const at = URL.parse(url);
+  if (at === null) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const port = Number(at.port) || (at.protocol === "https:" ? 443 : 80);
+    const socket = createConnection({ host: at.hostname.replace(/^\[|\]$/g, ""), port });
+    const told = (listens: boolean): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(listens);
+    };
+    const timer = setTimeout(() => told(false), withinMs);
+    socket.once("connect", () => told(true));
+    socket.once("error", () => told(false));
   });
 }
