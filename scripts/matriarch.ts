@@ -83,6 +83,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     about: "answers role health of a node, alone",
     main: async () => (await import("../workers/http-api.ts")).main(),
   },
+  backup: {
+    end: "at once",
+    about: "says which scheduled backups are due, and how the last ones ended",
+    main: async () => (await import("../workers/backup.ts")).main(),
+  },
   vip: {
     end: "at once",
     about: "says whether the address of the primary's host is here, or takes it off",

@@ -6,6 +6,7 @@ import { versionLine } from "../lib/model/product.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { createLog } from "../lib/runtime/log.ts";
 import { MatriarchNode, type NodeWorkers } from "../lib/runtime/node.ts";
+import { run as backup } from "./backup.ts";
 import { startApiPort } from "./http-api.ts";
 import { run as vip } from "./vip.ts";
 
@@ -42,7 +43,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     path,
     env,
     adopt,
-    workers: { leaderRace, watch, httpApi: startApiPort, vip },
+    workers: { leaderRace, watch, httpApi: startApiPort, vip, backup },
   });
   if (!started.ok) {
     const log = createLog(loaded.value.config.log);

@@ -1,12 +1,18 @@
-// Owns GET /backups: what the repository of pgBackRest holds, as this node reads it.
+// Owns GET /backups: what the repository of pgBackRest holds, as this node reads it, and how the scheduled backups of the cluster
+// stand.
 
+import { scheduledBackups } from "../core/scheduled-backups.ts";
 import { jsonAnswer, textAnswer } from "./answers.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 
-export function backupRoutes(app: ApiApp, { service }: ApiContext): void {
+export function backupRoutes(app: ApiApp, { service, wallNow }: ApiContext): void {
   app.get("/backups", async () => {
     const listing = await service.backups();
     if (listing === null) return textAnswer(502, "pgbackrest is not configured on this node");
-    return listing.ok ? jsonAnswer(listing.value) : textAnswer(503, listing.error.message);
+    if (!listing.ok) return textAnswer(503, listing.error.message);
+    const { cluster, config } = service.factsNow();
+    const schedule = config.pgbackrest?.schedule ?? null;
+    const scheduled = schedule === null ? null : scheduledBackups(schedule, cluster?.backup ?? null, wallNow());
+    return jsonAnswer({ ...listing.value, scheduled });
   });
 }

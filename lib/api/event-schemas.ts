@@ -1,6 +1,7 @@
 // Owns the form of what GET /events and GET /explain tell, as data, for GET /openapi.json. A test holds the answers to it.
 
 import * as v from "valibot";
+import { BACKUP_TYPES } from "../model/backup-run.ts";
 import { EVENT_KINDS, type EventKind } from "../model/event.ts";
 
 const text = v.string();
@@ -51,6 +52,12 @@ const BODIES = {
   members: { joined: v.array(text), left: v.array(text) },
   fencing: { fencing: v.picklist(["armed", "off", "lost"]) },
   raft: { role: text, term: whole },
+  backup: {
+    what: v.picklist(["started", "done", "failed", "lost", "overdue"]),
+    type: v.picklist(BACKUP_TYPES),
+    node: textOrNull,
+    label: textOrNull,
+  },
 } satisfies Readonly<Record<EventKind, v.ObjectEntries>>;
 
 const COMMON = {

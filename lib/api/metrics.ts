@@ -27,7 +27,7 @@ export function metricRoutes(app: ApiApp, context: ApiContext): void {
   const texts = new MetricsText();
   app.get("/metrics", async () => {
     const facts = await context.service.facts();
-    const text = texts.of(facts, context.service.measures());
+    const text = texts.of(facts, context.service.measures(), context.wallNow());
     return new Response(text, { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   });
 }
@@ -37,11 +37,12 @@ export class MetricsText {
   readonly #own = new OwnMetrics();
   #last: { readonly facts: NodeFacts; readonly revision: number; readonly text: string } | null = null;
 
-  of(facts: NodeFacts, measures: NodeMeasures): string {
+  /** `wallNow` in epoch milliseconds. */
+  of(facts: NodeFacts, measures: NodeMeasures, wallNow: number): string {
     const last = this.#last;
     if (last !== null && last.revision === measures.revision && stillTold(last.facts, facts)) return last.text;
     const { scope, name } = facts.config;
-    const text = patroniText(facts) + this.#own.text(facts, measures, { scope, name });
+    const text = patroniText(facts) + this.#own.text(facts, measures, { scope, name }, wallNow);
     this.#last = { facts, revision: measures.revision, text };
     return text;
   }

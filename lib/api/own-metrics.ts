@@ -1,5 +1,6 @@
 // Owns the measures that are ours, `matriarch_…`, and what each of them says. Patroni's are metrics.ts.
 
+import { type ScheduledBackup, scheduledBackups } from "../core/scheduled-backups.ts";
 import type { Labels, MetricFamily, Sample } from "../model/metric.ts";
 import { PRODUCT_VERSION } from "../model/product.ts";
 import type { MemberFigures } from "../model/raft.ts";
@@ -16,7 +17,8 @@ export class OwnMetrics {
   #base = "";
   #counted = "";
 
-  text(facts: NodeFacts, measures: NodeMeasures, common: Labels): string {
+  /** `wallNow` in epoch milliseconds. */
+  text(facts: NodeFacts, measures: NodeMeasures, common: Labels, wallNow: number): string {
     const base = labelPairs(common);
     if (measures.revision !== this.#revision || base !== this.#base) {
       this.#counted = measures
@@ -30,6 +32,7 @@ export class OwnMetrics {
       ...nodeFamilies(facts, measures),
       ...addressFamilies(facts),
       ...copyFamilies(facts),
+      ...backupFamilies(facts, wallNow),
       ...raftFamilies(measures.raft),
       ...processFamilies(),
     ];
@@ -83,6 +86,38 @@ function copyFamilies({ copy }: NodeFacts): readonly MetricFamily[] {
       "Bytes that the base backup will have, as estimated at its beginning, 0 where none is being made.",
       copy?.totalBytes ?? 0,
     ),
+  ];
+}
+
+/** Of the whole cluster, as each node with a schedule sees it; nothing where there is none. */
+function backupFamilies({ cluster, config }: NodeFacts, wallNow: number): readonly MetricFamily[] {
+  const schedule = config.pgbackrest?.schedule ?? null;
+  if (schedule === null) return [];
+  const { running, types } = scheduledBackups(schedule, cluster?.backup ?? null, wallNow);
+  const perType = (name: string, help: string, value: (backup: ScheduledBackup) => number | null): MetricFamily => ({
+    kind: "gauge",
+    name: `backup_${name}`,
+    help,
+    samples: types.flatMap((backup) => {
+      const found = value(backup);
+      return found === null ? [] : [{ labels: { type: backup.type }, value: found }];
+    }),
+  });
+  const late = ({ due }: ScheduledBackup) => (due === null ? null : Math.max(0, Math.floor(wallNow / 1000) - due));
+  return [
+    perType(
+      "last_success_timestamp_seconds",
+      "When the last scheduled one of the type was done; absent before.",
+      ({ done }) => done?.at ?? null,
+    ),
+    perType("last_duration_seconds", "How long it took.", ({ done }) => done?.seconds ?? null),
+    perType("failed", "Value is 1 if the last attempt failed and none has succeeded since, 0 otherwise.", ({ failed }) =>
+      bit(failed !== null),
+    ),
+    perType("running", "Value is 1 while one of the type is being taken, on whichever node, 0 otherwise.", ({ type }) =>
+      bit(running?.type === type),
+    ),
+    perType("overdue_seconds", "Since when one is due and was not begun, 0 where none is.", late),
   ];
 }
 

@@ -2,6 +2,7 @@
 // from another. Pure. `postgresql` is in build-postgresql.ts.
 
 import { type ApiToken, roleCovers } from "../model/api-access.ts";
+import { BACKUP_TYPES, type BackupSchedule, type BackupType } from "../model/backup-run.ts";
 import { formatHostPort, isWildcard } from "../model/host-port.ts";
 import type {
   BasicAuth,
@@ -195,7 +196,18 @@ function buildHook(name: string, hook: NodeTree["hooks"][string]): HookConfig {
 
 /** A stanza bears the cluster's name where no other is given. */
 function buildPgBackRest(section: NodeTree["pgbackrest"], scope: string): PgBackRestConfig | null {
-  return section === null ? null : { stanza: section.stanza ?? scope, config: section.config, command: section.command };
+  if (section === null) return null;
+  const { command, config, schedule, stanza } = section;
+  return { stanza: stanza ?? scope, config, command, schedule: schedule === null ? null : buildBackupSchedule(schedule) };
+}
+
+function buildBackupSchedule(section: NonNullable<NonNullable<NodeTree["pgbackrest"]>["schedule"]>): BackupSchedule {
+  const times: Partial<Record<BackupType, string>> = {};
+  for (const type of BACKUP_TYPES) {
+    const time = section[type];
+    if (time !== null) times[type] = time;
+  }
+  return { times, timezone: section.timezone, onLeader: section.on_leader, retryAfterMs: section.retry_after };
 }
 
 function buildWatchdog(watchdog: NodeTree["watchdog"]): WatchdogConfig {

@@ -5,6 +5,7 @@ import type { ConfigFault } from "../model/errors.ts";
 import { isWildcard } from "../model/host-port.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
 import { accessFaults, accessWarnings } from "./rules-access.ts";
+import { scheduleFaults } from "./rules-backup.ts";
 import { PGBOUNCER_LINE, pgbouncerFaults } from "./rules-pgbouncer.ts";
 import { RAFT_LINE, raftFaults, raftWarnings } from "./rules-raft.ts";
 import type { NodeTree } from "./schema-node.ts";
@@ -31,6 +32,7 @@ export function applyRules(tree: NodeTree, raw: Tree, purpose: Purpose): RuleFin
   if (tree.scope?.includes("/")) faults.push({ path: "scope", message: "holds a slash; write scope: CLUSTER" });
   if (purpose === "node") faults.push(...nodeFaults(tree, raw));
   if (purpose === "pooler" && tree.pgbouncer === null) faults.push({ path: "pgbouncer", message: `missing; ${PGBOUNCER_LINE}` });
+  if (tree.pgbackrest !== null && tree.pgbackrest.schedule !== null) faults.push(...scheduleFaults(tree.pgbackrest.schedule));
   if (tree.pgbouncer !== null) faults.push(...pgbouncerFaults(tree.pgbouncer));
   faults.push(...tlsFaults(tree), ...accessFaults(tree, purpose), ...hookFaults(tree), ...vipFaults(tree));
   if (tree.consul !== null && tree.raft !== null && purpose !== "witness") {

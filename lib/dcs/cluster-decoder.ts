@@ -4,6 +4,7 @@
 import { type Cluster, type ClusterStatus, EMPTY_STATUS, type LeaderLock } from "../model/cluster.ts";
 import type { Member } from "../model/member.ts";
 import { NO_SYNC } from "../model/sync-state.ts";
+import { decodeBackup, decodeBackupClaim } from "./backup-runs.ts";
 import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHistory, decodeOptime, decodeRestore } from "./decode.ts";
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
 import { MemberReader, readStatus, readSync } from "./quick-read.ts";
@@ -131,6 +132,12 @@ export class ClusterDecoder {
       case "restore":
         cluster.restore = read(entry, decodeRestore);
         break;
+      case "backup":
+        cluster.backup = read(entry, decodeBackup);
+        break;
+      case "backup_run":
+        cluster.backupClaim = read(entry, decodeBackupClaim);
+        break;
       default: // Somebody else's key: none of our business.
     }
   }
@@ -194,6 +201,8 @@ function emptyCluster(snapshot: Snapshot): MutableCluster {
     history: [],
     status: EMPTY_STATUS,
     restore: null,
+    backup: null,
+    backupClaim: null,
     failsafe: null,
     revision: snapshot.revision,
     groups: {},

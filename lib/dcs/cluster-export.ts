@@ -149,7 +149,7 @@ export function encodeExport(document: ClusterExport): string {
  * stop every server.
  */
 function isKept(name: string): boolean {
-  return !/^(\d+\/)?(leader$|members\/|restore$)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
+  return !/^(\d+\/)?(leader$|members\/|restore$|backup_run$)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
 }
 
 function besideKeys(keys: ClusterKeys): readonly string[] {

@@ -17,6 +17,9 @@ export interface ClusterKeys {
   /** What the keys of the poolers that follow the cluster begin with; each stands under its worker's session. */
   readonly poolers: string;
   readonly restore: string;
+  /** What the cluster remembers of its scheduled backups; and who takes one now, under its session (docs/adr/0010). */
+  readonly backup: string;
+  readonly backupRun: string;
   /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
   readonly leaseMark: string;
   /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
@@ -77,6 +80,8 @@ function keysBelow(root: string): ClusterKeys {
     handover: `${prefix}handover`,
     poolers: `${prefix}poolers/`,
     restore: `${prefix}restore`,
+    backup: `${prefix}backup`,
+    backupRun: `${prefix}backup_run`,
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
     rollingRestart: `${root}.rolling_restart`,

@@ -1,5 +1,6 @@
 // Owns the cluster as read from the DCS in one snapshot: a plain, immutable value.
 
+import type { BackupClaim, BackupRecord } from "./backup-run.ts";
 import type { FailoverRequest } from "./failover-request.ts";
 import type { HistoryLine } from "./history.ts";
 import type { Member } from "./member.ts";
@@ -65,6 +66,10 @@ export interface Cluster {
   readonly status: ClusterStatus;
   /** Of the whole cluster from a backup; null where none was ever asked for. */
   readonly restore: RestoreRequest | null;
+  /** Of the scheduled backups; null where there never were any. */
+  readonly backup: BackupRecord | null;
+  /** Who takes one now. */
+  readonly backupClaim: BackupClaim | null;
   /** name → api_url; null when the key is absent or unreadable. */
   readonly failsafe: Readonly<Record<string, string>> | null;
   /** Revision of the snapshot that this was read from. */

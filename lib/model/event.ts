@@ -1,6 +1,8 @@
 // Owns what can happen on a node as others are told it: the union of events. Field names are those of the JSON in GET /events, in JSON
 // logs, and on a hook's standard input; nothing in them is a secret.
 
+import type { BackupType } from "./backup-run.ts";
+
 /** On what a decision was made. Positions are written as PostgreSQL does; null where a thing is not known. */
 export interface DecisionFacts {
   readonly dcs: "reachable" | "unreachable";
@@ -57,7 +59,15 @@ export type EventBody =
   | { readonly kind: "sync"; readonly leader: string | null; readonly standbys: readonly string[]; readonly quorum: number }
   | { readonly kind: "members"; readonly joined: readonly string[]; readonly left: readonly string[] }
   | { readonly kind: "fencing"; readonly fencing: "armed" | "off" | "lost" }
-  | { readonly kind: "raft"; readonly role: string; readonly term: number };
+  | { readonly kind: "raft"; readonly role: string; readonly term: number }
+  /** A scheduled one; `node` takes it, or would have. */
+  | {
+      readonly kind: "backup";
+      readonly what: "started" | "done" | "failed" | "lost" | "overdue";
+      readonly type: BackupType;
+      readonly node: string | null;
+      readonly label: string | null;
+    };
 
 export type EventKind = EventBody["kind"];
 
@@ -78,6 +88,7 @@ export const EVENT_KINDS: readonly EventKind[] = [
   "members",
   "fencing",
   "raft",
+  "backup",
 ];
 
 export type NodeEvent = {

@@ -2,6 +2,7 @@
 // Loading, checking and merging are in lib/config.
 
 import type { ApiToken, ProtectablePath } from "./api-access.ts";
+import type { BackupSchedule } from "./backup-run.ts";
 import type { EventKind } from "./event.ts";
 import type { Tags } from "./member.ts";
 import type { PgbouncerConfig } from "./pgbouncer.ts";
@@ -217,6 +218,8 @@ export interface PgBackRestConfig {
   readonly config: string | null;
   /** The program. */
   readonly command: string;
+  /** Null: no backup is taken by itself. */
+  readonly schedule: BackupSchedule | null;
 }
 
 export interface WatchdogConfig {

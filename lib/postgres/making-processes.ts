@@ -1,10 +1,11 @@
 // Owns the ending of programs that an earlier, killed supervisor left at work on a data directory (initdb, pg_basebackup,
-// a restore script): two of them at once would mix two copies. They are known by a variable in their environment.
+// a restore script, a backup): two of them at once would mix two copies. They are known by a variable in their environment.
 
 import { readdir, readFile } from "node:fs/promises";
 import { hasCode, isMissing } from "./atomic-file.ts";
 
 const VARIABLE = "MATRIARCH_MAKING";
+const BACKUP_VARIABLE = "MATRIARCH_BACKUP";
 /** From SIGKILL until the process is gone; longer means that it hangs in the kernel on a dead disk. */
 const GONE_WITHIN_MS = 5_000;
 const POLL_MS = 5;
@@ -15,9 +16,22 @@ export function makingEnvironment(dataDir: string): Readonly<Record<string, stri
   return { [VARIABLE]: dataDir };
 }
 
+/** Environment for what takes a scheduled backup of this data directory. */
+export function backupEnvironment(dataDir: string): Readonly<Record<string, string>> {
+  return { [BACKUP_VARIABLE]: dataDir };
+}
+
 /** Kills what still works on the directory and waits until it is gone; the pids. Throws Error where one does not go. */
-export async function endLeftoverMakers(dataDir: string): Promise<readonly number[]> {
-  const wanted = `${VARIABLE}=${dataDir}`;
+export function endLeftoverMakers(dataDir: string): Promise<readonly number[]> {
+  return endAllWith(`${VARIABLE}=${dataDir}`, dataDir);
+}
+
+/** The same for a backup that is still being taken. */
+export function endLeftoverBackups(dataDir: string): Promise<readonly number[]> {
+  return endAllWith(`${BACKUP_VARIABLE}=${dataDir}`, dataDir);
+}
+
+async function endAllWith(wanted: string, dataDir: string): Promise<readonly number[]> {
   const found: number[] = [];
   const giveUpAt = performance.now() + GONE_WITHIN_MS;
   for (;;) {

@@ -3,6 +3,7 @@
 
 import * as v from "valibot";
 import type { Backup, BackupListing } from "../model/backup.ts";
+import type { BackupType } from "../model/backup-run.ts";
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { PgBackRestConfig } from "../model/node-config.ts";
@@ -63,6 +64,24 @@ export async function keepStanza(parts: PgBackRest, say: (text: string) => void)
     if (done.value.exitCode !== 0) return failed(next, done.value);
   }
   return ok(missing ? "created" : "upgraded");
+}
+
+export interface BackupOptions {
+  readonly type: BackupType;
+  /** `standby`: pgBackRest has to find the primary in its own configuration, and copies from a standby. */
+  readonly from: "standby" | "primary";
+  readonly signal: AbortSignal;
+  readonly env: Readonly<Record<string, string>>;
+  readonly say: (text: string) => void;
+}
+
+/** Takes one backup, and has pgBackRest expire the old ones. Errors: failed, cancelled. */
+export async function takeBackup(parts: PgBackRest, options: BackupOptions): Promise<Result<null, PostgresError>> {
+  const { env, from, say: onLine, signal, type } = options;
+  const words = [`--type=${type}`, `--backup-standby=${from === "standby" ? "y" : "n"}`, "backup"];
+  const done = await call(parts, words, { signal, env, onLine });
+  if (!done.ok) return done;
+  return done.value.exitCode === 0 ? ok(null) : failed("backup", done.value);
 }
 
 export interface RestoreOptions {

@@ -10,6 +10,7 @@ import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
 import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
+import type { BackupRunner, NoteEvent } from "./backup/backup-runner.ts";
 import type { Catalogues } from "./catalogues.ts";
 import { ClockWatch } from "./clock.ts";
 import { compose, type Parts } from "./compose.ts";
@@ -54,6 +55,7 @@ export interface NodeWorkers {
   readonly watch: (context: NodeContext, signal: AbortSignal, onChange: (cluster: Cluster) => void) => Promise<void>;
   readonly httpApi: StartApi;
   readonly vip: (context: NodeContext) => Vip;
+  readonly backup: (context: NodeContext, store: Store, note: NoteEvent) => Pick<BackupRunner, "note" | "close">;
 }
 
 export interface NodeOptions {
@@ -92,6 +94,7 @@ export class MatriarchNode {
   #catalogues: Catalogues | null = null;
   readonly #mpp: MppPart;
   readonly #vip: Vip;
+  readonly #backups: Pick<BackupRunner, "note" | "close">;
   #api: ApiPort | null = null;
   #reloading: Promise<void> = Promise.resolve();
   #configured = "";
@@ -116,6 +119,7 @@ export class MatriarchNode {
     this.#mpp = parts.mpp;
     this.#vip = options.workers.vip(parts.context);
     parts.context.state.vip = this.#vip;
+    this.#backups = options.workers.backup(parts.context, parts.store, (body, text) => parts.sight.recorder.note(body, text));
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.ttlMs),
       onDoubt: (reason) => {
@@ -322,6 +326,7 @@ export class MatriarchNode {
     this.#catalogues?.note();
     this.#mpp.note();
     this.#vip.note();
+    void this.#backups.note();
   }
 
   async #prepareWatchdog(): Promise<void> {
@@ -360,6 +365,7 @@ export class MatriarchNode {
     await this.#catalogues?.close();
     await this.#mpp.close();
     await this.#vip.close();
+    await this.#backups.close();
     await this.#sight.close();
     await postgres.close();
     await watchdog.close();

@@ -24,25 +24,28 @@ export function findPgBackRest(): { readonly path: string } | { readonly missing
 
 export class TestRepository {
   readonly folder: string;
-  readonly #program: string;
-  readonly #stanza: string;
+  readonly program: string;
+  readonly stanza: string;
 
   constructor(program: string, stanza = "demo") {
-    this.#program = program;
-    this.#stanza = stanza;
+    this.program = program;
+    this.stanza = stanza;
     this.folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "repository-"));
     give(this.folder, serverUser());
   }
 
   get config(): Tree {
-    return { stanza: this.#stanza, command: this.#program };
+    return { stanza: this.stanza, command: this.program };
   }
 
-  /** Writes the node's configuration of pgBackRest and adds what its own file needs; the node must not run yet. */
-  equip(node: ClusterNode): void {
+  /** Writes the node's configuration of pgBackRest, with lines of the caller's, and adds what its own file needs; the node must not run yet. */
+  equip(
+    node: ClusterNode,
+    more: { readonly global: readonly string[]; readonly stanza: readonly string[] } = { global: [], stanza: [] },
+  ): void {
     const file = this.configOf(node);
     const backrest = `${process.execPath} run ${join(ROOT, "scripts/backrest.ts")} ${node.configPath}`;
-    const pgbackrest = `${this.#program} --config=${file} --stanza=${this.#stanza}`;
+    const pgbackrest = `${this.program} --config=${file} --stanza=${this.stanza}`;
     const folders = ["lock", "spool"].map((name) => join(node.place.folder, name));
     for (const folder of folders) {
       mkdirSync(folder, { recursive: true });
@@ -60,20 +63,17 @@ export class TestRepository {
         "log-level-file": "off",
         "start-fast": "y",
       },
-      [this.#stanza]: {
+      [this.stanza]: {
         "pg1-path": node.dataDir,
         "pg1-port": String(node.place.postgresPort),
         "pg1-socket-path": node.place.folder,
         "pg1-user": "postgres",
       },
     };
-    const text = Object.entries(sections).map(
-      ([name, options]) =>
-        `[${name}]\n${Object.entries(options)
-          .map(([key, value]) => `${key}=${value}\n`)
-          .join("")}`,
-    );
-    writeFileSync(file, text.join("\n"), { mode: 0o640 });
+    const lines = (name: string, options: Readonly<Record<string, string>>, added: readonly string[]) =>
+      [`[${name}]`, ...Object.entries(options).map(([key, value]) => `${key}=${value}`), ...added, ""].join("\n");
+    const { [this.stanza]: stanza = {}, global = {} } = sections;
+    writeFileSync(file, `${lines("global", global, more.global)}\n${lines(this.stanza, stanza, more.stanza)}`, { mode: 0o640 });
     give(file, node.place.user);
     node.editConfig((config) => {
       const [bootstrap, postgresql] = [config["bootstrap"] as Tree, config["postgresql"] as Tree];
@@ -95,7 +95,7 @@ export class TestRepository {
   /** One command of pgBackRest on a node, as the user of the servers. Throws with what it said. */
   run(node: ClusterNode, ...words: readonly string[]): string {
     const { uid, gid } = serverUser();
-    const done = spawnSync(this.#program, [`--config=${this.configOf(node)}`, `--stanza=${this.#stanza}`, ...words], {
+    const done = spawnSync(this.program, [`--config=${this.configOf(node)}`, `--stanza=${this.stanza}`, ...words], {
       cwd: "/",
       encoding: "utf8",
       ...(uid === null || gid === null ? {} : { uid, gid }),

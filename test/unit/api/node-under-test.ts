@@ -112,6 +112,8 @@ export function cluster(changes: Partial<Cluster> = {}): Cluster {
     config: { revision: revision(7), data: CONFIG_IN_DCS },
     failover: null,
     restore: null,
+    backup: null,
+    backupClaim: null,
     sync: NO_SYNC,
     history: [],
     status: { ...EMPTY_STATUS, optime: lsn(67108864) },

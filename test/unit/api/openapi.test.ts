@@ -202,6 +202,7 @@ describe("what was told of events and explained", () => {
     { kind: "members", joined: ["node2"], left: [] },
     { kind: "fencing", fencing: "lost" },
     { kind: "raft", role: "leader", term: 3 },
+    { kind: "backup", what: "done", type: "full", node: "node2", label: "20260101-000000F" },
   ];
 
   test("/events has the form that the document says, for every kind", async () => {

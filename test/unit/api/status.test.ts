@@ -249,7 +249,7 @@ describe("metrics", () => {
       return [];
     };
     const texts = new MetricsText();
-    const text = (current: NodeFacts, revision: number) => texts.of(current, { ...MEASURES, families, revision });
+    const text = (current: NodeFacts, revision: number) => texts.of(current, { ...MEASURES, families, revision }, 0);
     const told = text(first, 0);
     const at = (milliseconds: number): NodeFacts => ({ ...first, now: ms(first.now + milliseconds), dcsLastSeenEpochSeconds: 5 });
     expect([text(first, 0) === told, text(at(249), 0) === told]).toEqual([true, true]);

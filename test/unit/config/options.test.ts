@@ -6,6 +6,7 @@ import { NODE_SCHEMA } from "../../../lib/config/schema-node.ts";
 import { CONNECTION_OPTIONS } from "../../../lib/config/schema-postgresql.ts";
 import { optionsOf } from "../../../lib/config/schema-walk.ts";
 import { type Tree, withValue } from "../../../lib/config/tree.ts";
+import type { BackupSchedule } from "../../../lib/model/backup-run.ts";
 import type { NodeConfig, PostgresUser } from "../../../lib/model/node-config.ts";
 import { BASE, loadTree, removeFiles } from "./fixtures.ts";
 
@@ -277,6 +278,24 @@ const ROWS: readonly Row[] = [
   row("pgbackrest.stanza", "s", "PGBACKREST_STANZA", "s", (c) => c.pgbackrest?.stanza),
   row("pgbackrest.config", "/c", "PGBACKREST_CONFIG", "/c", (c) => c.pgbackrest?.config),
   row("pgbackrest.command", "/p", "PGBACKREST_COMMAND", "/p", (c) => c.pgbackrest?.command),
+  ...(["full", "diff", "incr"] as const).map((type) =>
+    row(
+      `pgbackrest.schedule.${type}`,
+      "1 2 * * *",
+      `PGBACKREST_SCHEDULE_${type.toUpperCase()}`,
+      "1 2 * * *",
+      (c) => scheduled(c)?.times[type],
+    ),
+  ),
+  row("pgbackrest.schedule.timezone", "Asia/Tokyo", "PGBACKREST_SCHEDULE_TIMEZONE", "Asia/Tokyo", (c) => scheduled(c)?.timezone),
+  row(
+    "pgbackrest.schedule.on_leader",
+    "without-replica",
+    "PGBACKREST_SCHEDULE_ON_LEADER",
+    "without-replica",
+    (c) => scheduled(c)?.onLeader,
+  ),
+  row("pgbackrest.schedule.retry_after", "2min", "PGBACKREST_SCHEDULE_RETRY_AFTER", 120_000, (c) => scheduled(c)?.retryAfterMs),
   row("watchdog.mode", "off", "WATCHDOG_MODE", "off", (c) => c.watchdog.mode),
   row("watchdog.driver", "testing", "WATCHDOG_DRIVER", "testing", (c) => c.watchdog.driver),
   row("watchdog.device", "/w", "WATCHDOG_DEVICE", "/w", (c) => c.watchdog.device),
@@ -307,6 +326,10 @@ const ROWS: readonly Row[] = [
   ...loginRows("pgbouncer", (c) => c.pgbouncer?.admin),
   ...loginRows("pgbouncer.users", (c) => c.pgbouncer?.users?.login),
 ];
+
+function scheduled(config: NodeConfig): BackupSchedule | null | undefined {
+  return config.pgbackrest?.schedule;
+}
 
 /** Somebody to log in as, on PgBouncer's console or on the leader. */
 function loginRows(section: string, at: (config: NodeConfig) => PostgresUser | undefined): readonly Row[] {
@@ -341,6 +364,7 @@ function beside(option: string): Tree {
   if (option === "raft.cafile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c" } };
   if (option === "raft.keyfile") return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r", certfile: "/c", cafile: "/a" } };
   if (option.startsWith("raft.")) return { consul: null, raft: { self_addr: "127.0.0.1:9", data_dir: "/r" } };
+  if (option.startsWith("pgbackrest.schedule.")) return { pgbackrest: { schedule: { full: "0 1 * * 0" } } };
   if (option.startsWith("pgbouncer.")) return { pgbouncer: besideInPgbouncer(option) };
   if (option === "consul.port" || option === "consul.scheme") return { consul: {} };
   if (option === "restapi.protected_paths") return { restapi: { authentication: { username: "u", password: "p" } } };

@@ -70,6 +70,8 @@ export function cluster(fields: Partial<Cluster> = {}): Cluster {
     config: { revision: revision(2), data: {} },
     failover: null,
     restore: null,
+    backup: null,
+    backupClaim: null,
     sync: NO_SYNC,
     history: [],
     status: { optime: lsn(1000), slots: {}, retainSlots: [] },

@@ -9,7 +9,7 @@ import type { ProgramRequest, RunProgram } from "../../../lib/postgres/context.t
 import { keepStanza, listBackups, type PgBackRest, readListing, restoreBackup } from "../../../lib/postgres/pgbackrest.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 
-const CONFIG = { stanza: "demo", config: "/etc/pgbackrest.conf", command: "pgbackrest" };
+const CONFIG = { stanza: "demo", config: "/etc/pgbackrest.conf", command: "pgbackrest", schedule: null };
 const DEADLINE = ms(60_000);
 
 /** Answers each command with the next of its exit statuses; 0 for what is not named. */

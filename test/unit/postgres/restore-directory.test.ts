@@ -69,7 +69,7 @@ const run: RunProgram = async ({ argv }) => {
 
 function place(over: Partial<RestorePlace["config"]> = {}): RestorePlace {
   const config = { ...serverConfig(folder, "data", 1), recoveryConf: { restore_command: "archive-get" }, ...over };
-  const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest" };
+  const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest", schedule: null };
   return { config, scope: "demo", memberName: "a", log: recordingLog(), clock: realClock(), run, pgbackrest };
 }
 

@@ -159,6 +159,7 @@ test("the list of kinds has each kind of the union once", () => {
     members: true,
     fencing: true,
     raft: true,
+    backup: true,
   };
   expect([...EVENT_KINDS].sort()).toEqual(Object.keys(all).sort() as never);
 });

@@ -1,9 +1,10 @@
-// Owns `ctl backups`: what pgBackRest's repository holds for the cluster.
+// Owns `ctl backups`: what pgBackRest's repository holds for the cluster, and how its scheduled backups stand.
 
 import type { Command } from "commander";
+import type { ScheduledBackups } from "../../../core/scheduled-backups.ts";
 import type { Backup, BackupListing } from "../../../model/backup.ts";
 import { EXIT } from "../../../runtime/exit-codes.ts";
-import { readBackups } from "../backup-listing.ts";
+import { type BackupsRead, readBackups } from "../backup-listing.ts";
 import { type Format, formatListing, type Listing } from "../formats.ts";
 import type { CommandHost } from "../program.ts";
 import { formatOption } from "./list.ts";
@@ -31,7 +32,7 @@ function row(backup: Backup): Readonly<Record<string, unknown>> {
     Backup: backup.label,
     Type: backup.type,
     // The time from which on it can be restored.
-    Stop: new Date(backup.stoppedAt * 1000).toISOString().replace(".000Z", "Z"),
+    Stop: stamp(backup.stoppedAt),
     Seconds: backup.stoppedAt - backup.startedAt,
     "Database MB": megabytes(backup.databaseBytes),
     "Added MB": megabytes(backup.repositoryBytes),
@@ -45,13 +46,37 @@ function megabytes(bytes: number): number {
   return Math.round(bytes / (1024 * 102.4)) / 10;
 }
 
-function remarks({ status, running, archive }: BackupListing): string {
+export function remarks({ status, running, archive, scheduled }: BackupsRead): string {
   const lines = [
     archive === null ? "The archive is empty." : `The archive holds WAL from ${archive.first} to ${archive.last}.`,
     ...(status.code === 0 ? [] : [`pgBackRest says: ${status.message}`]),
     ...(running ? ["A backup is running."] : []),
+    ...(scheduled === null ? [] : scheduleLines(scheduled)),
   ];
   return lines.map((line) => ` ${line}\n`).join("");
+}
+
+function scheduleLines({ timezone, types, running }: ScheduledBackups): readonly string[] {
+  const lines = types.map(({ type, time, due, done, failed }) => {
+    const words = [
+      `Scheduled ${type} '${time}' (${timezone}): ${due === null ? "not known to the cluster yet" : `next ${stamp(due)}`}`,
+      done === null
+        ? "none was taken yet"
+        : `last ${done.label ?? "(unknown label)"} on ${done.node} at ${stamp(done.at)}, ${done.seconds} s`,
+    ];
+    if (failed !== null) {
+      const then = failed.final ? "it is left until the next" : "it is tried again";
+      words.push(`attempt ${failed.attempt} failed on ${failed.node} at ${stamp(failed.at)}, ${then}: ${failed.message}`);
+    }
+    return words.join("; ");
+  });
+  if (running === null) return lines;
+  const { attempt, beganAt, node, type } = running;
+  return [...lines, `${node} takes a scheduled ${type} backup since ${stamp(beganAt)} (attempt ${attempt}).`];
+}
+
+function stamp(epochSeconds: number): string {
+  return new Date(epochSeconds * 1000).toISOString().replace(".000Z", "Z");
 }
 
 const COLUMNS = [

@@ -1,0 +1,235 @@
+// The worker of the scheduled backups on several nodes over one store; pgBackRest is a program that the test ends as it likes.
+
+import { describe, expect, test } from "bun:test";
+import { BackupBoard } from "../../../lib/dcs/backup-runs.ts";
+import { clusterKeys } from "../../../lib/dcs/keys.ts";
+import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import type { BackupRecord } from "../../../lib/model/backup-run.ts";
+import type { EventBody } from "../../../lib/model/event.ts";
+import { err, ok } from "../../../lib/model/result.ts";
+import { ms, seconds } from "../../../lib/model/units.ts";
+import type { ProgramRequest, RunProgram } from "../../../lib/postgres/context.ts";
+import { BackupRunner } from "../../../lib/runtime/backup/backup-runner.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { touchMember } from "../../../lib/runtime/touch-member.ts";
+import { Bench, template } from "./fenced-node.ts";
+
+const HOUR_MS = 3_600_000;
+const STEP_MS = 5000;
+const KEYS = clusterKeys({ namespace: template.namespace, scope: template.scope, group: null });
+const LISTING = JSON.stringify([
+  {
+    name: "demo",
+    status: { code: 0, message: "ok" },
+    backup: [
+      {
+        label: "20260101-000000F",
+        type: "full",
+        timestamp: { start: 4_000_000_000, stop: 4_000_000_001 },
+        info: { size: 1, repository: { delta: 1 } },
+        database: { id: 1 },
+      },
+    ],
+    archive: [],
+    db: [{ id: 1, "system-id": 7 }],
+  },
+]);
+
+/** One node with its worker, and the backups that its pgBackRest was asked for. */
+class Site {
+  readonly context: NodeContext;
+  readonly runner: BackupRunner;
+  readonly events: Extract<EventBody, { kind: "backup" }>[] = [];
+  readonly asked: string[] = [];
+  /** Ends what runs, with an exit status. */
+  end: (exitCode: number) => void = () => undefined;
+
+  constructor(bench: Bench, context: NodeContext) {
+    this.context = context;
+    const node = context.state.settings.node;
+    const schedule = { times: { full: "0 * * * *" }, timezone: "UTC", onLeader: "never", retryAfterMs: seconds(60) } as const;
+    const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest", schedule };
+    context.state.settings = { ...context.state.settings, node: { ...node, pgbackrest } };
+    const store = new MemoryStore({ cluster: bench.data, clock: bench.clock });
+    const note = (body: EventBody): void => {
+      if (body.kind === "backup") this.events.push(body);
+    };
+    this.runner = new BackupRunner({ context, board: new BackupBoard({ store, keys: KEYS }), note, run: this.#run });
+  }
+
+  readonly #run: RunProgram = ({ argv, signal }: ProgramRequest) => {
+    if (argv.at(-1) === "info") return Promise.resolve(ok({ exitCode: 0, stdout: LISTING, stderr: "" }));
+    this.asked.push(argv.slice(1).join(" "));
+    return new Promise((resolve) => {
+      this.end = (exitCode) => resolve(ok({ exitCode, stdout: "", stderr: exitCode === 0 ? "" : "ERROR: [056]: it says why" }));
+      signal?.addEventListener("abort", () => resolve(err({ kind: "cancelled", message: "ended" })));
+    });
+  };
+
+  /** As at the end of a cycle. */
+  async cycle(): Promise<void> {
+    await refreshCluster(this.context);
+    await this.context.store.ensureSession({ deadline: ms(this.context.clock.now() + 1000) });
+    await touchMember(this.context);
+    await refreshCluster(this.context);
+    await this.runner.note();
+  }
+
+  async record(): Promise<BackupRecord> {
+    await refreshCluster(this.context);
+    const record = this.context.state.cluster?.backup ?? null;
+    if (record === null) throw new Error("nothing is written down");
+    return record;
+  }
+}
+
+/** A leader and two replicas that know of the schedule; it is one minute before the next backup is due. */
+async function sites(): Promise<{ readonly bench: Bench; readonly a: Site; readonly b: Site; readonly c: Site }> {
+  const bench = new Bench();
+  const a = new Site(bench, await bench.leader());
+  const b = new Site(bench, await bench.node("replica", "b"));
+  const c = new Site(bench, await bench.node("replica", "c"));
+  for (const site of [a, b, c]) await site.cycle();
+  for (const site of [a, b, c]) await site.cycle();
+  return { bench, a, b, c };
+}
+
+/** Time goes by; the sessions are renewed meanwhile. */
+async function pass(bench: Bench, all: readonly Site[], duration: number): Promise<void> {
+  for (let left = duration; left > 0; left -= STEP_MS) {
+    await bench.clock.advance(Math.min(STEP_MS, left));
+    for (const site of all) {
+      const renewed = await site.context.store.renewSession({ deadline: ms(bench.clock.now() + 1000) });
+      expect(renewed.ok).toBe(true);
+    }
+  }
+}
+
+async function untilDue(bench: Bench, all: readonly Site[]): Promise<void> {
+  await pass(bench, all, HOUR_MS - (bench.clock.wallNow() % HOUR_MS));
+  for (const site of all) await site.cycle();
+}
+
+describe("a backup that is due", () => {
+  test("is taken by one replica, from a standby, and written down with its label", async () => {
+    const { bench, a, b, c } = await sites();
+    await untilDue(bench, [a, b, c]);
+    const [taker, other] = b.asked.length > 0 ? [b, c] : [c, b];
+    expect(taker.asked).toEqual(["--stanza=demo --type=full --backup-standby=y backup"]);
+    expect([a.asked, other.asked]).toEqual([[], []]);
+    const node = taker.context.state.settings.node.name;
+    expect((await a.record()).run).toMatchObject({ type: "full", node, attempt: 1 });
+    for (const site of [a, other]) await site.cycle();
+    expect([a.asked, other.asked]).toEqual([[], []]);
+    taker.end(0);
+    await bench.clock.advance(0);
+    await taker.cycle();
+    const record = await a.record();
+    expect([record.run, record.types.full?.done, record.types.full?.failed]).toEqual([
+      null,
+      expect.objectContaining({ node, label: "20260101-000000F" }),
+      null,
+    ]);
+    expect(a.context.state.cluster?.backupClaim).toBeNull();
+    expect(taker.events.map(({ what }) => what)).toEqual(["started", "done"]);
+    for (const site of [a, b, c]) await site.cycle();
+    expect(b.asked.length + c.asked.length).toBe(1);
+  });
+
+  test("failed: the others see why, and it is tried again by the other replica", async () => {
+    const { bench, a, b, c } = await sites();
+    await untilDue(bench, [a, b, c]);
+    const [taker, other] = b.asked.length > 0 ? [b, c] : [c, b];
+    taker.end(56);
+    await bench.clock.advance(0);
+    await taker.cycle();
+    expect((await a.record()).types.full?.failed).toMatchObject({ attempt: 1, message: expect.stringContaining("[056]: it says why") });
+    await pass(bench, [a, b, c], 20_000);
+    for (const site of [taker, other]) await site.cycle();
+    expect(other.asked.length).toBe(0);
+    await pass(bench, [a, b, c], 40_000);
+    for (const site of [taker, other]) await site.cycle();
+    expect([taker.asked.length, other.asked.length]).toEqual([1, 1]);
+    expect((await a.record()).run?.attempt).toBe(2);
+  });
+});
+
+describe("a backup under way", () => {
+  async function underWay() {
+    const all = await sites();
+    const { bench, a, b, c } = all;
+    await untilDue(bench, [a, b, c]);
+    const [taker, other] = b.asked.length > 0 ? [b, c] : [c, b];
+    return { bench, a, taker, other };
+  }
+
+  test("is ended where its node leads, and told as failed", async () => {
+    const { bench, a, taker } = await underWay();
+    await refreshCluster(taker.context);
+    taker.context.state.local.lastRole = "primary";
+    await taker.runner.note();
+    await bench.clock.advance(0);
+    taker.context.state.local.lastRole = "replica";
+    await taker.cycle();
+    expect((await a.record()).types.full?.failed?.message).toBe("it was ended: this node leads now");
+  });
+
+  test("whose session is gone is told as lost by another, and ended by its own node, which says nothing more", async () => {
+    const { bench, a, taker, other } = await underWay();
+    const session = taker.context.store.session()?.id ?? "";
+    await new MemoryStore({ cluster: bench.data, clock: bench.clock }).closeSession(session, { deadline: ms(bench.clock.now() + 1000) });
+    await other.cycle();
+    const { run, types } = await a.record();
+    expect([run, types.full?.failed?.attempt, types.full?.failed?.message]).toEqual([null, 1, "it died"]);
+    expect(other.events.map(({ what }) => what)).toEqual(["lost"]);
+    await taker.cycle();
+    await bench.clock.advance(0);
+    await taker.cycle();
+    expect(taker.events.map(({ what }) => what)).toEqual(["started", "failed"]);
+    expect((await a.record()).types.full?.failed?.message).toBe("it died");
+  });
+
+  test("is ended with its supervisor, and the others know it at once", async () => {
+    const { a, taker } = await underWay();
+    await taker.runner.close();
+    expect((await a.record()).types.full?.failed?.message).toBe("it was ended: its supervisor was stopped");
+    expect((await a.record()).run).toBeNull();
+    expect(a.context.state.cluster?.backupClaim).toBeNull();
+  });
+
+  test("of a supervisor that was killed is given back by the next one of its node", async () => {
+    const { bench, a, taker } = await underWay();
+    const again = new Site(bench, taker.context);
+    await again.cycle();
+    expect(again.events.map(({ what }) => what)).toEqual(["lost"]);
+    expect([(await a.record()).run, a.context.state.cluster?.backupClaim ?? null]).toEqual([null, null]);
+  });
+
+  test("that ended while the DCS was away is written down when it is back", async () => {
+    const { bench, a, taker } = await underWay();
+    taker.context.state.dcsFailure = { since: bench.clock.now(), reason: "away" };
+    taker.end(0);
+    await bench.clock.advance(0);
+    await taker.runner.note();
+    expect((await a.record()).run).not.toBeNull();
+    taker.context.state.dcsFailure = null;
+    await taker.cycle();
+    expect((await a.record()).types.full?.done?.label).toBe("20260101-000000F");
+  });
+});
+
+test("where no replica runs, the leader tells of it once, and takes none", async () => {
+  const bench = new Bench();
+  const a = new Site(bench, await bench.leader());
+  await a.cycle();
+  await a.cycle();
+  await bench.clock.advance(HOUR_MS);
+  // Its own lock and session ran out meanwhile; what counts here is what it sees.
+  const { state } = a.context;
+  if (state.cluster === null) throw new Error("it was read");
+  await a.runner.note();
+  await a.runner.note();
+  expect(a.events.map(({ what }) => what)).toEqual(["overdue"]);
+  expect(a.asked).toEqual([]);
+});
