@@ -140,6 +140,7 @@ function buildConsul(consul: ConsulTree): ConsulConfig {
     key: consul.key ?? consul.cert,
     dc: consul.dc,
     checks: consul.checks,
+    sessionCheckTtlMs: consul.session_check_ttl,
     consistency: consul.consistency,
     registerService: consul.register_service,
     serviceTags: consul.service_tags,
@@ -153,7 +154,7 @@ function buildConsul(consul: ConsulTree): ConsulConfig {
 function buildDiscovery(consul: NonNullable<NodeTree["discovery"]>["consul"]): DiscoveryConfig | null {
   if (consul === null) return null;
   const { service, ...section } = consul;
-  const unused = { dc: null, checks: [], consistency: "default" as const };
+  const unused = { dc: null, checks: [], session_check_ttl: null, consistency: "default" as const };
   return { consul: buildConsul({ ...section, ...unused, register_service: true, service_details: true }), service };
 }
 

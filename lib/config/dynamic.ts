@@ -20,13 +20,14 @@ export interface AcceptedDynamic {
   readonly adjusted: ReadonlySet<string>;
 }
 
-export function acceptDynamic(key: Tree, limits: DynamicLimits): AcceptedDynamic {
+/** `sessionCheckTtl`: this node's own `consul.session_check_ttl`, which shortens its leases; null where there is none. */
+export function acceptDynamic(key: Tree, limits: DynamicLimits, sessionCheckTtl: Ms | null = null): AcceptedDynamic {
   const faults: ConfigFault[] = [];
   const named = replaceOldNames(key, faults);
   const unknown = unknownPaths(DYNAMIC_SCHEMA, named).filter((path) => !isMethodSection(named, path));
   faults.push(...unknown.map(ignoredFault));
   const { tree, value } = dropWrong(unknown.reduce(withoutValue, named), faults);
-  const { config, adjusted } = buildDynamic(value, limits, faults);
+  const { config, adjusted } = buildDynamic(value, { limits, sessionCheckTtl }, faults);
   return { tree, config, faults, adjusted };
 }
 
@@ -64,13 +65,21 @@ function dropWrong(key: Tree, faults: ConfigFault[]): { readonly tree: Tree; rea
   }
 }
 
-function buildDynamic(tree: DynamicTree, limits: DynamicLimits, faults: ConfigFault[]): { config: DynamicConfig; adjusted: Set<string> } {
+function buildDynamic(
+  tree: DynamicTree,
+  { limits, sessionCheckTtl }: { readonly limits: DynamicLimits; readonly sessionCheckTtl: Ms | null },
+  faults: ConfigFault[],
+): { config: DynamicConfig; adjusted: Set<string> } {
   const adjusted = new Set<string>();
-  const { ttl, loopWait, retryTimeout } = keepTimeoutRule(tree, limits, faults, adjusted);
+  const shared = keepTimeoutRule(tree, limits, faults, adjusted);
+  const { ttl } = shared;
+  const leaseTtl = ms(Math.min(ttl, sessionCheckTtl ?? ttl));
+  const { loopWait, retryTimeout } = leaseTtl < ttl ? keepLeaseRule(shared, { leaseTtl, limits }, faults, adjusted) : shared;
   const standby = standbyCluster(tree.standby_cluster);
   const config: DynamicConfig = {
     loopWaitMs: loopWait,
     ttlMs: ttl,
+    leaseTtlMs: leaseTtl,
     retryTimeoutMs: retryTimeout,
     maximumLagOnFailoverBytes: tree.maximum_lag_on_failover,
     maximumLagOnSyncnodeBytes: tree.maximum_lag_on_syncnode,
@@ -143,13 +152,10 @@ function keepTimeoutRule(tree: DynamicTree, limits: DynamicLimits, faults: Confi
   const ttl = raise("ttl", tree.ttl, limits.ttlFloorMs);
   const loopWait = raise("loop_wait", tree.loop_wait, limits.loopWaitFloorMs);
   const retryTimeout = raise("retry_timeout", tree.retry_timeout, limits.retryTimeoutFloorMs);
-  if (loopWait + 2 * retryTimeout <= ttl) return { ttl, loopWait, retryTimeout };
-  const fits = limits.loopWaitFloorMs + 2 * retryTimeout <= ttl;
-  const kept = fits
-    ? { ttl, loopWait: ms(ttl - 2 * retryTimeout), retryTimeout }
-    : { ttl, loopWait: limits.loopWaitFloorMs, retryTimeout: halfOfRest(ttl, limits) };
-  if (kept.loopWait !== loopWait) adjusted.add("loop_wait");
-  if (kept.retryTimeout !== retryTimeout) adjusted.add("retry_timeout");
+  const given = { ttl, loopWait, retryTimeout };
+  if (loopWait + 2 * retryTimeout <= ttl) return given;
+  const kept = fitTimeouts(given, ttl, limits);
+  noteAdjusted(given, kept, adjusted);
   const now = `loop_wait: ${kept.loopWait / 1000} and retry_timeout: ${kept.retryTimeout / 1000} are used`;
   const was = `${loopWait / 1000} + 2·${retryTimeout / 1000} is more than ttl ${ttl / 1000}`;
   faults.push({
@@ -157,6 +163,42 @@ function keepTimeoutRule(tree: DynamicTree, limits: DynamicLimits, faults: Confi
     message: `the rule loop_wait + 2·retry_timeout ≤ ttl is broken: ${was}; ${now}; write these, or a longer ttl`,
   });
   return kept;
+}
+
+/**
+ * The same rule for the leases of this node where `consul.session_check_ttl` makes them shorter than ttl. What it adjusts holds on this
+ * node alone: its loop_wait and retry_timeout are its own business, unlike ttl.
+ */
+function keepLeaseRule(
+  shared: Timeouts,
+  { leaseTtl, limits }: { readonly leaseTtl: Ms; readonly limits: DynamicLimits },
+  faults: ConfigFault[],
+  adjusted: Set<string>,
+): Timeouts {
+  const { loopWait, retryTimeout } = shared;
+  if (loopWait + 2 * retryTimeout <= leaseTtl) return shared;
+  const kept = fitTimeouts(shared, leaseTtl, limits);
+  noteAdjusted(shared, kept, adjusted);
+  const was = `${loopWait / 1000} + 2·${retryTimeout / 1000} is more than ${leaseTtl / 1000}`;
+  const now = `loop_wait: ${kept.loopWait / 1000} and retry_timeout: ${kept.retryTimeout / 1000} are used on this node`;
+  faults.push({
+    path: "consul.session_check_ttl",
+    message: `the rule loop_wait + 2·retry_timeout ≤ session_check_ttl is broken: ${was}; ${now}; write these, or a longer session_check_ttl`,
+  });
+  return kept;
+}
+
+function fitTimeouts(given: Timeouts, lease: Ms, limits: DynamicLimits): Timeouts {
+  const { ttl, retryTimeout } = given;
+  const fits = limits.loopWaitFloorMs + 2 * retryTimeout <= lease;
+  return fits
+    ? { ttl, loopWait: ms(lease - 2 * retryTimeout), retryTimeout }
+    : { ttl, loopWait: limits.loopWaitFloorMs, retryTimeout: halfOfRest(lease, limits) };
+}
+
+function noteAdjusted(given: Timeouts, kept: Timeouts, adjusted: Set<string>): void {
+  if (kept.loopWait !== given.loopWait) adjusted.add("loop_wait");
+  if (kept.retryTimeout !== given.retryTimeout) adjusted.add("retry_timeout");
 }
 
 function halfOfRest(ttl: Ms, limits: DynamicLimits): Ms {

@@ -31,7 +31,7 @@ export function effectiveConfig(
   dynamicJson: Readonly<Record<string, unknown>> | null,
   limits: DynamicLimits = PATRONI_LIMITS,
 ): EffectiveConfig {
-  const accepted = acceptDynamic(dynamicJson ?? {}, limits);
+  const accepted = acceptDynamic(dynamicJson ?? {}, limits, loaded.config.consul?.sessionCheckTtlMs ?? null);
   const local = treeAt(loaded.raw, "postgresql");
   const merged = mergePostgresql(treeAt(accepted.tree, "postgresql"), local);
   const ofNode = { pgpass: loaded.config.postgresql.pgpass, standbyCluster: accepted.config.standbyCluster };

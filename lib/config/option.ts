@@ -162,6 +162,12 @@ export function duration(fallback: number | string, range: { readonly min?: numb
   return option({ wanted, example: String(fallback), read: within(readDuration, milliseconds), fallback });
 }
 
+/** As duration; null where it is left out. `min` in seconds. */
+export function optionalDuration(example: string, range: { readonly min: number }): Option<Ms | null> {
+  const wanted = `a number of seconds, or with ms, s, min, h, d${rangeWords(range)}`;
+  return optional({ wanted, example, read: within(readDuration, { min: range.min * 1000 }) });
+}
+
 export function number(fallback: number): Option<number> {
   return option({ wanted: "a number", example: String(fallback), read: readNumber, fallback });
 }

@@ -24,6 +24,7 @@ import {
   type Option,
   option,
   optional,
+  optionalDuration,
   optionalSection,
   optionPairs,
   readWord,
@@ -152,6 +153,8 @@ const CONSUL = {
   key: text("/etc/ssl/consul.key"),
   dc: text("dc1"),
   checks: wordList("[]"),
+  // Below it a lease leaves no time for two tries of a request and a stop.
+  session_check_ttl: optionalDuration("6", { min: 3 }),
   consistency: choice(["default", "consistent", "stale"], "default"),
   register_service: flag(false),
   service_tags: wordList("[blue]"),

@@ -85,12 +85,12 @@ export function failsafeIsActive(o: Observation): boolean {
 export function mayAskFailsafe(o: Observation): boolean {
   const { voters, leaseCountsUntil } = o.failsafe;
   if (voters === null || leaseCountsUntil === null || o.lock.held === null || !runsAsPrimary(o)) return false;
-  return stopInstant({ leaseEndsAt: leaseCountsUntil, stopBudgetMs: o.self.stopBudgetMs, ttl: o.config.ttlMs }) > o.now;
+  return stopInstant({ leaseEndsAt: leaseCountsUntil, stopBudgetMs: o.self.stopBudgetMs, ttl: o.config.leaseTtlMs }) > o.now;
 }
 
 /** When the next round is due: once a loop_wait, and at least four times a lease. */
 export function nextRound(o: Observation): number {
   const { roundAt } = o.failsafe;
   const doubted = o.lock.held !== null && o.lock.held.leaseEndsAt <= o.now;
-  return roundAt === null || doubted ? o.now : roundAt + 0.9 * Math.min(o.config.loopWaitMs, o.config.ttlMs / 4);
+  return roundAt === null || doubted ? o.now : roundAt + 0.9 * Math.min(o.config.loopWaitMs, o.config.leaseTtlMs / 4);
 }

@@ -19,7 +19,7 @@ import { type HeldLock, type LockCompanions, LockKeeper } from "./lock-keeper.ts
 import { MemberKeeper } from "./member-keeper.ts";
 import { type OpenSession, SessionKeeper } from "./session-keeper.ts";
 import { moveSession } from "./session-move.ts";
-import type { Change, Condition, RequestOptions, Snapshot, Store } from "./store.ts";
+import type { Change, Condition, RenewSessionOptions, RequestOptions, SessionCheck, Snapshot, Store } from "./store.ts";
 
 export type { HeldLock, LockCompanions } from "./lock-keeper.ts";
 export type { OpenSession } from "./session-keeper.ts";
@@ -36,6 +36,8 @@ export interface ClusterStoreOptions {
   /** This node's name. */
   readonly name: string;
   readonly ttl: Ms;
+  /** Of a check that ends our session soon after this node fell silent (SessionCheck); default: none. */
+  readonly sessionCheckTtl?: Ms | null;
   /** Shared by several clients of one cluster in one process, so that each value is read once; default: an own one. */
   readonly decoder?: ClusterDecoder;
 }
@@ -54,6 +56,7 @@ export class ClusterStore {
   readonly #clock: Clock;
   readonly #name: string;
   readonly #log: Log;
+  readonly #check: (ttl: Ms | null) => SessionCheck | null;
   readonly #sessions: SessionKeeper;
   readonly #lock: LockKeeper;
   readonly #member: MemberKeeper;
@@ -70,8 +73,11 @@ export class ClusterStore {
     this.#clock = clock;
     this.#name = name;
     this.#log = options.log;
-    this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl });
-    this.#member = new MemberKeeper({ store, sessions: this.#sessions, key: memberKey(this.keys, name), name });
+    const own = memberKey(this.keys, name);
+    this.#check = (ttl) => (ttl === null ? null : { ttl, owner: own, service: `${options.scope}-supervisor` });
+    const check = this.#check(options.sessionCheckTtl ?? null);
+    this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl, check });
+    this.#member = new MemberKeeper({ store, sessions: this.#sessions, key: own, name });
     this.#lock = new LockKeeper({ store, clock, keys: this.keys, sessions: this.#sessions, member: this.#member, name });
     this.#decoder = options.decoder ?? new ClusterDecoder(this.keys);
   }
@@ -113,6 +119,11 @@ export class ClusterStore {
     return this.#sessions.current;
   }
 
+  /** The session is not as it was asked for last: reloadConfig replaces it. */
+  get sessionOutdated(): boolean {
+    return this.#sessions.outdated;
+  }
+
   /** How many sessions were opened since the start; a change says that the member key has to be written again. */
   get sessionsOpened(): number {
     return this.#sessions.opened;
@@ -129,7 +140,7 @@ export class ClusterStore {
   }
 
   /** Renews exactly that session and makes it ours; never opens another. Errors as renewSession. */
-  async adoptSession(id: string, options: RequestOptions): Answer<OpenSession> {
+  async adoptSession(id: string, options: RenewSessionOptions): Answer<OpenSession> {
     const adopted = await this.#sessions.adopt(id, options);
     if (adopted.ok) this.#lock.adopted(adopted.value);
     if (adopted.ok && this.#lastRead !== null) this.#lock.observe(this.#lastRead);
@@ -294,17 +305,18 @@ export class ClusterStore {
   }
 
   /**
-   * From now on sessions are opened and leases counted with this TTL; to be called in each cycle, as it asks nothing where nothing
-   * is to be done. A session with another TTL is replaced: all its keys, the lock included, go over to the new one in one
+   * From now on sessions are opened and leases counted with this TTL, and with this check (left out: none); to be called in each cycle, as it asks nothing where nothing
+   * is to be done. A session with another TTL or check is replaced: all its keys, the lock included, go over to the new one in one
    * transaction; where the TTL was lowered, not before the leases given out have run down to it (`pending` is then true and `session` the old one).
    * `lock` is the lock as confirmed by the move, else null. Errors: those of a session and a transaction; the old session then
    * stays, and the next call tries again; after an unknown outcome the next snapshot tells which session is ours.
    * Not at the same time as updateLeader or attemptToAcquireLeader.
    */
   async reloadConfig(
-    options: RequestOptions & { readonly ttl: Ms },
+    options: RequestOptions & { readonly ttl: Ms; readonly sessionCheckTtl?: Ms | null },
   ): Answer<{ readonly session: OpenSession | null; readonly lock: HeldLock | null; readonly pending: boolean }> {
     this.#sessions.ttl = options.ttl;
+    this.#sessions.check = this.#check(options.sessionCheckTtl ?? null);
     const old = this.#sessions.current;
     if (old === null || !this.#sessions.outdated) return ok({ session: old, lock: null, pending: false });
     const place = { store: this.#store, clock: this.#clock, sessions: this.#sessions, lock: this.#lock, log: this.#log, keys: this.keys };

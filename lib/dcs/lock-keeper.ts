@@ -185,9 +185,9 @@ export class LockKeeper {
     this.#seen = { session: lock.session, revision: lock.revision };
   }
 
-  /** Counts with the wanted ttl where the session promises more, so that a lowered ttl holds from the next confirmation on. */
+  /** Counts with the wanted ttl, or check, where the session promises more, so that a lowered ttl holds from the next confirmation on. */
   held(session: OpenSession, leaderRevision: Revision): HeldLock {
-    const promisedMs = ms(Math.min(session.promisedMs, this.#sessions.ttl));
+    const promisedMs = ms(Math.min(session.promisedMs, this.#sessions.longestLease));
     this.#leaseLimit = ms(Math.max(this.#leaseLimit, session.confirmedAt + promisedMs));
     return { session: session.id, revision: leaderRevision, confirmedAt: session.confirmedAt, promisedMs };
   }

@@ -49,11 +49,18 @@ export class MemorySessions {
     return this.#open.get(id)?.session ?? null;
   }
 
-  open(name: string, wanted: Ms): Session {
+  /** `checkTtl`: of a check that ends it too; each renewal passes it. */
+  open(name: string, wanted: Ms, checkTtl: Ms | null = null): Session {
     const ttl = ms(Math.max(wanted, this.minTtl));
     this.#count++;
-    const session: Session = { id: `session-${this.#count}`, promisedMs: this.#options.promisedMs?.(ttl) ?? ttl, place: null };
-    const expiresAt = this.#expiryOf(ttl, session.promisedMs);
+    const promised = this.#options.promisedMs?.(ttl) ?? ttl;
+    const session: Session = {
+      id: `session-${this.#count}`,
+      promisedMs: ms(Math.min(promised, checkTtl ?? promised)),
+      ...(checkTtl === null ? {} : { checkTtl }),
+      place: null,
+    };
+    const expiresAt = this.#expiryOf(ttl, session);
     this.#open.set(session.id, { session, name, ttl, expiresAt });
     if (expiresAt < this.#nextExpiry) {
       this.#nextExpiry = expiresAt;
@@ -65,7 +72,7 @@ export class MemorySessions {
   renew(id: string): Session | null {
     const record = this.#open.get(id);
     if (record === undefined) return null;
-    record.expiresAt = this.#expiryOf(record.ttl, record.session.promisedMs);
+    record.expiresAt = this.#expiryOf(record.ttl, record.session);
     return record.session;
   }
 
@@ -90,8 +97,9 @@ export class MemorySessions {
     this.#timer = null;
   }
 
-  #expiryOf(ttl: Ms, promisedMs: Ms): Ms {
-    const lifetime = this.#options.lifetimeMs?.(ttl) ?? ttl;
+  #expiryOf(ttl: Ms, { promisedMs, checkTtl }: Session): Ms {
+    const shorter = ms(Math.min(ttl, checkTtl ?? ttl));
+    const lifetime = this.#options.lifetimeMs?.(shorter) ?? shorter;
     return ms(this.#clock.now() + Math.max(lifetime, promisedMs));
   }
 

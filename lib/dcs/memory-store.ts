@@ -8,7 +8,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision } from "../model/units.ts";
 import type { MemoryCluster } from "./memory.ts";
 import { MemoryWatches, NO_ANSWER, WATCH_ENDED, type Watcher, type WatchOptions } from "./memory-watches.ts";
-import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "./store.ts";
+import type { Change, Condition, OpenSessionOptions, PutOptions, RequestOptions, Session, Snapshot, Store } from "./store.ts";
 
 export type StoreOperation = Exclude<keyof Store, "kind" | "close">;
 
@@ -94,8 +94,8 @@ export class MemoryStore implements Store {
     return this.#request("transaction", changes[0]?.key ?? "", options.deadline, () => this.#cluster.apply(changes));
   }
 
-  openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
-    return this.#request("openSession", options.name, options.deadline, () => ok(this.#cluster.openSession(options.name, options.ttl)));
+  openSession({ name, ttl, check, deadline }: OpenSessionOptions): Promise<Result<Session, StoreError>> {
+    return this.#request("openSession", name, deadline, () => ok(this.#cluster.openSession(name, ttl, check?.ttl ?? null)));
   }
 
   renewSession(id: string, options: RequestOptions): Promise<Result<Session, StoreError>> {

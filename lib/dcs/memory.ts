@@ -73,9 +73,9 @@ export class MemoryCluster {
     this.#deleteAll(this.#keys.below(prefix));
   }
 
-  openSession(name: string, ttl: Ms): Session {
+  openSession(name: string, ttl: Ms, checkTtl: Ms | null = null): Session {
     this.expire();
-    return this.#sessions.open(name, ttl);
+    return this.#sessions.open(name, ttl, checkTtl);
   }
 
   /** Null when there is no such session. */

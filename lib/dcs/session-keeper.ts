@@ -4,8 +4,8 @@ import type { Clock } from "../model/clock.ts";
 import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import type { Ms } from "../model/units.ts";
-import type { RequestOptions, Session, Store } from "./store.ts";
+import { type Ms, ms } from "../model/units.ts";
+import type { RenewSessionOptions, RequestOptions, Session, SessionCheck, Store } from "./store.ts";
 
 /** Our session as last confirmed. */
 export interface OpenSession {
@@ -14,6 +14,8 @@ export interface OpenSession {
   readonly confirmedAt: Ms;
   /** What the store keeps it for, at least, from a renewal. */
   readonly promisedMs: Ms;
+  /** Of the check that ends it; null where it has none. */
+  readonly checkTtl: Ms | null;
 }
 
 export interface SessionKeeperOptions {
@@ -22,6 +24,8 @@ export interface SessionKeeperOptions {
   /** The session's name in the store: `<scope>-<name>`. */
   readonly name: string;
   readonly ttl: Ms;
+  /** A check of its own that ends the session; default: none. */
+  readonly check?: SessionCheck | null;
 }
 
 export class SessionKeeper {
@@ -37,6 +41,7 @@ export class SessionKeeper {
   #opening: Promise<Result<OpenSession, StoreError>> | null = null;
   /** Wanted for sessions opened from now on. */
   ttl: Ms;
+  check: SessionCheck | null;
   /** Sessions that became ours by opening since the start: a change means that our member key has to be written again. */
   opened = 0;
 
@@ -45,6 +50,7 @@ export class SessionKeeper {
     this.#clock = options.clock;
     this.#name = options.name;
     this.ttl = options.ttl;
+    this.check = options.check ?? null;
     this.#currentTtl = options.ttl;
   }
 
@@ -52,9 +58,15 @@ export class SessionKeeper {
     return this.#current;
   }
 
-  /** True where the current session was asked for with another TTL than is wanted now. */
+  /** True where the current session was asked for with another TTL than is wanted now, or has another check. */
   get outdated(): boolean {
-    return this.#current !== null && this.#currentTtl !== this.ttl;
+    if (this.#current === null) return false;
+    return this.#currentTtl !== this.ttl || this.#current.checkTtl !== (this.check?.ttl ?? null);
+  }
+
+  /** No lease is counted with more, whatever the current session promises. */
+  get longestLease(): Ms {
+    return ms(Math.min(this.ttl, this.check?.ttl ?? this.ttl));
   }
 
   /** The current session, without asking the store; a new one where there is none. Errors: unavailable, unknown-outcome, rejected. */
@@ -81,7 +93,7 @@ export class SessionKeeper {
   }
 
   /** Renews exactly that session and makes it ours; never opens another. Errors as renew. */
-  async adopt(id: string, options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
+  async adopt(id: string, options: RenewSessionOptions): Promise<Result<OpenSession, StoreError>> {
     const renewed = await this.#renewed(id, options);
     if (renewed.ok) this.replace(renewed.value);
     else if (renewed.error.kind === "session-gone") this.forget(id);
@@ -91,7 +103,8 @@ export class SessionKeeper {
   /** Opens a session beside the current one, which stays ours. Errors: unavailable, unknown-outcome, rejected. */
   async openBeside(options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
     const confirmedAt = this.#clock.now();
-    const opened = await this.#store.openSession({ deadline: options.deadline, name: this.#name, ttl: this.ttl });
+    const { ttl, check } = this;
+    const opened = await this.#store.openSession({ deadline: options.deadline, name: this.#name, ttl, check });
     return opened.ok ? ok(sessionOf(opened.value, confirmedAt)) : opened;
   }
 
@@ -137,12 +150,12 @@ export class SessionKeeper {
     return opened;
   }
 
-  #renewed(id: string, options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
+  #renewed(id: string, options: RenewSessionOptions): Promise<Result<OpenSession, StoreError>> {
     const confirmedAt = this.#clock.now();
     return this.#store.renewSession(id, options).then((renewed) => (renewed.ok ? ok(sessionOf(renewed.value, confirmedAt)) : renewed));
   }
 }
 
 function sessionOf(session: Session, confirmedAt: Ms): OpenSession {
-  return { id: session.id, confirmedAt, promisedMs: session.promisedMs };
+  return { id: session.id, confirmedAt, promisedMs: session.promisedMs, checkTtl: session.checkTtl ?? null };
 }

@@ -1,4 +1,4 @@
-// Owns the replacement of our session by one with another TTL: every key of the old one goes over in ONE transaction,
+// Owns the replacement of our session by one with another TTL or another check: every key of the old one goes over in ONE transaction,
 // so that nobody ever sees the lock free. Decides nothing about when.
 
 import type { Clock } from "../model/clock.ts";
@@ -37,7 +37,7 @@ export async function moveSession(
   options: RequestOptions,
 ): Promise<Result<MovedSession, StoreError>> {
   const { store, sessions } = place;
-  if (tooEarly(place, place.clock.now(), sessions.ttl)) return ok({ session: old, lock: null, pending: true });
+  if (tooEarly(place, place.clock.now(), sessions.longestLease)) return ok({ session: old, lock: null, pending: true });
   const opened = await sessions.openBeside(options);
   if (!opened.ok) return opened;
   const session = opened.value;

@@ -26,8 +26,22 @@ export interface Session {
   readonly id: string;
   /** How long, from a renewal, the store keeps the session at least: the lease counts with it (docs/adr/0001). */
   readonly promisedMs: Ms;
+  /** Of the check that ends it (SessionCheck), where one is bound; `promisedMs` is no longer than this. Absent: none. */
+  readonly checkTtl?: Ms;
   /** Where the store's own record of the session lives (Consul: the node's name); for people, never for decisions. */
   readonly place: string | null;
+}
+
+/**
+ * A check of its own that ends the session soon after its owner fell silent: each renewal passes it. The session lives, from a renewal,
+ * for the shorter of its own time and the check's. A store that has no such checks leaves it out, and the session says so.
+ */
+export interface SessionCheck {
+  readonly ttl: Ms;
+  /** Says whose it is, also to people: the member's key. */
+  readonly owner: string;
+  /** Under which the store shows it, before what the store asks of a name. */
+  readonly service: string;
 }
 
 export type Condition =
@@ -39,6 +53,17 @@ export type Condition =
 export interface RequestOptions {
   /** Absolute, boot-time clock. Past it the answer is `unavailable` (not sent) or `unknown-outcome`. */
   readonly deadline: Ms;
+}
+
+export interface OpenSessionOptions extends RequestOptions {
+  readonly name: string;
+  readonly ttl: Ms;
+  readonly check?: SessionCheck | null;
+}
+
+export interface RenewSessionOptions extends RequestOptions {
+  /** For a session that another process opened: until when its check certainly holds (boot-time clock). Absent: that is not known. */
+  readonly checkedUntil?: Ms | null;
 }
 
 export interface PutOptions extends RequestOptions {
@@ -80,10 +105,13 @@ export interface Store {
   transaction(changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>>;
 
   /** Opens a session whose keys are deleted when it ends. `ttl` is the time wanted from last renewal to end. Errors: unavailable, unknown-outcome, rejected. */
-  openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>>;
+  openSession(options: OpenSessionOptions): Promise<Result<Session, StoreError>>;
 
-  /** Starts the session's time anew. Errors: session-gone, unavailable, unknown-outcome, rejected. */
-  renewSession(id: string, options: RequestOptions): Promise<Result<Session, StoreError>>;
+  /**
+   * Starts the session's time anew. A session with a check that may have ended it by now is closed: `session-gone`.
+   * Errors: session-gone, unavailable, unknown-outcome, rejected.
+   */
+  renewSession(id: string, options: RenewSessionOptions): Promise<Result<Session, StoreError>>;
 
   /** Looks whether a session lives, without renewing it. Errors: unavailable, rejected. Value: null when it does not. */
   sessionInfo(id: string, options: RequestOptions): Promise<Result<Session | null, StoreError>>;

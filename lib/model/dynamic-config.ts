@@ -19,6 +19,11 @@ export interface StandbyClusterConfig {
 export interface DynamicConfig {
   readonly loopWaitMs: Ms;
   readonly ttlMs: Ms;
+  /**
+   * What this node counts its own leases with: ttl, or `consul.session_check_ttl` where that is shorter. Whoever waits for somebody
+   * else's lease counts with `ttlMs`, or with what that holder's mark says.
+   */
+  readonly leaseTtlMs: Ms;
   readonly retryTimeoutMs: Ms;
   readonly maximumLagOnFailoverBytes: number;
   readonly maximumLagOnSyncnodeBytes: number;

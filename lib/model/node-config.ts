@@ -94,6 +94,8 @@ export interface ConsulConfig {
   readonly key: string | null;
   readonly dc: string | null;
   readonly checks: readonly string[];
+  /** Of the check that ends this node's session with its supervisor; null: none is bound. */
+  readonly sessionCheckTtlMs: Ms | null;
   readonly consistency: "default" | "consistent" | "stale";
   readonly registerService: boolean;
   readonly serviceTags: readonly string[];

@@ -29,7 +29,11 @@ export async function adoptLock(context: NodeContext): Promise<boolean | "later"
   } else if (!servesThisCluster(context, identifier) || (await someoneAnswers(context))) {
     return false;
   }
-  const session = await store.adoptSession(leader.session, { deadline: dcsDeadline(context) });
+  const known = record?.sameBoot === true && record.session === leader.session;
+  const session = await store.adoptSession(leader.session, {
+    deadline: dcsDeadline(context),
+    checkedUntil: known ? record.checkedUntil : null,
+  });
   if (!session.ok) {
     log.warning(`the former session cannot be continued: ${describeStoreError(session.error)}`);
     return putOff(context, session.error);
@@ -72,7 +76,7 @@ export async function recallLease(context: NodeContext): Promise<void> {
   const process = state.local.process;
   if (record === null || !record.sameBoot || process.kind !== "running" || record.deadline <= clock.now()) return;
   if (record.postmaster?.pid !== process.pid || record.postmaster.startTicks !== process.startTicks) return;
-  const ttl = state.settings.dynamic.ttlMs;
+  const ttl = state.settings.dynamic.leaseTtlMs;
   state.held = {
     session: record.session,
     revision: record.revision,
@@ -100,7 +104,7 @@ async function attachGuard(context: NodeContext): Promise<void> {
   const attached = await watchdog.attach(lease.former()?.guard ?? null, {
     postmaster: { pid: process.pid, startTicks: process.startTicks },
     leaseEnd: held.leaseEndsAt,
-    ttl: dynamic.ttlMs,
+    ttl: dynamic.leaseTtlMs,
     loopWait: dynamic.loopWaitMs,
   });
   if (attached.ok) state.fencedFor = fencingSettings(state);

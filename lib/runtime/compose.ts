@@ -26,6 +26,7 @@ import { DcsPoolerGate } from "./pooler-gate.ts";
 import { DiskPromiseKeeper } from "./promise-keeper.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import { acquireRunLock, type RunLock, runLockPath, stateDir } from "./run-lock.ts";
+import { sessionCheckOf } from "./session-ttl.ts";
 import { LiveSettings } from "./settings.ts";
 import { TimeLimits } from "./time-limits.ts";
 import { Waker } from "./waker.ts";
@@ -97,6 +98,7 @@ export async function compose(options: ComposeOptions): Promise<Result<Parts, No
     group: node.citus?.group ?? null,
     name,
     ttl: state.settings.dynamic.ttlMs,
+    sessionCheckTtl: sessionCheckOf(node),
   });
   const postgres = new LocalPostgresql({ config: settings.current.node.postgresql, name, scope, clock, log: logs.postgresql });
   const peers = new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock });

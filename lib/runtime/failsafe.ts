@@ -92,9 +92,9 @@ export async function askFailsafe(context: NodeContext, slots: FailsafeHeartbeat
   const { held } = state;
   const countsUntil = state.leaseCountsUntil();
   if (members === null || held === null || countsUntil === null) return refused("the failsafe key does not name this node");
-  const { ttlMs } = state.settings.dynamic;
+  const { leaseTtlMs } = state.settings.dynamic;
   const sentAt = clock.now();
-  const stopAt = stopInstant({ leaseEndsAt: countsUntil, stopBudgetMs: stopBudget(context, state.heldFacts()), ttl: ttlMs });
+  const stopAt = stopInstant({ leaseEndsAt: countsUntil, stopBudgetMs: stopBudget(context, state.heldFacts()), ttl: leaseTtlMs });
   const deadline = ms(Math.min(stopAt, sentAt + PATIENCE_MS));
   const beat = heartbeat(state, slots);
   const answers = await Promise.all(
@@ -137,7 +137,7 @@ function heartbeat(state: NodeState, slots: FailsafeHeartbeat["slots"]): Failsaf
     connUrl: connUrl(state),
     apiUrl: apiUrl(state),
     slots,
-    ttl: state.settings.dynamic.ttlMs,
+    ttl: state.settings.dynamic.leaseTtlMs,
   };
 }
 

@@ -28,8 +28,8 @@ async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null
   const process = state.local.process;
   const armed = await watchdog.arm({
     postmaster: process.kind === "running" ? { pid: process.pid, startTicks: process.startTicks } : null,
-    leaseEnd: state.heldFacts()?.leaseEndsAt ?? ms(clock.now() + dynamic.ttlMs),
-    ttl: dynamic.ttlMs,
+    leaseEnd: state.heldFacts()?.leaseEndsAt ?? ms(clock.now() + dynamic.leaseTtlMs),
+    ttl: dynamic.leaseTtlMs,
     loopWait: dynamic.loopWaitMs,
   });
   if (armed.ok) state.fencedFor = fencingSettings(state);
@@ -38,8 +38,8 @@ async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null
 
 /** What an arming depends on. */
 export function fencingSettings({ settings }: NodeContext["state"]): FencingSettings {
-  const { ttlMs, loopWaitMs } = settings.dynamic;
-  return { ttlMs, loopWaitMs, safetyMarginSeconds: settings.node.watchdog.safetyMarginSeconds };
+  const { leaseTtlMs, loopWaitMs } = settings.dynamic;
+  return { leaseTtlMs, loopWaitMs, safetyMarginSeconds: settings.node.watchdog.safetyMarginSeconds };
 }
 
 /**
@@ -58,7 +58,7 @@ export async function keepFenced(context: NodeContext): Promise<void> {
   const fenced = watchdog.armed && watchdog.healthy();
   const wanted = fencingSettings(state);
   const asSet =
-    state.fencedFor?.ttlMs === wanted.ttlMs &&
+    state.fencedFor?.leaseTtlMs === wanted.leaseTtlMs &&
     state.fencedFor.loopWaitMs === wanted.loopWaitMs &&
     state.fencedFor.safetyMarginSeconds === wanted.safetyMarginSeconds;
   if (fenced && asSet) return;

@@ -13,7 +13,7 @@ const DCS_ATTEMPT_MIN_MS = 500;
 /** How long before the lease's end PostgreSQL must be on its way down. */
 export function stopBudget({ state, watchdog }: NodeContext, held: HeldFacts | null): Ms {
   const actsAt = held === null ? null : watchdog.actsAt(held.leaseEndsAt);
-  return held === null || actsAt === null ? stopBudgetLimit(state.settings.dynamic.ttlMs) : ms(Math.max(0, held.leaseEndsAt - actsAt));
+  return held === null || actsAt === null ? stopBudgetLimit(state.settings.dynamic.leaseTtlMs) : ms(Math.max(0, held.leaseEndsAt - actsAt));
 }
 
 /**
@@ -23,14 +23,14 @@ export function stopBudget({ state, watchdog }: NodeContext, held: HeldFacts | n
  */
 export function dcsDeadline(context: NodeContext): Ms {
   const { clock, state } = context;
-  const { failsafeMode, retryTimeoutMs, ttlMs, pause } = state.settings.dynamic;
+  const { failsafeMode, retryTimeoutMs, leaseTtlMs, pause } = state.settings.dynamic;
   const now = clock.now();
   const deadline = now + Math.min(retryTimeoutMs, DCS_ATTEMPT_MS);
   const held = state.heldFacts();
   const leaseEndsAt = state.leaseCountsUntil();
   if (held === null || leaseEndsAt === null || pause) return ms(deadline);
   if (state.local.lastRole !== "primary" || state.local.process.kind === "none") return ms(deadline);
-  const stopAt = stopInstant({ leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: ttlMs });
+  const stopAt = stopInstant({ leaseEndsAt, stopBudgetMs: stopBudget(context, held), ttl: leaseTtlMs });
   if (failsafeMode && stopAt > now) return ms(Math.min(deadline, now + (stopAt - now) / 2));
   return ms(Math.max(now + DCS_ATTEMPT_MIN_MS, Math.min(deadline, stopAt)));
 }

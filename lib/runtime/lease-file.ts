@@ -14,6 +14,8 @@ const LeaseRecordSchema = v.object({
   lockRevision: v.number(),
   /** End of the lease on the boot-time clock, in ms. */
   deadline: v.number(),
+  /** The end by the store's last confirmation alone, without rounds of failsafe mode; absent in a record of an earlier version. */
+  checkedUntil: v.optional(v.number()),
   bootId: v.string(),
   systemIdentifier: v.string(),
   dataDir: v.string(),

@@ -25,6 +25,8 @@ export interface FormerLease {
   /** End of its lease; counts only where `sameBoot`. */
   readonly deadline: Ms;
   readonly sameBoot: boolean;
+  /** Until when a check of its session certainly holds, as its store last confirmed it; rounds of failsafe mode say nothing of that. */
+  readonly checkedUntil: Ms;
   /** "" where it was not known. */
   readonly systemIdentifier: string;
   readonly postmaster: ProcessId | null;

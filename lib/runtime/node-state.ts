@@ -36,7 +36,7 @@ export interface ActiveTask extends RunningTask {
 
 /** What the timeout of a watchdog depends on. */
 export interface FencingSettings {
-  readonly ttlMs: Ms;
+  readonly leaseTtlMs: Ms;
   readonly loopWaitMs: Ms;
   readonly safetyMarginSeconds: number;
 }
@@ -296,14 +296,20 @@ export class NodeState {
 
   /** End of the lease by arithmetic: from its confirmation, or from the members' agreement while the DCS is away. Null without the lock. */
   leaseCountsUntil(): Ms | null {
-    const { held } = this;
-    if (held === null) return null;
-    const ttl = this.settings.dynamic.ttlMs;
-    // What was confirmed under a longer ttl stands: a lowered one must not end a lease that nobody has had time to renew.
-    const longer = ms(Math.max(ttl, held.promisedMs));
-    const confirmed = leaseEnd({ confirmedAt: held.confirmedAt, ttl: longer, promised: held.promisedMs });
+    const confirmed = this.confirmedUntil();
+    if (confirmed === null) return null;
+    const ttl = this.settings.dynamic.leaseTtlMs;
     const { roundAt } = this.failsafe;
     return roundAt === null ? confirmed : ms(Math.max(confirmed, leaseEnd({ confirmedAt: roundAt, ttl, promised: ttl })));
+  }
+
+  /** The same by the store's confirmation alone. */
+  confirmedUntil(): Ms | null {
+    const { held } = this;
+    if (held === null) return null;
+    // What was confirmed under a longer ttl stands: a lowered one must not end a lease that nobody has had time to renew.
+    const longer = ms(Math.max(this.settings.dynamic.leaseTtlMs, held.promisedMs));
+    return leaseEnd({ confirmedAt: held.confirmedAt, ttl: longer, promised: held.promisedMs });
   }
 
   /** PostgreSQL was touched, or ended: looks that are under way show the past. */

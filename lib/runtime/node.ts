@@ -121,7 +121,7 @@ export class MatriarchNode {
     parts.context.state.vip = this.#vip;
     this.#backups = options.workers.backup(parts.context, parts.store, (body, text) => parts.sight.recorder.note(body, text));
     this.#clockWatch = new ClockWatch({
-      marginMs: leaseMargin(state.settings.dynamic.ttlMs),
+      marginMs: leaseMargin(state.settings.dynamic.leaseTtlMs),
       onDoubt: (reason) => {
         state.leaseDoubtedAt = clock.now();
         this.#log.warning(`${reason}: the lease counts again from the next renewal`);
@@ -267,6 +267,7 @@ export class MatriarchNode {
     if (reloaded.loaded === this.#settings.loaded) return this.#log.warning("the configuration stays as it was");
     this.#settings.applyFile(reloaded.loaded);
     state.settings = this.#settings.current;
+    this.#clockWatch.setMargin(leaseMargin(state.settings.dynamic.leaseTtlMs));
     this.#log.reconfigure(state.settings.node.log);
     this.#sight.hooks.configure(state.settings.node.hooks);
     await this.#configurePostgres({ asked: true });
@@ -287,7 +288,7 @@ export class MatriarchNode {
   #settingsChanged(): void {
     const { state, waker } = this.context;
     state.settings = this.#settings.current;
-    this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.ttlMs));
+    this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.leaseTtlMs));
     waker.wake();
     // A pause that is over ends at once, not with the cycle: the renewal in between may take long.
     keepFenced(this.context).catch((reason: unknown) => this.#log.error(`PostgreSQL is not fenced: ${String(reason)}`));

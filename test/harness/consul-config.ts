@@ -12,6 +12,7 @@ export function consulConfig(url: string, more: Partial<ConsulConfig> = {}): Con
     key: null,
     dc: null,
     checks: [],
+    sessionCheckTtlMs: null,
     consistency: "default",
     registerService: false,
     serviceTags: [],

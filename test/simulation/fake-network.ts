@@ -4,7 +4,7 @@
 import { peek } from "bun";
 import type { PeerStatus } from "../../lib/core/observation.ts";
 import type { Gate, GateVerdict, MemoryStore } from "../../lib/dcs/memory-store.ts";
-import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
+import type { Change, Condition, OpenSessionOptions, PutOptions, RequestOptions, Session, Snapshot, Store } from "../../lib/dcs/store.ts";
 import type { DynamicLimits } from "../../lib/model/dynamic-config.ts";
 import type { StoreError } from "../../lib/model/errors.ts";
 import type { FailsafeAnswer, FailsafeHeartbeat } from "../../lib/model/failsafe.ts";
@@ -100,7 +100,7 @@ export class StoreClient implements Store {
     return this.#send(() => this.#store.transaction(changes, options));
   }
 
-  openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
+  openSession(options: OpenSessionOptions): Promise<Result<Session, StoreError>> {
     return this.#send(() => this.#store.openSession(options));
   }
 

@@ -1,8 +1,9 @@
 // Owns what a seed chooses for its cluster: timings, modes, tags, how bad the clocks are, and which faults may come.
 
+import { ms } from "../../lib/model/units.ts";
 import { FAULTS } from "./faults.ts";
 import type { NodeChoice } from "./node-config.ts";
-import type { Random } from "./random.ts";
+import { Random } from "./random.ts";
 
 export interface Settings {
   readonly nodes: readonly NodeChoice[];
@@ -18,7 +19,10 @@ export interface Settings {
 }
 
 /** `figure`: the cluster of the performance figure: 3 nodes, the default timings, a fault a minute. */
-export function chooseSettings(random: Random, options: { readonly count: number | null; readonly figure: boolean }): Settings {
+export function chooseSettings(
+  random: Random,
+  options: { readonly seed: number; readonly count: number | null; readonly figure: boolean },
+): Settings {
   const { figure } = options;
   const ttl = figure ? 30 : random.whole(20, 60);
   const loopWait = figure ? 10 : random.whole(1, 10);
@@ -38,10 +42,18 @@ export function chooseSettings(random: Random, options: { readonly count: number
   };
   const size = figure ? 3 : (options.count ?? random.whole(2, 5));
   const usePgRewind = random.chance(0.8);
+  const sessionCheckOf = chooseChecks(options.seed, figure);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
     const tags = { ...chooseTags(random, index, mode), ...(figure ? {} : chooseSources(random, index, size)) };
-    nodes.push({ name: `n${index + 1}`, tags, dcs, usePgRewind, removeDiverged: !usePgRewind || random.chance(0.5) });
+    nodes.push({
+      name: `n${index + 1}`,
+      tags,
+      dcs,
+      usePgRewind,
+      removeDiverged: !usePgRewind || random.chance(0.5),
+      sessionCheckTtl: sessionCheckOf(),
+    });
   }
   if (!figure && random.chance(0.4)) Object.assign(dcs, { failsafe_mode: true });
   const all = Object.keys(FAULTS);
@@ -56,6 +68,16 @@ export function chooseSettings(random: Random, options: { readonly count: number
     dcs,
   };
 }
+
+/** In a quarter of the clusters most nodes have a check of their session's own. By a stream of its own: the other clusters stay what they were. */
+function chooseChecks(seed: number, figure: boolean): () => NodeChoice["sessionCheckTtl"] {
+  const random = new Random(seed + CHECK_STREAM);
+  if (figure || !random.chance(0.25)) return () => null;
+  return () => (random.chance(0.8) ? ms(random.whole(3_000, 12_000)) : null);
+}
+
+/** No seed of anybody's is as large. */
+const CHECK_STREAM = 1_000_000_007;
 
 /** Cascades, circles of them and sources that lead among them. The first two stream from whoever leads: a sync standby has to. */
 function chooseSources(random: Random, index: number, size: number): NodeChoice["tags"] {

@@ -17,7 +17,7 @@ import type { FormerLease, LeaseKeeper, NodeContext, PromiseKeeper } from "../..
 import { NodeState } from "../../lib/runtime/node-state.ts";
 import { lookAtPostgres } from "../../lib/runtime/observe.ts";
 import { refreshCluster } from "../../lib/runtime/perform-dcs.ts";
-import { SessionTtl } from "../../lib/runtime/session-ttl.ts";
+import { SessionTtl, sessionCheckOf } from "../../lib/runtime/session-ttl.ts";
 import { Waker } from "../../lib/runtime/waker.ts";
 import { WatchLoop } from "../../lib/runtime/watch-loop.ts";
 import { FakeWatchdog } from "./fake-guard.ts";
@@ -54,7 +54,7 @@ export class Supervisor {
     this.store = new MemoryStore({ cluster: world.cluster, clock: network, gate: gateOf(node.way, world.random) });
     if (!node.way.open) this.store.cutOff();
     const log = node.log();
-    const state = new NodeState(process, { node: node.config, dynamic: dynamicConfig({}) });
+    const state = new NodeState(process, { node: node.config, dynamic: dynamicConfig({}, sessionCheckOf(node.config)) });
     const client = new StoreClient(this.store, process, { random: world.random, latency: world.latency });
     const store = new ClusterStore({
       store: plantStore(world.plants, client, node.name),
@@ -65,6 +65,7 @@ export class Supervisor {
       group: null,
       name: node.name,
       ttl: state.settings.dynamic.ttlMs,
+      sessionCheckTtl: sessionCheckOf(node.config),
       decoder: world.decoder,
     });
     const watchdog = new FakeWatchdog(node.guard, process, { budget: world.guardBudget, onLease: (end) => node.leaseSeen(end) });
@@ -157,7 +158,7 @@ export class Supervisor {
     const { state, waker } = this.context;
     const late = this.process.now() - this.#stoppedAt;
     this.process.resume();
-    if (late <= leaseMargin(state.settings.dynamic.ttlMs)) return;
+    if (late <= leaseMargin(state.settings.dynamic.leaseTtlMs)) return;
     void this.process.later(this.#node.world.random.between(0, DOUBT_WITHIN_MS), () => {
       state.leaseDoubtedAt = this.process.now();
       waker.wake();
@@ -206,7 +207,7 @@ export class Supervisor {
     if (cluster.config === null || cluster.config.revision === this.#configRevision) return;
     this.#configRevision = cluster.config.revision;
     const { state, waker } = this.context;
-    state.settings = { node: this.#node.config, dynamic: dynamicConfig(cluster.config.data) };
+    state.settings = { node: this.#node.config, dynamic: dynamicConfig(cluster.config.data, sessionCheckOf(this.#node.config)) };
     waker.wake();
     void keepFenced(this.context);
   }
@@ -264,7 +265,14 @@ class FileLeaseKeeper implements LeaseKeeper {
     this.#former =
       record === null
         ? null
-        : { ...record, revision: revision(record.revision), deadline: ms(record.deadline), sameBoot: record.boots === node.machine.boots };
+        : {
+            ...record,
+            revision: revision(record.revision),
+            deadline: ms(record.deadline),
+            // The store in memory asks nobody: each renewal is one request.
+            checkedUntil: ms(record.deadline),
+            sameBoot: record.boots === node.machine.boots,
+          };
   }
 
   former(): FormerLease | null {

@@ -57,7 +57,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.seed = options.seed;
     this.random = new Random(options.seed);
-    this.settings = chooseSettings(this.random, { count: options.nodes, figure: options.figure });
+    this.settings = chooseSettings(this.random, { seed: options.seed, count: options.nodes, figure: options.figure });
     this.plants = options.plants;
     this.#onTrace = options.onTrace;
     this.guardBudget = this.random.between(450, 700);

@@ -88,11 +88,11 @@ export function timingFindings(config: NodeConfig, cluster: Cluster | null): rea
 
 /** In force, or from the first start on. */
 export function leaseTtl(config: NodeConfig, cluster: Cluster | null): Ms {
-  return acceptedOf(config, cluster).config.ttlMs;
+  return acceptedOf(config, cluster).config.leaseTtlMs;
 }
 
 function acceptedOf(config: NodeConfig, cluster: Cluster | null): ReturnType<typeof acceptDynamic> {
-  return acceptDynamic(cluster?.config?.data ?? config.bootstrap.dcs, limitsOf(config));
+  return acceptDynamic(cluster?.config?.data ?? config.bootstrap.dcs, limitsOf(config), config.consul?.sessionCheckTtlMs ?? null);
 }
 
 /** Each other node's API: whether it answers, and how far its clock is from ours. */

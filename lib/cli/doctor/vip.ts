@@ -50,7 +50,8 @@ function programFindings(vip: VipConfig): readonly Finding[] {
 
 function shortLease(ttlMs: number): Finding {
   const least = SHORTEST_TTL_MS / 1000;
-  return fault(SUBJECT, `a ttl of ${ttlMs / 1000} s is too short for it: it is put nowhere`, `ctl edit-config -s ttl=${least}, or more`);
+  const fix = `ctl edit-config -s ttl=${least}, or more; the same for consul.session_check_ttl`;
+  return fault(SUBJECT, `a ttl of ${ttlMs / 1000} s is too short for it: it is put nowhere`, fix);
 }
 
 function placeFinding(

@@ -106,5 +106,5 @@ function isAway(o: Observation): boolean {
 function stopAt(o: Observation): number {
   const held = o.lock.held;
   if (held === null) return o.now;
-  return stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: o.self.stopBudgetMs, ttl: o.config.ttlMs });
+  return stopInstant({ leaseEndsAt: held.leaseEndsAt, stopBudgetMs: o.self.stopBudgetMs, ttl: o.config.leaseTtlMs });
 }

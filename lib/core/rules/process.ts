@@ -219,7 +219,7 @@ export function mustRenew(o: Observation): boolean {
   // Who is missing from the failsafe key can neither lead nor be asked.
   if (o.failsafe.keyStale && runsAsPrimary(o)) return true;
   // From a longer ttl: counted with the one in force from this confirmation on.
-  if (held.leaseEndsAt - held.confirmedAt > o.config.ttlMs) return true;
+  if (held.leaseEndsAt - held.confirmedAt > o.config.leaseTtlMs) return true;
   return isUnpublished(o) || o.now >= renewalDue(held, o.config.loopWaitMs);
 }
 

@@ -99,6 +99,7 @@ export const SessionList = v.array(
     Node: v.string(),
     TTL: v.optional(v.string(), ""),
     NodeChecks: v.nullish(v.array(v.string()), null),
+    ServiceChecks: v.nullish(v.array(v.object({ ID: v.string() })), null),
   }),
 );
 

@@ -13,6 +13,7 @@ import { noAnswerError, parseJson, statusError, unreadable } from "./answers.ts"
 import { ConsulHttp } from "./http.ts";
 import { type LeaderEntryOptions, leaderEntryStands, type Standing } from "./service-catalogue.ts";
 import { type ServiceDefinition, serviceDefinition, type WantedService, withoutStatus } from "./service-entry.ts";
+import { saysUnknownCheck } from "./session-check.ts";
 
 export type Reconciled = "unchanged" | "registered" | "deregistered";
 
@@ -78,7 +79,7 @@ export class ConsulServices {
     const answer = await this.#http.request({ method: "PUT", path, body, deadline: options.deadline });
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
     if (answer.value.status === 200) return ok(true);
-    if (answer.value.status === 404 || /does not have associated TTL|Unknown check/i.test(answer.value.text)) return ok(false);
+    if (saysUnknownCheck(answer.value)) return ok(false);
     return err(statusError(answer.value, "write"));
   }
 

@@ -1,11 +1,13 @@
 // Owns sessions in Consul: what is asked for, what was granted and what that promises (docs/adr/0001). Sends through http.ts.
 
+import type * as v from "valibot";
+import type { Clock } from "../../model/clock.ts";
 import { type DynamicLimits, PATRONI_LIMITS } from "../../model/dynamic-config.ts";
 import type { StoreError } from "../../model/errors.ts";
 import type { Log } from "../../model/log.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
-import type { RequestOptions, Session } from "../store.ts";
+import type { OpenSessionOptions, RenewSessionOptions, RequestOptions, Session } from "../store.ts";
 import {
   AgentSelf,
   CreatedSession,
@@ -18,6 +20,7 @@ import {
   unreadable,
 } from "./answers.ts";
 import type { ConsulHttp, HttpAnswer, NoAnswer } from "./http.ts";
+import { type BoundCheck, readBoundCheck, SessionChecks } from "./session-check.ts";
 
 /** Consul deletes a session no earlier than this many times its TTL after the last renewal (docs/adr/0001). */
 export const TTL_FACTOR = 2;
@@ -29,24 +32,50 @@ const TTL_FLOOR_MS = 2_000;
 const TTL_MAX_MS = 86_400_000;
 /** Zero would be read as "the default of 15 s". */
 const LOCK_DELAY = "1ms";
+/** A check is registered at the agent, which tells the servers in milliseconds; the session can be bound to it from then on. */
+const CHECK_KNOWN_PAUSE_MS = 50;
 
 export class ConsulSessions {
   readonly #http: ConsulHttp;
+  readonly #clock: Clock;
   readonly #log: Log;
+  readonly #checks: SessionChecks;
+  /** Of the sessions that this process has opened or renewed, and not seen the end of: one, two during a move. */
+  readonly #bound = new Map<string, BoundCheck>();
   /** The shortest TTL that Consul is known to accept, learned from a refusal. */
   #ttlMinMs = ms(0);
   /** The node of our agent, learned from the first answer that names it. */
   #node: string | null = null;
 
-  constructor(http: ConsulHttp, log: Log) {
+  constructor(http: ConsulHttp, clock: Clock, log: Log) {
     this.#http = http;
+    this.#clock = clock;
     this.#log = log;
+    this.#checks = new SessionChecks(http, clock);
   }
 
-  /** `ttl`: wanted from last renewal to end; Consul is asked for half of it. One request, three where the TTL is refused. */
-  async open(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
+  /**
+   * `ttl`: wanted from last renewal to end; Consul is asked for half of it. One request, three where the TTL is refused; two more with
+   * a check of the session's own.
+   */
+  async open(options: OpenSessionOptions): Promise<Result<Session, StoreError>> {
+    if (options.check == null) return await this.#open(options, null);
+    const check = await this.#checks.register(options.check, { deadline: options.deadline });
+    if (!check.ok) return check;
+    const opened = await this.#open(options, check.value);
+    if (!opened.ok) {
+      await this.#checks.remove(check.value, options);
+      return opened;
+    }
+    this.#bound.set(opened.value.id, check.value);
+    if (this.#checks.holds(check.value)) return opened;
+    await this.close(opened.value.id, options);
+    return err({ kind: "unavailable", reason: "the session was opened so slowly that its check may have ended it" });
+  }
+
+  async #open(options: OpenSessionOptions, check: BoundCheck | null): Promise<Result<Session, StoreError>> {
     const wanted = ms(Math.min(options.ttl / TTL_FACTOR, TTL_MAX_MS));
-    const first = await this.#create(options, ms(Math.max(wanted, this.#ttlMinMs)));
+    const first = await this.#create(options, ms(Math.max(wanted, this.#ttlMinMs)), check);
     if (!first.ok) return first;
     if (first.value.kind === "created") return ok(first.value.session);
     const granted = await this.#lowestTtl(first.value.answer, options.deadline);
@@ -56,12 +85,35 @@ export class ConsulSessions {
       `Consul refuses a session TTL of ${wanted / 1000} s; using its minimum of ${granted / 1000} s: ` +
         `a lost session ends after ${(granted * TTL_FACTOR) / 1000} s instead of ${(wanted * TTL_FACTOR) / 1000} s (session_ttl_min)`,
     );
-    const second = await this.#create(options, granted);
+    const second = await this.#create(options, granted, check);
     if (!second.ok) return second;
     return second.value.kind === "created" ? ok(second.value.session) : err(statusError(second.value.answer, "read"));
   }
 
-  async renew(id: string, options: RequestOptions): Promise<Result<Session, StoreError>> {
+  /** One request; with a check of the session's own another one to the agent, at the same time. */
+  async renew(id: string, { deadline, checkedUntil }: RenewSessionOptions): Promise<Result<Session, StoreError>> {
+    const known = this.#bound.get(id);
+    const [early, renewed] = await Promise.all([
+      known === undefined ? null : this.#checks.pass(known, { deadline }),
+      this.#renew(id, { deadline }),
+    ]);
+    if (!renewed.ok) {
+      if (renewed.error.kind === "session-gone") this.#forget(id, { deadline });
+      return renewed;
+    }
+    const check = known ?? readBoundCheck(renewed.value.checks, checkedUntil ?? ms(0));
+    if (check === null) return ok(renewed.value.session);
+    const passed = early ?? (await this.#checks.pass(check, { deadline }));
+    if (!passed.ok) return passed;
+    this.#bound.set(id, check);
+    if (passed.value) return ok(withCheck(renewed.value.session, check));
+    // The agent may have told the servers of it, or be about to: a session that is ended at any moment carries no lease.
+    this.#log.warning(`the check of session ${id} was not passed in time, or is gone from the agent: the session is closed`);
+    const closed = await this.close(id, { deadline });
+    return closed.ok ? err({ kind: "session-gone", session: id }) : closed;
+  }
+
+  async #renew(id: string, options: RequestOptions): Promise<Result<Described, StoreError>> {
     const answer = await this.#http.request({
       method: "PUT",
       path: `/v1/session/renew/${encodeURIComponent(id)}`,
@@ -71,8 +123,8 @@ export class ConsulSessions {
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
     if (answer.value.status === 404 || saysSessionGone(answer.value.text)) return err({ kind: "session-gone", session: id });
     if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
-    const session = this.#read(answer.value.text);
-    return session === undefined || session === null ? err(unreadable("the renewal was answered", "write")) : ok(session);
+    const described = this.#read(answer.value.text);
+    return described === undefined || described === null ? err(unreadable("the renewal was answered", "write")) : ok(described);
   }
 
   async info(id: string, options: RequestOptions): Promise<Result<Session | null, StoreError>> {
@@ -81,8 +133,9 @@ export class ConsulSessions {
     if (!answer.ok) return err(noAnswerError(answer.error, "read"));
     if (saysSessionGone(answer.value.text)) return ok(null);
     if (answer.value.status !== 200) return err(statusError(answer.value, "read"));
-    const session = this.#read(answer.value.text);
-    return session === undefined ? err(unreadable("the session was described", "read")) : ok(session);
+    const described = this.#read(answer.value.text);
+    if (described === undefined) return err(unreadable("the session was described", "read"));
+    return ok(described === null ? null : withCheck(described.session, readBoundCheck(described.checks, ms(0))));
   }
 
   async close(id: string, options: RequestOptions): Promise<Result<null, StoreError>> {
@@ -93,8 +146,9 @@ export class ConsulSessions {
       ...options,
     });
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
-    if (answer.value.status === 200 || saysSessionGone(answer.value.text)) return ok(null);
-    return err(statusError(answer.value, "write"));
+    if (answer.value.status !== 200 && !saysSessionGone(answer.value.text)) return err(statusError(answer.value, "write"));
+    this.#forget(id, options);
+    return ok(null);
   }
 
   /** Asks our agent for its configuration, which servers and clients are expected to share. Errors: unavailable, rejected. */
@@ -113,16 +167,11 @@ export class ConsulSessions {
   async #create(
     options: RequestOptions & { readonly name: string },
     ttl: Ms,
+    own: BoundCheck | null,
   ): Promise<Result<{ kind: "created"; session: Session } | { kind: "refused"; answer: HttpAnswer }, StoreError>> {
     const { checks } = this.#http.config;
-    const body = JSON.stringify(sessionBody({ name: options.name, ttl, checks }));
-    const answer = await this.#http.request({
-      method: "PUT",
-      path: "/v1/session/create",
-      query: this.#dc(),
-      body,
-      deadline: options.deadline,
-    });
+    const body = JSON.stringify(sessionBody({ name: options.name, ttl, checks, serviceChecks: own === null ? [] : [own.id] }));
+    const answer = await this.#sendCreate(body, own, options.deadline);
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
     if (answer.value.status === 500 && /Invalid Session TTL/i.test(answer.value.text)) return ok({ kind: "refused", answer: answer.value });
     // "Missing check", "Check … is in critical state": refused before anything was written.
@@ -131,8 +180,27 @@ export class ConsulSessions {
     if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
     const created = parseJson(CreatedSession, answer.value.text);
     if (created === null) return err(unreadable("the new session was answered", "write"));
-    if (checks.length > 0) await this.#verifyChecks(created.ID, options.deadline);
-    return ok({ kind: "created", session: { id: created.ID, promisedMs: ms(ttl * TTL_FACTOR), place: this.#node } });
+    if (checks.length > 0 || own !== null) await this.#verifyChecks(created.ID, own, options.deadline);
+    const session = { id: created.ID, promisedMs: ms(ttl * TTL_FACTOR), place: this.#node };
+    return ok({ kind: "created", session: withCheck(session, own) });
+  }
+
+  /** Again, within milliseconds, where the servers have not heard of our own check yet. */
+  async #sendCreate(body: string, own: BoundCheck | null, deadline: Ms): Promise<Result<HttpAnswer, NoAnswer>> {
+    for (;;) {
+      const answer = await this.#http.request({ method: "PUT", path: "/v1/session/create", query: this.#dc(), body, deadline });
+      const again = ms(this.#clock.now() + CHECK_KNOWN_PAUSE_MS);
+      if (own === null || !answer.ok || again >= deadline) return answer;
+      if (answer.value.status !== 500 || !answer.value.text.includes(`Missing check '${own.id}'`)) return answer;
+      await this.#clock.sleepUntil(again);
+    }
+  }
+
+  /** The session is over; its check is removed beside whatever comes next, as nothing waits for it. */
+  #forget(id: string, options: RequestOptions): void {
+    const check = this.#bound.get(id);
+    this.#bound.delete(id);
+    if (check !== undefined) void this.#checks.remove(check, options);
   }
 
   /** The server's own words, or else the agent's configuration: the larger of the two where both are known. */
@@ -147,34 +215,50 @@ export class ConsulSessions {
   }
 
   /** Consul's rules for binding checks are full of traps: what was really bound is looked up, and said where it differs. */
-  async #verifyChecks(id: string, deadline: Ms): Promise<void> {
+  async #verifyChecks(id: string, own: BoundCheck | null, deadline: Ms): Promise<void> {
     const answer = await this.#http.request({ method: "GET", path: `/v1/session/info/${id}`, query: this.#dc(), deadline });
-    const wanted = [...this.#http.config.checks].sort();
+    const wanted = [...this.#http.config.checks, ...(own === null ? [] : [own.id])].sort();
     const described = answer.ok && answer.value.status === 200 ? parseJson(SessionList, answer.value.text)?.[0] : undefined;
     if (described === undefined) {
       this.#log.warning(`the checks bound to session ${id} could not be looked up`);
       return;
     }
     this.#node = described.Node;
-    const bound = [...(described.NodeChecks ?? [])].sort();
+    const bound = checksOf(described).sort();
     if (bound.join() === wanted.join()) return;
     this.#log.warning(`session ${id} is bound to the checks [${bound.join(", ")}] instead of [${wanted.join(", ")}]`);
   }
 
   /** Undefined: not Consul's form; null: no such session. */
-  #read(text: string): Session | null | undefined {
+  #read(text: string): Described | null | undefined {
     const list = parseJson(SessionList, text);
     if (list === null) return undefined;
     const first = list[0];
     if (first === undefined) return null;
     const ttl = parseDuration(first.TTL);
     this.#node = first.Node;
-    return { id: first.ID, promisedMs: ms((ttl ?? 0) * TTL_FACTOR), place: first.Node };
+    return { session: { id: first.ID, promisedMs: ms((ttl ?? 0) * TTL_FACTOR), place: first.Node }, checks: checksOf(first) };
   }
 
   #dc(): Readonly<Record<string, string | undefined>> {
     return { dc: this.#http.config.dc ?? undefined };
   }
+}
+
+/** A session as Consul describes it, and what is bound to it. */
+interface Described {
+  readonly session: Session;
+  readonly checks: readonly string[];
+}
+
+function checksOf({ NodeChecks, ServiceChecks }: v.InferOutput<typeof SessionList>[number]): string[] {
+  return [...(NodeChecks ?? []), ...(ServiceChecks ?? []).map(({ ID }) => ID)];
+}
+
+/** Promises no more than the check does. */
+function withCheck(session: Session, check: BoundCheck | null): Session {
+  if (check === null) return session;
+  return { ...session, promisedMs: ms(Math.min(session.promisedMs, check.ttl)), checkTtl: check.ttl };
 }
 
 /**
@@ -185,7 +269,11 @@ export function sessionBody(wanted: {
   readonly name: string;
   readonly ttl: Ms;
   readonly checks: readonly string[];
+  /** Of services at our agent. */
+  readonly serviceChecks?: readonly string[];
 }): Readonly<Record<string, unknown>> {
   const checks = wanted.checks.length === 0 ? { Checks: [] } : { Checks: wanted.checks, NodeChecks: wanted.checks };
-  return { Name: wanted.name, Behavior: "delete", LockDelay: LOCK_DELAY, TTL: `${wanted.ttl / 1000}s`, ...checks };
+  const ofServices = (wanted.serviceChecks ?? []).map((id) => ({ ID: id }));
+  const services = ofServices.length === 0 ? {} : { ServiceChecks: ofServices };
+  return { Name: wanted.name, Behavior: "delete", LockDelay: LOCK_DELAY, TTL: `${wanted.ttl / 1000}s`, ...checks, ...services };
 }

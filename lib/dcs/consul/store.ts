@@ -8,7 +8,17 @@ import type { Log } from "../../model/log.ts";
 import type { ConsulConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, type Revision } from "../../model/units.ts";
-import type { Change, Condition, PutOptions, RequestOptions, Session, Snapshot, Store } from "../store.ts";
+import type {
+  Change,
+  Condition,
+  OpenSessionOptions,
+  PutOptions,
+  RenewSessionOptions,
+  RequestOptions,
+  Session,
+  Snapshot,
+  Store,
+} from "../store.ts";
 import { noAnswerError, parseJson, readBoolean, saysSessionGone, statusError, TxnAnswer, unreadable } from "./answers.ts";
 import { ConsulHttp } from "./http.ts";
 import { keyPath, prefixQuery, readSnapshot } from "./paths.ts";
@@ -37,7 +47,7 @@ export class ConsulStore implements Store {
   constructor(options: ConsulStoreOptions) {
     this.#clock = options.clock;
     this.#http = new ConsulHttp(options.config, options.clock);
-    this.#sessions = new ConsulSessions(this.#http, options.log);
+    this.#sessions = new ConsulSessions(this.#http, options.clock, options.log);
     this.#watch = new ConsulWatch(this.#http, options.clock);
   }
 
@@ -95,11 +105,11 @@ export class ConsulStore implements Store {
     return this.#commit(changes, transactionBody(changes), options.deadline);
   }
 
-  openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
+  openSession(options: OpenSessionOptions): Promise<Result<Session, StoreError>> {
     return this.#sessions.open(options);
   }
 
-  renewSession(id: string, options: RequestOptions): Promise<Result<Session, StoreError>> {
+  renewSession(id: string, options: RenewSessionOptions): Promise<Result<Session, StoreError>> {
     return this.#sessions.renew(id, options);
   }
 

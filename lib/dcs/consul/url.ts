@@ -40,6 +40,8 @@ export function parseConsulUrl(text: string): Result<ConsulConfig, ConfigFault> 
     key: given.get("key"),
     dc: given.get("dc"),
     checks: given.getAll("checks"),
+    // Only a supervisor keeps such a check alive.
+    sessionCheckTtlMs: null,
     consistency,
     registerService: false,
     serviceTags: [],

@@ -20,6 +20,7 @@ import type { LeaseKeeper, NodeContext, PromiseKeeper } from "../node-context.ts
 import { NodeState } from "../node-state.ts";
 import { PeerClient } from "../peer-client.ts";
 import { acquireRunLock, runLockOwner, runLockPath } from "../run-lock.ts";
+import { sessionCheckOf } from "../session-ttl.ts";
 import { LiveSettings } from "../settings.ts";
 import { TimeLimits } from "../time-limits.ts";
 import { Waker } from "../waker.ts";
@@ -103,7 +104,7 @@ export async function openAlone(options: AloneOptions): Promise<Result<Alone, Ex
   const context: NodeContext = {
     clock,
     log,
-    store: new ClusterStore({ store, clock, log, ...place, ttl: ttlMs }),
+    store: new ClusterStore({ store, clock, log, ...place, ttl: ttlMs, sessionCheckTtl: sessionCheckOf(node) }),
     postgres: new LocalPostgresql({ config: settings.current.node.postgresql, name: node.name, scope: node.scope, clock, log }),
     peers: new PeerClient({ restapi: node.restapi, ctl: node.ctl, clock }),
     watchdog: new NoWatchdog(),

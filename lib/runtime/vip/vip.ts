@@ -117,8 +117,8 @@ export class Vip implements ServiceAddress {
     if (node.vip === null || held === null || !state.leaseValid() || state.local.lastRole !== "primary") return null;
     // A hand-over says itself when it goes: until then its checkpoint and the poolers are waited for by a server that clients write to.
     if (state.task?.kind === "stop" || (state.task !== null && state.task === this.#releasedDuring)) return null;
-    if (dynamic.ttlMs < SHORTEST_TTL_MS) {
-      this.#tell(`vip: it needs a ttl of ${SHORTEST_TTL_MS / 1000} s or more`);
+    if (dynamic.leaseTtlMs < SHORTEST_TTL_MS) {
+      this.#tell(`vip: it needs a ttl (and a consul.session_check_ttl, where one is set) of ${SHORTEST_TTL_MS / 1000} s or more`);
       return null;
     }
     const { status } = state.local;

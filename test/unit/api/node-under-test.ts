@@ -42,6 +42,7 @@ export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
 
 export const DYNAMIC: DynamicConfig = {
   loopWaitMs: seconds(10),
+  leaseTtlMs: seconds(30),
   ttlMs: seconds(30),
   retryTimeoutMs: seconds(10),
   maximumLagOnFailoverBytes: 1048576,

@@ -5,8 +5,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { effectiveConfig } from "../../../lib/config/effective.ts";
 import { mergeTrees, type Tree } from "../../../lib/config/tree.ts";
 import { RAFT_LIMITS } from "../../../lib/model/dynamic-config.ts";
+import { ms } from "../../../lib/model/units.ts";
 import { fc } from "../../harness/properties.ts";
-import { BASE, mustLoad, removeFiles } from "./fixtures.ts";
+import { BASE, loadTree, mustLoad, removeFiles } from "./fixtures.ts";
 
 afterAll(removeFiles);
 
@@ -20,6 +21,7 @@ test("without a config key every option has its documented default", () => {
   expect(JSON.parse(JSON.stringify(dynamic))).toEqual({
     loopWaitMs: 10_000,
     ttlMs: 30_000,
+    leaseTtlMs: 30_000,
     retryTimeoutMs: 10_000,
     maximumLagOnFailoverBytes: 1_048_576,
     maximumLagOnSyncnodeBytes: -1,
@@ -112,6 +114,34 @@ test("a standby cluster is read for the rules and for the servers, and nobody in
     leaderRecovery: { recovery_min_apply_delay: "5min" },
   });
   expect(effectiveConfig(loaded, { standby_cluster: { primary_slot_name: "s" } }).dynamic.standbyCluster).toBeNull();
+});
+
+describe("a session check of this node's own", () => {
+  test("shortens its leases alone, and keeps loop_wait + 2·retry_timeout within them, with a fault that names it", async () => {
+    const checked = await mustLoad({ ...BASE, consul: { host: "127.0.0.1:8500", session_check_ttl: 3 } });
+    const { dynamic, faults, sources } = effectiveConfig(checked, { ttl: 30, loop_wait: 10, retry_timeout: 10 });
+    expect(dynamic).toMatchObject({ ttlMs: 30_000, leaseTtlMs: 3000, loopWaitMs: 1000, retryTimeoutMs: 1000 });
+    expect(faults.map(({ path, message }) => `${path}: ${message}`)).toEqual([
+      "consul.session_check_ttl: the rule loop_wait + 2·retry_timeout ≤ session_check_ttl is broken: 10 + 2·10 is more than 3; " +
+        "loop_wait: 1 and retry_timeout: 1 are used on this node; write these, or a longer session_check_ttl",
+    ]);
+    expect([sources.get("loop_wait"), sources.get("ttl")]).toEqual(["dcs, adjusted", "dcs"]);
+    const fits = effectiveConfig(checked, { ttl: 20, loop_wait: 1, retry_timeout: 1 }, RAFT_LIMITS);
+    expect([fits.dynamic.leaseTtlMs, fits.dynamic.retryTimeoutMs, fits.faults.length]).toEqual([ms(3000), ms(1000), 0]);
+  });
+
+  test("lengthens nothing, and counts only where the store is Consul", async () => {
+    const long = await mustLoad({ ...BASE, consul: { host: "127.0.0.1:8500", session_check_ttl: "1min" } });
+    expect(effectiveConfig(long, { ttl: 25 })).toMatchObject({ dynamic: { ttlMs: 25_000, leaseTtlMs: 25_000 } });
+    expect(dynamicOf({ ttl: 25 }).leaseTtlMs).toBe(ms(25_000));
+  });
+
+  test("is refused below 3 s, with its path", async () => {
+    const refused = await loadTree({ ...BASE, consul: { host: "127.0.0.1:8500", session_check_ttl: 2 } });
+    expect(refused.ok ? [] : refused.error.map(({ path, message }) => `${path}: ${message}`)).toEqual([
+      'consul.session_check_ttl: "2" is not a number of seconds, or with ms, s, min, h, d from 3 on; write session_check_ttl: 6',
+    ]);
+  });
 });
 
 describe("wrong values", () => {

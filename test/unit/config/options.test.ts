@@ -117,6 +117,7 @@ const ROWS: readonly Row[] = [
   row("consul.key", "/k", "CONSUL_KEY", "/k", (c) => c.consul?.key),
   row("consul.dc", "dc2", "CONSUL_DC", "dc2", (c) => c.consul?.dc),
   row("consul.checks", ["x", "y"], "CONSUL_CHECKS", ["x", "y"], (c) => c.consul?.checks, "'x','y'"),
+  row("consul.session_check_ttl", "6s", "CONSUL_SESSION_CHECK_TTL", 6000, (c) => c.consul?.sessionCheckTtlMs),
   row("consul.consistency", "stale", "CONSUL_CONSISTENCY", "stale", (c) => c.consul?.consistency),
   row("consul.register_service", true, "CONSUL_REGISTER_SERVICE", true, (c) => c.consul?.registerService, "on"),
   row("consul.service_tags", ["x"], "CONSUL_SERVICE_TAGS", ["x"], (c) => c.consul?.serviceTags, "x"),

@@ -107,7 +107,9 @@ describe("the leader", () => {
   test("renews at once a lease that is longer than the ttl in force, so that a lowered ttl counts", () => {
     const lock = { held: { session: "s-b", revision: revision(4), confirmedAt: ms(99_900), leaseEndsAt: ms(129_300) } };
     expect(decide(leading({ lock })).rule).toBe("leader");
-    expect(decide(leading({ lock, config: { ...CONFIG, ttlMs: ms(20_000) } })).effect).toEqual({ kind: "renew-lock" });
+    expect(decide(leading({ lock, config: { ...CONFIG, ttlMs: ms(20_000), leaseTtlMs: ms(20_000) } })).effect).toEqual({
+      kind: "renew-lock",
+    });
   });
 
   test("renews its lock for a member that has just joined, so that it knows when the lease began", () => {

@@ -13,6 +13,7 @@ import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.t
 
 export const CONFIG: DynamicConfig = {
   loopWaitMs: seconds(10),
+  leaseTtlMs: seconds(30),
   ttlMs: seconds(30),
   retryTimeoutMs: seconds(10),
   maximumLagOnFailoverBytes: 1_048_576,

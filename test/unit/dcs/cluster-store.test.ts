@@ -115,7 +115,7 @@ describe("lost answers", () => {
     const renewing = a.renewSession(within());
     await clock.advance(1_000);
     expect(await renewing).toMatchObject({ ok: false, error: { kind: "unknown-outcome" } });
-    expect(a.session()).toEqual({ id: "session-1", confirmedAt: ms(0), promisedMs: TTL });
+    expect(a.session()).toEqual({ id: "session-1", confirmedAt: ms(0), promisedMs: TTL, checkTtl: null });
   });
 
   test("a session that was given up while its renewal was under way does not come back", async () => {

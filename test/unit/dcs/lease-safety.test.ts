@@ -15,12 +15,14 @@ import { fc } from "../../harness/properties.ts";
 import { ManualClock } from "./manual-clock.ts";
 
 const TTLS = [ms(1_000), ms(2_000)] as const;
+/** Of a check that ends the session; null: none. */
+const CHECKS = [null, ms(500), ms(1_300)] as const;
 const quiet: Log = { debug: ignore, info: ignore, warning: ignore, error: ignore, critical: ignore };
 function ignore(): void {}
 
 type Step = { readonly node: number; readonly verdicts: readonly GateVerdict[]; readonly waitMs: number } & (
   | { readonly act: "acquire" | "update" | "release" | "restart" | "look" | "destroy-session" | "delete-key" }
-  | { readonly act: "reload"; readonly ttl: Ms }
+  | { readonly act: "reload"; readonly ttl: Ms; readonly sessionCheckTtl: Ms | null }
 );
 
 const verdict: fc.Arbitrary<GateVerdict> = fc.oneof(
@@ -32,6 +34,8 @@ const verdict: fc.Arbitrary<GateVerdict> = fc.oneof(
   },
 );
 
+const reloads = { ttl: fc.constantFrom(...TTLS), sessionCheckTtl: fc.constantFrom(...CHECKS) };
+
 function step(acts: readonly Exclude<Step["act"], "reload">[]): fc.Arbitrary<Step> {
   const common = {
     node: fc.nat({ max: 2 }),
@@ -40,7 +44,7 @@ function step(acts: readonly Exclude<Step["act"], "reload">[]): fc.Arbitrary<Ste
   };
   return fc.oneof(
     { weight: 10, arbitrary: fc.record({ ...common, act: fc.constantFrom(...acts) }) },
-    { weight: 1, arbitrary: fc.record({ ...common, act: fc.constant("reload" as const), ttl: fc.constantFrom(...TTLS) }) },
+    { weight: 1, arbitrary: fc.record({ ...common, act: fc.constant("reload" as const), ...reloads }) },
   );
 }
 
@@ -49,6 +53,7 @@ interface Node {
   store: ClusterStore;
   lock: HeldLock | null;
   busy: boolean;
+  check: Ms | null;
 }
 
 class Scene {
@@ -60,12 +65,13 @@ class Scene {
   mark: { readonly entry: Entry; readonly seenAt: Ms } | null = null;
 
   constructor() {
-    this.nodes = ["a", "b", "c"].map((name) => ({ name, store: this.#open(name), lock: null, busy: false }));
+    this.nodes = ["a", "b", "c"].map((name) => ({ name, store: this.#open(name, null), lock: null, busy: false, check: null }));
   }
 
-  #open(name: string): ClusterStore {
+  #open(name: string, sessionCheckTtl: Ms | null): ClusterStore {
     const store = new MemoryStore({ cluster: this.cluster, clock: this.clock, gate: () => this.#plan.shift() ?? { kind: "pass" } });
-    return new ClusterStore({ store, clock: this.clock, log: quiet, namespace: "s", scope: "c", group: null, name, ttl: TTLS[0] });
+    const place = { namespace: "s", scope: "c", group: null, name };
+    return new ClusterStore({ store, clock: this.clock, log: quiet, ...place, ttl: TTLS[0], sessionCheckTtl });
   }
 
   /** Starts the step and lets its time pass; an operation may still be under way afterwards. */
@@ -111,11 +117,12 @@ class Scene {
       node.lock = null;
       await store.deleteLeader({ ...within, lock });
     } else if (step.act === "reload") {
-      const moved = await store.reloadConfig({ ...within, ttl: step.ttl });
+      node.check = step.sessionCheckTtl;
+      const moved = await store.reloadConfig({ ...within, ttl: step.ttl, sessionCheckTtl: step.sessionCheckTtl });
       if (moved.ok && moved.value.lock !== null) node.lock = moved.value.lock;
     } else if (step.act === "restart" && store.session() !== null) {
       const id = store.session()?.id ?? "";
-      node.store = this.#open(node.name);
+      node.store = this.#open(node.name, node.check);
       await node.store.adoptSession(id, within);
     } else if (step.act === "look") await store.getCluster(within);
   }

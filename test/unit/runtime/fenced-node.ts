@@ -8,7 +8,7 @@ import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { LeaseMark } from "../../../lib/model/cluster.ts";
 import { err, ok, type Result } from "../../../lib/model/result.ts";
-import { ms, timeline } from "../../../lib/model/units.ts";
+import { type Ms, ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
 import type { ArmOptions, ProcessId, Watchdog, WatchdogError } from "../../../lib/postgres/watchdog/watchdog.ts";
 import { rearm } from "../../../lib/runtime/fencing.ts";
@@ -98,14 +98,27 @@ export class Bench {
   readonly machine = new Machine();
   /** One verdict for each coming request; then everything passes. */
   readonly plan: GateVerdict[] = [];
+  /** Of a check that ends the session of each node; null: none. */
+  readonly #sessionCheckTtl: Ms | null;
 
   store(name: string): ClusterStore {
     const store = new MemoryStore({ cluster: this.data, clock: this.clock, gate: () => this.plan.shift() ?? { kind: "pass" } });
     const { namespace, scope } = template;
-    return new ClusterStore({ store, clock: this.clock, log: recordingLog(), namespace, scope, group: null, name, ttl: CONFIG.ttlMs });
+    return new ClusterStore({
+      store,
+      clock: this.clock,
+      log: recordingLog(),
+      namespace,
+      scope,
+      group: null,
+      name,
+      ttl: CONFIG.ttlMs,
+      sessionCheckTtl: this.#sessionCheckTtl,
+    });
   }
 
-  constructor() {
+  constructor(options: { readonly sessionCheckTtl?: Ms } = {}) {
+    this.#sessionCheckTtl = options.sessionCheckTtl ?? null;
     const { namespace, scope } = template;
     const key = clusterKeys({ namespace, scope, group: null }).initialize;
     this.data.apply([{ kind: "put", key, value: primaryStatus().systemIdentifier }]);
@@ -115,7 +128,10 @@ export class Bench {
   async node(role: "primary" | "replica", name = "a"): Promise<NodeContext> {
     const { clock } = this;
     const log = { ...recordingLog(), heartbeat: () => undefined };
-    const state = new NodeState(clock, { node: { ...template, name }, dynamic: CONFIG });
+    const state = new NodeState(clock, {
+      node: { ...template, name },
+      dynamic: { ...CONFIG, leaseTtlMs: this.#sessionCheckTtl ?? CONFIG.ttlMs },
+    });
     const postgres = new LocalPostgresql({ config: template.postgresql, name, scope: template.scope, clock, log });
     const seen = role === "primary" ? { ...primaryStatus(), timeline: timeline(1) } : status();
     postgres.inspect = async () => ({ dataDirectory: { kind: "valid", majorVersion: 17 }, process: RUNNING });

@@ -33,7 +33,7 @@ test("a changed ttl is what the fencing counts with from then on, and one that i
   const a = await new Bench().leader();
   const { ttls } = a.watchdog as TestWatchdog;
   for (const ttl of [30_000, 30_000, 20_000, 20_000]) {
-    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(ttl) } };
+    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(ttl), leaseTtlMs: ms(ttl) } };
     await keepFenced(a);
   }
   expect(ttls).toEqual([30_000, 20_000]);
@@ -43,7 +43,7 @@ test("a ttl that the watchdog has no timeout for leaves it armed as it was, and 
   const a = await new Bench().leader();
   const watchdog = a.watchdog as TestWatchdog;
   watchdog.tooLong = 60_000;
-  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(60_000) } };
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(60_000), leaseTtlMs: ms(60_000) } };
   for (let cycle = 0; cycle < 3; cycle++) await keepFenced(a);
   expect(watchdog.armed).toBe(true);
   expect(watchdog.ttls.filter((ttl) => ttl === 60_000)).toHaveLength(1);
@@ -59,7 +59,7 @@ test("a ttl that was lowered by mistake and put right before the session followe
   const lease = () => (a.state.heldFacts()?.leaseEndsAt ?? 0) - (a.state.held?.confirmedAt ?? 0);
   const before = lease();
   for (const ttl of [ms(3_000), CONFIG.ttlMs]) {
-    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ttl } };
+    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ttl, leaseTtlMs: ttl } };
     await sessionTtl.follow();
     await bench.clock.advance(500);
     expect((await renewLock(a)).ok).toBe(true);
@@ -75,7 +75,7 @@ test("a lowered ttl ends no lease that was confirmed before: it counts from the 
   const sessionTtl = new SessionTtl(a);
   await bench.clock.advance(9_000);
   const end = a.state.heldFacts()?.leaseEndsAt;
-  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(5_000) } };
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ms(5_000), leaseTtlMs: ms(5_000) } };
   expect(a.state.heldFacts()?.leaseEndsAt).toBe(end as Ms);
   await sessionTtl.follow();
   expect((await renewLock(a)).ok).toBe(true);
@@ -213,7 +213,16 @@ test("a process that took over the guard with the rest of the former lease tells
   await bench.clock.advance(5_000);
   const again = await bench.node("primary");
   const { systemIdentifier } = primaryStatus();
-  const record = { session, revision, deadline, sameBoot: true, systemIdentifier, postmaster: RUNNING, guard: null };
+  const record = {
+    session,
+    revision,
+    deadline,
+    sameBoot: true,
+    checkedUntil: deadline,
+    systemIdentifier,
+    postmaster: RUNNING,
+    guard: null,
+  };
   const continued = { ...again, lease: { ...again.lease, former: () => record } };
   const watchdog = again.watchdog as TestWatchdog;
   await recallLease(continued);

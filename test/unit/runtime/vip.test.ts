@@ -100,7 +100,7 @@ describe("the address is on the host", () => {
 
   test("not where ttl is too short for lifetimes in seconds", async () => {
     const { bench, node, eth0, vip } = await primary();
-    node.state.settings = { ...node.state.settings, dynamic: { ...CONFIG, ttlMs: ms(7000) } };
+    node.state.settings = { ...node.state.settings, dynamic: { ...CONFIG, ttlMs: ms(7000), leaseTtlMs: ms(7000) } };
     await noted(bench, vip);
     expect(eth0.commands).toEqual([]);
   });

@@ -1,0 +1,131 @@
+// Goal: where a check ends this node's session sooner than ttl, everything here that counts with the lease counts with the shorter one:
+// its own end, the stop before it, the guard, the mark for others, the REST answers, failsafe mode, and a restart of the supervisor.
+// Method: the real effects and cluster store over a memory store; ttl is 30 s and the check 3 s.
+
+import { expect, test } from "bun:test";
+import { clusterKeys } from "../../../lib/dcs/keys.ts";
+import type { FailsafeHeartbeat } from "../../../lib/model/failsafe.ts";
+import { type Ms, ms, seconds } from "../../../lib/model/units.ts";
+import { recallLease } from "../../../lib/runtime/adoption.ts";
+import { askFailsafe, takeHeartbeat } from "../../../lib/runtime/failsafe.ts";
+import { keepFenced } from "../../../lib/runtime/fencing.ts";
+import { dcsDeadline, stopBudget } from "../../../lib/runtime/lease-bounds.ts";
+import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
+import { refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
+import { CONFIG } from "../core/observations.ts";
+import { Bench, RUNNING, type TestWatchdog, template } from "./fenced-node.ts";
+
+const CHECK_TTL = seconds(3);
+/** 3 s without the margin. */
+const LEASE_MS = 2_800;
+
+const leaseOf = ({ state }: NodeContext): number => (state.heldFacts()?.leaseEndsAt ?? 0) - (state.held?.confirmedAt ?? 0);
+
+test("lease, mark, guard and file are as short as the check, from the first confirmation on", async () => {
+  const bench = new Bench({ sessionCheckTtl: CHECK_TTL });
+  const a = await bench.leader();
+  const saved: number[] = [];
+  a.lease.save = ({ deadline }) => void saved.push(deadline);
+  await bench.clock.advance(1_000);
+  expect((await renewLock(a)).ok).toBe(true);
+  expect(leaseOf(a)).toBe(LEASE_MS);
+  expect((await bench.mark())?.ttl).toBe(CHECK_TTL);
+  const watchdog = a.watchdog as TestWatchdog;
+  expect(watchdog.leaseEnd).toBe(1_000 + LEASE_MS);
+  expect(watchdog.ttls.at(-1)).toBe(CHECK_TTL);
+  expect(saved).toEqual([1_000 + LEASE_MS]);
+  expect(stopBudget(a, a.state.heldFacts())).toBe(ms(750));
+  // A running primary waits for the DCS until it has to begin stopping.
+  expect(dcsDeadline(a)).toBeLessThanOrEqual(1_000 + LEASE_MS - 750 - 500);
+});
+
+test("the lock is held for the API, and by the store, no longer than the check lasts", async () => {
+  const bench = new Bench({ sessionCheckTtl: CHECK_TTL });
+  const a = await bench.leader();
+  const leader = (): string | null => bench.data.get(clusterKeys({ ...template, group: null }).leader)?.value ?? null;
+  await bench.clock.advance(LEASE_MS - 1);
+  expect([a.state.leaseValid(), leader()]).toEqual([true, "a"]);
+  await bench.clock.advance(1);
+  expect([a.state.leaseValid(), leader()]).toEqual([false, "a"]);
+  await bench.clock.advance(CHECK_TTL - LEASE_MS);
+  expect(leader()).toBeNull();
+});
+
+test("in failsafe mode the members prolong the lease by no more than that, and promise a peer no less than ttl", async () => {
+  const bench = new Bench({ sessionCheckTtl: CHECK_TTL });
+  const a = await bench.leader();
+  const beats: FailsafeHeartbeat[] = [];
+  a.peers.failsafe = async (_url, beat) => {
+    beats.push(beat);
+    return { kind: "accepted", lsn: null };
+  };
+  const key = clusterKeys({ ...template, group: null }).failsafe;
+  bench.data.apply([{ kind: "put", key, value: JSON.stringify({ a: "http://a/patroni", b: "http://b/patroni" }) }]);
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, failsafeMode: true } };
+  await refreshCluster(a);
+  await bench.clock.advance(1_000);
+  expect((await askFailsafe(a, {})).ok).toBe(true);
+  expect(beats.map(({ ttl }) => ttl)).toEqual([CHECK_TTL]);
+  expect(a.state.leaseCountsUntil()).toBe(ms(1_000 + LEASE_MS));
+  // The members say nothing of the check: what a restarted supervisor may believe of it stands still.
+  expect(a.state.confirmedUntil()).toBe(ms(LEASE_MS));
+  // As a member it waits for another holder, whose check it does not know.
+  const b = await bench.node("replica", "b");
+  b.state.settings = { ...b.state.settings, dynamic: { ...b.state.settings.dynamic, failsafeMode: true } };
+  expect(takeHeartbeat(b, { name: "a", connUrl: "", apiUrl: "", slots: {}, ttl: null }).status).toBe(200);
+  expect(b.state.failsafe.promise?.until).toBe(ms(1_000 + CONFIG.ttlMs));
+});
+
+test("a restarted supervisor goes on with the lease as it was written, guard and all", async () => {
+  const bench = new Bench({ sessionCheckTtl: CHECK_TTL });
+  const a = await bench.node("primary");
+  const record: FormerLease = {
+    session: "s",
+    revision: 1 as FormerLease["revision"],
+    deadline: ms(2_000),
+    sameBoot: true,
+    checkedUntil: ms(2_000),
+    systemIdentifier: "",
+    postmaster: { pid: RUNNING.pid, startTicks: RUNNING.startTicks },
+    guard: null,
+  };
+  a.lease.former = () => record;
+  await recallLease(a);
+  expect(a.state.heldFacts()?.leaseEndsAt).toBe(ms(2_000));
+  const watchdog = a.watchdog as TestWatchdog;
+  expect([watchdog.leaseEnd, watchdog.ttls.at(-1)]).toEqual([2_000, CHECK_TTL]);
+});
+
+test("a check that is switched on by a reload shortens the next lease at once, and the session once the long one has run down", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const sessionTtl = new SessionTtl(a);
+  const set = (check: Ms | null): void => {
+    const consul = template.consul === null ? null : { ...template.consul, sessionCheckTtlMs: check };
+    const { node, dynamic } = a.state.settings;
+    a.state.settings = { node: { ...node, consul }, dynamic: { ...dynamic, leaseTtlMs: check ?? dynamic.ttlMs } };
+  };
+  expect(sessionTtl.settled).toBe(true);
+  const former = a.state.held?.session;
+  set(CHECK_TTL);
+  expect(sessionTtl.settled).toBe(false);
+  await sessionTtl.follow();
+  expect((await renewLock(a)).ok).toBe(true);
+  await keepFenced(a);
+  expect([leaseOf(a), a.state.held?.session]).toEqual([LEASE_MS, former as string]);
+  expect((a.watchdog as TestWatchdog).ttls.at(-1)).toBe(CHECK_TTL);
+  for (let cycle = 0; cycle < 40 && !sessionTtl.settled; cycle++) {
+    await bench.clock.advance(1_000);
+    expect((await renewLock(a)).ok).toBe(true);
+    await sessionTtl.follow();
+  }
+  expect(sessionTtl.settled).toBe(true);
+  expect(a.state.held?.session).not.toBe(former);
+  expect(leaseOf(a)).toBe(LEASE_MS);
+  expect(a.store.session()).toMatchObject({ checkTtl: CHECK_TTL, promisedMs: CHECK_TTL });
+  set(null);
+  await sessionTtl.follow();
+  expect(a.store.session()).toMatchObject({ checkTtl: null, promisedMs: CONFIG.ttlMs });
+  expect(leaseOf(a)).toBe(CONFIG.ttlMs - 600);
+});
