@@ -88,9 +88,9 @@ export class RemoteMembers implements RaftChannel {
   #read(text: string, link: ClientLink): ClientAnswer {
     const answer = readClientAnswer(text);
     if (!answer.ok) return { kind: "unknown-outcome", reason: `the answer makes no sense: ${answer.error}` };
-    // Without a leader in sight another member may know better.
-    if (answer.value.kind === "not-leader") {
-      this.#hint = answer.value.leader?.address ?? null;
+    // Without a leader in sight, or cut off from it, or not yet serving: another member may know better.
+    if (answer.value.kind === "not-leader") this.#hint = answer.value.leader?.address ?? null;
+    if (answer.value.kind === "not-leader" || answer.value.kind === "unavailable") {
       if (this.#hint !== null || this.#addresses.length > 1) this.#leave(link);
     }
     return answer.value;

@@ -2,9 +2,11 @@
 
 import { expect, test } from "bun:test";
 import { RemoteMembers } from "../../../../../lib/dcs/raft/client/remote.ts";
+import { type ClientAnswer, writeClientAnswer } from "../../../../../lib/dcs/raft/kv/client-protocol.ts";
 import { ms } from "../../../../../lib/model/units.ts";
 import { recordingLog } from "../../../../harness/recording-log.ts";
 import { FakeNetwork } from "../../../../raft/fake-network.ts";
+import { startMember } from "../transport/member.ts";
 import { VirtualTime } from "../transport/virtual-time.ts";
 
 test("a renewal does not wait for the connection as long as a watch that began to connect before it", async () => {
@@ -32,5 +34,37 @@ test("a renewal does not wait for the connection as long as a watch that began t
   await time.advance(30_000);
   await Promise.all(both);
   expect(ended.length).toBe(2);
+  members.close();
+});
+
+test.each<ClientAnswer>([
+  { kind: "unavailable", reason: "no leader confirmed the read in time" },
+  { kind: "not-leader", leader: null },
+])("what a member that is cut off cannot answer ($kind) is asked of another one next", async (fromCutOff) => {
+  const time = new VirtualTime();
+  const network = new FakeNetwork({ schedule: time, random: () => 0.5 });
+  const asked: string[] = [];
+  for (const name of ["a", "b"]) {
+    const member = await startMember({ name, network: network.start(name), clock: time, bind: `${name}:5010` });
+    member.transport.onClientRequest = (_request, answer) => {
+      asked.push(name);
+      answer(writeClientAnswer(name === "a" ? fromCutOff : { kind: "refused", reason: "b has answered" }));
+    };
+  }
+  const members = new RemoteMembers({
+    addresses: ["a:5010", "b:5010"],
+    network: network.start("client"),
+    clock: time,
+    random: (bytes: number) => new Uint8Array(bytes),
+    security: { kind: "plain" },
+    silentMs: 2000,
+    log: recordingLog(),
+  });
+  for (const expected of ["a", "b", "b"]) {
+    const answer = members.request({ kind: "status" }, ms(time.now() + 1000));
+    await time.advance(100);
+    await answer;
+    expect(asked.at(-1)).toBe(expected);
+  }
   members.close();
 });
