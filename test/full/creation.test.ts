@@ -128,7 +128,8 @@ describe("a cluster from a backup", () => {
     const published = async () => JSON.parse((await copy.key("history"))?.value || "[]") as readonly (readonly unknown[])[];
     const [line] = await until("its history", async () => ((await published()).length > 0 ? published() : null), { withinMs: WITHIN_MS });
     expect(line).toMatchObject([1, expect.any(Number), 'at restore point "before"', expect.any(String), "copy1"]);
-    expect((await copy.key("initialize"))?.value).toMatch(/^\d{19}$/);
+    const identified = async () => /^\d{19}$/.test((await copy.key("initialize"))?.value ?? "");
+    await until("the cluster has its identifier", identified, { withinMs: WITHIN_MS });
   });
 
   scenario("has the configured passwords, so that a replica can be made: by the first method that works, with its options", async () => {
@@ -163,6 +164,22 @@ describe("a cluster from a backup", () => {
     await copy.untilHealthy({ nodes: [leader, node] });
     expect(node.log.slice(from)).toContain("reinitialize: a new copy is made from leader 'copy1'");
     expect((await node.status())["copy"]).toBeUndefined();
+  });
+
+  scenario("reinitialize leaves the data to a method with keep_data, which copies no more than it has to", async () => {
+    const [leader, node] = [copy.node("copy1"), copy.node("copy2")];
+    const body = `for a in "$@"; do case $a in --datadir=*) d=\${a#--datadir=};; esac; done\ntest -s "$d/PG_VERSION" && touch "$d/found"`;
+    const command = script(join(node.place.folder, "delta"), body);
+    node.editConfig((config) => {
+      Object.assign(config["postgresql"] as Tree, { create_replica_methods: ["delta"], delta: { command, keep_data: true } });
+    });
+    const from = node.log.length;
+    expect((await node.api("/reload", { method: "POST" })).status).toBe(202);
+    await node.untilLogs("the configuration was loaded again", { withinMs: WITHIN_MS, from });
+    expect((await node.api("/reinitialize", { method: "POST", body: {}, timeoutMs: 30_000 })).status).toBe(200);
+    await node.untilLogs("replica has been created using delta", { withinMs: WITHIN_MS, from });
+    await copy.untilHealthy({ nodes: [leader, node] });
+    expect(existsSync(join(node.dataDir, "found"))).toBe(true);
   });
 
   // Two of three nodes are down: over the Raft there would be no DCS.
