@@ -56,7 +56,8 @@ export class RaftStore implements Store {
   }
 
   async put(key: string, value: string, options: PutOptions): Promise<Result<Revision, StoreError>> {
-    const revisions = await this.#change([{ kind: "put", key, value, ...conditionAndSession(options) }], options.deadline);
+    const changes: readonly Change[] = [{ kind: "put", key, value, ...conditionAndSession(options) }];
+    const revisions = revisionsOf(await this.#run({ kind: "change", changes }, options.deadline));
     return revisions.ok ? ok(revisions.value[0] ?? revision(0)) : revisions;
   }
 
@@ -65,11 +66,12 @@ export class RaftStore implements Store {
     options: RequestOptions & { readonly condition?: Condition; readonly recursive?: boolean },
   ): Promise<Result<null, StoreError>> {
     if (options.recursive === true) return done(await this.#run({ kind: "delete-prefix", prefix: key }, options.deadline));
-    return done(await this.#change([{ kind: "delete", key, ...conditionAndSession(options) }], options.deadline));
+    const changes: readonly Change[] = [{ kind: "delete", key, ...conditionAndSession(options) }];
+    return done(revisionsOf(await this.#run({ kind: "change", changes }, options.deadline)));
   }
 
-  transaction(changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>> {
-    return this.#change(changes, options.deadline);
+  async transaction(changes: readonly Change[], options: RequestOptions): Promise<Result<readonly Revision[], StoreError>> {
+    return revisionsOf(await this.#run({ kind: "change", changes }, options.deadline));
   }
 
   async openSession(options: RequestOptions & { readonly name: string; readonly ttl: Ms }): Promise<Result<Session, StoreError>> {
@@ -120,15 +122,10 @@ export class RaftStore implements Store {
     await this.#options.close?.();
   }
 
-  async #change(changes: readonly Change[], deadline: Ms): Promise<Result<readonly Revision[], StoreError>> {
-    const value = await this.#run({ kind: "change", changes }, deadline);
-    if (!value.ok) return value;
-    return value.value.kind === "revisions" ? ok(value.value.revisions) : NONSENSE;
-  }
-
-  async #run(command: Command, deadline: Ms): Promise<Result<CommandValue, StoreError>> {
+  /** As each step between a writer and its answer: no promise of its own where one is there already. */
+  #run(command: Command, deadline: Ms): Promise<Result<CommandValue, StoreError>> {
     const refusal = this.#refusal(deadline);
-    return refusal ?? this.#commands.run(command, deadline);
+    return refusal === null ? this.#commands.run(command, deadline) : Promise.resolve(refusal);
   }
 
   /** A read may be repeated as often as it takes. */
@@ -178,6 +175,11 @@ const NONSENSE = err<StoreError>({ kind: "unknown-outcome", reason: "the answer 
 
 function done(result: Result<unknown, StoreError>): Result<null, StoreError> {
   return result.ok ? ok(null) : result;
+}
+
+function revisionsOf(result: Result<CommandValue, StoreError>): Result<readonly Revision[], StoreError> {
+  if (!result.ok) return result;
+  return result.value.kind === "revisions" ? ok(result.value.revisions) : NONSENSE;
 }
 
 function session(result: Result<CommandValue, StoreError>): Result<Session, StoreError> {

@@ -56,26 +56,25 @@ export class RaftCommands {
     if (this.#inFlight < IN_FLIGHT_MAX) this.#inFlight++;
     else if (!(await this.#turn(deadline))) return err({ kind: "unavailable", reason: `${IN_FLIGHT_MAX} requests are under way already` });
     try {
-      return await this.#run(command, deadline);
+      for (;;) {
+        let registration = this.#current;
+        if (registration === null) {
+          const registered = await this.#registered(deadline);
+          // Whoever shared the attempt may have had less time.
+          if (!registered.ok && registered.error.kind === "unavailable" && this.#mayTry(deadline)) continue;
+          if (!registered.ok) return registered;
+          registration = registered.value;
+        }
+        const sequence = ++registration.lastSequence;
+        registration.open.add(sequence);
+        const outcome = await this.#repeat(command, registration, sequence, deadline);
+        registration.open.delete(sequence);
+        if (outcome !== "register") return outcome;
+        this.#forget(registration);
+      }
     } finally {
       this.#inFlight--;
       if (this.#waiting.size > 0) this.#wakeNext();
-    }
-  }
-
-  async #run(command: Command, deadline: Ms): Promise<Outcome> {
-    for (;;) {
-      const registered: Result<Registration, StoreError> = this.#current === null ? await this.#registered(deadline) : ok(this.#current);
-      // Whoever shared the attempt may have had less time.
-      if (!registered.ok && registered.error.kind === "unavailable" && this.#mayTry(deadline)) continue;
-      if (!registered.ok) return registered;
-      const registration = registered.value;
-      const sequence = ++registration.lastSequence;
-      registration.open.add(sequence);
-      const outcome = await this.#repeat(command, registration, sequence, deadline);
-      registration.open.delete(sequence);
-      if (outcome !== "register") return outcome;
-      this.#forget(registration);
     }
   }
 

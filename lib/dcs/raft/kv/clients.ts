@@ -32,6 +32,8 @@ export class Clients {
   readonly #bounds: ClientBounds;
   /** The one that is idle longest first. */
   readonly #byId = new Map<string, ClientRecord>();
+  /** The last of them; also after it is forgotten, as no other record is the same. */
+  #newest: ClientRecord | null = null;
   #answers = 0;
 
   constructor(bounds: ClientBounds) {
@@ -56,6 +58,7 @@ export class Clients {
   /** Appends a registration as it was. */
   restore(client: ClientRecord): void {
     this.#byId.set(client.id, client);
+    this.#newest = client;
     this.#answers += client.answers.size;
   }
 
@@ -68,10 +71,10 @@ export class Clients {
   }
 
   /** `acknowledged` is less than `sequence`. */
-  admit(request: { readonly id: string; readonly sequence: number; readonly acknowledged: number; readonly time: number }): Admission {
-    const client = this.#byId.get(request.id);
+  admit(id: string, request: { readonly sequence: number; readonly acknowledged: number }, time: number): Admission {
+    const client = this.#byId.get(id);
     if (client === undefined) return UNKNOWN;
-    this.#use(client, request.time);
+    this.#use(client, time);
     if (request.acknowledged > client.acknowledged) this.#acknowledge(client, request.acknowledged);
     if (request.sequence <= client.acknowledged) return UNKNOWN;
     const known = client.answers.get(request.sequence);
@@ -93,6 +96,8 @@ export class Clients {
 
   #use(client: ClientRecord, time: number): void {
     client.usedAt = time;
+    if (client === this.#newest) return;
+    this.#newest = client;
     this.#byId.delete(client.id);
     this.#byId.set(client.id, client);
   }

@@ -167,13 +167,13 @@ export class KeyValueMachine {
     if (refused !== null) return refused;
     const envelope = decodeEnvelope(payload);
     if (envelope === null) return rejected("the command is malformed");
-    const { client: id, sequence, acknowledged, command } = envelope;
+    const { client: id, sequence, command } = envelope;
     const nobodys = command.kind === "open-client" || command.kind === "expire-session";
     if (nobodys !== (id === null)) return rejected(nobodys ? "not a client's command" : "the command names no client");
     if (id === null) return this.#execute(command);
-    if (sequence <= acknowledged) return rejected("the answer was acknowledged before the question");
+    if (sequence <= envelope.acknowledged) return rejected("the answer was acknowledged before the question");
     const { clients, time } = this.#state;
-    const admission = clients.admit({ id, sequence, acknowledged, time });
+    const admission = clients.admit(id, envelope, time);
     if (admission.kind === "repeated") return admission.answer;
     const answer = this.#execute(command);
     clients.remember(admission.client, sequence, answer);

@@ -86,12 +86,18 @@ export class RaftMemberNode {
   }
 
   /** Answers at the deadline at the latest, whatever happens. `gone`: nobody waits for the answer any more. */
-  async request(request: ClientRequest, deadline: Ms, gone: AbortSignal | null = null): Promise<ClientAnswer> {
-    if (request.kind === "status") return { kind: "status", status: this.status() };
-    if (this.#state !== "running") return { kind: "unavailable", reason: "this member is stopped" };
-    if (this.#options.clock.now() >= deadline) return { kind: "unavailable", reason: "the deadline had passed" };
-    if (this.#serving === null) return { kind: "unavailable", reason: this.#founder?.waiting ?? "this member starts" };
+  request(request: ClientRequest, deadline: Ms, gone: AbortSignal | null = null): Promise<ClientAnswer> {
+    if (request.kind === "status") return Promise.resolve({ kind: "status", status: this.status() });
+    const refusal = this.#refusal(deadline);
+    if (refusal !== null || this.#serving === null) {
+      return Promise.resolve({ kind: "unavailable", reason: refusal ?? this.#founder?.waiting ?? "this member starts" });
+    }
     return this.#serving.request(request, deadline, gone);
+  }
+
+  #refusal(deadline: Ms): string | null {
+    if (this.#state !== "running") return "this member is stopped";
+    return this.#options.clock.now() >= deadline ? "the deadline had passed" : null;
   }
 
   status(): RaftStatus {

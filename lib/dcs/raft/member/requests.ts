@@ -72,15 +72,23 @@ export class Requests {
     return refused === null ? this.#proposed(payload, deadline) : { kind: "command", answer: refused };
   }
 
-  async #proposed(payload: Uint8Array, deadline: Ms): Promise<ClientAnswer> {
-    const { engine, leader } = this.#options;
-    const outcome = await this.settled(deadline, (settle) => engine.propose(payload, settle));
+  #proposed(payload: Uint8Array, deadline: Ms): Promise<ClientAnswer> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.deadlines.add(deadline, () => resolve(this.#answered(TOO_LATE)));
+      this.#options.engine.propose(payload, (outcome) => {
+        cancel();
+        resolve(this.#answered(outcome));
+      });
+    });
+  }
+
+  #answered(outcome: ProposalOutcome): ClientAnswer {
     switch (outcome.kind) {
       case "applied":
         if (outcome.answer === null) throw new Error("a command was applied without an answer");
         return { kind: "command", answer: outcome.answer };
       case "refused":
-        return refusalAnswer(outcome.refusal, leader());
+        return refusalAnswer(outcome.refusal, this.#options.leader());
       case "lost":
         return { kind: "unavailable", reason: "another leader's entries took its place" };
       case "unknown":
@@ -90,7 +98,7 @@ export class Requests {
 
   settled(deadline: Ms, start: (settle: (outcome: ProposalOutcome) => void) => void): Promise<ProposalOutcome> {
     return new Promise((resolve) => {
-      const cancel = this.#options.deadlines.add(deadline, () => resolve({ kind: "unknown", reason: "not committed in time" }));
+      const cancel = this.#options.deadlines.add(deadline, () => resolve(TOO_LATE));
       start((outcome) => {
         cancel();
         resolve(outcome);
@@ -164,6 +172,7 @@ export class Requests {
   }
 }
 
+const TOO_LATE: ProposalOutcome = { kind: "unknown", reason: "not committed in time" };
 const NONSENSE: ClientAnswer = { kind: "unknown-outcome", reason: "the leader's answer makes no sense" };
 
 export function refusalAnswer(refusal: Refusal, leader: RaftMember | null): ClientAnswer {

@@ -51,6 +51,15 @@ interface Group {
   hardState: HardState | null;
 }
 
+interface Next {
+  bytes: Uint8Array;
+  view: DataView;
+  at: number;
+  readonly place: { segment: number; offset: number };
+  chain: number;
+  durableUpTo: number;
+}
+
 export class LogWriter {
   onDurable: (sequence: number) => void = () => {};
   onFailure: (error: DiskError) => void = () => {};
@@ -73,6 +82,15 @@ export class LogWriter {
   #continues: LogEnd | null;
   #nextNumber: number;
 
+  /** What the encoding of a record is told, filled anew for each: objects of its own would be garbage with every entry. */
+  readonly #next: Next = {
+    bytes: NOTHING,
+    view: new DataView(NOTHING.buffer),
+    at: 0,
+    place: { segment: 0, offset: 0 },
+    chain: 0,
+    durableUpTo: 0,
+  };
   readonly #groups: Group[] = [];
   #spare: Group | null = null;
   #waitingBytes = 0;
@@ -194,13 +212,15 @@ export class LogWriter {
     if (this.#segment === 0 || this.#offset + bytes > this.#size) group = this.#beginSegment(bytes);
     else group ??= this.#newGroup(null);
     if (group.used + bytes > group.bytes.length) grow(group, group.used + bytes);
-    const place = { segment: this.#segment, offset: this.#offset };
-    const durableUpTo = this.#durable.segment === place.segment ? this.#durable.offset : 0;
-    this.#chain = encodeRecord({ bytes: group.bytes, view: group.view, at: group.used }, record, {
-      place,
-      chain: this.#chain,
-      durableUpTo,
-    });
+    const next = this.#next;
+    next.bytes = group.bytes;
+    next.view = group.view;
+    next.at = group.used;
+    next.place.segment = this.#segment;
+    next.place.offset = this.#offset;
+    next.chain = this.#chain;
+    next.durableUpTo = this.#durable.segment === this.#segment ? this.#durable.offset : 0;
+    this.#chain = encodeRecord(next, record, next);
     group.used += bytes;
     this.#offset += bytes;
     this.#waitingBytes += bytes;
@@ -313,6 +333,8 @@ export class LogWriter {
     if (group.sequence !== null && this.#state === "running") this.onDurable(group.sequence);
   }
 }
+
+const NOTHING = new Uint8Array(0);
 
 function mayFollow(next: HardState, before: HardState): boolean {
   if (next.term !== before.term) return next.term > before.term;
