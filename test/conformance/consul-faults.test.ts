@@ -10,12 +10,13 @@ import { consulConfig } from "../harness/consul-config.ts";
 import { CountingProxy } from "../harness/counting-proxy.ts";
 import { type RecordingLog, recordingLog } from "../harness/recording-log.ts";
 import { ownMs, stalledMs } from "../harness/stall.ts";
+import { until } from "../harness/wait.ts";
 import { steadyClock } from "./steady-clock.ts";
 import { expectError, value } from "./suite-context.ts";
 
 const CASE_TIMEOUT_MS = 40_000;
-/** How late an answer at a deadline may be. */
-const LATE_MAX_MS = 50;
+/** How late an answer at a deadline may be: below the half second that the client's own timers are coarse by. */
+const LATE_MAX_MS = 250;
 const clock = steadyClock();
 const within = (budgetMs = 5_000) => ({ deadline: ms(clock.now() + budgetMs) });
 
@@ -77,7 +78,8 @@ describe("a Consul server with faults", () => {
       expectError(await watching, "unavailable");
       expectError(await store.put("faults/k", "x", within()), "unavailable");
       expectError(await store.renewSession(session.id, within()), "unavailable");
-      expect(ownMs(failedAt)).toBeLessThan(500);
+      // Not at their deadline.
+      expect(ownMs(failedAt)).toBeLessThan(2_500);
       await consul.restart();
       value(await store.renewSession(session.id, within()));
       value(await store.put("faults/owned", "still mine", { ...within(), session: session.id }));
@@ -180,7 +182,8 @@ describe("a Consul server with faults", () => {
       const createdAt = performance.now();
       value(await store.put("nothing-here/k", "now", within()));
       expect(value(await watching).entries.map((entry) => entry.value)).toEqual(["now"]);
-      expect(ownMs(createdAt)).toBeLessThan(300);
+      // Not at its deadline.
+      expect(ownMs(createdAt)).toBeLessThan(1_000);
       await counted.close();
       await proxy.close();
     },
@@ -192,10 +195,10 @@ describe("a Consul server with faults", () => {
     async () => {
       value(await store.put("faults/restored", "1", within()));
       const started = clock.now();
-      const woken = value(await store.watch("faults/restored", revision(1_000_000_000), within(1_500)));
+      const woken = value(await store.watch("faults/restored", revision(1_000_000_000), within(20_000)));
       expect(woken.entries).toHaveLength(1);
       expect(woken.revision).toBeLessThan(1_000_000_000);
-      expect(clock.now() - started).toBeLessThan(1_500);
+      expect(clock.now() - started).toBeLessThan(15_000);
     },
     CASE_TIMEOUT_MS,
   );
@@ -238,7 +241,9 @@ describe("sessions as Consul grants them", () => {
       expect(await bound(["serfHealth"])).toEqual([["serfHealth"], 1_000_000, "delete", "10s"]);
       const check = { ID: "mine", Name: "mine", TTL: "60s", Status: "passing" };
       await fetch(`${consul.url}/v1/agent/check/register`, { method: "PUT", body: JSON.stringify(check) });
-      await clock.sleepUntil(ms(clock.now() + 300)); // the agent reports its check to the server by itself
+      const known = async () =>
+        JSON.stringify(await (await fetch(`${consul.url}/v1/health/state/passing`)).json()).includes('"CheckID":"mine"');
+      await until("the agent has reported its check to the server", known, { withinMs: CASE_TIMEOUT_MS });
       expect(await bound(["mine"])).toEqual([["mine"], 1_000_000, "delete", "10s"]);
       expect(await bound(["missing"])).toBe("unavailable");
       await consul.stop();

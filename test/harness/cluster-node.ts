@@ -45,7 +45,9 @@ function supervisorCommand(): readonly string[] {
 }
 
 /** A request to an API that hangs must not hang the test. Long-running POSTs have their own. */
-const API_TIMEOUT_MS = 3_000;
+const API_TIMEOUT_MS = 15_000;
+/** Health is asked again and again, of frozen nodes too. */
+const HEALTH_TIMEOUT_MS = 3_000;
 
 export class ClusterNode {
   readonly place: NodePlace;
@@ -226,7 +228,7 @@ export class ClusterNode {
 
   /** The status code of a health path; null where nothing answers. */
   async health(path: string): Promise<number | null> {
-    return this.api(path).then(
+    return this.api(path, { timeoutMs: HEALTH_TIMEOUT_MS }).then(
       ({ status }) => status,
       () => null,
     );

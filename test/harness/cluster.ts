@@ -167,7 +167,7 @@ export class TestCluster {
   async list(from: readonly ClusterNode[] = this.nodes): Promise<ListedCluster> {
     for (const node of from) {
       if (node.pid === null) continue;
-      const answer = await node.api("/cluster", { timeoutMs: 1_000 }).catch(() => null);
+      const answer = await node.api("/cluster", { timeoutMs: 5_000 }).catch(() => null);
       if (answer?.status === 200) return answer.json as ListedCluster;
     }
     throw new Error("no node answers GET /cluster");

@@ -65,7 +65,7 @@ export interface StoreSight {
   close(): Promise<void>;
 }
 
-const ANSWER_MAX_MS = 3_000;
+const ANSWER_MAX_MS = 10_000;
 /** One wait for a change of a key that is followed. */
 const FOLLOW_WAIT_MS = 20_000;
 const FOLLOW_PAUSE_MS = 50;

@@ -349,7 +349,9 @@ describe("members", () => {
     await cluster.untilHealthy();
     const later = ["restart", "demo", replica.name, "--scheduled", "2099-01-01T00:00Z", "--force"];
     expect((await ctl(later)).out).toEndWith(`Success: restart scheduled on member ${replica.name}\n`);
-    await until("the schedule is listed", async () => (await ctl(["list"])).out.includes("2099-01-01T00:00:00+00:00"), { withinMs: 5_000 });
+    await until("the schedule is listed", async () => (await ctl(["list"])).out.includes("2099-01-01T00:00:00+00:00"), {
+      withinMs: 30_000,
+    });
     expect((await ctl(later)).out).toEndWith(`Success: restart scheduled on member ${replica.name}\n`);
     expect((await ctl(["flush", "demo", "restart", "--force"])).out).toContain(
       `Success: flush scheduled restart for member ${replica.name}\n`,
@@ -363,7 +365,7 @@ describe("members", () => {
   scenario("read their files again, tell their versions, and answer SQL", async () => {
     const { leader, replica } = await roles();
     expect((await ctl(["reload", "demo", replica.name, "--force"])).out).toContain(`Reload request received for member ${replica.name}`);
-    expect((await ctl(["version", "demo"])).out).toMatch(new RegExp(`^${leader.name}: Patroni 4\\.1\\.5 PostgreSQL 15\\.\\d+`, "m"));
+    expect((await ctl(["version", "demo"])).out).toMatch(new RegExp(`^${leader.name}: Patroni 4\\.1\\.5 PostgreSQL \\d+\\.\\d+`, "m"));
     const env = { PGPASSWORD: PASSWORDS.superuser };
     const asked = await ctl(
       [

@@ -77,20 +77,21 @@ test("the leader keeps the failsafe key: every member with its api_url, shown by
 test("three nodes live through the loss of their store, for longer than ttl, without one failed write, and say that they do", async () => {
   await cluster.during(async () => {
     const leader = await cluster.untilHealthy();
-    writer = await cluster.writer();
+    // A commit that takes long on a busy machine is no failed one.
+    writer = await cluster.writer({ answerMaxMs: 60_000 });
     const before = await cluster.list();
     const begun = performance.now();
     await takeStore();
     const isPrimary = async () => ((await leader.health("/primary")) === 200 ? null : "/primary is not 200");
     await staysTrue("without the store", isPrimary, { forMs: OUTAGE_MS, everyMs: 100 });
     await leader.untilLogs("continue to run as a leader because failsafe mode is enabled and all members are accessible", {
-      withinMs: 1_000,
+      withinMs: 20_000,
     });
     for (const node of cluster.nodes) expect(await isActive(node)).toBe(true);
     await giveStoreBack();
     await until("the leader counts on the store again", async () => !(await isActive(leader)), { withinMs: 15_000 });
     await staysTrue("with the store", isPrimary, { forMs: 1_000, everyMs: 50 });
-    await writer.afterNow(2_000);
+    await writer.afterNow(20_000);
     const gap = writer.longestGap(begun);
     console.log(`figure: failsafe mode, no store for 1.5 × ttl: longest time between two writes ${Math.round(gap.ms)} ms`);
     expect(writer.longestOwnGap(begun)).toBeLessThan(UNDISTURBED_GAP_MAX_MS);
@@ -109,15 +110,15 @@ test("once a member is gone the primary steps down within ttl, and takes its loc
     const leader = await cluster.untilHealthy();
     const [gone] = cluster.others(leader);
     if (gone === undefined) throw new Error("there are three nodes");
-    await writer.afterNow(2_000);
+    await writer.afterNow(20_000);
     await takeStore();
     await until("failsafe mode is active", () => isActive(leader), { withinMs: 2 * TTL_MS });
     const from = leader.log.length;
     const killedAt = performance.now();
     await gone.killHost();
     await until("the primary serves nobody", async () => (await leader.health("/primary")) !== 200, { withinMs: 2 * TTL_MS });
-    await leader.untilLogs("demoting self because DCS is not accessible and I was a leader", { withinMs: 1_000, from });
-    await until("a standby serves reads", async () => (await leader.status())["role"] === "replica", { withinMs: 10_000 });
+    await leader.untilLogs("demoting self because DCS is not accessible and I was a leader", { withinMs: 20_000, from });
+    await until("a standby serves reads", async () => (await leader.status())["role"] === "replica", { withinMs: 30_000 });
     const lastWrite = Math.max(...writer.acknowledged.map(({ ackedAt }) => ackedAt));
     console.log(`figure: failsafe mode, a member died: last write after ${Math.round(lastWrite - killedAt)} ms`);
     expect(lastWrite - killedAt).toBeLessThan(TTL_MS);

@@ -66,14 +66,19 @@ async function phases(node: ClusterNode): Promise<readonly string[]> {
   return told.slice(-4).map((event) => (event.kind === "failover" ? `${event.phase} ${event.cause} ${event.former}` : event.kind));
 }
 
-/** Reads the node's event stream until `enough` has seen an event; resolves to all that came. */
-async function follow(node: ClusterNode, enough: (event: NodeEvent) => boolean): Promise<readonly NodeEvent[]> {
+/** Opens the node's event stream: what happens from then on is in it. */
+async function eventStream(node: ClusterNode): Promise<ReadableStream<Uint8Array>> {
   const response = await fetch(`${node.apiUrl}/events`, { headers: { accept: "text/event-stream" } });
   if (response.body === null) throw new Error("an empty stream");
+  return response.body;
+}
+
+/** Reads it until `enough` has seen an event; resolves to all that came. */
+async function follow(stream: ReadableStream<Uint8Array>, enough: (event: NodeEvent) => boolean): Promise<readonly NodeEvent[]> {
   const seen: NodeEvent[] = [];
   let rest = "";
   const decoder = new TextDecoder();
-  for await (const chunk of response.body) {
+  for await (const chunk of stream) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.startsWith("data: ")) seen.push(JSON.parse(line.slice(6)));
@@ -112,7 +117,7 @@ describe("what a cluster tells of itself", () => {
       const former = leader;
       const candidate = cluster.others(former).find(({ name }) => name !== "node3");
       if (candidate === undefined) throw new Error("no candidate");
-      const reading = follow(candidate, (event) => event.kind === "failover" && event.phase === "writable");
+      const reading = follow(await eventStream(candidate), (event) => event.kind === "failover" && event.phase === "writable");
       const body = { leader: former.name, candidate: candidate.name };
       expect((await former.api("/switchover", { method: "POST", body, timeoutMs: 40_000 })).status).toBe(200);
       const seen = await reading;

@@ -16,9 +16,18 @@ import { programRunner } from "../../lib/postgres/programs.ts";
 import { startupLogPath } from "../../lib/postgres/startup-log.ts";
 import { clock, discard, type LocalServer, postgresBinDir, serverConfig, supervisorOf, within } from "../harness/local-server.ts";
 import { serverPorts } from "../harness/ports.ts";
+import { ownMs } from "../harness/stall.ts";
 import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
 
-const [PORT_A, PORT_B, PORT_C] = (await serverPorts(3)) as [number, number, number];
+const [PORT_A, PORT_B, PORT_C, PORT_D, PORT_E, PORT_F, NOBODYS_PORT] = (await serverPorts(7)) as [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+];
 const TIMEOUT_MS = 120_000;
 const PASSWORDS = { admin: "su 'quoted' \\ pass:word", replicator: "re:pl", rewinder: "rew\\ind" };
 
@@ -97,7 +106,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   }
 
   async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-    const giveUpAt = clock.now() + 20_000;
+    const giveUpAt = clock.now() + 40_000;
     while (!(await condition())) {
       if (clock.now() > giveUpAt) throw new Error(`not reached: ${what}`);
       await Bun.sleep(20);
@@ -396,9 +405,9 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     if (!before.ok) throw new Error(before.error.message);
     const last = segments.findIndex((name) => Number.parseInt(name.slice(16), 16) === Number((before.value.lsn - 1n) >> 24n));
     for (const name of segments.slice(last + 1)) await rm(join(folderOfA, name));
-    const askedAt = clock.now();
+    const askedAt = performance.now();
     expect(await a.localEndOfWal()).toEqual(before);
-    expect(clock.now() - askedAt).toBeLessThan(3_000);
+    expect(ownMs(askedAt)).toBeLessThan(3_000);
     expect(await startAs(a, "primary", null)).toEqual({ ok: true, value: null });
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
   });
@@ -445,7 +454,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     );
     expect(await sql(PORT_B, "SELECT count(*) FROM t")).toBe("21001");
     expect(await planFor(a, sourceOf("c", PORT_C, null))).toMatchObject({ kind: "rewind" });
-    const unreachable = await a.rewind({ source: sourceOf("x", PORT_C + 9, null), ...quiet() });
+    const unreachable = await a.rewind({ source: sourceOf("x", NOBODYS_PORT, null), ...quiet() });
     expect(unreachable.ok || unreachable.error.kind).toBe("failed");
     expect(existsSync(rewindingMarkerPath(join(folder, "a")))).toBe(false);
     await writeFile(rewindingMarkerPath(join(folder, "a")), "rewind\n");
@@ -523,7 +532,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   });
 
   test("a bootstrap whose post_bootstrap fails ends its server, and the next one begins from nothing", async () => {
-    const d = node("d", PORT_C + 1, { configDir: join(folder, "d-config"), pgHba: null });
+    const d = node("d", PORT_D, { configDir: join(folder, "d-config"), pgHba: null });
     await mkdir(join(folder, "d-config"));
     const bad = join(folder, "bad.sh");
     await writeFile(bad, "#!/bin/sh\necho broken >&2\nexit 9\n", { mode: 0o755 });
@@ -539,14 +548,14 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   });
 
   test("a user that cannot be made fails the bootstrap without telling its password", async () => {
-    const f = node("f", PORT_C + 3, { replication: { username: "pg_reserved", password: "hush-hush", options: {} } });
+    const f = node("f", PORT_F, { replication: { username: "pg_reserved", password: "hush-hush", options: {} } });
     const made = await f.bootstrap({ bootstrap: bootstrapWith(), ...quiet() });
     expect(made.ok || made.error.message).toContain("reserved");
     expect(JSON.stringify(made) + nodes.flatMap((each) => each.log.lines).join("\n")).not.toContain("hush-hush");
   });
 
   test("a configuration that cannot be written is one clear error", async () => {
-    const e = node("e", PORT_C + 2, { pgpass: join(folder, "absent", "pgpass") });
+    const e = node("e", PORT_E, { pgpass: join(folder, "absent", "pgpass") });
     const made = await e.bootstrap({ bootstrap: bootstrapWith(), ...quiet() });
     expect(made.ok || made.error.message).toContain(join(folder, "absent", "pgpass"));
   });

@@ -31,7 +31,7 @@ import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts"
 import { until } from "../harness/wait.ts";
 
 const [PORT, STANDBY_PORT] = (await serverPorts(2)) as [number, number];
-const TEST_TIMEOUT_MS = 60_000;
+const TEST_TIMEOUT_MS = 240_000;
 const never = new AbortController().signal;
 
 function value<T>(result: Result<T, { readonly kind: string; readonly message: string }>): T {
@@ -115,7 +115,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const began = clock.now();
       await startPrimary(server);
       say(`started in ${Math.round(clock.now() - began)} ms`);
-      const status = value(await server.postgresql.status(within(2_000)));
+      const status = value(await server.postgresql.status(within(20_000)));
       expect(status).toMatchObject({
         inRecovery: false,
         timeline: 1,
@@ -128,7 +128,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const times: number[] = [];
       for (let round = 0; round < 50; round += 1) {
         const asked = performance.now();
-        value(await server.postgresql.status(within(2_000)));
+        value(await server.postgresql.status(within(20_000)));
         times.push(ownMs(asked));
       }
       times.sort((left, right) => left - right);
@@ -145,14 +145,14 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
     }
   });
 
-  test("an exit is reported within milliseconds, for a server that was started and for one that was adopted", async () => {
+  test("an exit is reported at once, for a server that was started and for one that was adopted", async () => {
     const server = newServer(folder, "exits", PORT);
     const other = supervisorOf(server.config, server.name);
     try {
       for (const watcher of [server, other]) {
         await startPrimary(server);
         value(await watcher.postgresql.adopt());
-        value(await watcher.postgresql.status(within(1_000)));
+        value(await watcher.postgresql.status(within(20_000)));
         const pid = await postmasterPid(watcher);
         let calls = 0;
         const seen = new Promise<number>((resolve) => {
@@ -166,7 +166,8 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         process.kill(pid, "SIGKILL");
         const latency = ownMs(killed, await seen);
         say(`exit seen after ${latency.toFixed(1)} ms`);
-        expect(latency).toBeLessThan(100);
+        // Whoever only looked from time to time would take a cycle.
+        expect(latency).toBeLessThan(500);
         expect((await watcher.postgresql.inspect()).process).toEqual({ kind: "none" });
         await Bun.sleep(50);
         expect(calls).toBe(1);
@@ -187,10 +188,10 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         await startPrimary(server);
         const writers = await fourWriters(folder, server);
         process.kill(await postmasterPid(server), "SIGSTOP");
-        await Bun.sleep(20);
-        expect((await server.postgresql.inspect()).process).toMatchObject({ kind: "running", stopped: true });
+        const isStopped = async () => Bun.deepMatch({ kind: "running", stopped: true }, (await server.postgresql.inspect()).process);
+        await until("the kernel has stopped it", isStopped, { withinMs: 20_000, everyMs: 1 });
         const began = clock.now();
-        value(await server.postgresql.stop({ mode, deadline: within(5_000) }));
+        value(await server.postgresql.stop({ mode, deadline: within(20_000) }));
         await writers.ended;
         say(
           `${mode} stop of a frozen server: ${Math.round(clock.now() - began)} ms, last write ${(writers.state.last - began).toFixed(1)} ms after`,
@@ -272,8 +273,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       value(await server.postgresql.stop({ mode: "fast", deadline: within(300) }));
       say(`ended with a frozen backend after ${Math.round(clock.now() - began)} ms`);
       // It has closed its files and cannot write; the kernel may take another moment to bury it.
-      await pollUntil({ clock, deadline: within(500), intervalMs: 1 }, () => (readProcess(backend.pid) === null ? true : null));
-      expect(readProcess(backend.pid)).toBeNull();
+      await until("the backend is gone", () => readProcess(backend.pid) === null, { withinMs: 20_000, everyMs: 1 });
       await sql.close({ timeout: 0 });
     } finally {
       await discard(server);
@@ -305,14 +305,14 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       try {
         await startStandby(standby, primary);
         await untilStreaming(standby);
-        value(await standby.postgresql.status(within(1_000)));
+        value(await standby.postgresql.status(within(20_000)));
         const began = performance.now();
-        value(await primary.postgresql.stop({ mode: "immediate", deadline: within(2_000) }));
+        value(await primary.postgresql.stop({ mode: "immediate", deadline: within(20_000) }));
         const killed = performance.now();
         value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: round % 2 === 0 ? null : "" }));
         times.push(ownMs(began));
         say(`killed ${Math.round(killed - began)} ms, promoted ${Math.round(performance.now() - killed)} ms`);
-        const status = value(await standby.postgresql.status(within(1_000)));
+        const status = value(await standby.postgresql.status(within(20_000)));
         expect(status).toMatchObject({ inRecovery: false, timeline: 2, primaryConninfo: "" });
         expect(existsSync(join(standby.dataDir, "standby.signal"))).toBe(false);
       } finally {
@@ -332,7 +332,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
     try {
       await startStandby(standby, primary);
       await untilStreaming(standby);
-      value(await primary.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await primary.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: "a" }));
       const sql = client(folder, standby);
       const write = sql.unsafe("CREATE TABLE t()").then(
@@ -340,7 +340,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         () => "ended",
       );
       expect(await Promise.race([write, Bun.sleep(300).then(() => "waits")])).toBe("waits");
-      value(await standby.postgresql.setSynchronousStandbyNames("", within(2_000)));
+      value(await standby.postgresql.setSynchronousStandbyNames("", within(20_000)));
       expect(await write).toBe("acknowledged");
       await sql.close({ timeout: 0 });
     } finally {
@@ -360,16 +360,16 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const pid = await postmasterPid(standby);
       value(await other.postgresql.adopt());
       value(await other.postgresql.configure(standby.config, { role: "replica" }));
-      const before = value(await other.postgresql.status(within(1_000)));
+      const before = value(await other.postgresql.status(within(20_000)));
       expect(before.primaryConninfo).toContain(`port=${primary.port}`);
       value(await other.postgresql.follow(null, "replica"));
-      expect(value(await other.postgresql.status(within(1_000)))).toMatchObject({ primaryConninfo: "", timeline: 1, inRecovery: true });
+      expect(value(await other.postgresql.status(within(20_000)))).toMatchObject({ primaryConninfo: "", timeline: 1, inRecovery: true });
       const began = clock.now();
       value(await other.postgresql.follow({ name: "p", host: "127.0.0.1", port: primary.port, slotName: null }, "replica"));
       await untilStreaming(other);
       say(`streaming ${Math.round(clock.now() - began)} ms after follow`);
       expect(await postmasterPid(standby)).toBe(pid);
-      const [connection] = value(await primary.postgresql.status(within(1_000))).replication;
+      const [connection] = value(await primary.postgresql.status(within(20_000))).replication;
       expect(connection).toMatchObject({ applicationName: "s", state: "streaming", clientAddr: "127.0.0.1" });
     } finally {
       await other.postgresql.close();
@@ -416,10 +416,10 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         `${stranger.pid}\n${server.dataDir}\n1\n${PORT}\n${folder}\n127.0.0.1\n 1 1\nready   \n`,
       );
       expect((await server.postgresql.inspect()).process).toEqual({ kind: "none" });
-      value(await server.postgresql.stop({ mode: "immediate", deadline: within(500) }));
+      value(await server.postgresql.stop({ mode: "immediate", deadline: within(20_000) }));
       expect(readProcess(stranger.pid ?? 0)).not.toBeNull();
       await startPrimary(server);
-      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       expect(readProcess(stranger.pid ?? 0)).not.toBeNull();
     } finally {
       stranger.kill("SIGKILL");
@@ -482,7 +482,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const sql = client(folder, server);
       await sql.unsafe("SELECT 1/0").catch(() => undefined);
       await sql.close({ timeout: 0 });
-      expect(value(await server.postgresql.status(within(1_000))).inRecovery).toBe(false);
+      expect(value(await server.postgresql.status(within(20_000))).inRecovery).toBe(false);
       expect(readFileSync(startupLogPath(server.dataDir), "utf8")).toContain("division by zero");
       // Nobody's child any more: who buries orphans may leave it a zombie for a while, and its pid taken.
       const seen = new Promise((resolve) => server.postgresql.onPostmasterExit(() => resolve(null)));
@@ -491,7 +491,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const began = clock.now();
       await startPrimary(server);
       say(`restarted an adopted server after SIGKILL in ${Math.round(clock.now() - began)} ms`);
-      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
     } finally {
       await discard(server);
     }
@@ -513,7 +513,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const sql = client(folder, server);
       expect((await sql.unsafe("SHOW work_mem"))[0].work_mem).toBe("7MB");
       await sql.close({ timeout: 0 });
-      value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      value(await server.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       await startPrimary(server);
       expect(server.postgresql.pendingRestart()).toEqual({});
       expect(value(await server.postgresql.configure(changed, { role: "primary" }))).toEqual({});
@@ -553,14 +553,14 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         }),
       );
       await untilStreaming(second);
-      expect(value(await second.postgresql.status(within(1_000)))).toMatchObject({
+      expect(value(await second.postgresql.status(within(20_000)))).toMatchObject({
         inRecovery: true,
         timeline: 1,
         walLsn: null,
         primarySlotName: "second_life",
         walReceiver: { senderHost: "127.0.0.1", senderPort: first.port, slotName: "second_life" },
       });
-      const status = value(await first.postgresql.status(within(1_000)));
+      const status = value(await first.postgresql.status(within(20_000)));
       expect(status.slots).toMatchObject([{ name: "second_life", type: "physical", active: true, temporary: false }]);
       expect(status.replication).toMatchObject([
         { applicationName: "second-life", usename: "postgres", state: "streaming", syncState: "async" },
@@ -583,12 +583,12 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const sql = client(folder, first);
       await sql.unsafe("CREATE TABLE diverged AS SELECT generate_series(1, 1000)");
       await sql.close({ timeout: 0 });
-      value(await first.postgresql.stop({ mode: "immediate", deadline: within(2_000) }));
+      value(await first.postgresql.stop({ mode: "immediate", deadline: within(20_000) }));
       const end = value(await first.postgresql.localEndOfWal());
       expect(end.timeline).toBe(1);
       expect(end.lsn).toBeGreaterThan(history[0]?.switchpoint ?? 0n);
       const back = { name: "second-life", host: "127.0.0.1", port: second.port, slotName: null };
-      expect(value(await first.postgresql.upstreamHistory(back, within(2_000)))).toMatchObject({
+      expect(value(await first.postgresql.upstreamHistory(back, within(20_000)))).toMatchObject({
         timeline: 2,
         switches: [{ timeline: 1 }],
       });
@@ -604,8 +604,8 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         }),
       );
       await untilStreaming(first);
-      expect(value(await first.postgresql.status(within(1_000)))).toMatchObject({ inRecovery: true, timeline: 2 });
-      value(await first.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+      expect(value(await first.postgresql.status(within(20_000)))).toMatchObject({ inRecovery: true, timeline: 2 });
+      value(await first.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       value(await first.postgresql.removeDataDirectory());
       expect(["absent", "empty"]).toContain((await first.postgresql.inspect()).dataDirectory.kind);
     } finally {
@@ -682,7 +682,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
                 stranger: "refused",
               },
         );
-        value(await server.postgresql.stop({ mode: "fast", deadline: within(5_000) }));
+        value(await server.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
       }
     } finally {
       await discard(server);

@@ -87,7 +87,7 @@ describe("the quickstart", () => {
     expect(quickstart("stop").status).toBe(0);
     expect(processesOf(later)).toEqual([]);
     expect(existsSync(data)).toBe(false);
-  }, 90_000);
+  }, 240_000);
 
   test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
     "%s in the middle of the start leaves nothing running and no data",
@@ -100,7 +100,7 @@ describe("the quickstart", () => {
       expect(processesOf(state)).toEqual([]);
       expect(existsSync(data)).toBe(false);
     },
-    30_000,
+    120_000,
   );
 
   test("--consul starts one beside the nodes, and ends it", () => {
@@ -113,7 +113,7 @@ describe("the quickstart", () => {
     expect(quickstart("psql", "-Atqc", "select 1")).toEqual({ status: 0, text: "1\n" });
     expect(quickstart("stop").status).toBe(0);
     expect(processesOf(state)).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 
   test("--demo shows a takeover with its time, and the killed node comes back", () => {
     const shown = quickstart("--detach", "--demo", ...ports);
@@ -123,7 +123,7 @@ describe("the quickstart", () => {
     expect(shown.status).toBe(0);
     expect(quickstart("psql", "-Atqc", "select count(*) from pg_stat_replication where state = 'streaming'").text).toBe("2\n");
     expect(quickstart("start", "--demo", "--nodes", "2").status).not.toBe(0);
-  }, 90_000);
+  }, 240_000);
 
   test.each(cases(["node1 started", "node3 started"], ["Running until"]))(
     'killed outright after "%s", stop ends what it left',
@@ -138,7 +138,7 @@ describe("the quickstart", () => {
       expect(processesOf(state)).toEqual([]);
       expect(existsSync(data)).toBe(false);
     },
-    60_000,
+    180_000,
   );
 
   test("stop ends a quickstart in the foreground, which then removes its data itself", async () => {
@@ -151,5 +151,5 @@ describe("the quickstart", () => {
     expect(await end).toBe(0);
     expect(processesOf(state)).toEqual([]);
     expect(existsSync(data)).toBe(false);
-  }, 60_000);
+  }, 180_000);
 });

@@ -14,8 +14,8 @@ afterAll(() => TestCluster.stopAll());
 /** A client that never gives up on a commit: what hangs is seen. */
 const PATIENCE_MS = 60_000;
 const LOOP_WAIT_S = 10;
-/** The promise is a second; this machine may be busy with other tests. */
-const CLEAN_STOP_MAX_MS = 2_500;
+/** The promise is a second; this machine may be slow. Without it, it were wal_sender_timeout: a minute. */
+const CLEAN_STOP_MAX_MS = 5_000;
 const FAILOVER_MAX_MS = 5_000;
 
 test("quorum commit is switched on under load; a voter stops and a primary dies, and nothing acknowledged is lost", async () => {
@@ -29,7 +29,7 @@ test("quorum commit is switched on under load; a voter stops and a primary dies,
     const enabledAt = performance.now();
     await cluster.patchConfig({ synchronous_mode: "quorum" });
     await untilSync(cluster, leader, { standbys: voters, quorum: 1 }, `ANY 1 (${voters.join(",")})`);
-    const sure = await writer.afterNow(5_000);
+    const sure = await writer.afterNow(20_000);
     console.log(`quorum commit enabled, first protected commit after ${Math.round(sure.ackedAt - enabledAt)} ms`);
     expect(ownMs(enabledAt, sure.ackedAt)).toBeLessThan(2 * LOOP_WAIT_S * 1000);
     expect(sure.synchronousStandbyNames).toBe(`ANY 1 (${voters.join(",")})`);
@@ -43,7 +43,7 @@ test("quorum commit is switched on under load; a voter stops and a primary dies,
       "the voters know that they are",
       async () => (await Promise.all([first, second].map((node) => node.health("/quorum")))).every((code) => code === 200),
       {
-        withinMs: 5_000,
+        withinMs: 20_000,
       },
     );
     expect(await health(first)).toEqual([200, 200, 503, 503]);
@@ -54,7 +54,7 @@ test("quorum commit is switched on under load; a voter stops and a primary dies,
     const stoppedAt = performance.now();
     expect(await first.terminate()).toBe(0);
     await untilSync(cluster, leader, { standbys: [second.name], quorum: 0 }, `ANY 1 (${second.name})`);
-    await writer.afterNow(5_000);
+    await writer.afterNow(20_000);
     const stall = writer.longestGap(stoppedAt).ms;
     console.log(`a voter stopped: longest time without a commit ${Math.round(stall)} ms`);
     expect(writer.longestOwnGap(stoppedAt)).toBeLessThan(CLEAN_STOP_MAX_MS);
@@ -65,7 +65,7 @@ test("quorum commit is switched on under load; a voter stops and a primary dies,
     const diedAt = performance.now();
     leader.killPostmaster();
     const next = cluster.node((await writer.afterNowBy((name) => name !== leader.name, 20_000)).node);
-    await writer.afterNow(5_000);
+    await writer.afterNow(20_000);
     console.log(`the primary died: write gap ${Math.round(writer.longestGap(diedAt).ms)} ms`);
     expect(writer.longestOwnGap(diedAt)).toBeLessThan(FAILOVER_MAX_MS);
     expect(next.log).toMatch(/Got quorum vote from node\d; I am the healthiest node/);

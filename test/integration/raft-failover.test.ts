@@ -14,6 +14,7 @@ import { withHostCluster } from "../harness/host-cluster.ts";
 import { LockWatch } from "../harness/lock-watch.ts";
 import { HostNetwork, whyNoNamespaces } from "../harness/namespaces.ts";
 import { leadRaft, raftStatuses } from "../harness/raft-sight.ts";
+import { ownMs } from "../harness/stall.ts";
 import { openRaft } from "../harness/store-sight.ts";
 import { staysTrue, until } from "../harness/wait.ts";
 
@@ -45,6 +46,7 @@ describe.concurrent("a cluster over its own Raft", () => {
         await cluster.untilHealthy();
         const writer = await cluster.writer();
         const times: number[] = [];
+        const own: number[] = [];
         for (let round = 0; round < ROUNDS; round++) {
           const old = await cluster.untilHealthy();
           await until("a synchronous standby", async () => (await cluster.syncStandbys()).length > 0, { withinMs: 20_000 });
@@ -54,13 +56,14 @@ describe.concurrent("a cluster over its own Raft", () => {
           await old.killHost();
           const first = await writer.afterNowBy((name) => name !== old.name, TAKEOVER_WITHIN_MS);
           times.push(Math.round(first.ackedAt - killedAt));
+          own.push(ownMs(killedAt, first.ackedAt));
           await cluster.untilHealthy({ nodes: cluster.others(old) });
           old.start();
         }
         const leader = await cluster.untilHealthy();
-        const median = times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
-        console.log(`figure: primary and Raft leader killed, ttl 5: writable after ${times.join(", ")} ms, median ${median} ms`);
-        expect(median).toBeLessThanOrEqual(TAKEOVER_MEDIAN_MS);
+        const medianOf = (all: readonly number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)] ?? Number.NaN;
+        console.log(`figure: primary and Raft leader killed, ttl 5: writable after ${times.join(", ")} ms, median ${medianOf(times)} ms`);
+        expect(medianOf(own)).toBeLessThanOrEqual(TAKEOVER_MEDIAN_MS);
         expect(writer.overlaps()).toEqual([]);
         expect(await writer.lost(leader)).toEqual([]);
       });
@@ -69,7 +72,7 @@ describe.concurrent("a cluster over its own Raft", () => {
   );
 
   test("a member whose disk is lost, with and without PostgreSQL's data, joins its cluster again; the data says to which Raft it belongs", async () => {
-    await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
+    await TestCluster.with({ store: "raft", dynamic: PATIENT }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const [cluster1] = await raftStatuses(cluster.nodes);
       for (const wiped of ["raft", "data"] as const) {
@@ -86,12 +89,12 @@ describe.concurrent("a cluster over its own Raft", () => {
             const voters = statuses.find(({ role }) => role === "leader")?.members.filter(({ part }) => part === "voter").length;
             return voters === 3 && statuses.every(({ state, cluster: id }) => state === "serving" && id === cluster1?.cluster);
           },
-          { withinMs: 30_000, everyMs: 100 },
+          { withinMs: 60_000, everyMs: 100 },
         );
       }
       expect(await cluster.untilHealthy()).toBe(leader);
       for (const node of cluster.nodes) {
-        await until(`${node.name}'s data names its Raft`, () => existsSync(join(node.dataDir, "matriarch.raft")), { withinMs: 10_000 });
+        await until(`${node.name}'s data names its Raft`, () => existsSync(join(node.dataDir, "matriarch.raft")), { withinMs: 60_000 });
       }
       // All folders lost at once: data that belongs elsewhere founds nothing, and says so.
       await Promise.all(cluster.nodes.map((node) => node.killHost()));
@@ -100,14 +103,14 @@ describe.concurrent("a cluster over its own Raft", () => {
         rmSync(join(node.place.folder, "raft"), { recursive: true });
         node.start();
       }
-      for (const [index, node] of cluster.nodes.entries()) await node.untilLogs("--adopt", { withinMs: 15_000, from: from[index] ?? 0 });
+      for (const [index, node] of cluster.nodes.entries()) await node.untilLogs("--adopt", { withinMs: 60_000, from: from[index] ?? 0 });
       await staysTrue(
         "no Raft is founded",
         async () => ((await raftStatuses(cluster.nodes)).some((status) => status.cluster !== null) ? "one was" : null),
         { forMs: 2_000, everyMs: 200 },
       );
     });
-  }, 150_000);
+  }, 300_000);
 
   test.skipIf(!existsSync(FAKETIME))(
     "the wall clock of the leader's node stepped by an hour either way ends no lease, early or late, and no leadership",

@@ -13,6 +13,8 @@ import { ownMs } from "../harness/stall.ts";
 import { staysTrue, until } from "../harness/wait.ts";
 
 const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2 };
+/** Nothing that a busy machine takes from everybody for a while ends this lease. */
+const PATIENT = { ttl: 20, loop_wait: 1, retry_timeout: 5 };
 const DEFAULTS = { ttl: 30, loop_wait: 10, retry_timeout: 10 };
 /** A shutdown of PostgreSQL on a busy machine. One attempt at a store that does not answer takes as long, the guard's deadline 25 s. */
 const LAST_STOP_MAX_MS = 5_000;
@@ -33,8 +35,9 @@ describe.concurrent("the Raft without a majority", () => {
       await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
         const leader = await cluster.untilHealthy();
         const writer = await cluster.writer();
-        const begun = performance.now();
         for (const node of cluster.others(leader)) await take(node);
+        // Until here there was a majority that could confirm a renewal.
+        const begun = performance.now();
         await until("the primary serves nobody", async () => (await leader.health("/primary")) !== 200, { withinMs: 2 * TTL_MS });
         await Bun.sleep(TTL_MS);
         // When its answer was seen says more about this process than about the server.
@@ -72,10 +75,10 @@ describe.concurrent("the Raft without a majority", () => {
       const took = performance.now() - from;
       console.log(`figure: the last node of a cluster stopped: ${Math.round(took)} ms`);
       expect(ownMs(from, from + took)).toBeLessThan(LAST_STOP_MAX_MS);
-      await until("nothing of it is left, its guard neither", () => leader.processes().length === 0, { withinMs: 2_000 });
+      await until("nothing of it is left, its guard neither", () => leader.processes().length === 0, { withinMs: 30_000 });
       const control = spawnSync(join(postgresBinDir(), "pg_controldata"), ["-D", leader.dataDir], {
         encoding: "utf8",
-        env: { LC_ALL: "C" },
+        env: { ...process.env, LC_ALL: "C" },
       });
       expect(control.stdout).toMatch(/Database cluster state: +shut down\n/);
       expect(leader.log).toContain("the lock is left to its lease");
@@ -88,7 +91,7 @@ describe.concurrent("the Raft without a majority", () => {
     await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       await cluster.patchConfig({ pause: true });
-      for (const node of cluster.nodes) await until("paused", async () => (await node.status())["pause"] === true, { withinMs: 10_000 });
+      for (const node of cluster.nodes) await until("paused", async () => (await node.status())["pause"] === true, { withinMs: 30_000 });
       const writer = await cluster.writer();
       const begun = performance.now();
       const isPrimary = async () => ((await leader.health("/primary")) === 200 ? null : "/primary is not 200");
@@ -98,7 +101,7 @@ describe.concurrent("the Raft without a majority", () => {
       await staysTrue("back", isPrimary, { forMs: 2_000, everyMs: 50 });
       await cluster.patchConfig({ pause: null });
       await staysTrue("resumed", isPrimary, { forMs: 3_000, everyMs: 50 });
-      await writer.afterNow(2_000);
+      await writer.afterNow(20_000);
       const gap = writer.longestGap(begun);
       console.log(
         `figure: paused, no majority for 3 × ttl: longest time between two writes ${Math.round(gap.ms)} ms, ${Math.round(gap.from - begun)} ms after it began`,
@@ -110,7 +113,7 @@ describe.concurrent("the Raft without a majority", () => {
   }, 120_000);
 
   test("a lock that is taken away from a living primary is taken again by it at once: session closed, leader key deleted", async () => {
-    await TestCluster.with({ store: "raft", dynamic: SHORT }, async (cluster) => {
+    await TestCluster.with({ store: "raft", dynamic: PATIENT }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer();
       for (const what of ["session", "key"] as const) {
@@ -123,9 +126,9 @@ describe.concurrent("the Raft without a majority", () => {
             const now = await cluster.key("leader");
             return now?.value === leader.name && now.session !== null && now.modifyIndex !== before?.modifyIndex;
           },
-          { withinMs: 5_000 },
+          { withinMs: 20_000 },
         );
-        await writer.afterNow(5_000);
+        await writer.afterNow(20_000);
       }
       expect(await cluster.untilHealthy()).toBe(leader);
       expect(writer.longestOwnGap()).toBeLessThan(UNDISTURBED_GAP_MAX_MS);

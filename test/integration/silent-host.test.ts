@@ -10,13 +10,16 @@ import { type HostCluster, watchLock, withHostCluster } from "../harness/host-cl
 import { HostNetwork, whyNoNamespaces } from "../harness/namespaces.ts";
 import { ownMs, stalledMs } from "../harness/stall.ts";
 import { storeOfTests } from "../harness/store-sight.ts";
-import { cases, PROMPT, TTL_MS } from "../harness/times.ts";
+import { cases, inTier, PROMPT, TTL_MS } from "../harness/times.ts";
 import { until } from "../harness/wait.ts";
 
 /** The holder renews once a loop_wait: its last confirmation is at most this old when it is cut off. */
 const RENEWED_WITHIN_MS = 2_300;
-/** From the lock's end to the first write. Half a second of patience for peers that do not answer is in it. */
-const SILENT_HOST_MAX_MS = 700;
+/**
+ * From the lock's end to the first write. Half a second of patience for peers that do not answer is in it; the rest is work, for which
+ * the default tier's machine may be five times as slow. Whoever waited for such a peer to the end would take retry_timeout.
+ */
+const SILENT_HOST_MAX_MS = inTier({ full: 700, byDefault: 1_500 });
 /** Nothing is judged by this one. */
 const TAKEOVER_WITHIN_MS = 20_000;
 /** A peer is frozen so long before the lease ends. */
@@ -30,7 +33,7 @@ if (reason !== null) console.log(`skipped: hosts of their own: ${reason}`);
 afterAll(() => HostNetwork.closeAll());
 
 describe.skipIf(reason !== null)("silent hosts", () => {
-  test.concurrent("are replaced within 0.7 s of the lock's end, whoever else is slow to answer; a cut-off primary stops in time and rejoins", async () => {
+  test.concurrent("are replaced at once at the lock's end, whoever else is slow to answer; a cut-off primary stops in time and rejoins", async () => {
     await withHostCluster({ nodes: 3, dynamic: PROMPT }, async (hosts) => {
       const { cluster } = hosts;
       const first = await cluster.untilHealthy();
