@@ -1,6 +1,6 @@
 // Owns what the tests of the configuration share: a smallest valid tree, and loading one through a real file.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -33,7 +33,9 @@ export function writeConfigFile(text: string, options: { readonly mode?: number;
   counter += 1;
   mkdirSync(folder, { recursive: true });
   const path = join(folder, options.name ?? `${counter}.yml`);
-  writeFileSync(path, text, { mode: options.mode ?? 0o600 });
+  writeFileSync(path, text);
+  // Whatever the umask is.
+  chmodSync(path, options.mode ?? 0o600);
   return path;
 }
 

@@ -193,7 +193,8 @@ describe("a file of the pool", () => {
   test("that is a link is refused by its name, and what it leads to stays as it is", async () => {
     const secret = join(folder, "secret");
     const link = join(folder, "link.ini");
-    writeFileSync(secret, '"keeper" "console"\n', { mode: 0o640 });
+    writeFileSync(secret, '"keeper" "console"\n');
+    chmodSync(secret, 0o640);
     symlinkSync(secret, link);
     const refused = { ok: false, error: expect.stringContaining(`${link}: it is a symbolic link`) };
     expect(await writePoolFile(link, "mine")).toMatchObject(refused);
