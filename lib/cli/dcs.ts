@@ -1,6 +1,6 @@
 // Owns the commands of scripts/dcs.ts: single keys of any store, read and written by hand. Knows no cluster, retries nothing.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../config/load.ts";
 import { openStore, type StoreSource } from "../dcs/open-store.ts";
 import { redactUrl } from "../dcs/redact-url.ts";
@@ -12,6 +12,7 @@ import type { Log } from "../model/log.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, revision, seconds } from "../model/units.ts";
 import { EXIT, type ExitCode } from "../runtime/exit-codes.ts";
+import { positiveSeconds, runCommand } from "./command-line.ts";
 import { isRaftUrl, loadRaftUrl } from "./raft-url.ts";
 
 /** What a run may use of its process. */
@@ -58,13 +59,7 @@ export async function runDcs(args: readonly string[], terminal: DcsTerminal): Pr
     status = await withStore(program.opts<GlobalOptions>(), terminal, action);
   };
   const program = buildProgram(terminal, run);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  }
-  return status;
+  return (await runCommand(program, args)) ?? status;
 }
 
 type Runner = (action: (run: Run) => Promise<ExitCode>) => () => Promise<void>;
@@ -75,7 +70,7 @@ function buildProgram(terminal: DcsTerminal, run: Runner): Command {
     .option("-c, --config <file>", "take the store from this node's configuration")
     .option("-d, --dcs <url>", "take the store from a URL, e.g. raft://127.0.0.1:5010 or consul://127.0.0.1:8500 (default: $DCS_URL)")
     .option("--json", "print JSON instead of bare values")
-    .option("--timeout <seconds>", "deadline of each request", positive, 10)
+    .option("--timeout <seconds>", "deadline of each request", positiveSeconds, 10)
     .exitOverride()
     .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.complain(text) });
   program
@@ -87,7 +82,7 @@ function buildProgram(terminal: DcsTerminal, run: Runner): Command {
     .description("write a key; prints its new revision")
     .option("--if-absent", "only where the key does not exist")
     .option("--if-revision <revision>", "only where the key still has this revision", wholeNumber)
-    .option("--ttl <seconds>", "the key vanishes by itself after about this time", positive)
+    .option("--ttl <seconds>", "the key vanishes by itself after about this time", positiveSeconds)
     .action((key: string, value: string, flags: PutFlags, command: Command) => {
       if (flags.ifAbsent && flags.ifRevision !== undefined) command.error("error: --if-absent and --if-revision exclude each other");
       return run((context) => put(context, bare(key), value, flags))();
@@ -264,12 +259,6 @@ function line(value: unknown): string {
 /** Keys have no slash in front; people write one. */
 function bare(key: string): string {
   return key.replace(/^\/+/, "");
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("write a number of seconds above 0");
-  return value;
 }
 
 function wholeNumber(text: string): number {

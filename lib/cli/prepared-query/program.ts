@@ -1,7 +1,7 @@
 // Owns the commands of scripts/prepared-query.ts: a cluster's prepared queries in Consul, made, shown and removed. Each can be
 // repeated: what is there already is left. Retries nothing.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../../config/load.ts";
 import { ConsulHttp } from "../../dcs/consul/http.ts";
 import { type FoundQuery, isAsWanted, PreparedQueries, type QueryOutcome } from "../../dcs/consul/prepared-query.ts";
@@ -11,6 +11,7 @@ import type { ConsulConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../../runtime/exit-codes.ts";
+import { positiveSeconds, runCommand } from "../command-line.ts";
 import type { DcsTerminal } from "../dcs.ts";
 import {
   type QueryFlags,
@@ -75,13 +76,7 @@ export async function runPreparedQuery(args: readonly string[], terminal: QueryT
     }
   };
   const program = buildProgram(terminal, run);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  }
-  return status;
+  return (await runCommand(program, args)) ?? status;
 }
 
 function buildProgram(terminal: QueryTerminal, run: (action: Action) => (words: readonly string[]) => Promise<void>): Command {
@@ -99,7 +94,7 @@ function buildProgram(terminal: QueryTerminal, run: (action: Action) => (words: 
     .option("--reader-tags <list>", "the same of the reader's (default: replica)", readList)
     .option("--in <list>", "the datacenters that are to have the queries (default: the agent's own)", readList)
     .option("--json", "print JSON")
-    .option("--timeout <seconds>", "deadline of each request", positive, 10)
+    .option("--timeout <seconds>", "deadline of each request", positiveSeconds, 10)
     .exitOverride()
     .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.complain(text) });
   const queries = "[queries...]";
@@ -245,10 +240,4 @@ async function findConsul(
   if (consul !== null) return ok({ config: consul, scope });
   terminal.complain("consul: this node's store is not Consul; name one: -d consul://host:port --service NAME\n");
   return err(EXIT.failed);
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("write a number of seconds above 0");
-  return value;
 }

@@ -1,7 +1,7 @@
 // Owns the commands of scripts/raft.ts: the members of a built-in Raft, looked at and changed by hand. Retries nothing: a
 // command says what happened, and the operator decides.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../../config/load.ts";
 import type { ClientRequest } from "../../dcs/raft/kv/client-protocol.ts";
 import { clientAddresses } from "../../dcs/raft/section.ts";
@@ -14,6 +14,7 @@ import { type MemberId, memberId } from "../../model/raft.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
 import { EXIT, type ExitCode } from "../../runtime/exit-codes.ts";
+import { positiveSeconds, runCommand } from "../command-line.ts";
 import type { DcsTerminal } from "../dcs.ts";
 import { isRaftUrl, loadRaftUrl } from "../raft-url.ts";
 import { type AskedMember, askEveryone, askLeader, describeHeard, type MembersLink, statusesOf } from "./conversation.ts";
@@ -53,13 +54,7 @@ export async function runRaft(args: readonly string[], terminal: RaftTerminal): 
   };
   const run = (action: Action) => async () => finish(await withMembers(program.opts<GlobalOptions>(), terminal, action));
   const program = buildProgram(terminal, run, finish);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  }
-  return status;
+  return (await runCommand(program, args)) ?? status;
 }
 
 function buildProgram(terminal: RaftTerminal, run: (action: Action) => () => Promise<void>, finish: (code: ExitCode) => void): Command {
@@ -68,7 +63,7 @@ function buildProgram(terminal: RaftTerminal, run: (action: Action) => () => Pro
     .option("-c, --config <file>", "take the members from this node's configuration")
     .option("-d, --dcs <url>", "take the members from a URL, e.g. raft://127.0.0.1:5010 (default: $DCS_URL)")
     .option("--json", "print JSON instead of tables")
-    .option("--timeout <seconds>", "deadline of the whole command", positive, 30)
+    .option("--timeout <seconds>", "deadline of the whole command", positiveSeconds, 30)
     .exitOverride()
     .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.complain(text) });
   program.command("status").description("what each member says of itself").action(run(status));
@@ -233,10 +228,4 @@ function identity(text: string): MemberId {
   const id = memberId(text);
   if (id === null) throw new InvalidArgumentError("write a member's id: 32 hexadecimal digits, from raft members");
   return id;
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("write a number of seconds above 0");
-  return value;
 }

@@ -1,6 +1,7 @@
 // Owns `ctl list`: the members of one or several clusters, in every format, once or again and again.
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
+import { positiveSeconds } from "../../command-line.ts";
 import type { CtlContext, ReadCluster } from "../context.ts";
 import { FORMATS, type Format } from "../formats.ts";
 import { type Look, repeatedly, type WatchFlags } from "../live-view.ts";
@@ -55,10 +56,4 @@ export function formatOption(fallback: Format, of?: string): Option {
 /** The names given, or the configured one. Throws CtlRefusal where there is none. */
 export function scopesOf(context: CtlContext, given: readonly string[]): readonly string[] {
   return given.length > 0 ? given : [context.scopeOf(undefined)];
-}
-
-export function positiveSeconds(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("write a number of seconds above 0");
-  return value;
 }

@@ -4,6 +4,7 @@ import { type Command, Option } from "commander";
 import { seconds } from "../../../model/units.ts";
 import { Connection, type Row } from "../../../postgres/connection.ts";
 import type { ExitCode } from "../../../runtime/exit-codes.ts";
+import { positiveSeconds } from "../../command-line.ts";
 import type { CtlContext } from "../context.ts";
 import { FORMATS, type Format, formatListing } from "../formats.ts";
 import { repeatedly, type WatchFlags } from "../live-view.ts";
@@ -12,7 +13,6 @@ import type { CommandHost } from "../program.ts";
 import { askPlain } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
 import { findMember } from "./dsn.ts";
-import { positiveSeconds } from "./list.ts";
 
 interface QueryFlags extends WatchFlags {
   readonly role?: RoleChoice;

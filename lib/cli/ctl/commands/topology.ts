@@ -1,9 +1,10 @@
 // Owns `ctl topology`: the members as a tree of who replicates from whom.
 
 import type { Command } from "commander";
+import { positiveSeconds } from "../../command-line.ts";
 import { repeatedly, type WatchFlags } from "../live-view.ts";
 import type { CommandHost } from "../program.ts";
-import { lookAt, positiveSeconds, scopesOf } from "./list.ts";
+import { lookAt, scopesOf } from "./list.ts";
 
 export function addTopology({ command, run }: CommandHost): void {
   command("topology [clusters...]", "draw who replicates from whom")
