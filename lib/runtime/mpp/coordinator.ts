@@ -5,7 +5,7 @@
 import { type GroupTarget, groupTarget, movesPrimary, type NodeChange, nodeChanges, servingLeader } from "../../core/mpp-plan.ts";
 import type { GroupReader } from "../../dcs/group-reader.ts";
 import type { Cluster } from "../../model/cluster.ts";
-import { describeStoreError, type PostgresError } from "../../model/errors.ts";
+import { describeStoreError, type PostgresError, type StoreError } from "../../model/errors.ts";
 import type { Member } from "../../model/member.ts";
 import { COORDINATOR_GROUP, type MppEvent, type MppEventType, readMppEvent } from "../../model/mpp.ts";
 import { ok, type Result } from "../../model/result.ts";
@@ -97,7 +97,14 @@ export class CoordinatorKeeper implements MppPart {
     const event = readMppEvent(body);
     if (!event.ok) return { status: 400, text: event.error };
     if (!this.#leads()) return done;
-    const job = await this.#jobOf(event.value);
+    const found = await this.#jobOf(event.value);
+    if (!found.ok) {
+      // Who told it tells it again, or the next look finds out: nothing is taken for done.
+      const text = `the groups of the cluster cannot be read: ${describeStoreError(found.error)}`;
+      this.#tell(text);
+      return { status: 503, text };
+    }
+    const job = found.value;
     if (job === null) {
       const { type, group, leader } = event.value;
       this.#context.log.info(`Discarding event ${JSON.stringify({ type, group, leader })}`);
@@ -135,15 +142,16 @@ export class CoordinatorKeeper implements MppPart {
     this.#held = null;
   }
 
-  /** Null where the event is not about who leads that group now. */
-  async #jobOf(event: MppEvent): Promise<Omit<Job, "settle"> | null> {
+  /** Null where the event is not about who leads that group now. Errors: those of the store. */
+  async #jobOf(event: MppEvent): Promise<Result<Omit<Job, "settle"> | null, StoreError>> {
     const { group, leader, type, timeoutMs, cooldownMs } = event;
     const read = await this.#groups.readAll({ deadline: dcsDeadline(this.#context) });
-    const cluster = read.ok ? read.value.get(group) : undefined;
-    if (group === COORDINATOR_GROUP || cluster === undefined || cluster.leader?.name !== leader) return null;
+    if (!read.ok) return read;
+    const cluster = read.value.get(group);
+    if (group === COORDINATOR_GROUP || cluster === undefined || cluster.leader?.name !== leader) return ok(null);
     this.#toldAt.set(group, this.#context.clock.now());
     const target = groupTarget(cluster, { group, leader, held: type === "before_demote" });
-    return target === null ? null : { target, leader, cause: type, timeoutMs, cooldownMs };
+    return ok(target === null ? null : { target, leader, cause: type, timeoutMs, cooldownMs });
   }
 
   /** What the keys say of every group. */
