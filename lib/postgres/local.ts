@@ -37,6 +37,7 @@ import { type NearStandbys, watchStandbys } from "./standby-watch.ts";
 import { readStatus } from "./status.ts";
 import { stopServer } from "./stop.ts";
 import { readUpstreamHistory } from "./upstream.ts";
+import { releaseWaitingCommits } from "./waiting-commits.ts";
 
 /** One statement of ours on the local server, where the caller names no deadline. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -233,19 +234,8 @@ export class LocalPostgresql implements Postgresql {
     const written = await this.#configuration.change({ synchronousStandbyNames: value }, deadline);
     if (!written.ok) return written;
     const inForce = await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
-    if (inForce.ok && value !== "") await this.#releaseWaitingCommits(deadline);
+    if (inForce.ok && value !== "") await releaseWaitingCommits(this.#connection, { log: this.#log, deadline });
     return inForce;
-  }
-
-  /**
-   * A commit that waits already is released by the next answer of a standby that is named now; one that has everything
-   * answers only after wal_receiver_status_interval (10 s). A WAL record makes it answer at once; the WAL writer flushes it.
-   */
-  async #releaseWaitingCommits(deadline: Ms): Promise<void> {
-    const text =
-      "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_create_restore_point('synchronous_standby_names') END";
-    const done = await this.#connection.query(text, [], deadline);
-    if (!done.ok) this.#log.debug(`commits that wait already may wait for another 10 s: ${done.error.message}`);
   }
 
   async resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>> {

@@ -1,5 +1,5 @@
-// Owns what a running node remembers between two looks: the last cluster view, the held lock, the task at work, and what it saw
-// of its own PostgreSQL. Decides nothing and does no I/O; the HA loop, the watches and the API read and write it.
+// Owns what a running node remembers between two looks: the last cluster view, the held lock, the task at work, and (local-memory.ts)
+// what it saw of its own PostgreSQL. Decides nothing and does no I/O; the HA loop, the watches and the API read and write it.
 
 import type { StandbyRole } from "../core/decision.ts";
 import { upstreamKey } from "../core/facts.ts";
@@ -14,10 +14,11 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Role } from "../model/member.ts";
 import type { PrimaryChanges } from "../model/mpp.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import type { ControlData, CopyProgress, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
+import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { MemberFigures, MemberStanding } from "../model/raft.ts";
-import { type Lsn, type Ms, ms, revision, type Timeline } from "../model/units.ts";
+import { type Ms, ms, revision } from "../model/units.ts";
 import { FailsafeMemory } from "./failsafe-memory.ts";
+import { type LocalMemory, nothingSeen } from "./local-memory.ts";
 import { Notice } from "./notice.ts";
 import { type NodeObserver, UNOBSERVED } from "./observer.ts";
 import { NO_POOLERS, type PoolerGate } from "./pooler-gate.ts";
@@ -47,38 +48,6 @@ export interface ScheduledRestart {
   readonly filters: Readonly<Record<string, unknown>>;
   /** Of the server that it was made for; null where it was not known. */
   readonly postmasterStartTime: string | null;
-}
-
-/** What is known of the server under our eyes. */
-export interface LocalMemory {
-  dataDirectory: DataDirectory;
-  process: PostmasterProcess;
-  status: PostgresStatus | null;
-  statusError: string | null;
-  lastRole: "primary" | "replica" | null;
-  control: ControlData | null;
-  systemIdentifier: string | null;
-  crashedAt: Ms | null;
-  upstream: string;
-  /** As what the server was last started or pointed at its source. */
-  standbyRole: StandbyRole;
-  /** What the standby was last pointed at by this process; null where nothing, or where that is not known. */
-  source: FollowTarget | null;
-  notStreamingSince: Ms | null;
-  slotsFor: string | null;
-  slotsSeen: ReadonlySet<string>;
-  slotsAt: Ms | null;
-  historyPublished: Timeline | null;
-  syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
-  /** The present synchronous_standby_names, and since when it was seen. */
-  syncNamesSeen: { readonly names: string; readonly at: Ms } | null;
-  promotedAt: Ms | null;
-  rewindFailed: boolean;
-  syncNamesManaged: boolean;
-  /** Since synchronous mode was switched off, the server has been told to take what its own parameters say. */
-  syncNamesReleased: boolean;
-  /** The checkpoint after our promotion has been done; null where we promoted nothing. */
-  checkpointAfterPromote: boolean | null;
 }
 
 export interface CopiedSlots {
@@ -111,6 +80,8 @@ export class NodeState {
   lastHeld: HeldLock | null = null;
   /** The lease cannot be trusted before the next renewal (the process or the machine was asleep). */
   leaseDoubtedAt: Ms | null = null;
+  /** The session whose lock this node has given up, or is about to; null once it holds one again. */
+  givenUp: string | null = null;
   /** When the lock that is held was taken. */
   heldSince: Ms | null = null;
   prePromotePassedAt: Ms | null = null;
@@ -151,31 +122,7 @@ export class NodeState {
   lastCycleAt: Ms;
   /** Revision of the `initialize` key that we claimed for our bootstrap. */
   claimedInitialize = false;
-  readonly local: LocalMemory = {
-    dataDirectory: { kind: "absent" },
-    process: { kind: "none" },
-    status: null,
-    statusError: null,
-    lastRole: null,
-    control: null,
-    systemIdentifier: null,
-    crashedAt: null,
-    upstream: "",
-    standbyRole: "standby",
-    source: null,
-    notStreamingSince: null,
-    slotsFor: null,
-    slotsSeen: new Set(),
-    slotsAt: null,
-    historyPublished: null,
-    syncNamesSince: null,
-    syncNamesSeen: null,
-    promotedAt: null,
-    rewindFailed: false,
-    syncNamesManaged: false,
-    syncNamesReleased: false,
-    checkpointAfterPromote: null,
-  };
+  readonly local: LocalMemory = nothingSeen();
 
   /** Start of the last look at the server whose result stands; null where something was done to it since. */
   lookedAt: Ms | null = null;
@@ -258,6 +205,7 @@ export class NodeState {
     if (this.held?.session !== lock.session) this.heldSince = this.#clock.now();
     this.held = lock;
     this.lastHeld = lock;
+    this.givenUp = null;
     this.failsafe.roundOver();
     this.leaseDoubtedAt = null;
     if (this.cluster !== null) {

@@ -1,14 +1,11 @@
 // Owns the composition of one node: which parts there are, in which order they come up and go down. Decides nothing about HA.
 
 import type { LoadedConfig } from "../config/load.ts";
-import { reloadNodeConfig } from "../config/reload.ts";
 import { leaseMargin } from "../core/lease.ts";
 import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { ms } from "../model/units.ts";
 import { recallLease } from "./adoption.ts";
-import { localApiRuns } from "./alone/local-api.ts";
 import { stopAndRelease } from "./alone/stop-and-release.ts";
 import type { BackupRunner, NoteEvent } from "./backup/backup-runner.ts";
 import type { Catalogues } from "./catalogues.ts";
@@ -21,18 +18,20 @@ import type { LoopEnd } from "./ha-loop.ts";
 import { LocalNodeService } from "./local-node-service.ts";
 import type { NodeLog } from "./log.ts";
 import type { MppPart } from "./mpp/mpp.ts";
+import { NodeConfiguration } from "./node-configuration.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
 import type { NodeService } from "./node-service.ts";
 import type { NodeSight } from "./node-sight.ts";
+import type { Settings } from "./node-state.ts";
 import { lookAtPostgres } from "./observe.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { refreshCluster } from "./perform-dcs.ts";
-import { somebodyListens, takenAddress } from "./port-check.ts";
 import type { SupervisedMember } from "./raft-member.ts";
 import type { RunLock } from "./run-lock.ts";
 import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
+import { whyNotByName, whyNotHere } from "./start-checks.ts";
 import { takeOver } from "./take-over.ts";
 import type { TimeLimits } from "./time-limits.ts";
 import type { Vip } from "./vip/vip.ts";
@@ -70,9 +69,6 @@ export interface NodeOptions {
   readonly adopt?: "adopt" | "careful";
 }
 
-/** A node of our name that says nothing within this time is taken for gone. */
-const NAME_ASKED_MS = 1000;
-
 export class MatriarchNode {
   readonly context: NodeContext;
   readonly service: NodeService;
@@ -96,10 +92,7 @@ export class MatriarchNode {
   readonly #vip: Vip;
   readonly #backups: Pick<BackupRunner, "note" | "close">;
   #api: ApiPort | null = null;
-  #reloading: Promise<void> = Promise.resolve();
-  #configured = "";
-  /** The configuration in force was not taken to PostgreSQL yet. */
-  #configureLater = false;
+  readonly #configuration: NodeConfiguration;
   readonly #sessionTtl: SessionTtl;
 
   private constructor(parts: Parts, options: NodeOptions) {
@@ -128,8 +121,14 @@ export class MatriarchNode {
         waker.wake();
       },
     });
+    const { context, limits, log, sight, settings } = parts;
+    this.#configuration = new NodeConfiguration({
+      ...{ context, limits, log, sight, settings, path: options.path, env: options.env },
+      onChange: ({ dynamic }) => this.#clockWatch.setMargin(leaseMargin(dynamic.leaseTtlMs)),
+      takeOver: (current) => this.#takeOver(current),
+    });
     state.beforeLeaseIsJudged = () => this.#clockWatch.check();
-    state.onCluster = (cluster) => this.#takeConfig(cluster);
+    state.onCluster = (cluster) => this.#configuration.takeCluster(cluster);
     state.onPromoted = () => {
       lookAtPostgres(this.context)
         .then(() => this.#catalogues?.note())
@@ -159,38 +158,19 @@ export class MatriarchNode {
 
   async #checkBeforeStart(): Promise<NodeFailure | null> {
     const { context } = this;
-    const { dataDir, listenHosts, port } = context.state.settings.node.postgresql;
-    const { dataDirectory, process } = await context.postgres.inspect();
-    if (dataDirectory.kind === "foreign") {
-      const message = `postgresql.data_dir: ${dataDir} is not empty and not a PostgreSQL data directory (it holds ${dataDirectory.sample}); name an empty directory or PostgreSQL's own`;
-      return { code: EXIT.failed, message };
-    }
-    const taken = process.kind === "none" ? await takenAddress(listenHosts, port) : null;
-    if (taken !== null) {
-      const message = `postgresql.listen: ${taken} is taken by another process; choose a free port or end that process`;
-      return { code: EXIT.failed, message };
-    }
+    const inTheWay = await whyNotHere(context);
+    if (inTheWay !== null) return inTheWay;
     if (await refreshCluster(context)) {
-      if (await this.#nameIsTaken())
-        return { code: EXIT.failed, message: `Can't start; there is already a node named '${context.state.settings.node.name}' running` };
+      const namesake = await whyNotByName(context);
+      if (namesake !== null) return namesake;
       await this.#limits.ask();
-      if (context.state.cluster !== null) this.#takeConfig(context.state.cluster);
+      if (context.state.cluster !== null) this.#configuration.takeCluster(context.state.cluster);
       await this.#sessionTtl.follow();
     }
     const api = await this.#options.workers.httpApi(this.service, this.#log);
     if (!api.ok) return { code: EXIT.failed, message: `${api.error.path}: ${api.error.message}` };
     this.#api = api.value;
     return null;
-  }
-
-  /** A member key of our name whose API answers is somebody else's: ours does not listen yet. */
-  async #nameIsTaken(): Promise<boolean> {
-    const { clock, peers, state } = this.context;
-    const member = state.cluster?.members.find(({ name }) => name === state.settings.node.name);
-    if (member === undefined || member.apiUrl === null || localApiRuns(state.settings.node.postgresql.dataDir)) return false;
-    // After a restart it is our own of before, and nobody listens there: for that no HTTP client has to be loaded.
-    const deadline = ms(clock.now() + NAME_ASKED_MS);
-    return (await somebodyListens(member.apiUrl, NAME_ASKED_MS)) && (await peers.ask(member.apiUrl, deadline)) !== null;
   }
 
   /** Runs until a decision or `stop()` ends it. */
@@ -205,11 +185,11 @@ export class MatriarchNode {
     }
     await recallLease(context);
     // The file may have changed while nobody was here, and a server that ran without us knows nothing of it.
-    void this.#configurePostgres().then(() => context.waker.wake());
+    this.#configuration.tellPostgres();
     void this.#prepareWatchdog();
     this.#peers.prepare();
     await this.#openCatalogues();
-    this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#takeConfig(cluster));
+    this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#configuration.takeCluster(cluster));
     this.#clockWatch.start();
     const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
     if (this.#options.alone !== undefined) await this.#endAlone(race);
@@ -255,61 +235,13 @@ export class MatriarchNode {
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
   reload(): void {
-    this.#reloading = this.#reloading
-      .then(() => this.#reloadNow())
-      .catch((reason: unknown) => this.#log.error(`the reload failed: ${String(reason)}`));
+    this.#configuration.reload();
   }
 
-  async #reloadNow(): Promise<void> {
-    const { state, waker } = this.context;
-    const reloaded = await reloadNodeConfig(this.#settings.loaded, { path: this.#options.path, env: this.#options.env });
-    for (const { path, message } of reloaded.faults) this.#log.error(`${path}: ${message}`);
-    if (reloaded.loaded === this.#settings.loaded) return this.#log.warning("the configuration stays as it was");
-    this.#settings.applyFile(reloaded.loaded);
-    state.settings = this.#settings.current;
-    this.#clockWatch.setMargin(leaseMargin(state.settings.dynamic.leaseTtlMs));
-    this.#log.reconfigure(state.settings.node.log);
-    this.#sight.hooks.configure(state.settings.node.hooks);
-    await this.#configurePostgres({ asked: true });
-    this.context.postgres.callback("on_reload", state.postgresRole());
-    if (this.#api !== null) await this.#api.reload(state.settings);
+  async #takeOver(settings: Settings): Promise<void> {
+    if (this.#api !== null) await this.#api.reload(settings);
     await this.#openCatalogues();
-    await takeOver({ store: this.#store, peers: this.#peers, catalogues: this.#catalogues, log: this.#log }, state.settings.node);
-    this.#log.info("the configuration was loaded again");
-    waker.wake();
-  }
-
-  #takeConfig(cluster: Cluster): void {
-    this.#limits.note(cluster);
-    const changed = this.#settings.applyCluster(cluster);
-    if (this.#settings.applyLimits(this.#limits.current) || changed) this.#settingsChanged();
-  }
-
-  #settingsChanged(): void {
-    const { state, waker } = this.context;
-    state.settings = this.#settings.current;
-    this.#clockWatch?.setMargin(leaseMargin(state.settings.dynamic.leaseTtlMs));
-    waker.wake();
-    // A pause that is over ends at once, not with the cycle: the renewal in between may take long.
-    keepFenced(this.context).catch((reason: unknown) => this.#log.error(`PostgreSQL is not fenced: ${String(reason)}`));
-    // What it means for PostgreSQL (a pending restart) is published as soon as it is known.
-    void this.#configurePostgres().then(() => waker.wake());
-  }
-
-  /** `asked`: an operator wants a reload, whether or not the configuration is another one. */
-  async #configurePostgres({ asked }: { readonly asked: boolean } = { asked: false }): Promise<void> {
-    const { state, postgres } = this.context;
-    const config = state.settings.node.postgresql;
-    const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
-    const role = state.local.lastRole === "primary" ? "primary" : standby;
-    const text = `${role} ${JSON.stringify(config)}`;
-    if (this.#configured === text && !asked) return;
-    // A server that runs while its data directory is being made is the maker's; where none runs, this is for its first start.
-    this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
-    if (this.#configureLater) return;
-    this.#configured = text;
-    const done = await postgres.configure(config, { role, asked });
-    if (!done.ok) this.#log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
+    await takeOver({ store: this.#store, peers: this.#peers, catalogues: this.#catalogues, log: this.#log }, settings.node);
   }
 
   async #afterCycle(): Promise<void> {
@@ -320,8 +252,8 @@ export class MatriarchNode {
       state.raftFigures = this.#member.figures;
     }
     if (state.dcsFailure === null) await this.#limits.ask();
-    if (state.cluster !== null) this.#takeConfig(state.cluster);
-    if (this.#configureLater) await this.#configurePostgres();
+    if (state.cluster !== null) this.#configuration.takeCluster(state.cluster);
+    await this.#configuration.catchUp();
     await this.#sessionTtl.follow();
     await keepFenced(this.context);
     this.#catalogues?.note();

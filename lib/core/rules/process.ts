@@ -279,6 +279,8 @@ function identifierText(o: Observation): string {
 }
 
 function foreignText(o: Observation): string {
-  const sample = o.local.dataDirectory.kind === "foreign" ? o.local.dataDirectory.sample : "";
+  const { dataDirectory } = o.local;
+  const sample = dataDirectory.kind === "foreign" ? dataDirectory.sample : "";
+  if (dataDirectory.kind === "foreign" && dataDirectory.unread === true) return `postgresql.data_dir: ${sample}`;
   return `postgresql.data_dir: the directory is not empty and not a PostgreSQL data directory (it holds ${sample}); name an empty directory or PostgreSQL's own`;
 }

@@ -334,3 +334,20 @@ test("a restarted supervisor whose PostgreSQL hangs gives its former lock not aw
   expect(await adoptLock(again)).toBe(true);
   expect(again.state.held?.session).toBe(a.state.held?.session as string);
 });
+
+test("a renewal that the release of the lock has overtaken is no loss of it: nothing warns", async () => {
+  for (const whose of ["our own release", "somebody's"] as const) {
+    const bench = new Bench();
+    const lines: string[] = [];
+    const a = await bench.leader();
+    a.log.warning = (text) => void lines.push(text);
+    bench.plan.push({ kind: "delay", requestMs: 100, answerMs: 1 });
+    const renewing = renewLock(a);
+    if (whose === "our own release") expect((await releaseLock(a, null)).ok).toBe(true);
+    else bench.data.apply([{ kind: "delete", key: a.store.keys.leader }]);
+    await bench.clock.advance(200);
+    expect((await renewing).ok).toBe(false);
+    expect(a.state.held).toBeNull();
+    expect(lines).toEqual(whose === "our own release" ? [] : ["failed to update leader lock: it is not ours any more"]);
+  }
+});

@@ -1,0 +1,111 @@
+// Owns which configuration is in force while a node runs: the file that is read again, the cluster's part, the store's limits, and what of
+// it PostgreSQL was told. Decides nothing about HA.
+
+import { reloadNodeConfig } from "../config/reload.ts";
+import type { Cluster } from "../model/cluster.ts";
+import { keepFenced } from "./fencing.ts";
+import type { NodeLog } from "./log.ts";
+import type { NodeContext } from "./node-context.ts";
+import type { NodeSight } from "./node-sight.ts";
+import type { Settings } from "./node-state.ts";
+import type { LiveSettings } from "./settings.ts";
+import type { TimeLimits } from "./time-limits.ts";
+
+export interface NodeConfigurationOptions {
+  readonly context: NodeContext;
+  readonly settings: LiveSettings;
+  readonly limits: TimeLimits;
+  readonly log: NodeLog;
+  readonly sight: NodeSight;
+  /** Where the configuration came from, for a reload. */
+  readonly path: string | null;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Told of the settings that are in force from now on, each time that they may be others. */
+  readonly onChange: (settings: Settings) => void;
+  /** Takes a file that was read again to everything that goes by it beside PostgreSQL: the API, the clients. */
+  readonly takeOver: (settings: Settings) => Promise<void>;
+}
+
+export class NodeConfiguration {
+  readonly #options: NodeConfigurationOptions;
+  #reloading: Promise<void> = Promise.resolve();
+  #configured = "";
+  /** The configuration in force was not taken to PostgreSQL yet. */
+  #configureLater = false;
+
+  constructor(options: NodeConfigurationOptions) {
+    this.#options = options;
+  }
+
+  /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
+  reload(): void {
+    this.#reloading = this.#reloading
+      .then(() => this.#reloadNow())
+      .catch((reason: unknown) => this.#options.log.error(`the reload failed: ${String(reason)}`));
+  }
+
+  async #reloadNow(): Promise<void> {
+    const { context, env, log, onChange, path, settings, sight, takeOver } = this.#options;
+    const { state, waker } = context;
+    const reloaded = await reloadNodeConfig(settings.loaded, { path, env });
+    for (const { path: option, message } of reloaded.faults) log.error(`${option}: ${message}`);
+    if (reloaded.loaded === settings.loaded) return log.warning("the configuration stays as it was");
+    settings.applyFile(reloaded.loaded);
+    state.settings = settings.current;
+    onChange(state.settings);
+    log.reconfigure(state.settings.node.log);
+    sight.hooks.configure(state.settings.node.hooks);
+    await this.#tellPostgres({ asked: true });
+    context.postgres.callback("on_reload", state.postgresRole());
+    await takeOver(state.settings);
+    log.info("the configuration was loaded again");
+    waker.wake();
+  }
+
+  /** The cluster's part, and what the store can keep with these members. */
+  takeCluster(cluster: Cluster): void {
+    const { limits, settings } = this.#options;
+    limits.note(cluster);
+    const changed = settings.applyCluster(cluster);
+    if (settings.applyLimits(limits.current) || changed) this.#settingsChanged();
+  }
+
+  #settingsChanged(): void {
+    const { context, log, onChange, settings } = this.#options;
+    const { state, waker } = context;
+    state.settings = settings.current;
+    onChange(state.settings);
+    waker.wake();
+    // A pause that is over ends at once, not with the cycle: the renewal in between may take long.
+    keepFenced(context).catch((reason: unknown) => log.error(`PostgreSQL is not fenced: ${String(reason)}`));
+    // What it means for PostgreSQL (a pending restart) is published as soon as it is known.
+    this.tellPostgres();
+  }
+
+  /** Takes what is in force to PostgreSQL beside the caller, and wakes the loop when that is done. */
+  tellPostgres(): void {
+    void this.#tellPostgres({ asked: false }).then(() => this.#options.context.waker.wake());
+  }
+
+  /** What had to wait until now. */
+  async catchUp(): Promise<void> {
+    if (this.#configureLater) await this.#tellPostgres({ asked: false });
+  }
+
+  /** `asked`: an operator wants a reload, whether or not the configuration is another one. */
+  async #tellPostgres({ asked }: { readonly asked: boolean }): Promise<void> {
+    const { context, log } = this.#options;
+    const { state, postgres } = context;
+    const config = state.settings.node.postgresql;
+    const standby = state.local.standbyRole === "standby_leader" ? "standby_leader" : "replica";
+    const role = state.local.lastRole === "primary" ? "primary" : standby;
+    const text = `${role} ${JSON.stringify(config)}`;
+    if (this.#configured === text && !asked) return;
+    // A server that runs while its data directory is being made is the maker's; where none runs, this is for its first start.
+    this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
+    if (this.#configureLater) return;
+    this.#configured = text;
+    const done = await postgres.configure(config, { role, asked });
+    if (!done.ok) log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
+  }
+}
