@@ -61,7 +61,8 @@ export async function refreshMark(context: NodeContext, deadline: Ms = dcsDeadli
 export async function renewLock(context: NodeContext): Promise<Outcome> {
   const { clock, state, store, lease } = context;
   const leaseEndsAtMost = state.leaseCountsUntil();
-  if (store.session() === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
+  const session = store.session();
+  if (session === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
   const deadline = dcsDeadline(context);
   const limit = leaseEndsAtMost === null ? deadline : ms(Math.min(deadline, Math.max(leaseEndsAtMost, clock.now() + 1000)));
   const history = historyStands(state) ? null : await pendingHistory(context);
@@ -74,7 +75,7 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   const answer = await store.updateLeader({ deadline: limit, ...companions, failsafe, unfenced, member: memberRecord(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed" || answer.error.kind === "session-gone") {
-      context.log.warning("failed to update leader lock: it is not ours any more");
+      if (state.givenUp !== session.id) context.log.warning("failed to update leader lock: it is not ours any more");
       // What the members have agreed to goes on until the DCS says whose the lock is.
       if (state.failsafe.roundAt === null) state.held = null;
       await refreshCluster(context);
@@ -176,6 +177,8 @@ export async function releaseLock(context: NodeContext, optime: Lsn | null): Pro
   const held = state.held;
   if (held === null) return { kind: "release-lock", ok: false, message: "the lock is not held" };
   const status = optime === null ? undefined : { ...(state.cluster?.status ?? { slots: {}, retainSlots: [] }), optime };
+  // A renewal may be under way.
+  state.givenUp = held.session;
   const answer = await store.deleteLeader({ deadline: dcsDeadline(context), lock: held, ...(status === undefined ? {} : { status }) });
   if (!answer.ok) {
     if (answer.error.kind !== "condition-failed") return failed(context, "release-lock", answer.error);

@@ -194,11 +194,11 @@ describe("a Consul server with faults", () => {
     "a watch after a revision that the server has not reached answers with what there is",
     async () => {
       value(await store.put("faults/restored", "1", within()));
-      const started = clock.now();
-      const woken = value(await store.watch("faults/restored", revision(1_000_000_000), within(20_000)));
+      const started = performance.now();
+      const woken = value(await store.watch("faults/restored", revision(1_000_000_000), within(1_500)));
       expect(woken.entries).toHaveLength(1);
       expect(woken.revision).toBeLessThan(1_000_000_000);
-      expect(clock.now() - started).toBeLessThan(15_000);
+      expect(ownMs(started)).toBeLessThan(3_000);
     },
     CASE_TIMEOUT_MS,
   );
