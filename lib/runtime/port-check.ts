@@ -1,6 +1,7 @@
 // Owns the questions about ports that a start asks: whether PostgreSQL's is free, before anything is copied or started, and whether
 // anybody listens at an API's. Must keep none of them, and says nothing there.
 
+import { lookup } from "node:dns/promises";
 import { createConnection, createServer } from "node:net";
 
 /** Word of `postgresql.listen` for every address, and how a socket says it. */
@@ -11,8 +12,18 @@ const EVERY_HOST: Readonly<Record<string, string>> = { "*": "0.0.0.0" };
  * (yet) is no answer to that question: PostgreSQL will say what it thinks of it.
  */
 export async function takenAddress(hosts: readonly string[], port: number): Promise<string | null> {
-  for (const host of hosts) if (await isTaken(EVERY_HOST[host] ?? host, port)) return `${host}:${port}`;
+  for (const host of hosts)
+    for (const address of await addressesOf(EVERY_HOST[host] ?? host)) if (await isTaken(address, port)) return `${host}:${port}`;
   return null;
+}
+
+/** PostgreSQL listens on every address of a name: `localhost` may have two. */
+async function addressesOf(host: string): Promise<readonly string[]> {
+  try {
+    return (await lookup(host, { all: true })).map(({ address }) => address);
+  } catch {
+    return []; // Nobody knows the name: PostgreSQL will say so.
+  }
 }
 
 function isTaken(host: string, port: number): Promise<boolean> {
