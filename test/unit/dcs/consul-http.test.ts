@@ -90,7 +90,7 @@ describe("what a failed connection says of the request", () => {
     expect(ownMs(await timer)).toBeLessThan(500);
     expect([read.ok ? null : read.error.kind, write.ok ? null : write.error.kind]).toEqual(["unavailable", "unknown-outcome"]);
     silent = false;
-    expect((await store.snapshot("k", within(1_000))).ok).toBe(true);
+    expect((await store.snapshot("k", within(60_000))).ok).toBe(true);
   });
 
   test("an answer that is not Consul's: reads are rejected, a write may have been applied", async () => {
@@ -115,7 +115,7 @@ describe("what a failed connection says of the request", () => {
     });
     const store = open(url);
     for (let round = 0; round < 5; round++) {
-      expect((await store.snapshot("k", within(1_000))).ok).toBe(true);
+      expect((await store.snapshot("k", within(60_000))).ok).toBe(true);
       await clock.sleepUntil(ms(clock.now() + 10));
     }
     expect(connections).toBe(5);
@@ -128,7 +128,7 @@ describe("what a failed connection says of the request", () => {
       },
     });
     const store = open(url);
-    const slow = store.snapshot("slow", within(2_000));
+    const slow = store.snapshot("slow", within(60_000));
     const lost = await store.snapshot("lost", within(100));
     expect(lost.ok ? null : lost.error.kind).toBe("unavailable");
     expect((await slow).ok).toBe(true);
@@ -142,17 +142,18 @@ describe("what a failed connection says of the request", () => {
     });
     const store = open(url);
     const controller = new AbortController();
-    const watches = Array.from({ length: 40 }, () => store.watch("k", 7 as never, { ...within(5_000), signal: controller.signal }));
+    const watches = Array.from({ length: 40 }, () => store.watch("k", 7 as never, { ...within(120_000), signal: controller.signal }));
     await clock.sleepUntil(ms(clock.now() + 50));
-    expect((await store.snapshot("k", within(1_000))).ok).toBe(true);
+    expect((await store.snapshot("k", within(60_000))).ok).toBe(true);
     controller.abort();
     for (const watch of await Promise.all(watches)) expect(watch.ok ? null : watch.error.kind).toBe("unavailable");
   });
 
   test("closing ends what is under way and refuses what comes after", async () => {
-    const store = open(await serve({}));
-    const pending = store.put("k", "1", within(5_000));
-    await clock.sleepUntil(ms(clock.now() + 50));
+    const { promise: asked, resolve } = Promise.withResolvers<void>();
+    const store = open(await serve({ data: () => resolve() }));
+    const pending = store.put("k", "1", within(120_000));
+    await asked;
     await store.close();
     const [during, after] = [await pending, await store.put("k", "1", within(5_000))];
     expect(during.ok ? null : during.error.kind).toBe("unknown-outcome");

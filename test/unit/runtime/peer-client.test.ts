@@ -91,7 +91,7 @@ describe("a request to a member", () => {
     const url = await memberApi(
       new NodeUnderTest(facts({ postgres: postgres({ walLsn: lsn(9007199254740993n) }), tags: { nofailover: true } })),
     );
-    const status = await peerClient().status(url, within(2000));
+    const status = await peerClient().status(url, within(60_000));
     expect(status.ok && status.value).toMatchObject({
       name: "node1",
       scope: "demo",
@@ -113,7 +113,7 @@ describe("a request to a member", () => {
     const url = await memberApi(
       new NodeUnderTest(replicaFacts({ postgres: postgres({ inRecovery: true, receivedLsn: lsn(5), replayedLsn: lsn(9) }) })),
     );
-    expect(await peerClient().ask(url, within(2000))).toMatchObject({ role: "replica", state: "running", lsn: lsn(9), paused: false });
+    expect(await peerClient().ask(url, within(60_000))).toMatchObject({ role: "replica", state: "running", lsn: lsn(9), paused: false });
   });
 
   test("ends at its deadline where the member is silent, and delays no other", async () => {
@@ -141,7 +141,7 @@ describe("a request to a member", () => {
   test("tells a refused connection, a broken answer and a stranger apart", async () => {
     const client = peerClient();
     const kind = async (url: string) => {
-      const status = await client.status(url, within(1500));
+      const status = await client.status(url, within(60_000));
       return status.ok ? "ok" : status.error.kind;
     };
     const answer = (body: string, length = body.length) =>
@@ -166,11 +166,11 @@ describe("a request to a member", () => {
     const node = new NodeUnderTest();
     const url = await memberApi(node, tls);
     const knows = peerClient({ cacert: authority.ca, certfile: client.cert, keyfile: client.key, authentication });
-    expect((await knows.status(url, within(2000))).ok).toBe(true);
-    const posted = await knows.post(url, "/reload", {}, within(2000));
+    expect((await knows.status(url, within(60_000))).ok).toBe(true);
+    const posted = await knows.post(url, "/reload", {}, within(60_000));
     expect(posted.ok && [posted.value.status, posted.value.text]).toEqual([202, "reload scheduled"]);
     const own = peerClient({}, tls);
-    expect((await own.status(url, within(2000))).ok).toBe(true);
+    expect((await own.status(url, within(60_000))).ok).toBe(true);
     const stranger = peerClient({ cacert: authority.ca });
     expect((await stranger.status(url, within(2000))).ok).toBe(false);
     const careful = await peerClient({ certfile: client.cert, keyfile: client.key }).status(url, within(2000));
@@ -185,7 +185,7 @@ describe("a request to a member", () => {
     const url = await memberApi(new NodeUnderTest(), { tokens, protectedPaths: ["/config"] });
     const client = peerClient({ token: "old-token-of-members", authentication: { username: "u", password: "p" } });
     const status = async (method: "GET" | "POST", path: string) => {
-      const answer = await client.send(method, url, path, null, within(2000));
+      const answer = await client.send(method, url, path, null, within(60_000));
       return answer.ok ? answer.value.status : answer.error.kind;
     };
     const statuses = async () => [await status("GET", "/config"), await status("POST", "/reload")];
@@ -194,7 +194,7 @@ describe("a request to a member", () => {
     expect(await statuses()).toEqual([401, 401]);
     expect((await client.reload({ ctl: { ...CTL, token: "new-token-of-members" }, restapi: restApi() })).ok).toBe(true);
     expect(await statuses()).toEqual([200, 202]);
-    expect((await client.status(url, within(2000))).ok).toBe(true);
+    expect((await client.status(url, within(60_000))).ok).toBe(true);
   });
 
   test("a certificate file that cannot be read is a fault with its path; a reload that fails changes nothing", async () => {
@@ -205,9 +205,9 @@ describe("a request to a member", () => {
     expect(status.ok === false && status.error.message).toStartWith("ctl.certfile: cannot be read");
     const client = peerClient();
     expect((await client.reload({ ctl: { ...CTL, cacert: "/nonexistent.crt" }, restapi: restApi() })).ok).toBe(false);
-    expect((await client.status(url, within(1000))).ok).toBe(true);
+    expect((await client.status(url, within(60_000))).ok).toBe(true);
     expect((await client.reload({ ctl: CTL, restapi: restApi() })).ok).toBe(true);
-    expect((await client.status(url, within(1000))).ok).toBe(true);
+    expect((await client.status(url, within(60_000))).ok).toBe(true);
   });
 });
 

@@ -39,7 +39,7 @@ function reader(address: string): Socket {
 }
 
 async function connected(address: string): Promise<Connection> {
-  const connection = await network.connect(address, inMs(2000));
+  const connection = await network.connect(address, inMs(60_000));
   if ("kind" in connection) throw new Error(connection.message);
   open.push(() => connection.close());
   return connection;
@@ -67,7 +67,7 @@ describe("a connection over TCP", () => {
       connection.write(buffer);
     }
     expect(connection.queued).toBeGreaterThan(0);
-    await until("everything is there", () => count === 40 * buffer.length, { withinMs: 20_000 });
+    await until("everything is there", () => count === 40 * buffer.length, { withinMs: 60_000 });
     expect(received.digest("hex")).toBe(sent.digest("hex"));
     expect(connection.queued).toBe(0);
   });
@@ -113,7 +113,7 @@ describe("a connection over TCP", () => {
     mine.onClose = (cause) => void causes.push(cause);
     const theirs = await accepted;
     theirs.close();
-    await until("the end is told", () => causes.length > 0, { withinMs: 2000 });
+    await until("the end is told", () => causes.length > 0, { withinMs: 60_000 });
     mine.write(Uint8Array.of(1));
     mine.close();
     expect(causes).toEqual(["reset"]);
@@ -126,7 +126,7 @@ describe("a connection over TCP", () => {
     const causes: string[] = [];
     connection.onClose = (cause) => void causes.push(cause);
     socket.resetAndDestroy();
-    await until("the reset is told", () => causes.length > 0, { withinMs: 2000 });
+    await until("the reset is told", () => causes.length > 0, { withinMs: 60_000 });
     expect(causes).toEqual(["reset"]);
   });
 });
@@ -134,7 +134,7 @@ describe("a connection over TCP", () => {
 describe("instead of a connection", () => {
   test("nobody listens: refused", async () => {
     const [port = 0] = await serverPorts(1);
-    expect(await network.connect(`127.0.0.1:${port}`, inMs(2000))).toEqual({
+    expect(await network.connect(`127.0.0.1:${port}`, inMs(60_000))).toEqual({
       kind: "refused",
       message: "nobody listens there, or no way leads there",
     });

@@ -4,6 +4,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import { connect as connectSocket, type Socket } from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { ByteWriter } from "../../../../../lib/dcs/raft/transport/byte-writer.ts";
 import { ClientDialer } from "../../../../../lib/dcs/raft/transport/client-link.ts";
@@ -65,14 +66,14 @@ async function start(name: string, security: Security, options?: Partial<MemberO
 async function pair(one: Security, two: Security, options?: Partial<MemberOptions>): Promise<readonly [TestMember, TestMember]> {
   const members = [await start("a", one, options), await start("b", two)] as const;
   for (const { transport } of members) transport.setPeers(members.map(({ member }) => member));
-  await until("both are up", () => members.every(({ events }) => events.length > 0), { withinMs: 5000 });
+  await until("both are up", () => members.every(({ events }) => events.length > 0), { withinMs: 60_000 });
   return members;
 }
 
 async function expectUndisturbed(a: TestMember, b: TestMember): Promise<void> {
   b.transport.send(a.id, founding("still here"));
   a.transport.send(b.id, founding("still here"));
-  await until("both hear each other", () => a.events.length > 1 && b.events.length > 1, { withinMs: 5000 });
+  await until("both hear each other", () => a.events.length > 1 && b.events.length > 1, { withinMs: 60_000 });
   expect(a.events).toEqual(["up b", "b: still here"]);
   expect(b.events).toEqual(["up a", "a: still here"]);
 }
@@ -116,17 +117,17 @@ describe("members", () => {
       const texts: string[] = [];
       b.transport.onPeerFrame = (_from, frame) => void (frame.kind === "founding" && texts.push(frame.body));
       for (const text of ["first", large, "last"]) a.transport.send(b.id, founding(text));
-      await until("all frames have come", () => texts.length === 3, { withinMs: 10_000 });
+      await until("all frames have come", () => texts.length === 3, { withinMs: 60_000 });
       expect(texts).toEqual(["first", large, "last"]);
 
       b.transport.onClientRequest = (request, answer) => answer(`${request.body.length}`);
       const network = tcpNetwork({ clock, security: one(), log: recordingLog() });
       const link = await new ClientDialer({ network, clock, random: realRandom, security: one(), silentMs: 2000 }).connect(
         b.member.address,
-        inMs(2000),
+        inMs(60_000),
       );
       if (!link.ok) throw new Error(link.error.message);
-      expect(await link.value.request("12345", inMs(2000))).toEqual({ ok: true, value: "5" });
+      expect(await link.value.request("12345", inMs(60_000))).toEqual({ ok: true, value: "5" });
       expect(await link.value.request(large, inMs(5000))).toEqual({ ok: true, value: "9000000" });
       link.value.close();
       expect([...refusals(a.log), ...refusals(b.log)]).toEqual([]);
@@ -137,21 +138,22 @@ describe("members", () => {
       const a = await start("a", one());
       const b = await start("b", two(), { bind: `127.0.0.1:${port}` });
       a.transport.setPeers([b.member]);
-      await until("b is up", () => a.events.at(-1) === "up b", { withinMs: 5000 });
+      await until("b is up", () => a.events.at(-1) === "up b", { withinMs: 60_000 });
       b.transport.close();
-      await until("b is gone", () => a.events.at(-1) === "lost b gone", { withinMs: 1000 });
+      await until("b is gone", () => a.events.at(-1) === "lost b gone", { withinMs: 60_000 });
       const again = await start("b", two(), { bind: `127.0.0.1:${port}` });
       again.transport.setPeers([a.member]);
-      await until("b is up again", () => a.events.at(-1) === "up b", { withinMs: 2000 });
+      await until("b is up again", () => a.events.at(-1) === "up b", { withinMs: 60_000 });
     });
   }
 
-  test("on IPv6 and by name find each other", async () => {
+  const hasIpv6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === "::1"));
+  test.skipIf(!hasIpv6)("on IPv6 and by name find each other", async () => {
     const a = await start("a", PLAIN, { bind: "[::1]:0" });
     const b = await start("b", PLAIN, { bind: "localhost:0" });
     a.transport.setPeers([b.member]);
-    await until("b is up", () => a.events.includes("up b"), { withinMs: 5000 });
-    expect((await b.transport.ask(a.member.address, inMs(1000))).ok).toBe(true);
+    await until("b is up", () => a.events.includes("up b"), { withinMs: 60_000 });
+    expect((await b.transport.ask(a.member.address, inMs(60_000))).ok).toBe(true);
     expect(a.member.address).toStartWith("[::1]:");
   });
 
@@ -176,7 +178,7 @@ describe("who may not come in", () => {
     const [a, b] = inside;
     const answer = await outsider.transport.ask(a.member.address, inMs(3000));
     expect(answer).toMatchObject({ ok: false, error: expect.stringContaining(there) });
-    await until("it is logged", () => refusals(a.log).length > 0, { withinMs: 3000 });
+    await until("it is logged", () => refusals(a.log).length > 0, { withinMs: 60_000 });
     expect(refusals(a.log)).toHaveLength(1);
     expect(refusals(a.log)[0]).toContain(here);
     await expectUndisturbed(a, b);
@@ -259,11 +261,11 @@ describe("who may not come in", () => {
     expect((await b.transport.ask(a.member.address, inMs(2000))).ok).toBe(false);
     copyFileSync(tls.one.certFile, files.certFile);
     copyFileSync(tls.one.keyFile, files.keyFile);
-    await until("the new certificate is shown", async () => (await b.transport.ask(a.member.address, inMs(2000))).ok, { withinMs: 5000 });
+    await until("the new certificate is shown", async () => (await b.transport.ask(a.member.address, inMs(2000))).ok, { withinMs: 60_000 });
     copyFileSync(own.ca, files.certFile);
     const told = (): boolean => a.log.lines.some((line) => line.includes("live.crt") && line.includes("the ones read before stay in use"));
     const look = async (): Promise<boolean> => (await b.transport.ask(a.member.address, inMs(2000))).ok && told();
-    await until("a set that does not fit is told, and not used", look, { withinMs: 5000 });
+    await until("a set that does not fit is told, and not used", look, { withinMs: 60_000 });
   });
 });
 
@@ -308,7 +310,7 @@ describe("what strangers send", () => {
     const { socket, closed } = stranger(a);
     socket.end(open().subarray(0, 20));
     await closed;
-    await until("it is logged", () => refusals(a.log).length > 0, { withinMs: 2000 });
+    await until("it is logged", () => refusals(a.log).length > 0, { withinMs: 60_000 });
     expect(refusals(a.log)).toEqual([expect.stringContaining("it closed in the middle of the handshake")]);
     await expectUndisturbed(a, b);
   });
@@ -332,7 +334,7 @@ describe("what strangers send", () => {
       },
     });
     const c = await start("c", PASSWORD);
-    expect((await c.transport.ask(`127.0.0.1:${recorder.port}`, inMs(2000))).ok).toBe(true);
+    expect((await c.transport.ask(`127.0.0.1:${recorder.port}`, inMs(60_000))).ok).toBe(true);
     recorder.stop(true);
     const { socket, closed } = stranger(a);
     for (const chunk of said) socket.write(chunk);
@@ -371,9 +373,9 @@ describe("what strangers send", () => {
     });
     const c = await start("c", PASSWORD);
     c.transport.setPeers([{ id: a.id, address: `127.0.0.1:${recorder.port}` }]);
-    await until("c is up", () => c.events.includes("up a"), { withinMs: 3000 });
+    await until("c is up", () => c.events.includes("up a"), { withinMs: 60_000 });
     c.transport.send(a.id, founding("once"));
-    await until("it is refused", () => refusals(a.log).length > 0, { withinMs: 3000 });
+    await until("it is refused", () => refusals(a.log).length > 0, { withinMs: 60_000 });
     recorder.stop(true);
     expect(refusals(a.log)).toEqual([expect.stringContaining("a record of it was altered, repeated, or is none")]);
     expect(a.events.filter((event) => event === "c: once")).toHaveLength(1);
@@ -390,7 +392,7 @@ describe("what strangers send", () => {
       const flood = Array.from({ length: HANDSHAKES_MAX * 3 }, () => stranger(a));
       await Promise.all(flood.slice(0, HANDSHAKES_MAX * 2).map(({ closed }) => closed));
       const c = await start("c", other());
-      expect((await c.transport.ask(a.member.address, inMs(2000))).ok).toBe(true);
+      expect((await c.transport.ask(a.member.address, inMs(60_000))).ok).toBe(true);
       expect(refusals(a.log)).toHaveLength(10);
       await expectUndisturbed(a, b);
     });
