@@ -6,7 +6,6 @@ import { versionLine } from "../lib/model/product.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
 import { createLog } from "../lib/runtime/log.ts";
 import { MatriarchNode, type NodeWorkers } from "../lib/runtime/node.ts";
-import { run as backup } from "./backup.ts";
 import { startApiPort } from "./http-api.ts";
 import { run as vip } from "./vip.ts";
 
@@ -64,8 +63,9 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
   return end.code;
 }
 
-/** The loop and the watch are loaded while the API answers already; all of them are there before the first decision. */
+/** The loop, the watch and the backups are loaded while the API answers already; all of them are there before the first decision. */
 const leaderRace: NodeWorkers["leaderRace"] = async (...given) => await (await import("./leader-race.ts")).run(...given);
+const backup: NodeWorkers["backup"] = async (...given) => (await import("./backup.ts")).run(...given);
 const watch: NodeWorkers["watch"] = async (...given) => await (await import("./watch.ts")).run(...given);
 
 /** How to tell systemd of our state; without systemd nothing is loaded and nothing is sent. */

@@ -54,7 +54,7 @@ export interface NodeWorkers {
   readonly watch: (context: NodeContext, signal: AbortSignal, onChange: (cluster: Cluster) => void) => Promise<void>;
   readonly httpApi: StartApi;
   readonly vip: (context: NodeContext) => Vip;
-  readonly backup: (context: NodeContext, store: Store, note: NoteEvent) => Pick<BackupRunner, "note" | "close">;
+  readonly backup: (context: NodeContext, store: Store, note: NoteEvent) => Promise<Pick<BackupRunner, "note" | "close">>;
 }
 
 export interface NodeOptions {
@@ -90,7 +90,8 @@ export class MatriarchNode {
   #catalogues: Catalogues | null = null;
   readonly #mpp: MppPart;
   readonly #vip: Vip;
-  readonly #backups: Pick<BackupRunner, "note" | "close">;
+  /** Null until the node runs. */
+  #backups: Pick<BackupRunner, "note" | "close"> | null = null;
   #api: ApiPort | null = null;
   readonly #configuration: NodeConfiguration;
   readonly #sessionTtl: SessionTtl;
@@ -112,7 +113,6 @@ export class MatriarchNode {
     this.#mpp = parts.mpp;
     this.#vip = options.workers.vip(parts.context);
     parts.context.state.vip = this.#vip;
-    this.#backups = options.workers.backup(parts.context, parts.store, (body, text) => parts.sight.recorder.note(body, text));
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.leaseTtlMs),
       onDoubt: (reason) => {
@@ -189,6 +189,7 @@ export class MatriarchNode {
     void this.#prepareWatchdog();
     this.#peers.prepare();
     await this.#openCatalogues();
+    this.#backups = await this.#options.workers.backup(context, this.#store, (body, text) => this.#sight.recorder.note(body, text));
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#configuration.takeCluster(cluster));
     this.#clockWatch.start();
     const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
@@ -259,7 +260,7 @@ export class MatriarchNode {
     this.#catalogues?.note();
     this.#mpp.note();
     this.#vip.note();
-    void this.#backups.note();
+    void this.#backups?.note();
   }
 
   async #prepareWatchdog(): Promise<void> {
@@ -298,7 +299,7 @@ export class MatriarchNode {
     await this.#catalogues?.close();
     await this.#mpp.close();
     await this.#vip.close();
-    await this.#backups.close();
+    await this.#backups?.close();
     await this.#sight.close();
     await postgres.close();
     await watchdog.close();

@@ -90,7 +90,11 @@ async function perform(path: string | null, workers: Pick<NodeWorkers, "leaderRa
     loaded: guarded,
     path,
     env: process.env,
-    workers: { ...workers, httpApi: async () => ok(null), backup: () => ({ note: async () => undefined, close: async () => undefined }) },
+    workers: {
+      ...workers,
+      httpApi: async () => ok(null),
+      backup: async () => ({ note: async () => undefined, close: async () => undefined }),
+    },
     alone: WORKER,
   });
   if (!started.ok) {
