@@ -23,7 +23,7 @@ import { runHook } from "./hooks.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
-import type { Postgresql, RemoteRole, StartOptions } from "./postgresql.ts";
+import type { Postgresql, PromoteOptions, RemoteRole, StartOptions } from "./postgresql.ts";
 import { Postmaster } from "./postmaster.ts";
 import { programPath } from "./programs.ts";
 import { promoteServer } from "./promote.ts";
@@ -141,7 +141,7 @@ export class LocalPostgresql implements Postgresql {
     );
   }
 
-  async promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Result<null, PostgresError>> {
+  async promote(options: PromoteOptions): Promise<Result<null, PostgresError>> {
     const configuration = this.#configuration;
     return await promoteServer(
       {

@@ -30,6 +30,13 @@ export type RemoteRole = "primary" | "standby" | "unclear" | "down" | "silent";
 
 export type StopMode = "fast" | "immediate";
 
+export interface PromoteOptions {
+  readonly deadline: Ms;
+  readonly synchronousStandbyNames: string | null;
+  /** The server accepts writes: clients look for it, and need not wait for what is still written into its files. */
+  readonly onWritable: () => void;
+}
+
 export interface Postgresql {
   /** Facts without SQL and without a child process: files and /proc only. Cheap enough for every cycle. */
   inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess }>;
@@ -75,8 +82,8 @@ export interface Postgresql {
     readonly beforeShutdown?: () => Promise<"go" | "stay">;
   }): Promise<Result<null, PostgresError>>;
 
-  /** pg_promote with the walreceiver ended beforehand (docs: facts, wal_retrieve_retry_interval); resolves when writable. */
-  promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Result<null, PostgresError>>;
+  /** pg_promote with the walreceiver ended beforehand (docs: facts, wal_retrieve_retry_interval); resolves when writable and configured so. */
+  promote(options: PromoteOptions): Promise<Result<null, PostgresError>>;
 
   /**
    * Points a running standby at another source (reload where the version allows, else restart), with the settings of that role.

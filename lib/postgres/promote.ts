@@ -8,6 +8,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import type { Connection, Row } from "./connection.ts";
 import { pollUntil } from "./poll.ts";
+import type { PromoteOptions } from "./postgresql.ts";
 
 /** How often the server is asked: nothing announces the end of recovery to a client. */
 const POLL_MS = 4;
@@ -27,13 +28,10 @@ export interface PromoteDependencies {
 }
 
 /**
- * Resolves when the server accepts writes. Errors: unreachable, timeout (it may still become primary), failed (nothing
+ * Resolves when the server accepts writes, with a primary's settings. Errors: unreachable, timeout (it may still become primary), failed (nothing
  * was promoted).
  */
-export async function promoteServer(
-  on: PromoteDependencies,
-  options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null },
-): Promise<Result<null, PostgresError>> {
+export async function promoteServer(on: PromoteDependencies, options: PromoteOptions): Promise<Result<null, PostgresError>> {
   const { deadline } = options;
   const state = await ask(on, "SELECT pg_is_in_recovery() AS in_recovery", deadline);
   if (!state.ok) return state;
@@ -50,6 +48,7 @@ export async function promoteServer(
     const [detaching, promoting] = [detachedAt - began, on.clock.now() - detachedAt].map(Math.round);
     on.log.info(`promoted: ${detaching} ms to leave the source, ${promoting} ms until writable`);
   }
+  options.onWritable();
   const configured = await on.configurePrimary(options.synchronousStandbyNames);
   // It is primary already: what is missing is the primary's own settings, and the next `configure` writes them again.
   if (!configured.ok) on.log.error(`promoted, but its configuration cannot be written: ${configured.error.message}`);

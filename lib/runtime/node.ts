@@ -33,6 +33,7 @@ import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
 import { whyNotByName, whyNotHere } from "./start-checks.ts";
 import { takeOver } from "./take-over.ts";
+import { tellPromoted } from "./tell-promoted.ts";
 import type { TimeLimits } from "./time-limits.ts";
 import type { Vip } from "./vip/vip.ts";
 
@@ -130,9 +131,9 @@ export class MatriarchNode {
     state.beforeLeaseIsJudged = () => this.#clockWatch.check();
     state.onCluster = (cluster) => this.#configuration.takeCluster(cluster);
     state.onPromoted = () => {
-      lookAtPostgres(this.context)
-        .then(() => this.#catalogues?.note())
-        .catch((reason: unknown) => this.#log.error(`the new primary is not in the catalogue yet: ${String(reason)}`));
+      tellPromoted(this.context, () => this.#catalogues?.note()).catch((reason: unknown) =>
+        this.#log.error(`the new primary is not told of yet: ${String(reason)}`),
+      );
     };
     postgres.onPostmasterExit(() => this.#postmasterEnded());
     parts.context.watchdog.onLost((reason) => {

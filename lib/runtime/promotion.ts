@@ -27,6 +27,13 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
   };
 }
 
+/** Looks from before show a standby; who stops the server for a promotion that is given up tells nobody of it. */
+function noteWritable({ state }: NodeContext, signal: AbortSignal): void {
+  state.localChanged();
+  state.local.lastRole = "primary";
+  if (!signal.aborted) state.onPromoted();
+}
+
 /** Before anything else is given up for the promotion: a veto leaves the sync key as it was, and the lock to somebody else. */
 export async function prePromote(context: NodeContext): Promise<TaskResult> {
   const { clock, log, postgres, state } = context;
@@ -50,17 +57,18 @@ export async function promote(context: NodeContext, syncNames: string | null, si
   const unsafe = state.logicalSlots.unsafe;
   if (unsafe.length > 0) log.warning(`Logical replication slots that might be unsafe to use after promote: ${unsafe.join(", ")}`);
   state.mpp.beforePromote();
-  const promoted = await postgres.promote({ deadline: ms(clock.now() + PROMOTE_LIMIT_MS), synchronousStandbyNames: syncNames });
+  const promoted = await postgres.promote({
+    deadline: ms(clock.now() + PROMOTE_LIMIT_MS),
+    synchronousStandbyNames: syncNames,
+    onWritable: () => noteWritable(context, signal),
+  });
   if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);
-  state.localChanged();
   state.local.promotedAt = clock.now();
-  state.local.lastRole = "primary";
   state.setSource(null, "standby");
   state.local.slotsFor = null;
   state.local.checkpointAfterPromote = false;
   tellRole(context, "primary");
-  state.onPromoted();
   const checkpoint = postgres.checkpoint(ms(clock.now() + CHECKPOINT_LIMIT_MS)).then((result) => {
     if (result.ok) state.local.checkpointAfterPromote = true;
     else log.warning(`the checkpoint after the promotion failed: ${result.error.message}`);

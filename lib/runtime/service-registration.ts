@@ -17,7 +17,8 @@ const DEADLINE_MS = 5000;
 /** How often a leader's entry is looked for that the agent has yet to tell the servers of: so often at once, the rest with later cycles. */
 const LOOKS_AT_CATALOGUE = 5;
 const LOOKS_IN_ALL = 20;
-const CATALOGUE_PAUSE_MS = 100;
+/** The agent tells its servers within milliseconds, on a quiet machine; each further look is twice as late. */
+const CATALOGUE_PAUSE_MS = 20;
 
 export interface ServiceRegistrationOptions {
   readonly config: ConsulConfig;
@@ -117,7 +118,11 @@ export class ServiceRegistration {
     this.#role = wanted?.role ?? null;
     await this.#pushed;
     if (wanted !== null) this.#mayStand = true;
+    // Our entry is known to the servers, as a replica's: they are told of the new leader, and the old one's tags are gone, in one write beside it.
+    const ahead = text !== this.#last && leads(wanted) ? this.#look(wanted) : null;
     const done = await this.#services.reconcile(wanted, this.#within());
+    // What it came to is looked at below.
+    await ahead;
     if (!done.ok) {
       this.#log.warning(`the Consul service was not brought in step: ${describeStoreError(done.error)}`);
       return;
@@ -131,16 +136,17 @@ export class ServiceRegistration {
 
   /** The entry of a former leader that is dead, or cut off, goes on saying so: who holds the lock takes the tags from it. */
   async #beAlone(wanted: WantedService): Promise<void> {
-    const { datacenters, source } = this.#options;
+    let pauseMs = CATALOGUE_PAUSE_MS;
+    let stale = false;
     this.#looksLeft = Math.max(1, this.#looksLeft);
     for (let look = 1; look <= LOOKS_AT_CATALOGUE && this.#looksLeft > 0 && !this.#again; look++) {
-      if (look > 1) await this.#clock.sleepUntil(ms(this.#clock.now() + CATALOGUE_PAUSE_MS));
-      const stands = await this.#services.leaderEntryStands(wanted, {
-        ...this.#within(),
-        datacenters,
-        isMember: (id) => source.isMember(id),
-        mayCorrect: () => source.holdsLock(),
-      });
+      // An entry that changed meanwhile is as it will be.
+      if (look > 1 && !stale) {
+        await this.#clock.sleepUntil(ms(this.#clock.now() + pauseMs));
+        pauseMs *= 2;
+      }
+      const stands = await this.#look(wanted);
+      stale = !stands.ok && stands.error.kind === "condition-failed";
       this.#looksLeft -= 1;
       if (!stands.ok && stands.error.kind !== "condition-failed") {
         this.#log.warning(`the entries of other nodes were not looked at: ${describeStoreError(stands.error)}`);
@@ -150,6 +156,16 @@ export class ServiceRegistration {
       if (stands.ok && (stands.value.kind === "there" || stands.value.kind === "corrected")) this.#looksLeft = 0;
       else if (this.#looksLeft === 0 && stands.ok) this.#log.warning(reasonOf(stands.value));
     }
+  }
+
+  #look(wanted: WantedService): ReturnType<ConsulServices["leaderEntryStands"]> {
+    const { datacenters, source } = this.#options;
+    return this.#services.leaderEntryStands(wanted, {
+      ...this.#within(),
+      datacenters,
+      isMember: (id) => source.isMember(id),
+      mayCorrect: () => source.holdsLock(),
+    });
   }
 
   /** Of a check that is ours to push. */

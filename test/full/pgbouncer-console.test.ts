@@ -60,11 +60,11 @@ function startPooler(over: Partial<PgbouncerConfig> = {}, clock: Clock = realClo
   };
 }
 
-/** Its seconds are ten of ours: what the pooler waits for a burst to end is long against the burst, also on a busy machine. */
+/** Its seconds are forty of ours: what the pooler waits for a burst to end is long against the burst, also on a busy machine. */
 const SLOW_CLOCK: Clock = {
-  now: () => ms(clock.now() / 10),
+  now: () => ms(clock.now() / 40),
   wallNow: () => clock.wallNow(),
-  sleepUntil: (at, signal) => clock.sleepUntil(ms(at * 10), signal),
+  sleepUntil: (at, signal) => clock.sleepUntil(ms(at * 40), signal),
 };
 
 async function stopPooler(): Promise<void> {

@@ -332,7 +332,10 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   test("after a clean handover the old primary only follows", async () => {
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
     expect(await stop(a, "fast")).toEqual({ ok: true, value: null });
-    expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+      ok: true,
+      value: null,
+    });
     const plan = await planFor(a, sourceOf("b", PORT_B, null));
     expect(plan.kind).toBe("follow");
     await b.changeSlots([{ kind: "create-physical", name: "a" }]);
@@ -355,7 +358,10 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await sql(PORT_B, "INSERT INTO t SELECT generate_series(1001, 1500)");
     await stop(b, "immediate");
     expect(await startAs(a, "standby", null)).toEqual({ ok: true, value: null });
-    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+      ok: true,
+      value: null,
+    });
     await sql(PORT_A, "INSERT INTO t VALUES (-1)");
     const plan = await planFor(b, sourceOf("a", PORT_A, null));
     expect(plan).toMatchObject({ kind: "rewind" });
@@ -441,7 +447,10 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await stop(b, "immediate");
     await stop(a, "immediate");
     await startAs(c, "standby", null);
-    expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+      ok: true,
+      value: null,
+    });
     const plan = await planFor(b, sourceOf("c", PORT_C, null));
     expect(plan).toMatchObject({ kind: "rewind" });
     expect(await b.crashRecover(new AbortController().signal)).toEqual({ ok: true, value: null });
@@ -464,7 +473,10 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await startAs(a, "standby", sourceOf("c", PORT_C, null))).toEqual({ ok: true, value: null });
     await until("a streams", async () => (await sql(PORT_C, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "2");
     expect(await stop(c, "fast")).toEqual({ ok: true, value: null });
-    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null })).toEqual({ ok: true, value: null });
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+      ok: true,
+      value: null,
+    });
     expect((await c.removeDataDirectory()).ok).toBe(true);
   });
 

@@ -309,7 +309,13 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
         const began = performance.now();
         value(await primary.postgresql.stop({ mode: "immediate", deadline: within(20_000) }));
         const killed = performance.now();
-        value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: round % 2 === 0 ? null : "" }));
+        value(
+          await standby.postgresql.promote({
+            deadline: within(10_000),
+            synchronousStandbyNames: round % 2 === 0 ? null : "",
+            onWritable: () => undefined,
+          }),
+        );
         times.push(ownMs(began));
         say(`killed ${Math.round(killed - began)} ms, promoted ${Math.round(performance.now() - killed)} ms`);
         const status = value(await standby.postgresql.status(within(20_000)));
@@ -333,7 +339,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       await startStandby(standby, primary);
       await untilStreaming(standby);
       value(await primary.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
-      value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: "a" }));
+      value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: "a", onWritable: () => undefined }));
       const sql = client(folder, standby);
       const write = sql.unsafe("CREATE TABLE t()").then(
         () => "acknowledged",
@@ -567,7 +573,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       ]);
 
       process.kill(await postmasterPid(first), "SIGKILL");
-      value(await second.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: null }));
+      value(await second.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: null, onWritable: () => undefined }));
       const history = value(await second.postgresql.timelineSwitches(2));
       expect(history).toMatchObject([{ timeline: 1 }]);
       // The old primary writes on, on its own, and so diverges.

@@ -153,7 +153,7 @@ export class FakePostgres implements Postgresql {
     }
   }
 
-  async promote(options: { readonly deadline: Ms; readonly synchronousStandbyNames: string | null }): Promise<Answer> {
+  async promote(options: Parameters<Postgresql["promote"]>[0]): Promise<Answer> {
     const server = this.#server;
     if (!server.up) return NOT_RUNNING;
     if (!server.inRecovery) return DONE;
@@ -167,7 +167,9 @@ export class FakePostgres implements Postgresql {
       if (this.#process.now() >= options.deadline) return err({ kind: "timeout", message: "not promoted by the deadline" });
       await this.#process.later(8, () => null);
     }
-    return server.up ? DONE : NOT_RUNNING;
+    if (!server.up) return NOT_RUNNING;
+    options.onWritable();
+    return DONE;
   }
 
   async follow(target: FollowTarget | null): Promise<Answer> {

@@ -61,6 +61,9 @@ export function phaseOf(
     if (restore !== null) throw new CtlRefusal(restore);
     const identifier = from.sight.read.cluster.initialize ?? "";
     if (identifier === "") throw new CtlRefusal(`${from.place.name} has no cluster ${scope} that has been founded`);
+    const patronis = from.sight.read.cluster.members.filter(({ product }) => product === null).map(({ name }) => name);
+    if (patronis.length > 0)
+      throw new CtlRefusal(`a Patroni knows nothing of a move, and would decide by ${from.place.name} again: ${patronis.join(", ")}`);
     if (to.sight.sealed || isEmpty(to.sight.snapshot)) return "leave";
     throw new CtlRefusal(`${to.place.name} has a cluster ${scope} already: remove it there first, or name another namespace`);
   }

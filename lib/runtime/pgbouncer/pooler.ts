@@ -18,7 +18,7 @@ import { PoolerRegistration } from "./registration.ts";
 import { UserKeeper } from "./user-keeper.ts";
 
 /** After the first of several changes: the burst of a failover becomes one RELOAD. */
-const SETTLE_MS = 100;
+const SETTLE_MS = 30;
 /** So often PgBouncer's own tables are looked at: it may have been restarted, or changed by hand. */
 const LOOK_MS = 5000;
 /** After something that failed. */

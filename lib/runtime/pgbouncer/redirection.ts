@@ -51,9 +51,11 @@ export class Redirection {
     if (!text.ok) return this.#failed(`the pool stays where it is: ${text.error}`);
     const written = await writePoolFile(this.#config.databasesFile, text.value);
     if (!written.ok) return this.#failed(`the pool stays where it is: ${written.error}`);
+    // Clients wait for it: what PgBouncer shows is looked at afterwards.
+    if (written.value) return await this.#reload(text.value, target);
     const shown = await this.#console.databases(this.#soon());
     if (!shown.ok) return this.#failed(`PgBouncer's console does not answer: ${shown.error}`);
-    if (!this.#needsReload(text.value, written.value, shown.value)) return true;
+    if (!this.#needsReload(text.value, shown.value)) return true;
     return await this.#reload(text.value, target);
   }
 
@@ -61,9 +63,9 @@ export class Redirection {
     await this.#console.close();
   }
 
-  #needsReload(text: string, changed: boolean, shown: readonly ShownDatabase[]): boolean {
+  #needsReload(text: string, shown: readonly ShownDatabase[]): boolean {
     const stray = strayLine(text, shown);
-    if (changed || (this.#applied !== null && this.#applied !== text)) return true;
+    if (this.#applied !== null && this.#applied !== text) return true;
     // Just started: what the line for every other database leads to cannot be seen from outside.
     const known = this.#applied === text || !linesIn(text).some(({ name }) => name === ANY_DATABASE);
     if (stray === null && known) {

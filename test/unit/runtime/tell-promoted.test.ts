@@ -1,0 +1,52 @@
+// A promotion is told of while its task still runs: the catalogue is noted, and the member key says primary. Real store and state.
+
+import { expect, test } from "bun:test";
+import { ms, timeline } from "../../../lib/model/units.ts";
+import { promoteServer } from "../../../lib/postgres/promote.ts";
+import { tellPromoted } from "../../../lib/runtime/tell-promoted.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { status } from "../core/observations.ts";
+import { Bench } from "./fenced-node.ts";
+
+test("the member key says primary, and the catalogue is noted, before the promotion's task has ended", async () => {
+  const bench = new Bench();
+  const node = await bench.leader();
+  Object.assign(node.state.local, { status: { ...status(), timeline: timeline(1) }, lastRole: "primary" });
+  const settled = Promise.resolve();
+  node.state.task = { kind: "promote", aborting: false, startedAt: bench.clock.now(), controller: new AbortController(), settled };
+  node.state.localChanged();
+  let seen: string | null = null;
+  await tellPromoted(node, () => {
+    seen = `${node.state.postgresRole()}, ${node.state.local.status?.inRecovery === false ? "looked at" : "as it was"}`;
+  });
+  expect<string | null>(seen).toBe("primary, looked at");
+  const reader = await bench.node("replica", "reader");
+  expect(reader.state.cluster?.members.map(({ name, role, state }) => [name, role, state])).toEqual([["a", "primary", "running"]]);
+});
+
+test("who waits for a primary hears of it before its files are written", async () => {
+  const bench = new Bench();
+  const seen: string[] = [];
+  let inRecovery = true;
+  const query = async (text: string) => {
+    if (text.includes("pg_promote")) inRecovery = false;
+    return { ok: true as const, value: [{ in_recovery: inRecovery, promoted: true, conninfo: "", receivers: 0 }] };
+  };
+  const note = (what: string) => async () => {
+    seen.push(what);
+    return { ok: true as const, value: null };
+  };
+  const done = await promoteServer(
+    {
+      connection: { query } as unknown as Parameters<typeof promoteServer>[0]["connection"],
+      clock: bench.clock,
+      log: recordingLog(),
+      detach: async () => ({ ok: true, value: false }),
+      configurePrimary: note("files written"),
+      reload: note("reloaded"),
+    },
+    { deadline: ms(bench.clock.now() + 60_000), synchronousStandbyNames: null, onWritable: () => void seen.push("told") },
+  );
+  expect(done).toEqual({ ok: true, value: null });
+  expect(seen).toEqual(["told", "files written"]);
+});
