@@ -1,4 +1,4 @@
-// Owns GET /backups: what the repository of pgBackRest holds, as this node reads it, and how the scheduled backups of the cluster
+// Owns GET /restore, what keeps this node from restoring the cluster; and GET /backups: what the repository of pgBackRest holds, as this node reads it, and how the scheduled backups of the cluster
 // stand.
 
 import { scheduledBackups } from "../core/scheduled-backups.ts";
@@ -6,6 +6,7 @@ import { jsonAnswer, textAnswer } from "./answers.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 
 export function backupRoutes(app: ApiApp, { service, wallNow }: ApiContext): void {
+  app.get("/restore", async () => jsonAnswer({ obstacle: await service.restoreObstacle() }));
   app.get("/backups", async () => {
     const listing = await service.backups();
     if (listing === null) return textAnswer(502, "pgbackrest is not configured on this node");

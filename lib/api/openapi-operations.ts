@@ -196,6 +196,12 @@ export const OPERATIONS: readonly Operation[] = [
       503: ["pgBackRest failed, and how", "text"],
     },
   },
+  {
+    path: "/restore",
+    method: "get",
+    summary: "What keeps this node from restoring the cluster from a backup; null where nothing does",
+    answers: { 200: ["the obstacle", "json"] },
+  },
   { path: "/openapi.json", method: "get", summary: "This document", answers: { 200: ["OpenAPI 3.1", "json"] } },
   ...["/mpp", "/citus"].map((path) => ({
     path,

@@ -6,7 +6,14 @@ import { type ClusterStatus, type ConfigKey, EMPTY_STATUS, type LeaseMark, type 
 import type { FailoverRequest } from "../model/failover-request.ts";
 import type { HistoryLine } from "../model/history.ts";
 import type { Member, PendingRestartReason, Tags } from "../model/member.ts";
-import { RESTORE_ID, RESTORE_PHASES, type RestoreRequest, unreadableRestore } from "../model/restore.ts";
+import {
+  NEWEST_TIMELINE,
+  RECOVERY_TIMELINE,
+  RESTORE_ID,
+  RESTORE_PHASES,
+  type RestoreRequest,
+  unreadableRestore,
+} from "../model/restore.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
 import type { Entry } from "./store.ts";
@@ -149,6 +156,7 @@ const restoreSchema = v.object({
   node: v.string(),
   label: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   target: v.nullable(v.string()),
+  recovery_timeline: v.optional(v.pipe(v.string(), v.regex(RECOVERY_TIMELINE)), NEWEST_TIMELINE),
   timeline: v.nullish(v.pipe(v.union([v.number(), v.bigint()]), v.transform(Number)), null),
   cloned: v.optional(v.array(v.string()), []),
   message: v.nullish(v.string(), null),
@@ -215,7 +223,8 @@ export function decodeRestore(entry: Entry): Decoded<RestoreRequest | null> {
   if (entry.value.trim() === "") return { value: null, faults: [] };
   const parsed = v.safeParse(restoreSchema, objectOf(entry.value));
   if (!parsed.success) return unreadable(entry, unreadableRestore(entry.revision));
-  return { value: { revision: entry.revision, ...parsed.output }, faults: [] };
+  const { recovery_timeline: recoveryTimeline, ...request } = parsed.output;
+  return { value: { revision: entry.revision, ...request, recoveryTimeline }, faults: [] };
 }
 
 /** Keeps the revision also where the value cannot be read, so that it can be replaced. */

@@ -24,6 +24,8 @@ export interface RestoreRequest {
   readonly label: string;
   /** As PostgreSQL reads it (recovery_target_time); null = to the end of the archive. */
   readonly target: string | null;
+  /** recovery_target_timeline: `latest` in the archive, `current` (the backup's own), or a number. */
+  readonly recoveryTimeline: string;
   /** Of the restored cluster; null until it is recovered. */
   readonly timeline: number | null;
   /** Members whose data is a copy of the restored. */
@@ -41,13 +43,28 @@ export function isUnderWay(request: RestoreRequest | null): request is RestoreRe
 export function unreadableRestore(revision: Revision): RestoreRequest {
   const message =
     "the request of a restore cannot be read; ctl restore --abandon ends it, and the members go on with the data that they have";
-  return { revision, id: "unreadable", phase: "failed", node: "", label: "unknown", target: null, timeline: null, cloned: [], message };
+  return {
+    revision,
+    id: "unreadable",
+    phase: "failed",
+    node: "",
+    label: "unknown",
+    target: null,
+    recoveryTimeline: NEWEST_TIMELINE,
+    timeline: null,
+    cloned: [],
+    message,
+  };
 }
 
 /** It tells of no restore that anybody could go on with. */
 export function isUnreadable({ phase, node }: RestoreRequest): boolean {
   return phase === "failed" && node === "";
 }
+
+export const NEWEST_TIMELINE = "latest";
+/** What a recovery can follow, as PostgreSQL reads it. */
+export const RECOVERY_TIMELINE = /^(latest|current|[1-9]\d{0,8})$/;
 
 /** What is in an id: it becomes a part of a path. */
 export const RESTORE_ID = /^[a-z0-9-]{1,40}$/;

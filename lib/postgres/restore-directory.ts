@@ -31,6 +31,8 @@ export interface RestoreAsideOptions {
   readonly label: string;
   /** recovery_target_time; null = to the end of the archive. */
   readonly target: string | null;
+  /** recovery_target_timeline. */
+  readonly recoveryTimeline: string;
   /** Of the cluster; null where it is not known. */
   readonly systemIdentifier: string | null;
   /** What was restored has to be on a newer one. */
@@ -58,12 +60,8 @@ export async function restoreAside(
   options: RestoreAsideOptions,
 ): Promise<Result<{ readonly timeline: number }, PostgresError>> {
   const { pgbackrest } = place;
-  if (pgbackrest === null) return err({ kind: "refused", message: "pgbackrest: this node's file has no such section" });
-  if (place.config.recoveryConf["restore_command"] === undefined)
-    return err({
-      kind: "refused",
-      message: "postgresql.recovery_conf.restore_command is missing: nothing could be recovered from the archive",
-    });
+  if (pgbackrest === null) return err({ kind: "refused", message: NO_PGBACKREST });
+  if (!hasRestoreCommand(place)) return err({ kind: "refused", message: NO_RESTORE_COMMAND });
   const { dataDir } = place.config;
   const marker = await readMakingMarker(dataDir);
   if (!marker.ok) return marker;
@@ -90,6 +88,24 @@ export async function restoreAside(
   if (control.value.timeline > options.timelineAbove) return ok({ timeline: control.value.timeline });
   const message = `what was restored is on timeline ${control.value.timeline}, which the cluster has used already: the archive lacks its history files`;
   return err({ kind: "failed", message });
+}
+
+/** What keeps this node from a restore, whether or not PostgreSQL runs; null where nothing does. Changes nothing. */
+export async function whyNoRestore(place: Pick<RestorePlace, "config" | "pgbackrest">): Promise<string | null> {
+  if (place.pgbackrest === null) return NO_PGBACKREST;
+  if (!hasRestoreCommand(place)) return NO_RESTORE_COMMAND;
+  try {
+    return await whyNotWhole(place.config.dataDir);
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+const NO_PGBACKREST = "pgbackrest: this node's file has no such section";
+const NO_RESTORE_COMMAND = "postgresql.recovery_conf.restore_command is missing: nothing could be recovered from the archive";
+
+function hasRestoreCommand({ config }: Pick<RestorePlace, "config">): boolean {
+  return config.recoveryConf["restore_command"] !== undefined;
 }
 
 /** The restored directory is whole from now on. Errors: failed. */
@@ -133,7 +149,7 @@ export async function putBack(place: RestorePlace, id: string): Promise<Result<n
 
 async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: RestoreAsideOptions): Promise<Result<null, PostgresError>> {
   const { config } = place;
-  const { label, signal, progress, target } = options;
+  const { label, signal, progress } = options;
   const restored = await restoreBackup(
     { config: pgbackrest, run: place.run, clock: place.clock },
     { dataDir: config.dataDir, label, delta: false, signal, env: makingEnvironment(config.dataDir), say: progress },
@@ -152,7 +168,7 @@ async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: 
     synchronousStandbyNames: "",
     majorVersion,
     controlData: control.value,
-    recoverySettings: recoverySettings(config.recoveryConf, target),
+    recoverySettings: recoverySettings(config.recoveryConf, options),
   });
   if (!written.ok) return written;
   return await recover(place, { signal, progress }, [...written.value.serverArguments, ...withoutArchiving(majorVersion)]);
@@ -166,12 +182,15 @@ function withoutArchiving(majorVersion: number): readonly string[] {
   return ["-c", "archive_command=", ...(majorVersion >= ARCHIVE_LIBRARY_SINCE ? ["-c", "archive_library="] : [])];
 }
 
-/** Along the newest line of the archive, and out of recovery at the target whatever else is configured. */
-function recoverySettings(configured: Readonly<Record<string, ParameterValue>>, target: string | null): Record<string, ParameterValue> {
+/** Out of recovery at the target, whatever else is configured. */
+function recoverySettings(
+  configured: Readonly<Record<string, ParameterValue>>,
+  { recoveryTimeline, target }: Pick<RestoreAsideOptions, "recoveryTimeline" | "target">,
+): Record<string, ParameterValue> {
   const own = Object.entries(configured).filter(([name]) => !name.startsWith("recovery_target") && name !== "standby_mode");
   return {
     ...Object.fromEntries(own),
-    recovery_target_timeline: "latest",
+    recovery_target_timeline: recoveryTimeline,
     recovery_target_action: "promote",
     ...(target === null ? {} : { recovery_target_time: target }),
   };
@@ -188,6 +207,11 @@ async function whyNotAside(dataDir: string): Promise<string | null> {
   if (directory.kind !== "valid") return `${dataDir} is ${directory.kind}: there is no whole data directory to put aside`;
   const running = await findPostmaster(dataDir);
   if (running !== null) return `the server with pid ${running.pid} still runs in ${dataDir}`;
+  return await whyNotWhole(dataDir);
+}
+
+/** Why one rename does not put all of it aside. */
+async function whyNotWhole(dataDir: string): Promise<string | null> {
   const own = await lstat(trimmed(dataDir));
   if (own.isSymbolicLink()) return `${dataDir} is a link: it cannot be put aside as a whole`;
   if (own.dev !== (await lstat(dirname(trimmed(dataDir)))).dev) return `${dataDir} is a mount point: it cannot be renamed`;

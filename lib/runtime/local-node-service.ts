@@ -105,6 +105,12 @@ export class LocalNodeService implements NodeService {
     return await (await this.#backups).read();
   }
 
+  async restoreObstacle(): Promise<string | null> {
+    const { pgbackrest, postgresql } = this.#context.state.settings.node;
+    const { whyNoRestore } = await import("../postgres/restore-directory.ts");
+    return await whyNoRestore({ config: postgresql, pgbackrest });
+  }
+
   measures(): NodeMeasures {
     const { clock, state, watchdog } = this.#context;
     const now = clock.now();

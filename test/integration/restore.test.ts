@@ -7,6 +7,7 @@ import { basename, dirname } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import { ownCtl } from "../harness/ctl-tools.ts";
 import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
+import { until } from "../harness/wait.ts";
 
 const LIMIT_MS = 300_000;
 const PATIENT = { withinMs: 120_000 };
@@ -52,6 +53,14 @@ describe.skipIf(missing !== null)("ctl restore", () => {
           await cluster.untilHealthy(PATIENT);
           expect(await rows()).toEqual([1, 2]);
           expect((await cluster.list()).members[0]?.timeline).toBe(2);
+          // What recovered archived nothing; what it left to be archived is, once the node leads.
+          const archived = () => readdirSync(repository.folder, { recursive: true }).some((name) => /00000002\.history/.test(String(name)));
+          await until("the new timeline is in the archive", archived, PATIENT);
+          const late = await ctl.run(["restore", "--undo", "--yes"]);
+          expect([late.status, late.text]).toEqual([
+            1,
+            expect.stringContaining(`The old data of ${node.name} is beside its data directory`),
+          ]);
           const aside = readdirSync(dirname(node.dataDir)).filter((name) => name.startsWith(`${basename(node.dataDir)}.before-restore-`));
           expect(aside.length).toBe(1);
         });

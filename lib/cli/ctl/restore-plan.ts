@@ -5,7 +5,7 @@ import { isStandbyCluster } from "../../core/cluster-view.ts";
 import { type Backup, type BackupListing, backupBefore } from "../../model/backup.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { leaderMember } from "../../model/cluster.ts";
-import { isUnderWay, type RestoreRequest } from "../../model/restore.ts";
+import { isUnderWay, NEWEST_TIMELINE, type RestoreRequest } from "../../model/restore.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 
 export interface RestoreWish {
@@ -13,6 +13,8 @@ export interface RestoreWish {
   readonly target: { readonly text: string; readonly epochMs: number } | null;
   /** A backup by its label; null = the last that fits. */
   readonly label: string | null;
+  /** As in the request. */
+  readonly recoveryTimeline: string;
 }
 
 export interface RestorePlan {
@@ -97,13 +99,22 @@ function chooseBackup({ backups, status }: BackupListing, { label, target }: Res
   return ok(named);
 }
 
-function planLines(node: string, backup: Backup, replaced: readonly string[], { target }: RestoreWish): readonly string[] {
+function planLines(
+  node: string,
+  backup: Backup,
+  replaced: readonly string[],
+  { recoveryTimeline, target }: RestoreWish,
+): readonly string[] {
+  const along =
+    recoveryTimeline === NEWEST_TIMELINE
+      ? ""
+      : `, along ${recoveryTimeline === "current" ? "the timeline of the backup" : `timeline ${recoveryTimeline}`}`;
   const others = replaced.join(", ");
   return [
     `PostgreSQL is stopped on ${[node, ...replaced].join(", ")}; nobody can read or write until step 5`,
     `on ${node} the data directory is put aside, and kept until you remove it`,
     `on ${node} backup ${backup.label} is restored (${Math.ceil(backup.databaseBytes / 1024 ** 2)} MB)`,
-    `on ${node} it is recovered ${target === null ? "to the end of the archive" : `to ${target.text}; what was committed later is not in it`}`,
+    `on ${node} it is recovered ${target === null ? "to the end of the archive" : `to ${target.text}; what was committed later is not in it`}${along}`,
     `${node} leads with it, on a new timeline`,
     ...(replaced.length === 0 ? [] : [`the data of ${others} is deleted and copied from ${node}`]),
   ].map((line, index) => `${index + 1}. ${line}`);

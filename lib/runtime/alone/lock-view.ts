@@ -56,6 +56,10 @@ export class LockViewService implements NodeService {
     return this.#local.backups();
   }
 
+  restoreObstacle(): Promise<string | null> {
+    return this.#local.restoreObstacle();
+  }
+
   get events(): NodeService["events"] {
     return this.#local.events;
   }

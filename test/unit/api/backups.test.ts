@@ -19,6 +19,14 @@ test("GET /backups answers with the listing, 503 with pgBackRest's reason, and 5
   expect([failed.status, failed.text]).toEqual([503, "pgbackrest info ended with exit status 37"]);
 });
 
+test("GET /restore says what keeps the node from a restore", async () => {
+  const node = new NodeUnderTest();
+  const ask = apiOf(node);
+  expect(JSON.parse((await ask("GET", "/restore")).text)).toEqual({ obstacle: null });
+  node.obstacle = "/data has tablespaces";
+  expect(JSON.parse((await ask("GET", "/restore")).text)).toEqual({ obstacle: "/data has tablespaces" });
+});
+
 describe("where backups are scheduled", () => {
   const schedule = { times: { full: "0 1 * * 0" }, timezone: "UTC", onLeader: "never", retryAfterMs: seconds(60) } as const;
   const covered = Date.parse("2026-01-01T00:00:00Z");

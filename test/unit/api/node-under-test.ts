@@ -302,6 +302,10 @@ export class NodeUnderTest implements NodeService {
   async explain(): Promise<Explanation> {
     return this.explained;
   }
+  obstacle: string | null = null;
+  async restoreObstacle(): Promise<string | null> {
+    return this.obstacle;
+  }
   listed: Awaited<ReturnType<NodeService["backups"]>> = ok(NO_BACKUPS);
   async backups(): ReturnType<NodeService["backups"]> {
     return this.listed;

@@ -81,6 +81,7 @@ describe("a backup that is due", () => {
         node: "a",
         label: "l",
         target: null,
+        recoveryTimeline: "latest",
         timeline: null,
         cloned: [],
         message: null,

@@ -23,6 +23,7 @@ function request(fields: Partial<RestoreRequest> = {}): RestoreRequest {
     node: "b",
     label: "20260131-110000F",
     target: null,
+    recoveryTimeline: "latest",
     timeline: null,
     cloned: [],
     message: null,

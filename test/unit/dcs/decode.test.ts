@@ -238,7 +238,11 @@ test("a restore that cannot be read, or in a phase that is not known, counts as 
   expect(decodeRestore(entry(" "))).toEqual({ value: null, faults: [] });
   const value = { id: "20260131-120000", phase: "restore", node: "a", label: "F", target: null };
   expect(decodeRestore(entry(JSON.stringify(value)))).toMatchObject({ value: { ...value, revision: revision(7) }, faults: [] });
-  for (const text of ["garbage", "[]", "{}", JSON.stringify({ ...value, phase: "later" })]) {
+  expect(decodeRestore(entry(JSON.stringify(value))).value?.recoveryTimeline).toBe("latest");
+  const along = { ...value, recovery_timeline: "3" };
+  expect(decodeRestore(entry(JSON.stringify(along))).value?.recoveryTimeline).toBe("3");
+  const strange = JSON.stringify({ ...value, recovery_timeline: "3'" });
+  for (const text of ["garbage", "[]", "{}", JSON.stringify({ ...value, phase: "later" }), strange]) {
     const decoded = decodeRestore(entry(text));
     expect([text, decoded.value !== null && isUnreadable(decoded.value), decoded.faults.length]).toEqual([text, true, 1]);
     // Given up by an operator, it is over, and read as that.

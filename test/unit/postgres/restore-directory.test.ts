@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { ok } from "../../../lib/model/result.ts";
 import type { RunProgram } from "../../../lib/postgres/context.ts";
 import { makingEnvironment } from "../../../lib/postgres/making-processes.ts";
-import { finishRestore, putBack, type RestorePlace, restoreAside } from "../../../lib/postgres/restore-directory.ts";
+import { finishRestore, putBack, type RestorePlace, restoreAside, whyNoRestore } from "../../../lib/postgres/restore-directory.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../harness/local-server.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -77,6 +77,7 @@ const options = (over: { readonly timelineAbove?: number } = {}) => ({
   id: ID,
   label: "20260131-110000F",
   target: null,
+  recoveryTimeline: "latest",
   systemIdentifier: "7710758555136322125",
   timelineAbove: 1,
   signal: new AbortController().signal,
@@ -108,6 +109,31 @@ describe("a restore", () => {
     expect(await restoreAside({ ...place(), run: working }, options())).toEqual({ ok: true, value: { timeline: 2 } });
     const server = argvs.find((argv) => argv[0] === "postgres" && argv.includes("listen_addresses=")) ?? [];
     for (const setting of ["archive_command=", "archive_library="]) expect(server[server.indexOf(setting) - 1]).toBe("-c");
+  });
+
+  test("follows the timeline that was asked for", async () => {
+    for (const recoveryTimeline of ["latest", "current", "7"]) {
+      rmSync(aside(), { recursive: true, force: true });
+      rmSync(data(), { recursive: true, force: true });
+      directory(data(), "old");
+      const working: RunProgram = async ({ argv }) => {
+        if (argv[0] === "pgbackrest") directory(data(), "restored");
+        return ok({ exitCode: 0, stdout: argv[0] === "pg_controldata" ? CONTROL : "", stderr: "" });
+      };
+      expect((await restoreAside({ ...place(), run: working }, { ...options(), recoveryTimeline })).ok).toBe(true);
+      const written = readFileSync(join(data(), "postgresql.conf"), "utf8");
+      expect(written).toContain(`recovery_target_timeline = '${recoveryTimeline}'`);
+      rmSync(marker(), { force: true });
+    }
+  });
+
+  test("that a node could not do is known while its server runs", async () => {
+    directory(data(), "old");
+    expect(await whyNoRestore(place())).toBeNull();
+    expect(await whyNoRestore({ ...place(), pgbackrest: null })).toContain("has no such section");
+    expect(await whyNoRestore(place({ recoveryConf: {} }))).toContain("restore_command is missing");
+    symlinkSync("/elsewhere", join(data(), "pg_tblspc/16400"));
+    expect(await whyNoRestore(place())).toBe(`${data()} has tablespaces: they are not supported here`);
   });
 
   test("that was recovered already is not done again, and is whole once that is made known", async () => {

@@ -167,7 +167,16 @@ test("the node that restores takes a lock that somebody else held last, once his
   await refreshCluster(a);
   await bench.clock.advance(31_000);
   expect(await acquireLock(a)).toMatchObject({ ok: false, message: "somebody else held the lock in between" });
-  const value = { id: "20260131-120000", phase: "restore", label: "F", target: null, timeline: null, cloned: [], message: null } as const;
+  const value = {
+    id: "20260131-120000",
+    phase: "restore",
+    label: "F",
+    target: null,
+    recoveryTimeline: "latest",
+    timeline: null,
+    cloned: [],
+    message: null,
+  } as const;
   expect((await b.setRestoreValue({ ...value, node: "a" }, null, bench.soon())).ok).toBe(true);
   const again = bench.store("b");
   expect((await again.attemptToAcquireLeader(bench.soon())).ok).toBe(true);

@@ -3,7 +3,14 @@
 
 import { type Command, Option } from "commander";
 import { parseAppointment } from "../../../core/appointment.ts";
-import { isUnderWay, isUnreadable, type RestorePhase, type RestoreRequest } from "../../../model/restore.ts";
+import {
+  isUnderWay,
+  isUnreadable,
+  NEWEST_TIMELINE,
+  RECOVERY_TIMELINE,
+  type RestorePhase,
+  type RestoreRequest,
+} from "../../../model/restore.ts";
 import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { readScheduled, timestamp } from "../appointment.ts";
@@ -13,6 +20,7 @@ import { isPaused } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
 import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
+import { memberObstacles } from "../restore-members.ts";
 import { abandonObstacle, planRestore, type RestoreWish } from "../restore-plan.ts";
 import { awaitCluster } from "../watch-cluster.ts";
 
@@ -20,6 +28,7 @@ interface RestoreFlags {
   readonly to?: string;
   readonly latest?: true;
   readonly set?: string;
+  readonly timeline?: string;
   readonly yes?: true;
   readonly plan?: true;
   readonly wait: boolean;
@@ -37,6 +46,11 @@ export function addRestore({ command, run }: CommandHost): void {
     .option("--to <time>", "the point in time, e.g. 2026-01-31T12:00:00+00:00")
     .option("--latest", "to the end of the archive")
     .option("--set <label>", "from this backup (default: the last that was complete by then)")
+    .option(
+      "--timeline <id>",
+      "recover along this timeline of the archive: a number, current (the backup's own) or latest",
+      NEWEST_TIMELINE,
+    )
     .option("--yes", "ask nothing")
     .option("--plan", "only say what would be done")
     .option("--no-wait", "do not wait for the end")
@@ -71,7 +85,8 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
     wallNow: terminal.clock.wallNow(),
     paused: isPaused(read),
   });
-  if (!plan.ok) throw new CtlRefusal(`nothing can be restored now:\n  ${plan.error.join("\n  ")}`);
+  const obstacles = [...(plan.ok ? [] : plan.error), ...(await memberObstacles(context, read))];
+  if (!plan.ok || obstacles.length > 0) throw new CtlRefusal(`nothing can be restored now:\n  ${obstacles.join("\n  ")}`);
   terminal.out(`Restore of ${read.scope}:\n${plan.value.lines.map((line) => ` ${line}\n`).join("")}`);
   if (flags.plan) {
     terminal.out(" Nothing was changed.\n");
@@ -87,6 +102,7 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
     node: plan.value.node,
     label: plan.value.backup.label,
     target: wish.target?.text ?? null,
+    recoveryTimeline: wish.recoveryTimeline,
     timeline: null,
     cloned: [],
     message: null,
@@ -97,12 +113,14 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
 }
 
 /** One of --to and --latest. Throws CtlRefusal. */
-function wishOf({ to, latest, set }: RestoreFlags): RestoreWish {
+function wishOf({ to, latest, set, timeline = NEWEST_TIMELINE }: RestoreFlags): RestoreWish {
   if ((to === undefined) === (latest === undefined)) throw usageRefusal("write --to TIME or --latest");
   const text = to === undefined ? null : readScheduled(to);
   const read = text === null ? null : parseAppointment(text);
   if (to !== undefined && read?.kind !== "ok") throw usageRefusal(`--to ${to}: not a point in time`);
-  return { target: read?.kind === "ok" ? { text: read.text, epochMs: read.epochMs } : null, label: set ?? null };
+  if (!RECOVERY_TIMELINE.test(timeline)) throw usageRefusal(`--timeline ${timeline}: write a number, current or latest`);
+  const target = read?.kind === "ok" ? { text: read.text, epochMs: read.epochMs } : null;
+  return { target, label: set ?? null, recoveryTimeline: timeline };
 }
 
 /** `20260131-120000`, which is a part of directories' names. */
@@ -137,9 +155,10 @@ function refuseAbandon({ cluster }: ReadCluster, to: RestorePhase): void {
   if (obstacle !== null) throw new CtlRefusal(`it cannot be given up: ${obstacle}`);
 }
 
-function refusal({ phase }: RestoreRequest): string {
+function refusal({ id, message, node, phase }: RestoreRequest): string {
+  if (phase === "done" && message !== null) return "that is not possible any more: the cluster went on without it";
   if (phase === "clone" || phase === "done")
-    return "that is not possible any more: the cluster runs with what was restored, or went on without it";
+    return `that is not possible any more: the cluster runs with what was restored. The old data of ${node} is beside its data directory, in the one whose name ends in .before-restore-${id}: start a server of its own there and take from it what is missing (docs/backups.md), or restore again`;
   return "that is not possible now";
 }
 

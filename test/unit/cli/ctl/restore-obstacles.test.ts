@@ -13,6 +13,7 @@ const request = (phase: RestorePhase, cloned: readonly string[] = []): RestoreRe
   node: "b",
   label: "20260131-110000F",
   target: null,
+  recoveryTimeline: "latest",
   timeline: 2,
   cloned,
   message: null,
