@@ -59,8 +59,8 @@ export interface ListedCluster {
   readonly scheduled_switchover?: { readonly at: string; readonly from?: string; readonly to?: string };
 }
 
-/** Three empty directories to all streaming takes about 5 s; three clusters at once on two cores, a multiple of it. */
-const HEALTHY_WITHIN_MS = 60_000;
+/** Three empty directories to all streaming takes about 5 s; four clusters at once on two busy cores took more than a minute. Nothing is judged by it. */
+const HEALTHY_WITHIN_MS = 120_000;
 const LOG_TAIL = 60;
 const running = new Set<TestCluster>();
 
