@@ -42,6 +42,11 @@ export interface ClusterStoreOptions {
   readonly decoder?: ClusterDecoder;
 }
 
+/** Under which a check of a node's session is shown, before what the store asks of a name. */
+export function supervisorService(scope: string): string {
+  return `${scope}-supervisor`;
+}
+
 type Answer<T> = Promise<Result<T, StoreError>>;
 type Consistency = "consistent" | "default" | "stale";
 
@@ -74,7 +79,7 @@ export class ClusterStore {
     this.#name = name;
     this.#log = options.log;
     const own = memberKey(this.keys, name);
-    this.#check = (ttl) => (ttl === null ? null : { ttl, owner: own, service: `${options.scope}-supervisor` });
+    this.#check = (ttl) => (ttl === null ? null : { ttl, owner: own, service: supervisorService(options.scope) });
     const check = this.#check(options.sessionCheckTtl ?? null);
     this.#sessions = new SessionKeeper({ store, clock, name: `${options.scope}-${name}`, ttl: options.ttl, check });
     this.#member = new MemberKeeper({ store, sessions: this.#sessions, key: own, name });

@@ -137,6 +137,10 @@ describe("ACL", () => {
     expect(value(await store.renewSession(session.id, within())).id).toBe(session.id);
     expect(value(await store.sessionInfo(session.id, within()))?.id).toBe(session.id);
     value(await store.transaction([{ kind: "check-owner", key: "service/demo/leader", session: session.id }], within()));
+    const check = { ttl: seconds(60), owner: "service/demo/members/a", service: "demo-supervisor" };
+    const checked = value(await store.openSession({ ...within(), name: "demo-a", ttl: seconds(20), check }));
+    expect(value(await store.renewSession(checked.id, within())).checkTtl).toBe(seconds(60));
+    value(await store.closeSession(checked.id, within()));
     const services = new ConsulServices({ config, clock, log, id: "demo/a" });
     const wanted: WantedService = {
       id: "demo/a",
@@ -193,6 +197,8 @@ describe("ACL", () => {
       ["fault", "service:write", 'add to the token\'s policy: service_prefix "demo"'],
     ]);
     expect(lacking[0]?.says).toContain("service/demo.lease");
+    const checked = { ...node, scope: "other", consul: consulConfig(consul.url, { token, sessionCheckTtlMs: seconds(6) }) };
+    expect((await consulFindings(checked, clock)).map(({ fix }) => fix).join()).toContain('service_prefix "other-supervisor"');
     const [unknown] = await look(WRONG);
     expect(unknown).toMatchObject({ verdict: "fault", says: expect.stringContaining("ACL not found") });
     expect(JSON.stringify([lacking, unknown])).not.toContain(WRONG);

@@ -2,6 +2,7 @@
 // writes nothing there.
 
 import * as v from "valibot";
+import { supervisorService } from "../../dcs/cluster-store.ts";
 import { ConsulHttp } from "../../dcs/consul/http.ts";
 import { serviceName } from "../../dcs/consul/service-entry.ts";
 import { clusterKeys } from "../../dcs/keys.ts";
@@ -137,8 +138,10 @@ function rightsOf(config: NodeConfig, agent: string): readonly Right[] {
       why: "the catalogue cannot be read",
     },
   ];
-  if (config.consul?.registerService !== true) return rights;
-  return [...rights, serviceRight(config.scope, "register_service cannot register")];
+  if (config.consul?.registerService === true) rights.push(serviceRight(config.scope, "register_service cannot register"));
+  if (config.consul != null && config.consul.sessionCheckTtlMs !== null)
+    rights.push(serviceRight(supervisorService(config.scope), "session_check_ttl has no check, and no session is opened"));
+  return rights;
 }
 
 /** Consul judges the token that the node uses. Source: Consul, agent/acl_endpoint.go (`/v1/internal/acl/authorize`, from 1.7 on). */
