@@ -56,6 +56,7 @@ test("of two nodes one claims; the claim goes with its session, and with the end
   // Also over the record as the first one left it: who claims must be alone.
   const now = first.ok ? first.value : revision(0);
   expect((await board.claim({ ...record, revision: now }, { ...RUN, id: "r2" }, { ...SOON, session: c })).ok).toBe(false);
+  expect((await board.claim({ ...record, revision: now }, { ...RUN, id: "r4" }, { ...SOON, session: b })).ok).toBe(false);
   const claim = await stored(store, KEYS.backupRun);
   expect([claim?.session, claim === null ? null : decodeBackupClaim(claim).value]).toEqual([b, { id: "r1", node: "b" }]);
   await store.closeSession(b, SOON);
