@@ -23,7 +23,7 @@ export interface ReadFiles {
 
 /** Reads a file, or the *.yml and *.yaml of a directory in the order of their names. Faults: unreadable, broken; of every file. */
 export async function readFiles(path: string): Promise<Result<ReadFiles, readonly ConfigFault[]>> {
-  const named = await namesOf(path);
+  const named = await configFiles(path);
   if (!named.ok) return named;
   const faults: ConfigFault[] = [];
   let tree: Tree = {};
@@ -42,7 +42,8 @@ export async function readFiles(path: string): Promise<Result<ReadFiles, readonl
   return faults.length > 0 ? err(faults) : ok({ tree, sources, worldReadable });
 }
 
-async function namesOf(path: string): Promise<Result<readonly string[], readonly ConfigFault[]>> {
+/** The file, or those of the directory in the order in which they count. */
+export async function configFiles(path: string): Promise<Result<readonly string[], readonly ConfigFault[]>> {
   try {
     if (!(await stat(path)).isDirectory()) return ok([path]);
     const names = (await readdir(path)).filter((name) => /\.ya?ml$/.test(name)).sort();

@@ -4,6 +4,7 @@ import type { FollowTarget } from "../model/postgres.ts";
 import type { RestorePhase } from "../model/restore.ts";
 import type { LogicalSlot, SlotAction } from "../model/slots.ts";
 import type { Lsn, Ms } from "../model/units.ts";
+import type { UpgradePhase } from "../model/upgrade.ts";
 
 /** Of the leader of a standby cluster, or of anybody else. */
 export type StandbyRole = "standby" | "standby_leader";
@@ -24,8 +25,9 @@ export type Effect =
   | { readonly kind: "write-sync"; readonly leader: string | null; readonly standbys: readonly string[]; readonly quorum: number }
   /** Publishes that this member is no more to be waited for. */
   | { readonly kind: "ask-release" }
-  /** The next phase of a restore of the cluster; only over the phase that was seen. */
-  | { readonly kind: "write-restore"; readonly phase: RestorePhase }
+  /** The next phase of a restore or an upgrade of the cluster; only over the phase that was seen. */
+  | { readonly kind: "write-restore"; readonly of: "restore"; readonly phase: RestorePhase }
+  | { readonly kind: "write-restore"; readonly of: "upgrade"; readonly phase: UpgradePhase }
   | { readonly kind: "clear-failover" }
   | { readonly kind: "write-history" }
   | { readonly kind: "leave" }
@@ -59,10 +61,10 @@ export type Effect =
       readonly from: string | null;
       readonly follow: FollowTarget | null;
       readonly clear: boolean;
-      /** The restore of the cluster that it belongs to, by its id: a base backup of the leader, made known there before it is started. */
+      /** The restore or the upgrade of the cluster that it belongs to, by its id: a base backup of the leader, made known there before it is started. */
       readonly restore?: string;
     }
-  /** `forward`: the directory aside, a backup in its place, recovered to its target. `back`: the old directory again. */
+  /** Of a restore or an upgrade. `forward`: the directory aside, another in its place. `back`: the old directory again. */
   | { readonly kind: "restore"; readonly step: "forward" | "back" }
   /** `leader`: whose history decides; the remote primary of a standby cluster has a name of its own (replication-source.ts). */
   | { readonly kind: "plan-rejoin"; readonly target: FollowTarget; readonly leader: string; readonly leaderSession: string | null }

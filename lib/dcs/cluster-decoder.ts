@@ -9,6 +9,7 @@ import { type Decoded, decodeConfig, decodeFailover, decodeFailsafe, decodeHisto
 import { type ClusterKeys, groupKeys, type KeyPlace, placeOf } from "./keys.ts";
 import { MemberReader, readStatus, readSync } from "./quick-read.ts";
 import type { Entry, Snapshot } from "./store.ts";
+import { decodeUpgrade } from "./upgrade-value.ts";
 
 /** Values and places of keys remembered; beyond it all are forgotten and read anew. */
 const REMEMBERED_MAX = 4096;
@@ -138,6 +139,9 @@ export class ClusterDecoder {
       case "backup_run":
         cluster.backupClaim = read(entry, decodeBackupClaim);
         break;
+      case "upgrade":
+        cluster.upgrade = read(entry, decodeUpgrade);
+        break;
       default: // Somebody else's key: none of our business.
     }
   }
@@ -203,6 +207,7 @@ function emptyCluster(snapshot: Snapshot): MutableCluster {
     restore: null,
     backup: null,
     backupClaim: null,
+    upgrade: null,
     failsafe: null,
     revision: snapshot.revision,
     groups: {},

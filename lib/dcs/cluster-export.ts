@@ -145,11 +145,11 @@ export function encodeExport(document: ClusterExport): string {
 }
 
 /**
- * Of an MPP group as well: its keys begin with its number. A restore is a deed on these hosts' disks: elsewhere, or later, its request would
+ * Of an MPP group as well: its keys begin with its number. A restore or an upgrade is a deed on these hosts' disks: elsewhere, or later, its request would
  * stop every server.
  */
 function isKept(name: string): boolean {
-  return !/^(\d+\/)?(leader$|members\/|restore$|backup_run$)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
+  return !/^(\d+\/)?(leader$|members\/|restore$|upgrade$|backup_run$)|^\d+\.(lease|rolling_restart|moved)$/.test(name);
 }
 
 function besideKeys(keys: ClusterKeys): readonly string[] {

@@ -11,6 +11,7 @@ import type { RestoreRequest } from "../model/restore.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { SyncState } from "../model/sync-state.ts";
 import { type Lsn, type Ms, type Revision, revision } from "../model/units.ts";
+import type { UpgradeRequest } from "../model/upgrade.ts";
 import { ClusterDecoder } from "./cluster-decoder.ts";
 import { decodeStatus } from "./decode.ts";
 import { encodeFailover, encodeHistory, encodeJson, encodeRestore, encodeStatus, encodeSync, type FailoverValue } from "./encode.ts";
@@ -20,6 +21,7 @@ import { MemberKeeper } from "./member-keeper.ts";
 import { type OpenSession, SessionKeeper } from "./session-keeper.ts";
 import { moveSession } from "./session-move.ts";
 import type { Change, Condition, RenewSessionOptions, RequestOptions, SessionCheck, Snapshot, Store } from "./store.ts";
+import { encodeUpgrade } from "./upgrade-value.ts";
 
 export type { HeldLock, LockCompanions } from "./lock-keeper.ts";
 export type { OpenSession } from "./session-keeper.ts";
@@ -257,8 +259,7 @@ export class ClusterStore {
     expected: Revision | null,
     options: WriteOptions,
   ): Answer<Revision> {
-    const condition: Condition = expected === null ? { kind: "absent" } : { kind: "revision", revision: expected };
-    return this.#write(this.keys.sync, encodeSync(state), condition, options);
+    return this.#write(this.keys.sync, encodeSync(state), over(expected), options);
   }
 
   /** Errors: condition-failed where the revision is another; unavailable, unknown-outcome, rejected. */
@@ -268,8 +269,12 @@ export class ClusterStore {
 
   /** `expected` null: only if there is none. Errors: condition-failed where it is another; unavailable, unknown-outcome, rejected. */
   setRestoreValue(value: Omit<RestoreRequest, "revision">, expected: Revision | null, options: WriteOptions): Answer<Revision> {
-    const condition: Condition = expected === null ? { kind: "absent" } : { kind: "revision", revision: expected };
-    return this.#write(this.keys.restore, encodeRestore(value), condition, options);
+    return this.#write(this.keys.restore, encodeRestore(value), over(expected), options);
+  }
+
+  /** `expected` null: only if there is none. Errors: condition-failed where it is another; unavailable, unknown-outcome, rejected. */
+  setUpgradeValue(value: Omit<UpgradeRequest, "revision">, expected: Revision | null, options: WriteOptions): Answer<Revision> {
+    return this.#write(this.keys.upgrade, encodeUpgrade(value), over(expected), options);
   }
 
   setHistoryValue(lines: readonly HistoryLine[], options: WriteOptions): Answer<Revision> {
@@ -362,4 +367,9 @@ export class ClusterStore {
 
 function conditionOf(expected: Revision | null): Condition {
   return expected === null ? { kind: "none" } : { kind: "revision", revision: expected };
+}
+
+/** Over what was seen, or where nothing was. */
+function over(expected: Revision | null): Condition {
+  return expected === null ? { kind: "absent" } : { kind: "revision", revision: expected };
 }

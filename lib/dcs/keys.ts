@@ -20,6 +20,7 @@ export interface ClusterKeys {
   /** What the cluster remembers of its scheduled backups; and who takes one now, under its session (docs/adr/0010). */
   readonly backup: string;
   readonly backupRun: string;
+  readonly upgrade: string;
   /** Beside the prefix, so that rewriting it wakes no watch of the cluster. */
   readonly leaseMark: string;
   /** Beside it for the same reason, and because nobody reads it but who asks for it (config-history.ts). */
@@ -82,6 +83,7 @@ function keysBelow(root: string): ClusterKeys {
     restore: `${prefix}restore`,
     backup: `${prefix}backup`,
     backupRun: `${prefix}backup_run`,
+    upgrade: `${prefix}upgrade`,
     leaseMark: `${root}.lease`,
     configHistory: `${root}.config_history`,
     rollingRestart: `${root}.rolling_restart`,

@@ -7,6 +7,7 @@ import type { Member } from "./member.ts";
 import type { RestoreRequest } from "./restore.ts";
 import type { SyncState } from "./sync-state.ts";
 import type { Lsn, Ms, Revision, Timeline } from "./units.ts";
+import type { UpgradeRequest } from "./upgrade.ts";
 
 /** The leader key: judged by session and revision, never by name alone (safety.md). */
 export interface LeaderLock {
@@ -70,6 +71,8 @@ export interface Cluster {
   readonly backup: BackupRecord | null;
   /** Who takes one now. */
   readonly backupClaim: BackupClaim | null;
+  /** Of PostgreSQL to a new major version; null where none was ever asked for. */
+  readonly upgrade: UpgradeRequest | null;
   /** name → api_url; null when the key is absent or unreadable. */
   readonly failsafe: Readonly<Record<string, string>> | null;
   /** Revision of the snapshot that this was read from. */

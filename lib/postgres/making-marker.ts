@@ -5,8 +5,8 @@ import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { readIfThere, reasonOf, removeFile, replaceFile } from "./atomic-file.ts";
 
-/** `remove`: a deletion was interrupted. `restored`: whole, but not yet to be used (restore-directory.ts). */
-export type Making = "initdb" | "clone" | "restore" | "restored" | "remove";
+/** `remove`: a deletion was interrupted. `restored`, `upgraded`: whole, but not yet to be used (aside.ts). */
+export type Making = "initdb" | "clone" | "restore" | "restored" | "upgrade" | "upgraded" | "remove";
 
 /** `<data_dir>.matriarch-making`, beside the directory. */
 export function makingMarkerPath(dataDir: string): string {

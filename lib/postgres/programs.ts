@@ -3,7 +3,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
@@ -40,6 +40,18 @@ export function programRunner(config: PostgresqlConfig, clock: Clock): RunProgra
 export function programPath(config: Pick<PostgresqlConfig, "binDir" | "binName">, program: string): string {
   const name = config.binName[program] ?? program;
   return config.binDir === "" ? name : join(config.binDir, name);
+}
+
+/** The same configuration with the programs of another version, under their own names. */
+export function withPrograms(config: PostgresqlConfig, binDir: string): PostgresqlConfig {
+  return { ...config, binDir, binName: {} };
+}
+
+/** The folder of PostgreSQL's programs, also where PATH has them; "" where they cannot be found. */
+export function programFolder(config: PostgresqlConfig): string {
+  if (config.binDir !== "") return config.binDir;
+  const found = findProgram(config, "postgres");
+  return found === null ? "" : dirname(found);
 }
 
 /** This process's environment without our own configuration: it holds passwords, and no server or client of ours needs it. */

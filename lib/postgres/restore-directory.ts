@@ -2,21 +2,18 @@
 // to its target by a server that nobody can connect to; and the way back. Each step can be repeated after a crash, and no directory
 // is ever deleted but one that this file has begun to fill itself.
 
-import { lstat, readdir, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import type { ParameterValue, PgBackRestConfig } from "../model/node-config.ts";
 import type { ControlData } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { isThere, reasonOf, syncFolder } from "./atomic-file.ts";
+import { asideObstacle, beside, exchangeAside, finishAside, putAsideBack } from "./aside.ts";
+import { reasonOf } from "./atomic-file.ts";
 import { writeConfigFiles } from "./config-files.ts";
 import type { PostgresContext } from "./context.ts";
 import { readControlData } from "./control-data.ts";
 import { recover } from "./custom-bootstrap.ts";
-import { findPostmaster, inspectDataDirectory, readMajorVersion } from "./data-directory.ts";
-import { whileMaking } from "./making-directory.ts";
-import { clearMakingMarker, readMakingMarker } from "./making-marker.ts";
-import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
+import { readMajorVersion } from "./data-directory.ts";
+import { makingEnvironment } from "./making-processes.ts";
 import { restoreBackup } from "./pgbackrest.ts";
 
 /** The first major version with `archive_library`; an older one does not start with a setting that it does not know. */
@@ -43,12 +40,12 @@ export interface RestoreAsideOptions {
 
 /** Where the old data is kept, beside the data directory. */
 export function asideDirectory(dataDir: string, id: string): string {
-  return `${trimmed(dataDir)}.before-restore-${id}`;
+  return beside(dataDir, `before-restore-${id}`);
 }
 
 /** Where a restore that was undone is kept. */
 export function undoneDirectory(dataDir: string, id: string): string {
-  return `${trimmed(dataDir)}.restored-${id}`;
+  return beside(dataDir, `restored-${id}`);
 }
 
 /**
@@ -63,26 +60,12 @@ export async function restoreAside(
   if (pgbackrest === null) return err({ kind: "refused", message: NO_PGBACKREST });
   if (!hasRestoreCommand(place)) return err({ kind: "refused", message: NO_RESTORE_COMMAND });
   const { dataDir } = place.config;
-  const marker = await readMakingMarker(dataDir);
-  if (!marker.ok) return marker;
-  try {
-    const isAside = await isThere(asideDirectory(dataDir, options.id));
-    if (!isAside) {
-      const obstacle = await whyNotAside(dataDir);
-      if (obstacle !== null) return err({ kind: "refused", message: obstacle });
-      await rename(trimmed(dataDir), asideDirectory(dataDir, options.id));
-      await syncFolder(dirname(trimmed(dataDir)));
-      options.progress(`the old data is kept in ${asideDirectory(dataDir, options.id)}`);
-    }
-    if (!isAside || marker.value !== "restored") {
-      const made = await whileMaking(place, { making: "restore", keepValid: false, whole: "restored" }, () =>
-        fill(place, pgbackrest, options),
-      );
-      if (!made.ok) return made;
-    }
-  } catch (error) {
-    return err({ kind: "failed", message: `restore: ${reasonOf(error)}` });
-  }
+  const made = await exchangeAside(
+    place,
+    { aside: asideDirectory(dataDir, options.id), making: "restore", whole: "restored", progress: options.progress },
+    () => fill(place, pgbackrest, options),
+  );
+  if (!made.ok) return made;
   const control = await readControlData(place.run, place.clock, dataDir);
   if (!control.ok) return control;
   if (control.value.timeline > options.timelineAbove) return ok({ timeline: control.value.timeline });
@@ -95,7 +78,7 @@ export async function whyNoRestore(place: Pick<RestorePlace, "config" | "pgbackr
   if (place.pgbackrest === null) return NO_PGBACKREST;
   if (!hasRestoreCommand(place)) return NO_RESTORE_COMMAND;
   try {
-    return await whyNotWhole(place.config.dataDir);
+    return await asideObstacle(place.config.dataDir);
   } catch (error) {
     return reasonOf(error);
   }
@@ -110,41 +93,13 @@ function hasRestoreCommand({ config }: Pick<RestorePlace, "config">): boolean {
 
 /** The restored directory is whole from now on. Errors: failed. */
 export async function finishRestore(place: RestorePlace): Promise<Result<null, PostgresError>> {
-  const marker = await readMakingMarker(place.config.dataDir);
-  if (!marker.ok) return marker;
-  if (marker.value !== null && marker.value !== "restored")
-    return err({ kind: "failed", message: `${place.config.dataDir} is not what was restored: it is half-made (${marker.value})` });
-  try {
-    await clearMakingMarker(place.config.dataDir);
-    return ok(null);
-  } catch (error) {
-    return err({ kind: "failed", message: reasonOf(error) });
-  }
+  return await finishAside(place.config.dataDir, "restored");
 }
 
 /** The old directory again; what was restored is kept beside it. Does nothing where nothing was put aside. Errors: refused, failed. */
 export async function putBack(place: RestorePlace, id: string): Promise<Result<null, PostgresError>> {
   const { dataDir } = place.config;
-  try {
-    // A restore that outlived its supervisor goes by the path: it would write on into the old data.
-    const ended = await endLeftoverMakers(dataDir);
-    if (ended.length > 0) place.log.warning(`ended process ${ended.join(", ")}, left over from the restore of ${dataDir}`);
-    const running = await findPostmaster(dataDir);
-    if (running !== null) return err({ kind: "refused", message: `the server with pid ${running.pid} still runs in ${dataDir}` });
-    if (!(await isThere(asideDirectory(dataDir, id)))) return ok(null);
-    if (await isThere(dataDir)) {
-      await rename(trimmed(dataDir), undoneDirectory(dataDir, id));
-      await syncFolder(dirname(trimmed(dataDir)));
-    }
-    // Before the old data is there: whatever the marker stands beside may be cleared unasked.
-    await clearMakingMarker(dataDir);
-    await rename(asideDirectory(dataDir, id), trimmed(dataDir));
-    await syncFolder(dirname(trimmed(dataDir)));
-    place.log.info(`the old data is in ${dataDir} again`);
-    return ok(null);
-  } catch (error) {
-    return err({ kind: "failed", message: `undo of the restore: ${reasonOf(error)}` });
-  }
+  return await putAsideBack(place, { aside: asideDirectory(dataDir, id), kept: undoneDirectory(dataDir, id) });
 }
 
 async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: RestoreAsideOptions): Promise<Result<null, PostgresError>> {
@@ -199,28 +154,4 @@ function recoverySettings(
 function strangerText({ systemIdentifier }: ControlData, wanted: string | null): string | null {
   if (wanted === null || systemIdentifier === wanted) return null;
   return `the backup is of another cluster: its system identifier is ${systemIdentifier}, this cluster's ${wanted}`;
-}
-
-/** What keeps the directory from being put aside as a whole; null where nothing does. */
-async function whyNotAside(dataDir: string): Promise<string | null> {
-  const directory = await inspectDataDirectory(dataDir);
-  if (directory.kind !== "valid") return `${dataDir} is ${directory.kind}: there is no whole data directory to put aside`;
-  const running = await findPostmaster(dataDir);
-  if (running !== null) return `the server with pid ${running.pid} still runs in ${dataDir}`;
-  return await whyNotWhole(dataDir);
-}
-
-/** Why one rename does not put all of it aside. */
-async function whyNotWhole(dataDir: string): Promise<string | null> {
-  const own = await lstat(trimmed(dataDir));
-  if (own.isSymbolicLink()) return `${dataDir} is a link: it cannot be put aside as a whole`;
-  if (own.dev !== (await lstat(dirname(trimmed(dataDir)))).dev) return `${dataDir} is a mount point: it cannot be renamed`;
-  if ((await lstat(join(dataDir, "pg_wal"))).isSymbolicLink())
-    return `${dataDir}/pg_wal is a link: WAL outside of the data directory is not supported`;
-  if ((await readdir(join(dataDir, "pg_tblspc"))).length > 0) return `${dataDir} has tablespaces: they are not supported here`;
-  return null;
-}
-
-function trimmed(path: string): string {
-  return path.replace(/\/+$/, "");
 }

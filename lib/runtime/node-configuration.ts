@@ -37,11 +37,12 @@ export class NodeConfiguration {
     this.#options = options;
   }
 
-  /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
-  reload(): void {
+  /** SIGHUP, POST /reload, an upgrade. Reloads run one after the other; a broken file changes nothing. Never rejects. */
+  reload(): Promise<void> {
     this.#reloading = this.#reloading
       .then(() => this.#reloadNow())
       .catch((reason: unknown) => this.#options.log.error(`the reload failed: ${String(reason)}`));
+    return this.#reloading;
   }
 
   async #reloadNow(): Promise<void> {

@@ -19,6 +19,7 @@ import type { MemberFigures, MemberStanding } from "../model/raft.ts";
 import { type Ms, ms, revision } from "../model/units.ts";
 import { FailsafeMemory } from "./failsafe-memory.ts";
 import { type LocalMemory, nothingSeen } from "./local-memory.ts";
+import { NO_FILE, type NodeFile } from "./node-file.ts";
 import { Notice } from "./notice.ts";
 import { type NodeObserver, UNOBSERVED } from "./observer.ts";
 import { NO_POOLERS, type PoolerGate } from "./pooler-gate.ts";
@@ -136,6 +137,8 @@ export class NodeState {
   poolers: PoolerGate = NO_POOLERS;
   /** The address of the primary's host, where there is one; the composition of the node puts it in this place. */
   vip: ServiceAddress = NO_ADDRESS;
+  /** Changed in a major upgrade; the composition of the node puts its own in this place. */
+  nodeFile: NodeFile = NO_FILE;
   /** Grows with everything that is done to PostgreSQL or happens to it. */
   localGeneration = 0;
 

@@ -21,6 +21,7 @@ import type { MppPart } from "./mpp/mpp.ts";
 import { NodeConfiguration } from "./node-configuration.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFailure } from "./node-failure.ts";
+import { DiskNodeFile } from "./node-file.ts";
 import type { NodeService } from "./node-service.ts";
 import type { NodeSight } from "./node-sight.ts";
 import type { Settings } from "./node-state.ts";
@@ -35,6 +36,7 @@ import { whyNotByName, whyNotHere } from "./start-checks.ts";
 import { takeOver } from "./take-over.ts";
 import { tellPromoted } from "./tell-promoted.ts";
 import type { TimeLimits } from "./time-limits.ts";
+import { UpgradePart } from "./upgrade-part.ts";
 import type { Vip } from "./vip/vip.ts";
 
 /** What listens for the node: given by the worker that composes it, since the API stands above the runtime. */
@@ -93,6 +95,7 @@ export class MatriarchNode {
   readonly #vip: Vip;
   /** Null until the node runs. */
   #backups: Pick<BackupRunner, "note" | "close"> | null = null;
+  readonly #upgrade: UpgradePart;
   #api: ApiPort | null = null;
   readonly #configuration: NodeConfiguration;
   readonly #sessionTtl: SessionTtl;
@@ -114,6 +117,12 @@ export class MatriarchNode {
     this.#mpp = parts.mpp;
     this.#vip = options.workers.vip(parts.context);
     parts.context.state.vip = this.#vip;
+    this.#upgrade = new UpgradePart(parts.context);
+    state.nodeFile = new DiskNodeFile({
+      path: options.path,
+      loaded: () => parts.settings.loaded,
+      reload: () => this.#configuration.reload(),
+    });
     this.#clockWatch = new ClockWatch({
       marginMs: leaseMargin(state.settings.dynamic.leaseTtlMs),
       onDoubt: (reason) => {
@@ -237,7 +246,7 @@ export class MatriarchNode {
 
   /** SIGHUP and POST /reload. Reloads run one after the other; a broken file changes nothing. */
   reload(): void {
-    this.#configuration.reload();
+    void this.#configuration.reload();
   }
 
   async #takeOver(settings: Settings): Promise<void> {
@@ -262,6 +271,7 @@ export class MatriarchNode {
     this.#mpp.note();
     this.#vip.note();
     void this.#backups?.note();
+    this.#upgrade.note();
   }
 
   async #prepareWatchdog(): Promise<void> {
@@ -299,6 +309,7 @@ export class MatriarchNode {
     await this.#api?.stop();
     await this.#catalogues?.close();
     await this.#mpp.close();
+    await this.#upgrade.close();
     await this.#vip.close();
     await this.#backups?.close();
     await this.#sight.close();

@@ -3,11 +3,11 @@
 import type { Effect } from "../core/decision.ts";
 import { raceVerdict } from "../core/leader-trace.ts";
 import type { Outcome } from "../core/observation.ts";
+import { overhaulOf } from "../core/overhaul.ts";
 import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-status.ts";
 import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
-import { isUnderWay } from "../model/restore.ts";
 import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
 import { afterKey, beforeKey, failsafeToWrite } from "./failsafe.ts";
 import { afterMark, armWatchdog, beforeMark, disarm, disarmUnfenced, goesUnfenced, unfencedNow } from "./fencing.ts";
@@ -140,10 +140,10 @@ function isRacing({ state }: NodeContext): boolean {
   return state.task === null && state.local.status?.inRecovery === true;
 }
 
-/** Nothing runs here, and a restore of the cluster that is under way names this node. */
+/** Nothing runs here, and a restore or an upgrade of the cluster that is under way names this node. */
 function isToRestore({ state }: NodeContext): boolean {
-  const restore = state.cluster?.restore ?? null;
-  return state.local.process.kind === "none" && state.task === null && isUnderWay(restore) && restore.node === state.settings.node.name;
+  const node = overhaulOf(state.cluster)?.request.node;
+  return state.local.process.kind === "none" && state.task === null && node === state.settings.node.name;
 }
 
 /** The last look before the lock is taken: somebody may have held it while this node was cut off. */

@@ -2,6 +2,7 @@
 // The loop renews the lock meanwhile. None of them decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
+import { overhaulOf } from "../core/overhaul.ts";
 import { rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
@@ -11,8 +12,10 @@ import { keepsData, usableMethods } from "../postgres/replica-methods.ts";
 import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
+import { noteCopied } from "./overhaul.ts";
 import { writeConfig } from "./perform-dcs.ts";
-import { noteCopied, restore } from "./perform-restore.ts";
+import { restoreCluster } from "./perform-restore.ts";
+import { upgradeCluster, useFittingPrograms } from "./perform-upgrade.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { restart, START_LIMIT_MS } from "./restart.ts";
 import { stop } from "./stop.ts";
@@ -52,7 +55,9 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "clone":
       return await clone(context, effect, signal);
     case "restore":
-      return await restore(context, effect.step, signal);
+      return overhaulOf(context.state.cluster)?.of === "upgrade"
+        ? await upgradeCluster(context, effect.step, signal)
+        : await restoreCluster(context, effect.step, signal);
     case "plan-rejoin":
       return await planRejoin(context, effect);
     case "rewind":
@@ -122,6 +127,11 @@ async function foundCluster(context: NodeContext, role: "primary" | "standby_lea
 
 async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clone" }>, signal: AbortSignal): Promise<TaskResult> {
   const { log, postgres, state } = context;
+  const overhaul = effect.restore === undefined ? null : overhaulOf(state.cluster);
+  if (overhaul?.of === "upgrade") {
+    const programs = await useFittingPrograms(context, overhaul.request);
+    if (!programs.ok) return { ok: false, message: programs.error };
+  }
   const usable = usableMethods(state.settings.node.postgresql, { of: effect.methods, hasSource: effect.target !== null });
   if (effect.clear && !keepsData(usable)) {
     const removed = await postgres.removeDataDirectory();
@@ -135,6 +145,8 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   log.info(`bootstrapped ${from === null ? "(without leader)" : `from ${from}`}`);
   state.requests = { ...state.requests, reinitialize: null };
   state.local.control = null;
+  // After an upgrade the copy is of another one than what was here; a server that does not start could not tell.
+  state.local.systemIdentifier = null;
   state.local.rewindFailed = false;
   return await start(context, { kind: "start", role: "standby", target: follow, syncNames: null }, signal);
 }

@@ -9,8 +9,8 @@ import { basename, join } from "node:path";
 export const SECRET_MARK = "hush-";
 /** The mark as grep reads it, so that the search does not find itself. */
 const MARK_PATTERN = "hush[-]";
-/** Where a secret belongs: configuration files, the password files of libpq and PgBouncer, files of one secret. */
-const MEANT = /^([\w-]+\.ya?ml|users\.txt|userlist\.txt|pgpass|\.pgpass_\w+|secret-[\w-]+)$/;
+/** Where a secret belongs: configuration files (also as they were before an upgrade), the password files of libpq and PgBouncer, files of one secret. */
+const MEANT = /^([\w-]+\.ya?ml(\.before-upgrade-[\d-]+)?|users\.txt|userlist\.txt|pgpass|\.pgpass_\w+|secret-[\w-]+)$/;
 /** What the database itself holds is whoever's wrote it there; all else of a data directory is searched. */
 const TABLES_AND_WAL = ["base", "pg_wal"];
 /** Of a search's own output: far more places than anybody reads. */

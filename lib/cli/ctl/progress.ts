@@ -4,6 +4,7 @@
 import * as v from "valibot";
 import { clusterChanges } from "../../core/cluster-changes.ts";
 import { clusterView, type MemberView } from "../../core/cluster-view.ts";
+import { sizeText } from "../../model/size-text.ts";
 import { ms, seconds } from "../../model/units.ts";
 import type { CtlContext, ReadCluster } from "./context.ts";
 
@@ -86,16 +87,4 @@ async function copyOf(context: CtlContext, member: MemberView): Promise<string> 
 export function bar(percent: number, width = BAR_WIDTH): string {
   const filled = Math.round((Math.min(100, Math.max(0, percent)) / 100) * width);
   return `[${"#".repeat(filled)}${".".repeat(width - filled)}]`;
-}
-
-/** `512 B`, `2.8 GB` (of 1024³ bytes, as PostgreSQL counts). */
-export function sizeText(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let size = bytes;
-  let unit = 0;
-  while (size >= 1024 && unit < units.length - 1) {
-    size /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
 }

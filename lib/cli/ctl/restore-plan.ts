@@ -2,10 +2,11 @@
 // Changes nothing.
 
 import { isStandbyCluster } from "../../core/cluster-view.ts";
+import { type Overhaul, overhaulOf } from "../../core/overhaul.ts";
 import { type Backup, type BackupListing, backupBefore } from "../../model/backup.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { leaderMember } from "../../model/cluster.ts";
-import { isUnderWay, NEWEST_TIMELINE, type RestoreRequest } from "../../model/restore.ts";
+import { NEWEST_TIMELINE } from "../../model/restore.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 
 export interface RestoreWish {
@@ -33,7 +34,7 @@ export function planRestore(
   given: { readonly wallNow: number; readonly paused: boolean },
 ): Result<RestorePlan, readonly string[]> {
   const leader = leaderMember(cluster);
-  const obstacles = [...clusterObstacles(cluster, given.paused), ...targetObstacles(wish, given.wallNow)];
+  const obstacles = [...overhaulObstacles(cluster, { work: "restore", paused: given.paused }), ...targetObstacles(wish, given.wallNow)];
   const backup = chooseBackup(listing, wish);
   if (!backup.ok) obstacles.push(backup.error);
   else if (cluster.initialize !== null && backup.value.systemIdentifier !== null && backup.value.systemIdentifier !== cluster.initialize)
@@ -43,24 +44,30 @@ export function planRestore(
   return ok({ node: leader.name, backup: backup.value, replaced, lines: planLines(leader.name, backup.value, replaced, wish) });
 }
 
-function clusterObstacles(cluster: Cluster, paused: boolean): string[] {
+/** Why neither a restore nor an upgrade of the cluster can be begun. */
+export function overhaulObstacles(
+  cluster: Cluster,
+  { work, paused }: { readonly work: Overhaul["of"]; readonly paused: boolean },
+): string[] {
   const leader = leaderMember(cluster);
+  const overhaul = overhaulOf(cluster);
   const patronis = cluster.members.filter(({ product }) => product === null).map(({ name }) => name);
   return [
-    ...(leader === null ? ["nobody leads: a restore is done by the leader"] : []),
+    ...(leader === null ? ["nobody leads: it is done by the leader"] : []),
     ...(leader !== null && leader.state !== "running" ? [`${leader.name} leads, but its PostgreSQL is ${leader.state}`] : []),
-    ...(isUnderWay(cluster.restore) ? [underWay(cluster.restore)] : []),
+    ...(overhaul === null ? [] : [underWay(overhaul)]),
     ...(paused ? ["the cluster is paused: resume it first"] : []),
-    ...(isStandbyCluster(cluster.config?.data["standby_cluster"]) ? ["this is a standby cluster: restore its primary site"] : []),
+    ...(isStandbyCluster(cluster.config?.data["standby_cluster"]) ? [`this is a standby cluster: ${work} its primary site`] : []),
     ...(patronis.length > 0
-      ? [`a Patroni would know nothing of the restore and start its PostgreSQL meanwhile: ${patronis.join(", ")}`]
+      ? [`a Patroni would know nothing of the ${work} and start its PostgreSQL meanwhile: ${patronis.join(", ")}`]
       : []),
   ];
 }
 
-/** Why nothing else is to change the cluster's state in the DCS now; null where no restore is under way, nor of a group. */
-export function restoreObstacle({ restore, groups }: Pick<Cluster, "restore" | "groups">): string | null {
-  if (isUnderWay(restore)) return underWay(restore);
+/** Why nothing else is to change the cluster's state in the DCS now; null where no restore or upgrade is under way, nor of a group. */
+export function restoreObstacle({ groups, ...keys }: Pick<Cluster, "restore" | "upgrade" | "groups">): string | null {
+  const overhaul = overhaulOf(keys);
+  if (overhaul !== null) return underWay(overhaul);
   for (const group of Object.values(groups)) {
     const obstacle = restoreObstacle(group);
     if (obstacle !== null) return obstacle;
@@ -72,14 +79,17 @@ export function restoreObstacle({ restore, groups }: Pick<Cluster, "restore" | "
  * Why a restore cannot be given up in favour of the old data; null where it can. Once what was restored may have served, only where nobody
  * has copied it and nobody leads: the node that restored it is the only one that has it.
  */
-export function abandonObstacle({ restore, leader }: Pick<Cluster, "restore" | "leader">): string | null {
-  if (restore === null || restore.phase !== "clone") return null;
-  if (restore.cloned.length > 0) return `${restore.cloned.join(", ")} has copied what was restored: the others go on with that`;
-  return leader === null ? null : `'${leader.name}' holds the lock, and leads or is about to lead with what was restored`;
+export function abandonObstacle({ leader, ...keys }: Pick<Cluster, "restore" | "upgrade" | "leader">): string | null {
+  const overhaul = overhaulOf(keys);
+  if (overhaul === null || overhaul.request.phase !== "clone") return null;
+  const { cloned } = overhaul.request;
+  if (cloned.length > 0) return `${cloned.join(", ")} has copied the new data: the others go on with that`;
+  return leader === null ? null : `'${leader.name}' holds the lock, and leads or is about to lead with the new data`;
 }
 
-function underWay({ id, phase, node }: RestoreRequest): string {
-  return `restore ${id} is under way on ${node} (${phase}): ctl restore --status, --retry or --undo`;
+function underWay({ of, request: { id, phase, node } }: Overhaul): string {
+  const ways = of === "restore" ? "ctl restore --status, --retry or --undo" : "ctl upgrade --status, --run or --rollback";
+  return `${of} ${id} is under way on ${node} (${phase}): ${ways}`;
 }
 
 function targetObstacles({ target }: RestoreWish, wallNow: number): string[] {

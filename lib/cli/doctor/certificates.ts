@@ -4,8 +4,8 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 const DAY_MS = 86_400_000;
 /** Time enough to notice, and to renew. */

@@ -9,13 +9,13 @@ import { clientAddresses } from "../../dcs/raft/section.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError } from "../../model/errors.ts";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import type { Log } from "../../model/log.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { err, type Result } from "../../model/result.ts";
 import { type Ms, ms, seconds } from "../../model/units.ts";
 import { askEveryone, statusesOf } from "../raft/conversation.ts";
 import { openMembersLink } from "../raft/members-link.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 const ANSWERS_WITHIN_MS = 5_000;
 /** Schedules and logs follow the wall clock; leases do not. */

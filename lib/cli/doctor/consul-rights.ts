@@ -7,9 +7,9 @@ import { ConsulHttp } from "../../dcs/consul/http.ts";
 import { serviceName } from "../../dcs/consul/service-entry.ts";
 import { clusterKeys } from "../../dcs/keys.ts";
 import type { Clock } from "../../model/clock.ts";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
 import { ms } from "../../model/units.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 const ANSWERS_WITHIN_MS = 5_000;
 

@@ -7,10 +7,10 @@ import { existsSync } from "node:fs";
 import { open, rm, stat, statfs } from "node:fs/promises";
 import { isIP } from "node:net";
 import { dirname, join } from "node:path";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import { isLoopback, isWildcard } from "../../model/host-port.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { kernelWatchdogUsable } from "../../postgres/watchdog/linux.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 /** Less than this is soon full: a base backup, or an hour of WAL. */
 const FREE_MIN_BYTES = 2 * 1024 ** 3;

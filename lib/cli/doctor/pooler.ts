@@ -2,10 +2,10 @@
 // the worker's lines, and which of its settings make a change of the leader longer.
 
 import type { Clock } from "../../model/clock.ts";
+import { type Finding, fine, unknown, warning } from "../../model/finding.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { ms } from "../../model/units.ts";
 import { examinePooler } from "../../runtime/pgbouncer/examine.ts";
-import { type Finding, fine, unknown, warning } from "./finding.ts";
 
 const SUBJECT = "pgbouncer";
 const ANSWER_WITHIN_MS = 3000;

@@ -3,13 +3,13 @@
 
 import { spawnSync } from "node:child_process";
 import type { Clock } from "../../model/clock.ts";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { ms } from "../../model/units.ts";
 import { Connection, localEndpoint } from "../../postgres/connection.ts";
 import { inspectDataDirectory, readPostmasterPid } from "../../postgres/data-directory.ts";
 import { programPath } from "../../postgres/programs.ts";
 import { runLockOwner, runLockPath } from "../../runtime/run-lock.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 const OLDEST_MAJOR = 13;
 const NEWEST_MAJOR = 18;

@@ -3,11 +3,11 @@
 
 import { networkInterfaces } from "node:os";
 import type { Cluster } from "../../model/cluster.ts";
+import { type Finding, fault, fine, unknown, warning } from "../../model/finding.ts";
 import type { NodeConfig, VipConfig } from "../../model/node-config.ts";
 import { shellWords } from "../../postgres/shell-words.ts";
 import { presence, withPrefix } from "../../runtime/vip/interface-address.ts";
 import { SHORTEST_TTL_MS } from "../../runtime/vip/vip.ts";
-import { type Finding, fault, fine, unknown, warning } from "./finding.ts";
 
 const SUBJECT = "vip";
 

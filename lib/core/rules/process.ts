@@ -17,6 +17,7 @@ import {
 import { renewalDue } from "../lease.ts";
 import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
+import { isAtWork, overhaulOf } from "../overhaul.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost } from "../rule.ts";
 import { slotsChanged } from "../slots-plan.ts";
@@ -43,7 +44,7 @@ export const processRules: readonly Rule[] = [
   },
   {
     id: "system-identifier-mismatch",
-    when: (o) => !isPaused(o) && !o.requests.shutdown && hasForeignIdentifier(o) && !lockIsOurs(o) && o.task === null,
+    when: (o) => !isPaused(o) && !o.requests.shutdown && hasForeignIdentifier(o) && !isOverhauled(o) && !lockIsOurs(o) && o.task === null,
     then: (o) => ({ kind: "exit", code: 1, message: identifierText(o) }),
     why: identifierText,
   },
@@ -194,11 +195,17 @@ function makesPrimary(o: Observation): boolean {
   return task.kind === "promote" || ((task.kind === "start" || task.kind === "restart") && o.local.lastRole === "primary");
 }
 
-/** The request by which a backup is being restored here, or its restore undone, still stands. */
+/** The request by which the data here is being replaced, or put back, still stands. */
 function isRestored(o: Observation): boolean {
-  const phase = o.dcs.cluster?.restore?.phase;
-  if (o.task?.step === "back") return phase === "undo";
-  return phase === "restore" || phase === "clone";
+  const overhaul = overhaulOf(o.dcs.cluster);
+  if (overhaul === null) return false;
+  if (o.task?.step === "back") return overhaul.request.phase === "undo";
+  return isAtWork(overhaul) || overhaul.request.phase === "clone";
+}
+
+/** The cluster's identifier changes in an upgrade, before the members' data does. */
+function isOverhauled(o: Observation): boolean {
+  return overhaulOf(o.dcs.cluster) !== null;
 }
 
 function startIsOverdue(o: Observation): boolean {
@@ -275,7 +282,10 @@ function isAbortable(o: Observation): boolean {
 }
 
 function identifierText(o: Observation): string {
-  return `system ID mismatch, node ${o.self.name} belongs to a different cluster: ${o.dcs.cluster?.initialize} != ${o.local.systemIdentifier}`;
+  const text = `system ID mismatch, node ${o.self.name} belongs to a different cluster: ${o.dcs.cluster?.initialize} != ${o.local.systemIdentifier}`;
+  const upgrade = o.dcs.cluster?.upgrade ?? null;
+  if (upgrade === null || o.local.systemIdentifier !== upgrade.fromIdentifier) return text;
+  return `${text}: the cluster was upgraded to PostgreSQL ${upgrade.toMajor} while this node was away; set postgresql.bin_dir to ${upgrade.binDir} and remove the old data directory, so that it is copied again`;
 }
 
 function foreignText(o: Observation): string {

@@ -1,9 +1,11 @@
-// Rules for the time in which the cluster is restored from a backup (docs/adr/0009): everybody stops, nobody races, the named node keeps
-// the lock, restores and leads, the others copy it. The phase in the DCS says where it stands, so any of them may die at any step. Pure.
+// Rules for the time in which the cluster is restored from a backup (docs/adr/0009) or upgraded to a new major version (docs/adr/0007):
+// everybody stops, nobody races, the named node keeps the lock, replaces its data and leads, the others copy it. The phase in the DCS says
+// where it stands, so any of them may die at any step. Pure.
 
 import { leaderMember } from "../../model/cluster.ts";
-import { isUnderWay, isUnreadable, type RestoreRequest } from "../../model/restore.ts";
 import { ms } from "../../model/units.ts";
+import { identifierAfter } from "../../model/upgrade.ts";
+import type { Effect } from "../decision.ts";
 import {
   clusterOf,
   didThisCycle,
@@ -19,13 +21,17 @@ import {
   runsAsPrimary,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
+import { isGarbage, isPublished, type Overhaul, overhaulOf, overhaulText } from "../overhaul.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
+import { otherNames } from "../takeover.ts";
 import { copyOfLeader } from "./member.ts";
 import { stopWithinLease } from "./outage.ts";
 import { mustRenew } from "./process.ts";
 
 /** Of the stop of a busy standby; a primary has the time that its lease leaves it. */
 const STOP_LIMIT_MS = 60_000;
+/** A standby that does not stream for as long gets no more of a primary that has stopped. */
+const LAST_WAL_WITHIN_MS = 5_000;
 
 /** Member states in which nothing of PostgreSQL runs. */
 const DOWN_STATES: ReadonlySet<string> = new Set(["stopped", "crashed", "start failed", "restart failed", "custom bootstrap failed"]);
@@ -35,26 +41,33 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
     id: "restore-renew",
     when: (o) => isRestoring(o) && mustRenew(o),
     then: () => ({ kind: "renew-lock" }),
-    why: () => "the lock is renewed: nobody else is to lead while the cluster is restored",
+    why: () => "the lock is renewed: nobody else is to lead while the cluster is restored or upgraded",
   },
   {
     id: "restore-paused",
     when: (o) => isRestoring(o) && isPaused(o) && !isRunning(o),
     then: waitCycle,
-    why: () => "paused: the restore of the cluster waits",
+    why: (o) => `paused: the cluster is to be ${textOf(o)}, and that waits`,
   },
   {
     id: "restore-stop",
-    when: (o) => staysDown(o) && isReadable(o) && isRunning(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
+    when: (o) =>
+      staysDown(o) && isReadable(o) && isRunning(o) && !awaitsLastWal(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
     then: (o) => (runsAsPrimary(o) ? stopWithinLease(o) : { kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
-    why: (o) => `the cluster is restored from backup ${requestOf(o)?.label}: PostgreSQL is stopped`,
+    why: (o) => `the cluster is ${textOf(o)}: PostgreSQL is stopped`,
+  },
+  {
+    id: "restore-drain",
+    when: (o) => staysDown(o) && isReadable(o) && isRunning(o) && awaitsLastWal(o),
+    then: (o) => waitAtMost(o, 300),
+    why: (o) => `the cluster is ${textOf(o)}: this standby goes on until it has the last WAL of '${requestOf(o)?.node}'`,
   },
   ...inSection(isDown, [
     {
       id: "restore-acquire",
       when: (o) => isDown(o) && worksHere(o) && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
       then: () => ({ kind: "acquire-lock" }),
-      why: () => "this node restores the cluster: it keeps the lock meanwhile",
+      why: (o) => `the cluster is ${textOf(o)} on this node: it keeps the lock meanwhile`,
     },
     {
       id: "restore-unconfirmed",
@@ -66,43 +79,49 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
       id: "restore-yield",
       when: (o) => isDown(o) && lockIsOurs(o) && requestOf(o)?.node !== o.self.name && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
-      why: (o) => (isReadable(o) ? `${requestOf(o)?.node} restores the cluster: the lock is released` : waitWhy(o)),
+      why: (o) => (isReadable(o) ? `the cluster is ${textOf(o)} on '${requestOf(o)?.node}': the lock is released` : waitWhy(o)),
+    },
+    {
+      id: "restore-stopped",
+      when: (o) => isDown(o) && leadsWork(o, "stop") && workOf(o) === "upgrade" && didThisCycle(o, "write-restore") === null,
+      then: () => ({ kind: "write-restore", of: "upgrade", phase: "drain" }),
+      why: () => "this primary is stopped: the standbys are to have its shutdown checkpoint, and then to stop",
     },
     {
       id: "restore-begin",
-      when: (o) => isDown(o) && leadsWork(o, "stop") && stillUp(o).length === 0 && didThisCycle(o, "write-restore") === null,
-      then: () => ({ kind: "write-restore", phase: "restore" }),
-      why: () => "every server of the cluster is stopped: the restore begins",
+      when: (o) => isDown(o) && leadsWork(o, lastStop(o)) && stillUp(o).length === 0 && didThisCycle(o, "write-restore") === null,
+      then: beginWork,
+      why: (o) => `every server of the cluster is stopped: it is ${textOf(o)} now`,
     },
     {
       id: "restore-run",
-      when: (o) => isDown(o) && leadsWork(o, "restore") && retryAt(o, "restore") === null,
+      when: (o) => isDown(o) && leadsWork(o, workOf(o)) && retryAt(o, "restore") === null,
       then: () => ({ kind: "restore", step: "forward" }),
-      why: (o) => `restoring backup ${requestOf(o)?.label}${target(o)}`,
+      why: (o) => `the cluster is ${textOf(o)}${target(o)}`,
     },
     {
       id: "restore-finish",
       when: (o) => isDown(o) && leadsWork(o, "clone") && retryAt(o, "restore") === null,
       then: () => ({ kind: "restore", step: "forward" }),
-      why: () => "what was restored is taken into use",
+      why: () => "what was made is taken into use",
     },
     {
       id: "restore-undo",
       when: (o) => isDown(o) && leadsWork(o, "undo") && retryAt(o, "restore") === null,
       then: () => ({ kind: "restore", step: "back" }),
-      why: () => "the restore is undone: the old data directory is put back",
+      why: () => "it is undone: the old data directory is put back",
     },
     {
       id: "restore-clone-retry",
       when: (o) => isDown(o) && mayCopy(o) && retryAt(o, "clone") !== null,
       then: (o) => wait(retryAt(o, "clone") ?? o.now),
-      why: (o) => `the copy of the restored cluster failed: ${o.lastTask?.message}`,
+      why: (o) => `the copy of the new data failed: ${o.lastTask?.message}`,
     },
     {
       id: "restore-clone",
       when: (o) => isDown(o) && mayCopy(o),
       then: (o) => copyOfLeader(o, requestOf(o)?.id ?? null),
-      why: (o) => `the cluster was restored: the data is replaced by a copy of '${o.dcs.cluster?.leader?.name}'`,
+      why: (o) => `the cluster was ${textOf(o)}: the data is replaced by a copy of '${o.dcs.cluster?.leader?.name}'`,
     },
     {
       id: "restore-wait",
@@ -119,25 +138,68 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
       lockIsOurs(o) &&
       leadsRestored(o) &&
       uncopied(o).length === 0 &&
+      isComplete(o) &&
       didThisCycle(o, "write-restore") === null,
-    then: () => ({ kind: "write-restore", phase: "done" }),
-    why: () => "every member follows the restored cluster: the restore is done",
+    then: (o) => ({ kind: "write-restore", of: workOf(o), phase: "done" }),
+    why: (o) => `every member has the new data: the cluster was ${textOf(o)}`,
   },
 ]);
 
-function requestOf(o: Observation): RestoreRequest | null {
-  return clusterOf(o)?.restore ?? null;
+/** The restore or the upgrade that is under way. */
+function requestOf(o: Observation): Overhaul["request"] | null {
+  return overhaulOf(clusterOf(o))?.request ?? null;
+}
+
+function workOf(o: Observation): Overhaul["of"] {
+  return overhaulOf(clusterOf(o))?.of ?? "restore";
+}
+
+function textOf(o: Observation): string {
+  const overhaul = overhaulOf(clusterOf(o));
+  return overhaul === null ? "" : overhaulText(overhaul);
 }
 
 /** Only what the DCS says now counts: while it is away, the rules of an outage do. */
 function isRestoring(o: Observation): boolean {
-  return o.dcs.kind === "reachable" && isUnderWay(requestOf(o));
+  return o.dcs.kind === "reachable" && requestOf(o) !== null;
 }
 
 /** Garbage stops no server that runs: in the middle of a restore those who must not run are down, and stay so. */
 function isReadable(o: Observation): boolean {
-  const request = requestOf(o);
-  return request !== null && !isUnreadable(request);
+  const overhaul = overhaulOf(clusterOf(o));
+  return overhaul !== null && !isGarbage(overhaul);
+}
+
+/** The phase in which the last servers stop. */
+function lastStop(o: Observation): "stop" | "drain" {
+  return workOf(o) === "upgrade" ? "drain" : "stop";
+}
+
+/** A standby that lacks the last WAL of all stands against the work: whoever wants to go back may have nothing else. */
+function beginWork(o: Observation): Effect {
+  const overhaul = overhaulOf(clusterOf(o));
+  if (overhaul?.of !== "upgrade") return { kind: "write-restore", of: "restore", phase: "restore" };
+  const { checkpoint, direction, received } = overhaul.request;
+  const isSafe = direction === "back" || checkpoint === null || otherNames(o).every((name) => received.includes(name));
+  return { kind: "write-restore", of: "upgrade", phase: isSafe ? "upgrade" : "failed" };
+}
+
+/** A standby serves its readers until its primary has stopped, and then gets its last WAL. */
+function awaitsLastWal(o: Observation): boolean {
+  const overhaul = overhaulOf(clusterOf(o));
+  if (overhaul?.of !== "upgrade" || runsAsPrimary(o) || overhaul.request.node === o.self.name) return false;
+  const { phase, checkpoint, direction, received } = overhaul.request;
+  // A primary that ended without a shutdown checkpoint has sent what it will ever send.
+  if (direction === "back" || (phase === "drain" && checkpoint === null)) return false;
+  if (phase === "stop") return true;
+  const since = o.local.notStreamingSince;
+  return phase === "drain" && !received.includes(o.self.name) && (since === null || o.now - since < LAST_WAL_WITHIN_MS);
+}
+
+/** Nothing is left to do but for the copies. */
+function isComplete(o: Observation): boolean {
+  const overhaul = overhaulOf(clusterOf(o));
+  return overhaul !== null && (overhaul.of === "restore" || overhaul.request.analyzed);
 }
 
 /** Nothing of this node's PostgreSQL is to run now. */
@@ -152,7 +214,7 @@ function staysDown(o: Observation): boolean {
 
 /** What was restored lies here and was not taken into use yet. */
 function isRestoredHere({ local: { dataDirectory } }: Observation): boolean {
-  return dataDirectory.kind === "half-made" && dataDirectory.by === "restored";
+  return dataDirectory.kind === "half-made" && (dataDirectory.by === "restored" || dataDirectory.by === "upgraded");
 }
 
 function isDown(o: Observation): boolean {
@@ -166,7 +228,7 @@ function worksHere(o: Observation): boolean {
 }
 
 /** The lock is ours and confirmed, and it is our turn in that phase. */
-function leadsWork(o: Observation, phase: RestoreRequest["phase"]): boolean {
+function leadsWork(o: Observation, phase: Overhaul["request"]["phase"]): boolean {
   return worksHere(o) && requestOf(o)?.phase === phase && lockIsOurs(o) && leaseIsValid(o);
 }
 
@@ -176,11 +238,14 @@ function stillUp(o: Observation): readonly string[] {
   return others.filter(({ state }) => !DOWN_STATES.has(state)).map(({ name }) => name);
 }
 
-/** This primary is of the restored cluster, whoever restored it: somebody who had copied it may have taken over. */
+/** This primary is of the new data, whoever made it: somebody who had copied it may have taken over. */
 function leadsRestored(o: Observation): boolean {
-  const from = requestOf(o)?.timeline ?? null;
+  const overhaul = overhaulOf(clusterOf(o));
+  if (!runsAsPrimary(o) || overhaul === null) return false;
+  if (overhaul.of === "upgrade") return o.local.systemIdentifier === identifierAfter(overhaul.request);
+  const from = overhaul.request.timeline;
   const own = o.local.status?.timeline ?? null;
-  return runsAsPrimary(o) && from !== null && own !== null && own >= from;
+  return from !== null && own !== null && own >= from;
 }
 
 /** The other members that are here and whose data is neither what was restored nor yet a copy of it. */
@@ -190,30 +255,40 @@ function uncopied(o: Observation): readonly string[] {
   return others.filter(({ name }) => request?.cloned.includes(name) === false).map(({ name }) => name);
 }
 
-/** Somebody serves what was restored, and it can be copied: its timeline says that it is not the old cluster. */
+/** Somebody serves what was made, and it can be copied: its timeline, or the identifier, says that it is not the old cluster. */
 function mayCopy(o: Observation): boolean {
-  const request = requestOf(o);
+  const overhaul = overhaulOf(clusterOf(o));
   const cluster = clusterOf(o);
-  if (request?.phase !== "clone" || cluster === null || !lockIsForeign(o)) return false;
-  const timeline = leaderMember(cluster)?.timeline ?? 0;
-  return leaderIsServing(o) && leaderTarget(o) !== null && request.timeline !== null && timeline >= request.timeline;
+  if (overhaul?.request.phase !== "clone" || cluster === null || !lockIsForeign(o)) return false;
+  if (!leaderIsServing(o) || leaderTarget(o) === null || !isPublished(overhaul, cluster.initialize)) return false;
+  if (overhaul.of === "restore") return (leaderMember(cluster)?.timeline ?? 0) >= (overhaul.request.timeline ?? 0);
+  const { node, cloned } = overhaul.request;
+  return cluster.leader !== null && [node, ...cloned].includes(cluster.leader.name);
 }
 
 function target(o: Observation): string {
-  const time = requestOf(o)?.target ?? null;
+  const overhaul = overhaulOf(clusterOf(o));
+  if (overhaul?.of !== "restore") return "";
+  const time = overhaul.request.target;
   return time === null ? ", to the end of the archive" : `, to ${time}`;
 }
 
 function waitWhy(o: Observation): string {
-  const request = requestOf(o);
-  if (request === null) return "";
-  const { phase, node, message } = request;
-  if (isUnreadable(request)) return `PostgreSQL stays stopped: ${message}`;
+  const overhaul = overhaulOf(clusterOf(o));
+  if (overhaul === null) return "";
+  const { phase, node, message } = overhaul.request;
+  if (isGarbage(overhaul)) return `PostgreSQL stays stopped: ${message}`;
   if (phase === "failed")
-    return `the restore failed, and an operator has to say how it goes on (ctl restore --retry or --undo): ${message}`;
-  if (phase === "stop" && node === o.self.name) return `the cluster is to be restored: waiting until ${stillUp(o).join(", ")} is stopped`;
+    return `the ${overhaul.of} failed, and an operator has to say how it goes on (${WAYS_ON[overhaul.of]}): ${message}`;
+  if ((phase === "stop" || phase === "drain") && node === o.self.name)
+    return `the cluster is to be ${textOf(o)}: waiting until ${stillUp(o).join(", ")} is stopped`;
   if (node === o.self.name && !lockIsOurs(o))
-    return `this node restores the cluster, but the lock is not its own: ${o.dcs.cluster?.leader?.name}`;
-  if (phase === "clone") return `waiting for '${node}' to serve the restored cluster`;
-  return `the cluster is being restored on '${node}': PostgreSQL stays stopped`;
+    return `the cluster is ${textOf(o)} on this node, but the lock is not its own: ${o.dcs.cluster?.leader?.name}`;
+  if (phase === "clone") return `waiting for '${node}' to serve the new data`;
+  return `the cluster is ${textOf(o)} on '${node}': PostgreSQL stays stopped`;
 }
+
+const WAYS_ON: Readonly<Record<Overhaul["of"], string>> = {
+  restore: "ctl restore --retry or --undo",
+  upgrade: "ctl upgrade --run or --rollback",
+};

@@ -115,6 +115,7 @@ export function cluster(changes: Partial<Cluster> = {}): Cluster {
     restore: null,
     backup: null,
     backupClaim: null,
+    upgrade: null,
     sync: NO_SYNC,
     history: [],
     status: { ...EMPTY_STATUS, optime: lsn(67108864) },

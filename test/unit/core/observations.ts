@@ -73,6 +73,7 @@ export function cluster(fields: Partial<Cluster> = {}): Cluster {
     restore: null,
     backup: null,
     backupClaim: null,
+    upgrade: null,
     sync: NO_SYNC,
     history: [],
     status: { optime: lsn(1000), slots: {}, retainSlots: [] },

@@ -64,6 +64,7 @@ async function filled(): Promise<Opened> {
     "1/config": '{"ttl":20}',
     "1.lease": "old",
     restore: "{}",
+    upgrade: "{}",
     "1/restore": "{}",
     "1/members/w": "{}",
   };
@@ -83,7 +84,7 @@ const end = async ({ store, cluster }: Opened) => {
 };
 
 describe("an export", () => {
-  test("has every key but a restore's and what lives with a session, and is read back as it was", async () => {
+  test("has every key but those of a restore and an upgrade, and what lives with a session, and is read back as it was", async () => {
     const document = await exported((await filled()).store);
     expect(Object.keys(document.keys).sort()).toEqual(["1/config", "config", "history", "initialize", "sync"]);
     expect(document.beside).toEqual({ ".config_history": "[]" });

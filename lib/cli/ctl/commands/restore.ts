@@ -11,18 +11,17 @@ import {
   type RestorePhase,
   type RestoreRequest,
 } from "../../../model/restore.ts";
-import { ms, seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
-import { readScheduled, timestamp } from "../appointment.ts";
+import { readScheduled } from "../appointment.ts";
 import { readBackups } from "../backup-listing.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
 import { isPaused } from "../member-requests.ts";
 import type { CommandHost } from "../program.ts";
 import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
+import { followRequest, requestId } from "../request.ts";
 import { memberObstacles } from "../restore-members.ts";
 import { abandonObstacle, planRestore, type RestoreWish } from "../restore-plan.ts";
-import { awaitCluster } from "../watch-cluster.ts";
 
 interface RestoreFlags {
   readonly to?: string;
@@ -37,9 +36,6 @@ interface RestoreFlags {
   readonly undo?: true;
   readonly abandon?: true;
 }
-
-/** A restore of a large cluster takes its time; the operator can interrupt the wait, and nothing else. */
-const RESTORED_WITHIN = seconds(7 * 24 * 3600);
 
 export function addRestore({ command, run }: CommandHost): void {
   command("restore [cluster]", "restore the whole cluster from a backup, to a point in time or to the end of the archive")
@@ -97,7 +93,7 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
   const now = (await context.readGroup(read.scope, read.group)).cluster.leader?.name ?? null;
   if (now !== plan.value.node) throw new CtlRefusal(`nothing was changed: ${now ?? "nobody"} leads now, and no longer ${plan.value.node}`);
   const request: Omit<RestoreRequest, "revision"> = {
-    id: idAt(terminal.clock.wallNow()),
+    id: requestId(terminal.clock.wallNow()),
     phase: "stop",
     node: plan.value.node,
     label: plan.value.backup.label,
@@ -121,11 +117,6 @@ function wishOf({ to, latest, set, timeline = NEWEST_TIMELINE }: RestoreFlags): 
   if (!RECOVERY_TIMELINE.test(timeline)) throw usageRefusal(`--timeline ${timeline}: write a number, current or latest`);
   const target = read?.kind === "ok" ? { text: read.text, epochMs: read.epochMs } : null;
   return { target, label: set ?? null, recoveryTimeline: timeline };
-}
-
-/** `20260131-120000`, which is a part of directories' names. */
-function idAt(epochMs: number): string {
-  return new Date(epochMs).toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
 }
 
 /** From one of these phases to another, after a question. Throws CtlRefusal where it is in none of them. */
@@ -182,22 +173,12 @@ function describe({ id, phase, node, label, target, cloned, message }: RestoreRe
 
 /** Tells each change until it is over. Exit status 1 where it failed. */
 async function follow(context: CtlContext, from: ReadCluster): Promise<ExitCode> {
-  const { terminal } = context;
-  let told = "";
-  const end = await awaitCluster(
-    context,
-    await context.readGroup(from.scope, from.group),
-    ({ cluster: { restore } }) => {
-      const line = restore === null ? "the request is gone from the DCS" : describe(restore);
-      if (line !== told) terminal.out(`${timestamp(terminal.clock.wallNow())} ${line}\n`);
-      told = line;
-      return !isUnderWay(restore) || restore.phase === "failed";
-    },
-    context.within(ms(RESTORED_WITHIN)),
-  );
-  if (end === null) throw new CtlRefusal("no longer waiting; it goes on without us (ctl restore --status)");
-  const { restore } = end.cluster;
+  const { restore } = await followRequest(context, from, {
+    line: ({ restore }) => (restore === null ? null : describe(restore)),
+    isOver: ({ restore }) => !isUnderWay(restore) || restore.phase === "failed",
+    status: "ctl restore --status",
+  });
   if (restore?.phase !== "done") throw new CtlRefusal("the restore did not come to its end: ctl restore --retry or --undo");
-  if (restore.message === null) terminal.out("Take a new full backup now: the ones before are of the line that was left.\n");
+  if (restore.message === null) context.terminal.out("Take a new full backup now: the ones before are of the line that was left.\n");
   return EXIT.ok;
 }

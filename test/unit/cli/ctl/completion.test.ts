@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { runCtl } from "../../../../lib/cli/ctl/program.ts";
-import { bar, sizeText } from "../../../../lib/cli/ctl/progress.ts";
+import { bar } from "../../../../lib/cli/ctl/progress.ts";
+import { sizeText } from "../../../../lib/model/size-text.ts";
 import { scriptedTerminal } from "./scripted-terminal.ts";
 
 async function proposed(...words: readonly string[]): Promise<readonly string[]> {

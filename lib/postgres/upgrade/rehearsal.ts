@@ -1,20 +1,19 @@
 // Owns the rehearsal of a major upgrade: an empty cluster of the new version beside the data, made as the real one would be, and
 // pg_upgrade --check between both while the old one runs. Removes what it made; nothing of the running cluster is changed.
 
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../model/clock.ts";
 import type { PostgresqlConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { programRunner } from "../../postgres/programs.ts";
+import { programFolder, programRunner, withPrograms } from "../programs.ts";
+import { lastOf, makeFresh } from "./fresh.ts";
 import { initdbOptions, type ServerFacts } from "./server-facts.ts";
 
 /** A catalogue of many thousand tables takes minutes. */
 const REHEARSAL_WITHIN_MS = 30 * 60_000;
-/** The end of what pg_upgrade says: the check that failed, and in which file its objects are named. */
-const TOLD_LINES = 25;
 
 export interface RehearsalOptions {
   readonly config: PostgresqlConfig;
@@ -33,26 +32,19 @@ export async function rehearse(options: RehearsalOptions): Promise<Result<null, 
   // Beside the data, so that links are tried on the disk that they will be made on; its sockets elsewhere, as their paths are short.
   let beside: string | null = null;
   const folder = await mkdtemp(join(tmpdir(), "matriarch-upgrade-"));
-  const run = programRunner({ ...config, binDir: newBinDir, binName: {} }, clock);
+  const run = programRunner(withPrograms(config, newBinDir), clock);
   const deadline = ms(clock.now() + REHEARSAL_WITHIN_MS);
   try {
     beside = await mkdtemp(join(dirname(config.dataDir), ".matriarch-upgrade-"));
     const fresh = join(beside, "data");
-    await mkdir(fresh, { mode: 0o700 });
-    const argv = ["initdb", `--pgdata=${fresh}`, "--auth=trust", "--no-sync", "--no-instructions", ...initdbOptions(facts, newMajor)];
-    const made = await run({
-      argv: newMajor >= 14 ? argv : argv.filter((word) => word !== "--no-instructions"),
-      deadline,
-      withoutSecrets: true,
-    });
+    const made = await makeFresh(run, { dataDir: fresh, newMajor, initdb: initdbOptions(facts, newMajor), how: { deadline } });
     if (!made.ok) return err(made.error.message);
-    if (made.value.exitCode !== 0) return err(`initdb of version ${newMajor}: ${lastOf(made.value.stderr)}`);
     const checked = await run({
       argv: [
         join(newBinDir, "pg_upgrade"),
         "--check",
         ...(mode === "link" ? ["--link"] : []),
-        `--old-bindir=${config.binDir}`,
+        `--old-bindir=${programFolder(config)}`,
         `--new-bindir=${newBinDir}`,
         `--old-datadir=${config.dataDir}`,
         `--new-datadir=${fresh}`,
@@ -81,9 +73,4 @@ async function passwordFile(folder: string, { superuser }: PostgresqlConfig, use
   const escaped = (word: string): string => word.replaceAll(/[\\:]/g, (sign) => `\\${sign}`);
   await writeFile(path, known ? `*:*:*:${escaped(user)}:${escaped(superuser.password ?? "")}\n` : "", { mode: 0o600 });
   return path;
-}
-
-function lastOf(text: string): string {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  return lines.slice(-TOLD_LINES).join("\n");
 }

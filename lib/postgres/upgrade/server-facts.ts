@@ -5,8 +5,8 @@ import type { Clock } from "../../model/clock.ts";
 import type { PostgresqlConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { Connection, localEndpoint } from "../../postgres/connection.ts";
-import type { PostmasterPidFile } from "../../postgres/data-directory.ts";
+import { Connection, localEndpoint } from "../connection.ts";
+import type { PostmasterPidFile } from "../data-directory.ts";
 
 const ANSWERS_WITHIN_MS = 10_000;
 

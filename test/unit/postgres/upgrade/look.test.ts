@@ -1,8 +1,8 @@
 // What of a server counts before a major upgrade: how the new cluster is made like the old one, and what does not survive.
 
 import { expect, test } from "bun:test";
-import { serverFindings } from "../../../../lib/cli/upgrade/preflight.ts";
-import { initdbOptions, type ServerFacts } from "../../../../lib/cli/upgrade/server-facts.ts";
+import { serverFindings } from "../../../../lib/postgres/upgrade/look.ts";
+import { initdbOptions, type ServerFacts } from "../../../../lib/postgres/upgrade/server-facts.ts";
 
 const facts: ServerFacts = {
   major: 13,

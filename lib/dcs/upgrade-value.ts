@@ -1,0 +1,81 @@
+// Owns the text of the `upgrade` key: written, and read with every field checked, because servers stop and programs are run by it.
+
+import * as v from "valibot";
+import { formatLsn, parseLsn } from "../model/lsn.ts";
+import { RESTORE_ID } from "../model/restore.ts";
+import { UPGRADE_PHASES, type UpgradeRequest, unreadableUpgrade } from "../model/upgrade.ts";
+import type { Decoded } from "./decode.ts";
+import { encodeJson } from "./encode.ts";
+import type { Entry } from "./store.ts";
+
+/** Members and words of a cluster; more is garbage. */
+const NAMES_MAX = 1000;
+const names = v.optional(v.pipe(v.array(v.string()), v.maxLength(NAMES_MAX)), []);
+const major = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(999));
+const identifier = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
+/** Options that describe a cluster; nothing that names a file or a program. */
+const initdbWord = v.pipe(v.string(), v.regex(/^--((username|encoding|lc-collate|lc-ctype|wal-segsize)=.{1,200}|(no-)?data-checksums)$/u));
+const schema = v.object({
+  id: v.pipe(v.string(), v.regex(RESTORE_ID)),
+  phase: v.picklist(UPGRADE_PHASES),
+  direction: v.picklist(["forward", "back"]),
+  node: v.pipe(v.string(), v.minLength(1)),
+  mode: v.picklist(["link", "copy"]),
+  from_major: major,
+  to_major: major,
+  bin_dir: v.pipe(v.string(), v.regex(/^\/[^\0\n]{1,1000}$/)),
+  from_identifier: identifier,
+  identifier: v.nullish(identifier, null),
+  initdb: v.nullish(v.pipe(v.array(initdbWord), v.maxLength(20)), null),
+  checkpoint: v.nullish(
+    v.pipe(
+      v.string(),
+      v.transform(parseLsn),
+      v.check((position) => position !== null),
+    ),
+    null,
+  ),
+  checked: v.optional(
+    v.pipe(
+      v.array(v.tuple([v.string(), v.nullable(major), v.string()])),
+      v.maxLength(NAMES_MAX),
+      v.transform((rows): UpgradeRequest["checked"] =>
+        Object.fromEntries(rows.map(([name, of, against]) => [name, { major: of, against }])),
+      ),
+    ),
+    [],
+  ),
+  received: names,
+  cloned: names,
+  analyzed: v.boolean(),
+  message: v.nullish(v.string(), null),
+});
+
+/** Null where it is empty. What cannot be read may be in the middle of an upgrade: it counts as one that failed. */
+export function decodeUpgrade(entry: Entry): Decoded<UpgradeRequest | null> {
+  if (entry.value.trim() === "") return { value: null, faults: [] };
+  const parsed = v.safeParse(schema, parsedJson(entry.value));
+  if (!parsed.success) return { value: unreadableUpgrade(entry.revision), faults: [`${entry.key}: not the JSON that is expected there`] };
+  const { from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier, ...rest } = parsed.output;
+  return { value: { revision: entry.revision, ...rest, fromMajor, toMajor, binDir, fromIdentifier }, faults: [] };
+}
+
+/** What is not known is null. */
+export function encodeUpgrade(value: Omit<UpgradeRequest, "revision">): string {
+  const { fromMajor, toMajor, binDir, fromIdentifier, checkpoint, checked, id, phase, direction, node, mode, ...rest } = value;
+  return encodeJson({
+    ...{ id, phase, direction, node, mode, from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier },
+    ...rest,
+    checkpoint: checkpoint === null ? null : formatLsn(checkpoint),
+    checked: Object.entries(checked).map(([name, found]) => [name, found.major, found.against]),
+  });
+}
+
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,130 @@
+// Owns what a node does for a major upgrade beside the HA loop, because the cluster serves meanwhile: the look before it, the word that a
+// standby has the last WAL, and what the upgraded primary still lacks. One thing at a time; each may be repeated after a crash.
+
+import type { UpgradeRequest } from "../model/upgrade.ts";
+import { identifierAfter } from "../model/upgrade.ts";
+import { keepStanza } from "../postgres/pgbackrest.ts";
+import { programRunner } from "../postgres/programs.ts";
+import { lookBeforeUpgrade } from "../postgres/upgrade/look.ts";
+import { initdbOptions } from "../postgres/upgrade/server-facts.ts";
+import { analyzeInStages } from "../postgres/upgrade/statistics.ts";
+import type { NodeContext } from "./node-context.ts";
+import { noteUpgrade } from "./overhaul.ts";
+
+/** After a failure: the reason may pass, and nobody waits for it but an operator. */
+const AGAIN_AFTER_MS = 10_000;
+/** Statistics that cannot be made do not hold the upgrade up for ever: an operator makes them. */
+const ANALYZE_ATTEMPTS_MAX = 3;
+
+export class UpgradePart {
+  readonly #context: NodeContext;
+  readonly #closing = new AbortController();
+  #working: Promise<void> | null = null;
+  #notBefore = 0;
+  #analyzed = 0;
+
+  constructor(context: NodeContext) {
+    this.#context = context;
+  }
+
+  /** After each cycle. */
+  note(): void {
+    const { clock, log, state, waker } = this.#context;
+    const request = state.cluster?.upgrade ?? null;
+    if (request === null || this.#working !== null || clock.now() < this.#notBefore || this.#closing.signal.aborted) return;
+    const work = this.#workFor(request);
+    if (work === null) return;
+    this.#working = work()
+      .then((said) => {
+        if (said.ok) return;
+        log.warning(`upgrade ${request.id}: ${said.message}`);
+        this.#notBefore = clock.now() + AGAIN_AFTER_MS;
+      })
+      .catch((reason: unknown) => {
+        log.error(`upgrade ${request.id}: ${String(reason)}`);
+        this.#notBefore = clock.now() + AGAIN_AFTER_MS;
+      })
+      .finally(() => {
+        this.#working = null;
+        waker.wake();
+      });
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#working;
+  }
+
+  #workFor(request: UpgradeRequest): (() => Promise<Said>) | null {
+    const { state } = this.#context;
+    const { name } = state.settings.node;
+    const { status } = state.local;
+    if (request.phase === "check") return request.checked[name] === undefined ? () => this.#look(request) : null;
+    if (request.phase === "drain") {
+      const received = status?.inRecovery === true ? (status.receivedLsn ?? status.replayedLsn ?? null) : null;
+      const has = received !== null && request.checkpoint !== null && received > request.checkpoint;
+      return has && !request.received.includes(name) ? () => this.#received(name) : null;
+    }
+    if (request.phase !== "clone" || request.analyzed || !state.leads() || status === null || status.inRecovery) return null;
+    return state.local.systemIdentifier === identifierAfter(request) ? () => this.#complete(request) : null;
+  }
+
+  async #look(request: UpgradeRequest): Promise<Said> {
+    const { clock, state, log } = this.#context;
+    const { name, postgresql } = state.settings.node;
+    log.info(`looking at this node before an upgrade of PostgreSQL (${request.id})`);
+    const { findings, facts, newMajor } = await lookBeforeUpgrade({
+      ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode },
+    });
+    const file = await state.nodeFile.obstacle(request.binDir);
+    // What only an operator's hands can do stands against it as a fault does; what is to be thought of does not.
+    const isAgainst = (subject: string, verdict: string): boolean =>
+      verdict === "fault" || verdict === "unknown" || (verdict === "warning" && subject === "directory");
+    const against = [
+      ...findings.filter(({ subject, verdict }) => isAgainst(subject, verdict)).map(({ subject, says }) => `${subject}: ${says}`),
+      ...(file === null ? [] : [`configuration: ${file}`]),
+    ];
+    const isNode = name === request.node && facts !== null && newMajor !== null;
+    const known = isNode ? { initdb: initdbOptions(facts, newMajor), fromMajor: facts.major, toMajor: newMajor } : {};
+    const noted = await noteUpgrade(this.#context, (now) =>
+      now.id !== request.id || now.phase !== "check"
+        ? null
+        : { checked: { ...now.checked, [name]: { major: newMajor, against: against.join("; ") } }, ...known },
+    );
+    return noted.ok ? WELL : { ok: false, message: noted.error.message };
+  }
+
+  async #received(name: string): Promise<Said> {
+    const noted = await noteUpgrade(this.#context, (now) =>
+      now.phase !== "drain" || now.received.includes(name) ? null : { received: [...now.received, name].sort() },
+    );
+    return noted.ok ? WELL : { ok: false, message: noted.error.message };
+  }
+
+  /** The repository's stanza and the statistics; after a rollback the old ones are there. */
+  async #complete(request: UpgradeRequest): Promise<Said> {
+    const { clock, log, state } = this.#context;
+    const { name, pgbackrest, postgresql, scope } = state.settings.node;
+    const run = programRunner(postgresql, clock);
+    if (pgbackrest !== null) {
+      const kept = await keepStanza({ config: pgbackrest, run, clock }, (text) => log.info(text));
+      log.info(kept.ok ? `pgBackRest's stanza: ${kept.value}` : `pgBackRest's stanza is not kept: ${kept.error.message}`);
+    }
+    if (request.direction === "forward" && this.#analyzed < ANALYZE_ATTEMPTS_MAX) {
+      const done = await analyzeInStages({ config: postgresql, scope, memberName: name, log, clock, run }, this.#closing.signal);
+      if (!done.ok) {
+        this.#analyzed += 1;
+        return { ok: false, message: `the statistics are not made: ${done.error.message}; by hand: vacuumdb --all --analyze-in-stages` };
+      }
+    }
+    const noted = await noteUpgrade(this.#context, (now) => (now.id !== request.id || now.phase !== "clone" ? null : { analyzed: true }));
+    return noted.ok ? WELL : { ok: false, message: noted.error.message };
+  }
+}
+
+interface Said {
+  readonly ok: boolean;
+  readonly message: string;
+}
+
+const WELL: Said = { ok: true, message: "" };

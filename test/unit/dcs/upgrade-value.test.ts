@@ -1,0 +1,57 @@
+// The key by which servers stop and programs are run: what was written is read, and nothing else is taken for it.
+
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { decodeUpgrade, encodeUpgrade } from "../../../lib/dcs/upgrade-value.ts";
+import { lsn, revision } from "../../../lib/model/units.ts";
+import { isUpgrading, type UpgradeRequest } from "../../../lib/model/upgrade.ts";
+
+const request: UpgradeRequest = {
+  revision: revision(7),
+  id: "20260131-120000",
+  phase: "drain",
+  direction: "forward",
+  node: "a",
+  mode: "copy",
+  fromMajor: 13,
+  toMajor: 15,
+  binDir: "/usr/lib/postgresql/15/bin",
+  fromIdentifier: "7300000000000000001",
+  identifier: "7300000000000000002",
+  initdb: ["--username=postgres", "--lc-collate=de_DE.UTF-8", "--data-checksums"],
+  checkpoint: lsn(0x1_0300_0028n),
+  checked: { a: { major: 15, against: "" }, b: { major: null, against: "programs: /x lacks initdb" } },
+  received: ["b"],
+  cloned: [],
+  analyzed: false,
+  message: null,
+};
+
+const entry = (value: string) => ({ key: "service/demo/upgrade", value, revision: revision(7), session: null });
+const written = ({ revision: _, ...value }: UpgradeRequest): string => encodeUpgrade(value);
+
+test("what is written is read as it was", () => {
+  expect(decodeUpgrade(entry(written(request)))).toEqual({ value: request, faults: [] });
+  expect(decodeUpgrade(entry(""))).toEqual({ value: null, faults: [] });
+});
+
+test("words for initdb that name anything but a cluster's make are garbage, and so is a folder that is no path", () => {
+  for (const word of ["--pgdata=/etc", "--set=archive_command=x", "--auth=trust", "-D", "--username=", "--data-checksums=1"])
+    expect(decodeUpgrade(entry(written({ ...request, initdb: [word] }))).value).toMatchObject({ phase: "failed", node: "" });
+  for (const binDir of ["bin", "", "/a\nb"]) expect(decodeUpgrade(entry(written({ ...request, binDir }))).value?.node).toBe("");
+});
+
+test("garbage counts as an upgrade that failed: nobody who is down starts by it, and nobody goes on with it", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      const { value, faults } = decodeUpgrade(entry(text));
+      if (text.trim() === "") return;
+      expect(value).toMatchObject({ phase: "failed", node: "", id: "unreadable" });
+      expect(isUpgrading(value)).toBe(true);
+      expect(faults).toHaveLength(1);
+    }),
+  );
+  // What an operator writes to end it can be read.
+  const { revision: _, ...garbage } = decodeUpgrade(entry("x")).value as UpgradeRequest;
+  expect(decodeUpgrade(entry(encodeUpgrade({ ...garbage, node: "unknown", phase: "done" }))).faults).toEqual([]);
+});
