@@ -76,6 +76,20 @@ describe.skipIf(typeof program === "string")("a pool, while the primary moves", 
       leader.start();
     }));
 
+  test("by a restart of the primary: it is paused through, and no client sees an error", () =>
+    cluster.during(async () => {
+      const { leader, ...now } = await given({ section: { pause_timeout: 15, pause_limit: 60 } });
+      const postmaster = leader.postmasterPid();
+      const answer = await leader.api("/restart", { method: "POST", body: {}, timeoutMs: 90_000 });
+      expect([answer.status, answer.text]).toEqual([200, "restarted successfully"]);
+      expect(leader.postmasterPid()).not.toBe(postmaster);
+      await until("nobody is held", async () => !(await now.pool.isPaused()), { withinMs: WITHIN_MS });
+      const since = performance.now();
+      await until("clients write again", () => (now.clients.acknowledged.at(-1)?.at ?? 0) > since, { withinMs: WITHIN_MS });
+      expect(leader.log).toContain("1 of 1 poolers have paused their clients");
+      expect(now.clients.errors).toEqual([]);
+    }));
+
   test("in a failover: clients write again within 1 s of the promotion", () =>
     cluster.during(async () => {
       const { leader, ...now } = await given();
