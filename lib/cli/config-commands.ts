@@ -100,7 +100,7 @@ async function run(options: Arguments, env: Environment): Promise<number> {
       return print(options, env);
     case "generate-sample-config":
       return emit(
-        await sampleConfig(await machineFacts(), env, options.pgbackrest ? (scope) => withPgBackRest(scope, options.path) : undefined),
+        sampleConfig(await machineFacts(), env, options.pgbackrest ? (scope) => withPgBackRest(scope, options.path) : undefined),
         options.path,
       );
     case "generate-config": {

@@ -4,11 +4,11 @@
 import type { ConfigFault } from "../model/errors.ts";
 import { FOREIGN_STORES } from "./obsolete.ts";
 import type { OptionForm } from "./option.ts";
-import { readYaml } from "./read-yaml.ts";
 import { NODE_SCHEMA } from "./schema-node.ts";
 import { namedSectionsOf, optionsOf } from "./schema-walk.ts";
 import { NAMED_SECRETS, SECRET_OPTIONS } from "./secret-files.ts";
 import { EMPTY_TREE, isTree, type Source, type Tree, withValue } from "./tree.ts";
+import { parseYaml } from "./yaml-text.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -24,7 +24,7 @@ export interface EnvironmentTree {
 }
 
 /** Reads every variable with one of our prefixes. An empty variable counts as not set. */
-export async function readEnvironment(env: Environment): Promise<EnvironmentTree> {
+export function readEnvironment(env: Environment): EnvironmentTree {
   const found = { tree: EMPTY_TREE, sources: new Map<string, Source>(), faults: [] as ConfigFault[], warnings: [] as ConfigFault[] };
   for (const prefix of PREFIXES) {
     for (const variable of Object.keys(env).sort()) {
@@ -32,7 +32,7 @@ export async function readEnvironment(env: Environment): Promise<EnvironmentTree
       if (!variable.startsWith(prefix) || text === undefined || text === "") continue;
       const name = variable.slice(prefix.length);
       if (name === "CONFIGURATION") continue;
-      await addVariable(found, variable, name, text);
+      addVariable(found, variable, name, text);
     }
   }
   return found;
@@ -45,7 +45,7 @@ interface Gathered {
   readonly warnings: ConfigFault[];
 }
 
-async function addVariable(found: Gathered, variable: string, name: string, text: string): Promise<void> {
+function addVariable(found: Gathered, variable: string, name: string, text: string): void {
   const target = VARIABLES.get(name) ?? targetInNamed(name);
   if (target === undefined) {
     const store = FOREIGN_STORES.find((section) => name.startsWith(`${section.toUpperCase()}_`));
@@ -58,7 +58,7 @@ async function addVariable(found: Gathered, variable: string, name: string, text
     }
     return;
   }
-  const value = await readVariable(text, target.form);
+  const value = readVariable(text, target.form);
   if (value === undefined) {
     const wanted = target.form !== "map" ? "a YAML list, such as 'a','b'" : "a YAML mapping, such as {key: value}";
     found.faults.push({ path: target.path.join("."), message: `the text of ${variable} is not ${wanted}` });
@@ -69,11 +69,11 @@ async function addVariable(found: Gathered, variable: string, name: string, text
 }
 
 /** Text as it is; a list is a YAML list with or without its brackets; a mapping is YAML. Undefined when it does not parse. */
-async function readVariable(text: string, form: OptionForm): Promise<unknown> {
+function readVariable(text: string, form: OptionForm): unknown {
   const trimmed = text.trim();
   if (form === "scalar" || (form === "text-or-list" && !trimmed.startsWith("["))) return text;
   const bracketed = form === "list" && !/^(\[|- |\{)/.test(trimmed) ? `[${trimmed}]` : trimmed;
-  const parsed = await readYaml(bracketed, "environment");
+  const parsed = parseYaml(bracketed, "environment");
   if (!parsed.ok) return undefined;
   return (form === "map" ? isTree(parsed.value) : Array.isArray(parsed.value)) ? parsed.value : undefined;
 }

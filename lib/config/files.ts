@@ -4,8 +4,8 @@ import { open, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { ConfigFault } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { readYamlTree } from "./read-yaml.ts";
 import { leavesOf, mergeTrees, type Source, type Tree } from "./tree.ts";
+import { parseYamlTree } from "./yaml-text.ts";
 
 /** More files than this in one directory are not a configuration. */
 const FILES_MAX = 1000;
@@ -61,7 +61,7 @@ async function readOne(file: string): Promise<Result<{ readonly tree: Tree; read
     try {
       const { mode, size } = await handle.stat();
       if (size > FILE_MAX_BYTES) return err([{ path: file, message: `larger than ${FILE_MAX_BYTES - 1} bytes` }]);
-      const parsed = await readYamlTree(await handle.readFile("utf8"), file);
+      const parsed = parseYamlTree(await handle.readFile("utf8"), file);
       return parsed.ok ? ok({ tree: parsed.value, worldReadable: (mode & READABLE_BY_OTHERS) !== 0 }) : parsed;
     } finally {
       await handle.close();

@@ -50,7 +50,7 @@ export async function generateConfig(dsn: string | null, machine: Machine, env: 
   if (!options.ok) return options;
   const facts = await askServer(options.value);
   if (!facts.ok) return facts;
-  const { tree } = await readEnvironment(env);
+  const { tree } = readEnvironment(env);
   const found = describeServer(facts.value, options.value, machine, tree);
   return ok(writeConfig(mergeTrees({ ...found, ...sampleStore(machine, tree) }, tree)));
 }

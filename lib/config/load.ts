@@ -14,13 +14,13 @@ import { type Environment, PREFIXES, readEnvironment } from "./environment.ts";
 import { type ReadFiles, readFiles } from "./files.ts";
 import { holdsSecret } from "./mask.ts";
 import { foreignStores, ignoredOptions } from "./obsolete.ts";
-import { readYamlTree } from "./read-yaml.ts";
 import { applyRules, type Purpose } from "./rules.ts";
 import { DYNAMIC_SCHEMA } from "./schema-dynamic.ts";
 import { NODE_SCHEMA, type NodeTree } from "./schema-node.ts";
 import { defaultsOf, namedSectionsOf, schemaAt } from "./schema-walk.ts";
 import { readSecretFiles } from "./secret-files.ts";
 import { leavesOf, mergeTrees, type Source, type Tree, treeAt, withValue } from "./tree.ts";
+import { parseYamlTree } from "./yaml-text.ts";
 
 export interface LoadedConfig {
   /** `postgresql` merged against an empty dynamic configuration. */
@@ -44,7 +44,7 @@ export interface LoadOptions {
 export async function loadNodeConfig(options: LoadOptions): Promise<Result<LoadedConfig, readonly ConfigFault[]>> {
   const files = await readText(options);
   const whole = options.path === null && wholeText(options.env) !== null;
-  const environment = await readEnvironment(whole ? {} : options.env);
+  const environment = readEnvironment(whole ? {} : options.env);
   if (!files.ok) return err([...files.error, ...environment.faults]);
 
   const named = mergeTrees(files.value.tree, environment.tree);
@@ -88,7 +88,7 @@ async function readText(options: LoadOptions): Promise<Result<ReadFiles, readonl
   if (options.path !== null) return readFiles(options.path);
   const whole = wholeText(options.env);
   if (whole === null) return ok({ tree: {}, sources: new Map(), worldReadable: [] });
-  const parsed = await readYamlTree(whole.text, whole.variable);
+  const parsed = parseYamlTree(whole.text, whole.variable);
   if (!parsed.ok) return parsed;
   const sources = new Map(leavesOf(parsed.value).map(({ path }) => [path.join("."), `environment ${whole.variable}`]));
   return ok({ tree: parsed.value, sources, worldReadable: [] });

@@ -14,12 +14,8 @@ export interface Machine {
 }
 
 /** The text of a file that loads (with warnings for each `#FIXME`). `additions`: what was asked for beside the rest. */
-export async function sampleConfig(
-  machine: Machine,
-  env: Environment,
-  additions: (scope: string) => Tree = () => EMPTY_TREE,
-): Promise<string> {
-  const { tree } = await readEnvironment(env);
+export function sampleConfig(machine: Machine, env: Environment, additions: (scope: string) => Tree = () => EMPTY_TREE): string {
+  const { tree } = readEnvironment(env);
   const scope = typeof tree["scope"] === "string" ? tree["scope"] : FIXME;
   const whole = mergeTrees(mergeTrees(sampleTree(machine), additions(scope)), sampleStore(machine, tree));
   return writeConfig(mergeTrees(whole, tree));

@@ -29,8 +29,6 @@ const own = [...loaded].filter((path) => /^(?:lib|workers|scripts)\//.test(path)
 
 /** What a start does not load, and when it is loaded instead. */
 const LATER: readonly (readonly [string, string])[] = [
-  ["yaml", "a file that the quick reader leaves to the whole parser"],
-  ["lib/config/yaml-text.ts", "a file that the quick reader leaves to the whole parser"],
   ["hono", "once the API listens"],
   ["lib/api/routes.ts", "once the API listens"],
   ["lib/api/openapi.ts", "GET /openapi.json"],
