@@ -134,13 +134,13 @@ describe.concurrent("the primary's supervisor", () => {
         await until("a synchronous standby", async () => (await cluster.syncStandbys()).length > 0, {
           withinMs: 20_000,
         });
-        await writer.afterNow(5_000);
+        await writer.afterNow(TAKEOVER_WITHIN_MS);
         const from = performance.now();
         const ended = old.terminate();
-        await writer.afterNowBy((name) => name !== old.name, 10_000);
+        await writer.afterNowBy((name) => name !== old.name, TAKEOVER_WITHIN_MS);
         expect(await ended).toBe(0);
         expect(old.processes()).toEqual([]);
-        await writer.afterNow(5_000);
+        await writer.afterNow(TAKEOVER_WITHIN_MS);
         gaps.push(Math.round(writer.longestGap(from).ms));
         expect(writer.longestOwnGap(from)).toBeLessThan(3_000);
         old.start();
