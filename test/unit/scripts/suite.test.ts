@@ -44,7 +44,7 @@ describe("stages", () => {
       (name) => /^test\/(integration|full)\//.test(name) && !name.endsWith(" over Raft") && !files.includes(`${name} over Raft`),
     );
     const aboutOneStore =
-      /\/(consul-|raft-|patroni\.|pgbouncer-|mixed-|migration|proxies|quickstart|executable|package|secrets|deno|move-dcs)/;
+      /\/(consul-|raft-|patroni[.-]|pgbouncer-|mixed-|migration|proxies|quickstart|executable|package|secrets|deno|move-dcs)/;
     expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
       "test/integration/fuzz.test.ts",
       "test/integration/guard.test.ts",
