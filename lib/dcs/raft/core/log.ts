@@ -5,7 +5,9 @@ import { type LogIndex, logIndex, type Term } from "../../../model/raft.ts";
 import { EntryPage } from "./entry-page.ts";
 import type { LogEntry } from "./types.ts";
 
-/** A page is made of so many entries, or of fewer that have so many bytes. */
+/** So many of the newest settled entries stay as they are: a follower that is a little behind needs them soon. */
+const KEPT_ENTRIES = 256;
+/** A page has so many entries, or fewer that have so many bytes. */
 const PAGE_ENTRIES = 128;
 const PAGE_BYTES = 64 * 1024;
 
@@ -42,11 +44,11 @@ export class RaftLog {
   }
 
   get lastTerm(): Term {
-    return this.#entries[this.#entries.length - 1]?.term ?? this.#settledTerm(this.#settled);
+    return this.termAt(this.lastIndex) as Term;
   }
 
   get lastTime(): number {
-    return this.#entries[this.#entries.length - 1]?.time ?? this.#settledTime(this.#settled);
+    return this.timeAt(this.lastIndex) as number;
   }
 
   /** Everything up to it survives a crash of this member. */
@@ -60,28 +62,33 @@ export class RaftLog {
 
   /** Throws Error unless base < index ≤ last: asking for another entry is a broken invariant. */
   entry(index: number): LogEntry {
-    const found = this.#entries[index - this.#settled - 1];
-    if (found !== undefined) return found;
-    if (index > this.#base.index && index <= this.#settled) return this.#page(index).entry(index);
+    const place = index - this.#settled - 1;
+    if (place >= 0 && place < this.#entries.length) return this.#entries[place] as LogEntry;
+    if (place < 0 && index > this.#base.index) return pageOf(this.#pages, index).entry(index);
     throw new Error(`the log holds ${this.#base.index + 1} to ${this.lastIndex}, not ${index}`);
   }
 
   /** Null where the log does not know the index (compacted, or not yet there). */
   termAt(index: number): Term | null {
-    if (index > this.#settled) return this.#entries[index - this.#settled - 1]?.term ?? null;
-    return index < this.#base.index ? null : this.#settledTerm(index);
+    const place = index - this.#settled - 1;
+    if (place >= 0) return place < this.#entries.length ? (this.#entries[place] as LogEntry).term : null;
+    if (index === this.#base.index) return this.#base.term;
+    return index < this.#base.index ? null : pageOf(this.#pages, index).termAt(index);
   }
 
   timeAt(index: number): number | null {
-    if (index > this.#settled) return this.#entries[index - this.#settled - 1]?.time ?? null;
-    return index < this.#base.index ? null : this.#settledTime(index);
+    const place = index - this.#settled - 1;
+    if (place >= 0) return place < this.#entries.length ? (this.#entries[place] as LogEntry).time : null;
+    if (index === this.#base.index) return this.#base.time;
+    return index < this.#base.index ? null : pageOf(this.#pages, index).timeAt(index);
   }
 
   /** Throws Error where the entry does not follow the last one. */
   append(entry: LogEntry): void {
     if (entry.index !== this.lastIndex + 1) throw new Error(`entry ${entry.index} does not follow ${this.lastIndex}`);
+    const before = this.#bytes.length === 0 ? this.#bytesBefore : (this.#bytes[this.#bytes.length - 1] as number);
     this.#entries.push(entry);
-    this.#bytes.push((this.#bytes[this.#bytes.length - 1] ?? this.#bytesBefore) + entry.payload.length);
+    this.#bytes.push(before + entry.payload.length);
   }
 
   /** Drops the entry at the index and all behind it. Throws Error where it is settled. */
@@ -93,9 +100,14 @@ export class RaftLog {
     if (this.#durable >= index) this.#durable = logIndex(index - 1);
   }
 
-  /** The entries up to and including the index will not change any more; they are held as bytes once they fill a page. */
+  /** The entries up to and including the index (within the log) will not change any more: all but the newest of them become pages. */
   settle(index: number): void {
-    for (let count = this.#pageful(index); count > 0; count = this.#pageful(index)) {
+    while (index - this.#settled >= KEPT_ENTRIES + PAGE_ENTRIES) {
+      let count = 1;
+      for (let bytes = 0; count < PAGE_ENTRIES; count++) {
+        bytes += (this.#entries[count - 1] as LogEntry).payload.length;
+        if (bytes >= PAGE_BYTES) break;
+      }
       this.#pages.push(new EntryPage(this.#entries.slice(0, count)));
       this.#entries = this.#entries.slice(count);
       this.#settled = logIndex(this.#settled + count);
@@ -141,47 +153,31 @@ export class RaftLog {
     const last = Math.min(this.lastIndex, from + bounds.entriesMax - 1);
     if (from > last) return NONE;
     const bytesMax = this.#bytesUpTo(from - 1) + bounds.bytesMax;
-    let upTo = from;
-    while (upTo < last && this.#bytesUpTo(upTo + 1) <= bytesMax) upTo++;
+    const bytes = this.#bytes;
+    let end = from - this.#base.index;
+    for (const most = last - this.#base.index; end < most && (bytes[end] as number) <= bytesMax; ) end++;
+    const upTo = this.#base.index + end;
     if (from > this.#settled) return this.#entries.slice(from - this.#settled - 1, upTo - this.#settled);
     const entries: LogEntry[] = [];
     for (let index = from; index <= upTo; index++) entries.push(this.entry(index));
     return entries;
   }
 
-  /** How many of the entries up to the index make the next page; 0 where they are too few. */
-  #pageful(index: number): number {
-    const ready = Math.min(index, this.lastIndex) - this.#settled;
-    if (ready >= PAGE_ENTRIES && this.bytesBetween(this.#settled, this.#settled + PAGE_ENTRIES) <= PAGE_BYTES) return PAGE_ENTRIES;
-    if (ready <= 0 || this.bytesBetween(this.#settled, this.#settled + ready) < PAGE_BYTES) return 0;
-    let count = 1;
-    while (this.bytesBetween(this.#settled, this.#settled + count) < PAGE_BYTES) count++;
-    return count;
-  }
-
-  #settledTerm(index: number): Term {
-    return index === this.#base.index ? this.#base.term : this.#page(index).termAt(index);
-  }
-
-  #settledTime(index: number): number {
-    return index === this.#base.index ? this.#base.time : this.#page(index).timeAt(index);
-  }
-
-  /** Of a settled index behind the base. */
-  #page(index: number): EntryPage {
-    const pages = this.#pages;
-    let low = 0;
-    for (let high = pages.length - 1; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if ((pages[middle] as EntryPage).last < index) low = middle + 1;
-      else high = middle;
-    }
-    return pages[low] as EntryPage;
-  }
-
   #bytesUpTo(index: number): number {
-    return this.#bytes[index - this.#base.index - 1] ?? this.#bytesBefore;
+    const place = index - this.#base.index - 1;
+    return place < 0 ? this.#bytesBefore : (this.#bytes[place] ?? this.#bytesBefore);
   }
+}
+
+/** The page that has a settled index behind the base. */
+function pageOf(pages: readonly EntryPage[], index: number): EntryPage {
+  let low = 0;
+  for (let high = pages.length - 1; low < high; ) {
+    const middle = (low + high) >>> 1;
+    if ((pages[middle] as EntryPage).last < index) low = middle + 1;
+    else high = middle;
+  }
+  return pages[low] as EntryPage;
 }
 
 const NONE: readonly LogEntry[] = [];
