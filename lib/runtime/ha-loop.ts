@@ -35,7 +35,6 @@ import {
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers, readControl } from "./perform-questions.ts";
 import { writeRestore } from "./perform-restore.ts";
-import { writeUpgrade } from "./perform-upgrade.ts";
 import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
 import { tellRole } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
@@ -224,7 +223,8 @@ export class HaLoop {
       case "write-sync":
         return writeSync(context, effect);
       case "write-restore":
-        return effect.of === "restore" ? writeRestore(context, effect.phase) : writeUpgrade(context, effect.phase);
+        if (effect.of === "restore") return writeRestore(context, effect.phase);
+        return import("./perform-upgrade.ts").then(({ writeUpgrade }) => writeUpgrade(context, effect.phase));
       case "ask-release":
         return askRelease(context);
       case "clear-failover":

@@ -15,7 +15,6 @@ import type { NodeContext } from "./node-context.ts";
 import { noteCopied } from "./overhaul.ts";
 import { writeConfig } from "./perform-dcs.ts";
 import { restoreCluster } from "./perform-restore.ts";
-import { upgradeCluster, useFittingPrograms } from "./perform-upgrade.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { restart, START_LIMIT_MS } from "./restart.ts";
 import { stop } from "./stop.ts";
@@ -56,7 +55,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
       return await clone(context, effect, signal);
     case "restore":
       return overhaulOf(context.state.cluster)?.of === "upgrade"
-        ? await upgradeCluster(context, effect.step, signal)
+        ? await (await import("./perform-upgrade.ts")).upgradeCluster(context, effect.step, signal)
         : await restoreCluster(context, effect.step, signal);
     case "plan-rejoin":
       return await planRejoin(context, effect);
@@ -129,6 +128,7 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   const { log, postgres, state } = context;
   const overhaul = effect.restore === undefined ? null : overhaulOf(state.cluster);
   if (overhaul?.of === "upgrade") {
+    const { useFittingPrograms } = await import("./perform-upgrade.ts");
     const programs = await useFittingPrograms(context, overhaul.request);
     if (!programs.ok) return { ok: false, message: programs.error };
   }

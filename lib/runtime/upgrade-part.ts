@@ -1,13 +1,10 @@
 // Owns what a node does for a major upgrade beside the HA loop, because the cluster serves meanwhile: the look before it, the word that a
-// standby has the last WAL, and what the upgraded primary still lacks. One thing at a time; each may be repeated after a crash.
+// standby has the last WAL, and what the upgraded primary still lacks. One thing at a time; each may be repeated after a crash. What it runs is
+// loaded when it is needed: hardly any start of a supervisor is in an upgrade.
 
 import type { UpgradeRequest } from "../model/upgrade.ts";
 import { identifierAfter } from "../model/upgrade.ts";
-import { keepStanza } from "../postgres/pgbackrest.ts";
 import { programRunner } from "../postgres/programs.ts";
-import { lookBeforeUpgrade } from "../postgres/upgrade/look.ts";
-import { initdbOptions } from "../postgres/upgrade/server-facts.ts";
-import { analyzeInStages } from "../postgres/upgrade/statistics.ts";
 import type { NodeContext } from "./node-context.ts";
 import { noteUpgrade } from "./overhaul.ts";
 
@@ -72,6 +69,8 @@ export class UpgradePart {
   async #look(request: UpgradeRequest): Promise<Said> {
     const { clock, state, log } = this.#context;
     const { name, postgresql } = state.settings.node;
+    const { lookBeforeUpgrade } = await import("../postgres/upgrade/look.ts");
+    const { initdbOptions } = await import("../postgres/upgrade/server-facts.ts");
     log.info(`looking at this node before an upgrade of PostgreSQL (${request.id})`);
     const { findings, facts, newMajor } = await lookBeforeUpgrade({
       ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode },
@@ -107,10 +106,12 @@ export class UpgradePart {
     const { name, pgbackrest, postgresql, scope } = state.settings.node;
     const run = programRunner(postgresql, clock);
     if (pgbackrest !== null) {
+      const { keepStanza } = await import("../postgres/pgbackrest.ts");
       const kept = await keepStanza({ config: pgbackrest, run, clock }, (text) => log.info(text));
       log.info(kept.ok ? `pgBackRest's stanza: ${kept.value}` : `pgBackRest's stanza is not kept: ${kept.error.message}`);
     }
     if (request.direction === "forward" && this.#analyzed < ANALYZE_ATTEMPTS_MAX) {
+      const { analyzeInStages } = await import("../postgres/upgrade/statistics.ts");
       const done = await analyzeInStages({ config: postgresql, scope, memberName: name, log, clock, run }, this.#closing.signal);
       if (!done.ok) {
         this.#analyzed += 1;
