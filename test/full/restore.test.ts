@@ -107,6 +107,7 @@ describe.skipIf(missing !== null)("a restore of three nodes", () => {
         "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00') AS at",
       );
       await cluster.sql(leader, "INSERT INTO t VALUES (3)");
+      await repository.archive(cluster, leader);
       const before = (await cluster.list()).members[0]?.timeline ?? 0;
       const done = await ctl.run(["restore", "--to", row?.at ?? "", "--yes"]);
       expect([done.status, done.text]).toEqual([0, expect.stringContaining("Take a new full backup now")]);

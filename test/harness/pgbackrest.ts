@@ -6,12 +6,14 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { give, serverUser } from "../../lib/cli/quickstart/folder.ts";
+import type { TestCluster } from "./cluster.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
 import { until } from "./wait.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const FETCH_WITHIN_MS = 120_000;
 const SECOND_OVER_WITHIN_MS = 20_000;
+const ARCHIVED_WITHIN_MS = 120_000;
 /** In memory: pgBackRest waits for the disk with each of a thousand files. */
 const MEMORY = "/dev/shm";
 
@@ -110,6 +112,14 @@ export class TestRepository {
     const [stanza] = JSON.parse(this.run(node, "--output=json", "info")) as [{ backup: { timestamp: { stop: number } }[] }];
     const stoppedAt = stanza.backup.at(-1)?.timestamp.stop ?? 0;
     await until("the second of the backup is over", () => Date.now() >= (stoppedAt + 1) * 1000, { withinMs: SECOND_OVER_WITHIN_MS });
+  }
+
+  /** Until what is committed by now is in the archive: a primary that has to stop in a hurry leaves its last segment behind. */
+  async archive(cluster: TestCluster, node: ClusterNode): Promise<void> {
+    const [row] = await cluster.sql<{ file: string }>(node, "SELECT pg_walfile_name(pg_switch_wal()) AS file");
+    const query = `SELECT last_archived_wal COLLATE "C" >= '${row?.file}' AS done FROM pg_stat_archiver`;
+    const archived = async () => (await cluster.sql<{ done: boolean | null }>(node, query))[0]?.done === true;
+    await until(`segment ${row?.file} is archived`, archived, { withinMs: ARCHIVED_WITHIN_MS });
   }
 
   remove(): void {

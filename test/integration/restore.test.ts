@@ -42,6 +42,7 @@ describe.skipIf(missing !== null)("ctl restore", () => {
             "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00') AS at",
           );
           await cluster.sql(node, "INSERT INTO t VALUES (3)");
+          await repository.archive(cluster, node);
           const at = row?.at ?? "";
           const plan = await ctl.run(["restore", "--to", at, "--plan"]);
           expect(plan.status).toBe(0);
