@@ -185,15 +185,16 @@ describe("a real folder", () => {
       };
       const writing = new Writing(storage);
       let index = 0;
+      // Small entries: many fit in the segment in use while the system is asked for the next one.
       while (rooms.length === 0) {
         index += 1;
-        await writing.write(append(entry(index, 1, new Uint8Array(10_000))));
+        await writing.write(append(entry(index, 1, new Uint8Array(1_000))));
       }
       await becameFull;
       // The segment in use was preallocated: it is written to its end.
       for (let more = 0; more < 5; more += 1) {
         index += 1;
-        await writing.write(append(entry(index, 1, new Uint8Array(10_000))));
+        await writing.write(append(entry(index, 1, new Uint8Array(1_000))));
       }
       expect(rooms).toEqual(["full"]);
       expect(fs.readdirSync(path).filter((name) => name.endsWith(".new"))).toEqual([]);
@@ -202,7 +203,7 @@ describe("a real folder", () => {
       await storage.close();
       expect(rooms).toEqual(["full", "room"]);
       const found = await mustOpen(mustDisk(path), 128 * 1024);
-      expect(found.entries).toEqual([entry(index, 1, new Uint8Array(10_000))]);
+      expect(found.entries).toEqual([entry(index, 1, new Uint8Array(1_000))]);
       await found.storage.close();
     },
   );
