@@ -4,6 +4,9 @@ import { randomUUID } from "node:crypto";
 import { lstat, open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
+/** Nobody reads a file by the rights of a group that it is not given to yet. */
+const OWNER_ALONE = 0o700;
+
 /**
  * Replaces the file where its content differs; of a link, the file that it leads to. Returns whether it changed. Throws the system's error
  * (ENOSPC, EROFS, EACCES …).
@@ -16,8 +19,8 @@ export async function replaceFile(link: string, content: string, mode = 0o600): 
 
 /**
  * Puts the file under that very name, whatever stands there: a link is replaced, not what it leads to. Temporary file beside it, fsync,
- * rename, fsync of the folder. `owner`: to whom it belongs from its first instant under this name; null = to whoever runs. Throws the
- * system's error.
+ * rename, fsync of the folder. `owner`: to whom it belongs from its first instant under this name, with that very mode; null = to whoever
+ * runs, with what the umask leaves of the mode. Throws the system's error.
  */
 export async function replaceEntry(
   path: string,
@@ -27,10 +30,13 @@ export async function replaceEntry(
 ): Promise<void> {
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
-    const handle = await open(temporary, "wx", mode);
+    const handle = await open(temporary, "wx", owner === null ? mode : mode & OWNER_ALONE);
     try {
       await handle.writeFile(content);
-      if (owner !== null) await handle.chown(owner.uid, owner.gid);
+      if (owner !== null) {
+        await handle.chown(owner.uid, owner.gid);
+        await handle.chmod(mode);
+      }
       await handle.sync();
     } finally {
       await handle.close();

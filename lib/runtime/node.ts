@@ -120,6 +120,7 @@ export class MatriarchNode {
     this.#upgrade = new UpgradePart(parts.context);
     state.nodeFile = new DiskNodeFile({
       path: options.path,
+      env: options.env,
       loaded: () => parts.settings.loaded,
       reload: () => this.#configuration.reload(),
     });
