@@ -9,6 +9,7 @@ import { parseLsn } from "../model/lsn.ts";
 import type { ControlData } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Lsn, ms, type Timeline, timeline } from "../model/units.ts";
+import { reasonOf } from "./atomic-file.ts";
 import type { RunProgram } from "./context.ts";
 import { errorCode } from "./processes.ts";
 
@@ -82,20 +83,39 @@ export function parseControlData(text: string): Result<ControlData, PostgresErro
   return ok({ ...control, timeline: timeline(checkpointTimeline), minRecoveryTimeline: minTimeline });
 }
 
+/**
+ * The system identifier, as pg_controldata writes it: the first word of pg_control in every version, whatever follows it, so that it is read
+ * without knowing whose data this is. Errors: failed (missing, cut off, unreadable).
+ */
+export async function readSystemIdentifier(dataDir: string): Promise<Result<string, PostgresError>> {
+  const path = join(dataDir, "global", "pg_control");
+  const bytes = new Uint8Array(8);
+  try {
+    if ((await readStart(path, bytes)) < bytes.length) return err({ kind: "failed", message: `${path} is cut off` });
+  } catch (error) {
+    return err({ kind: "failed", message: `${path}: ${reasonOf(error)}` });
+  }
+  return ok(String(new BigUint64Array(bytes.buffer)[0]));
+}
+
 /** Whether pg_control says "shut down" (in recovery or not) at this moment; false where it cannot be read. No child process. */
 export async function saysShutDown(dataDir: string): Promise<boolean> {
   const bytes = new Uint8Array(STATE_OFFSET + 4);
   try {
-    const file = await open(join(dataDir, "global", "pg_control"), "r");
-    try {
-      const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
-      if (bytesRead < bytes.length) return false;
-    } finally {
-      await file.close();
-    }
+    if ((await readStart(join(dataDir, "global", "pg_control"), bytes)) < bytes.length) return false;
   } catch (error) {
     if (errorCode(error) === null) throw error;
     return false;
   }
   return SHUT_DOWN_STATES.has(new Uint32Array(bytes.buffer, STATE_OFFSET, 1)[0] ?? -1);
+}
+
+/** Fills the bytes; how many there were. */
+async function readStart(path: string, bytes: Uint8Array): Promise<number> {
+  const file = await open(path, "r");
+  try {
+    return (await file.read(bytes, 0, bytes.length, 0)).bytesRead;
+  } finally {
+    await file.close();
+  }
 }

@@ -5,8 +5,9 @@ import type { Outcome } from "../core/observation.ts";
 import { describeStoreError, type PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { identifierAfter, type UpgradePhase, type UpgradeRequest } from "../model/upgrade.ts";
-import { isThere } from "../postgres/atomic-file.ts";
+import { isThere, reasonOf } from "../postgres/atomic-file.ts";
 import type { PostgresContext } from "../postgres/context.ts";
+import { readSystemIdentifier } from "../postgres/control-data.ts";
 import { programRunner } from "../postgres/programs.ts";
 import { finishUpgrade, oldDirectory, takeBack, upgradeAside } from "../postgres/upgrade/directory.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
@@ -57,7 +58,7 @@ export async function upgradeCluster(context: NodeContext, step: "forward" | "ba
     if (step === "back") return await undo(context, request);
     if (request.phase === "clone") return await finish(context, request);
     if (request.phase !== "upgrade") return { ok: false, message: `the upgrade is in phase ${request.phase}` };
-    if (request.direction === "back" && !(await hasOldData(context, request))) return await stay(context, request);
+    if (request.direction === "back") return await goBack(context, request);
     const made = await make(context, request, signal);
     if (!made.ok) return await failedWith(context, request, made.error);
     const known = { ...request, ...made.value };
@@ -71,11 +72,36 @@ export async function upgradeCluster(context: NodeContext, step: "forward" | "ba
   }
 }
 
-/** It is beside the data directory, or in its place again. */
-async function hasOldData({ postgres, state }: NodeContext, { id, fromIdentifier }: UpgradeRequest): Promise<boolean> {
-  if (await isThere(oldDirectory(state.settings.node.postgresql.dataDir, id))) return true;
-  const control = await postgres.controlData();
-  return control.ok && control.value.systemIdentifier === fromIdentifier;
+/**
+ * Everything that fits the old data is done before the key says that it serves: no marker lies in it, so that nobody would come back to what
+ * was left undone. Each step can be repeated while the phase is `upgrade`.
+ */
+async function goBack(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
+  const old = await hasOldData(context, request);
+  if (!old.ok) return await failedWith(context, request, old.error);
+  if (!old.value) return await stay(context, request);
+  const back = await takeBack(placeOf(context), { id: request.id, hasServed: true });
+  if (!back.ok) return await failedWith(context, request, back.error);
+  const named = await publishIdentifier(context, request);
+  if (!named.ok) return { ok: false, message: named.error };
+  const settled = await settle(context, request);
+  if (!settled.ok) return { ok: false, message: settled.error };
+  const noted = await changeUpgrade(context, request, { phase: "clone", cloned: [], analyzed: false, message: null });
+  return noted.ok ? DONE : { ok: false, message: noted.error };
+}
+
+/** It is beside the data directory, or in its place again. Errors: failed (that cannot be told). */
+async function hasOldData({ state }: NodeContext, { id, fromIdentifier }: UpgradeRequest): Promise<Result<boolean, PostgresError>> {
+  const { dataDir } = state.settings.node.postgresql;
+  const aside = oldDirectory(dataDir, id);
+  try {
+    if (await isThere(aside)) return ok(true);
+  } catch (error) {
+    return err({ kind: "failed", message: `${aside}: ${reasonOf(error)}` });
+  }
+  // Not by pg_controldata: which version's programs fit depends on which data this is.
+  const identifier = await readSystemIdentifier(dataDir);
+  return identifier.ok ? ok(identifier.value === fromIdentifier) : identifier;
 }
 
 /** Somebody has removed the old directory: everybody goes on with the data that is there. */
@@ -91,25 +117,25 @@ async function make(
   request: UpgradeRequest,
   signal: AbortSignal,
 ): Promise<Result<Partial<UpgradeRequest>, PostgresError>> {
-  if (request.direction === "back") {
-    const back = await takeBack(placeOf(context), { id: request.id, hasServed: true });
-    return back.ok ? ok({}) : back;
-  }
   const upgraded = await upgradeAside(placeOf(context), { request, signal, progress: (text) => context.log.info(text) });
   return upgraded.ok ? ok({ identifier: upgraded.value }) : upgraded;
 }
 
-/** What is known of the former timelines and standbys says nothing of the new data; the programs are those that fit it. */
+/** What was made is marked until all of that is done, and so is found by the next attempt. */
 async function finish(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
+  const settled = await settle(context, request);
+  return settled.ok ? taskResult(await finishUpgrade(placeOf(context))) : { ok: false, message: settled.error };
+}
+
+/** What is known of the former timelines and standbys says nothing of the data that is to serve; the programs are those that fit it. */
+async function settle(context: NodeContext, request: UpgradeRequest): Promise<Result<null, string>> {
   const { state, store } = context;
   const forgotten = await store.setHistoryValue([], { deadline: dcsDeadline(context) });
-  if (!forgotten.ok) return { ok: false, message: `the history of the old cluster: ${describeStoreError(forgotten.error)}` };
+  if (!forgotten.ok) return err(`the history of the cluster before: ${describeStoreError(forgotten.error)}`);
   const sync = state.cluster?.sync.revision ?? null;
   const nobody = sync === null ? ok(null) : await store.deleteSyncState(sync, { deadline: dcsDeadline(context) });
-  if (!nobody.ok) return { ok: false, message: `the synchronous standbys of the old cluster: ${describeStoreError(nobody.error)}` };
-  const programs = await useFittingPrograms(context, request);
-  if (!programs.ok) return { ok: false, message: programs.error };
-  return taskResult(await finishUpgrade(placeOf(context)));
+  if (!nobody.ok) return err(`the synchronous standbys of the cluster before: ${describeStoreError(nobody.error)}`);
+  return await useFittingPrograms(context, request);
 }
 
 /** The node's file names the programs of the version that the cluster has, or gets. Errors: one line. */

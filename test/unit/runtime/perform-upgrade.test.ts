@@ -1,0 +1,106 @@
+// Goal: the way back of an upgrade is repeatable up to the moment in which the key says that the old data serves, and is given up only where
+// the old data is known to be gone. Method: the real effects over a memory store and real folders; the node's file is a fake that fails.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { err, ok } from "../../../lib/model/result.ts";
+import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
+import { type UpgradeRequest, unreadableUpgrade } from "../../../lib/model/upgrade.ts";
+import { oldDirectory, upgradedDirectory } from "../../../lib/postgres/upgrade/directory.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { NO_FILE, type NodeFile } from "../../../lib/runtime/node-file.ts";
+import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { upgradeCluster } from "../../../lib/runtime/perform-upgrade.ts";
+import { Bench } from "./fenced-node.ts";
+
+const ID = "20260131-120000";
+const OLD = "7300000000000000001";
+const NEW = "7300000000000000002";
+const ALL = { deadline: ms(Number.MAX_SAFE_INTEGER) };
+let folder: string;
+const data = (): string => join(folder, "data");
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "matriarch-perform-upgrade-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A directory as far as it is looked at: the system identifier, and then what another version's programs could not read. */
+function dataOf(path: string, identifier: string): void {
+  mkdirSync(join(path, "global"), { recursive: true });
+  const control = Buffer.alloc(512, 7);
+  control.writeBigUInt64LE(BigInt(identifier));
+  writeFileSync(join(path, "global/pg_control"), control);
+}
+
+/** The node that upgrades: it holds the lock, and its server is down. */
+async function upgrading(fields: Partial<UpgradeRequest>): Promise<NodeContext> {
+  const context = await new Bench().leader();
+  const { settings } = context.state;
+  const postgresql = { ...settings.node.postgresql, dataDir: data(), binDir: join(folder, "no-programs") };
+  context.state.settings = { ...settings, node: { ...settings.node, postgresql } };
+  const { revision: _, ...value } = {
+    ...unreadableUpgrade(revision(1)),
+    ...{ id: ID, phase: "upgrade" as const, direction: "back" as const, node: "a", mode: "copy" as const, message: null },
+    ...{ fromMajor: 17, toMajor: 18, binDir: "/18/bin", fromIdentifier: OLD, identifier: NEW, ...fields },
+  };
+  expect((await context.store.setUpgradeValue(value, null, ALL)).ok).toBe(true);
+  const lines = [{ timeline: timeline(1), lsn: lsn(5), reason: "promoted", time: null, newLeader: "a" }];
+  expect((await context.store.setHistoryValue(lines, ALL)).ok).toBe(true);
+  await refreshCluster(context);
+  return context;
+}
+
+const back = (context: NodeContext) => upgradeCluster(context, "forward", new AbortController().signal);
+const request = (context: NodeContext): UpgradeRequest => context.state.cluster?.upgrade as UpgradeRequest;
+const file = (takeBack: NodeFile["takeBack"]): NodeFile => ({ ...NO_FILE, takeBack });
+
+test("back: the key does not say that the old data serves before history and the node's file fit it; what failed is done again", async () => {
+  const context = await upgrading({});
+  dataOf(data(), NEW);
+  dataOf(oldDirectory(data(), ID), OLD);
+  const seen: { phase: string; history: number }[] = [];
+  let answer = false;
+  context.state.nodeFile = file(async () => {
+    await refreshCluster(context);
+    seen.push({ phase: request(context).phase, history: context.state.cluster?.history.length ?? -1 });
+    return answer ? ok(null) : err("node.yml: no space left on device");
+  });
+  expect(await back(context)).toEqual({ ok: false, message: "node.yml: no space left on device" });
+  // The old data is in its place without any mark by then: the phase alone has it come back to what is left to do.
+  expect([request(context).phase, existsSync(oldDirectory(data(), ID)), existsSync(upgradedDirectory(data(), ID))]).toEqual([
+    "upgrade",
+    false,
+    true,
+  ]);
+  answer = true;
+  expect(await back(context)).toMatchObject({ ok: true });
+  expect(seen).toEqual([
+    { phase: "upgrade", history: 0 },
+    { phase: "upgrade", history: 0 },
+  ]);
+  expect(request(context)).toMatchObject({ phase: "clone", direction: "back" });
+  expect(context.state.cluster?.initialize).toBe(OLD);
+});
+
+test("back: old data in its place is known whichever version's programs are in force; removed, everybody stays; unreadable, an operator looks", async () => {
+  const context = await upgrading({});
+  context.state.nodeFile = file(async () => ok(null));
+  dataOf(data(), NEW);
+  expect(await back(context)).toMatchObject({ ok: false, message: expect.stringContaining("is not there any more") });
+  expect(request(context)).toMatchObject({ phase: "done", direction: "forward" });
+
+  const again = await upgrading({});
+  again.state.nodeFile = file(async () => ok(null));
+  renameSync(join(data(), "global/pg_control"), join(folder, "elsewhere"));
+  expect(await back(again)).toMatchObject({ ok: false, message: expect.stringContaining("ENOENT") });
+  expect(request(again)).toMatchObject({ phase: "failed", direction: "back" });
+
+  const whole = await upgrading({});
+  whole.state.nodeFile = file(async () => ok(null));
+  dataOf(data(), OLD);
+  expect(await back(whole)).toMatchObject({ ok: true });
+  expect(request(whole).phase).toBe("clone");
+});
