@@ -9,8 +9,9 @@ import type { ClusterStatus } from "../model/cluster.ts";
 import { describeStoreError, type StoreError } from "../model/errors.ts";
 import type { HistoryLine } from "../model/history.ts";
 import { type Lsn, lsn, type Ms, ms, type Revision, revision, type Timeline } from "../model/units.ts";
+import { settleLease } from "./confirmed-lock.ts";
 import { afterKey, beforeKey, failsafeToWrite } from "./failsafe.ts";
-import { afterMark, armWatchdog, beforeMark, disarm, disarmUnfenced, goesUnfenced, unfencedNow } from "./fencing.ts";
+import { afterMark, beforeMark, disarm, unfencedNow } from "./fencing.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -59,7 +60,7 @@ export async function refreshMark(context: NodeContext, deadline: Ms = dcsDeadli
 
 /** Confirms the lock: session and lock in two requests, status and member key along with the second. */
 export async function renewLock(context: NodeContext): Promise<Outcome> {
-  const { clock, state, store, lease } = context;
+  const { clock, state, store } = context;
   const leaseEndsAtMost = state.leaseCountsUntil();
   const session = store.session();
   if (session === null) return { kind: "renew-lock", ok: false, message: "the session is not adopted yet" };
@@ -87,27 +88,12 @@ export async function renewLock(context: NodeContext): Promise<Outcome> {
   afterMark(context, unfenced, answer.value.session);
   afterKey(state, failsafe);
   if (history !== null && history !== "unreadable" && state.local.lastRole === "primary") state.local.historyPublished = history.timeline;
-  const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? clock.now();
-  await fenceLease(context, leaseEndsAt);
-  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
+  await settleLease(context, answer.value);
   return done("renew-lock");
 }
 
-/** Takes the lease that has just been confirmed to the guard. */
-async function fenceLease(context: NodeContext, leaseEndsAt: Ms): Promise<void> {
-  const { state, watchdog } = context;
-  if (watchdog.armed && goesUnfenced(context)) await disarmUnfenced(context);
-  else if (watchdog.armed) {
-    const extended = watchdog.extend(leaseEndsAt);
-    if (!extended.ok) context.log.error(`the watchdog did not take the new deadline: ${extended.error.message}`);
-  } else if (state.task === null && state.local.lastRole === "primary" && state.local.process.kind === "running") {
-    // A lease that begins again, after a pause or an outage, is fenced from its first moment: the rest of the cycle may take long.
-    await armWatchdog(context);
-  }
-}
-
 export async function acquireLock(context: NodeContext): Promise<Outcome> {
-  const { state, store, lease } = context;
+  const { state, store } = context;
   const wasHeld = state.held;
   const racing = isRacing(context);
   // One for all of it: a primary that a pause left without fencing writes until this has an outcome.
@@ -126,9 +112,7 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   state.hold(answer.value);
   afterMark(context, unfenced, answer.value.session);
   state.adopted = false;
-  const leaseEndsAt = state.heldFacts()?.leaseEndsAt ?? context.clock.now();
-  await fenceLease(context, leaseEndsAt);
-  lease.save({ session: answer.value.session, revision: answer.value.revision, deadline: leaseEndsAt });
+  await settleLease(context, answer.value);
   if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
   // The sync key that allows a promotion is read after the lock was taken, when nobody else changes it any more.
   if (racing) await refreshCluster(context);

@@ -4,6 +4,7 @@
 import { describeStoreError } from "../model/errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Ms } from "../model/units.ts";
+import { settleLease } from "./confirmed-lock.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import type { NodeContext } from "./node-context.ts";
 
@@ -36,7 +37,10 @@ export class SessionTtl {
     const changed = await store.reloadConfig({ ...wanted, deadline: dcsDeadline(this.#context) });
     if (!changed.ok) log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
     else if (!changed.value.pending) this.#settled = wanted;
-    if (changed.ok && changed.value.lock !== null) state.hold(changed.value.lock);
+    if (!changed.ok || changed.value.lock === null) return;
+    state.hold(changed.value.lock);
+    // At once: whoever goes on for a supervisor that dies now knows the lease under this session, and no longer under the former one.
+    await settleLease(this.#context, changed.value.lock);
   }
 }
 

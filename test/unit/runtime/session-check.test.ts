@@ -129,3 +129,20 @@ test("a check that is switched on by a reload shortens the next lease at once, a
   expect(a.store.session()).toMatchObject({ checkTtl: null, promisedMs: CONFIG.ttlMs });
   expect(leaseOf(a)).toBe(CONFIG.ttlMs - 600);
 });
+
+test("a lock that went over to another session is on disk and at the guard at once: a supervisor that dies now leaves what holds", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const former = a.state.held?.session;
+  const saved: Parameters<NodeContext["lease"]["save"]>[0][] = [];
+  a.lease.save = (lease) => void saved.push(lease);
+  const sessionTtl = new SessionTtl(a);
+  await bench.clock.advance(1_000);
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: seconds(40), leaseTtlMs: seconds(40) } };
+  await sessionTtl.follow();
+  const held = a.state.held;
+  expect(held?.session).not.toBe(former as string);
+  const leaseEnd = a.state.heldFacts()?.leaseEndsAt ?? ms(0);
+  expect(saved).toEqual([{ session: held?.session ?? "", revision: held?.revision ?? (0 as FormerLease["revision"]), deadline: leaseEnd }]);
+  expect((a.watchdog as TestWatchdog).leaseEnd).toBe(leaseEnd);
+});

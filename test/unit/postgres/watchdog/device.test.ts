@@ -38,7 +38,7 @@ describe("watchdogTimeout", () => {
     ],
     [
       [20, 10, 10],
-      [10, true, true],
+      [10, true, false],
     ],
     [
       [5, 1, 5],
@@ -54,7 +54,7 @@ describe("watchdogTimeout", () => {
     ],
     [
       [3, 1, 5],
-      [1, true, true],
+      [1, true, false],
     ],
     [
       [3, 1, -1],
@@ -172,6 +172,34 @@ describe("driver testing", () => {
     set(20_000);
     watchdog.extend(ms(49_400));
     expect(read()).toBe("Ctimeout=25\n1");
+    await watchdog.disarm();
+  });
+
+  test("a timeout that the device refuses is asked for again at the next renewal", async () => {
+    const asked: number[] = [];
+    let refuses = false;
+    const watchdog = new TimerWatchdog({
+      fencing: "testing",
+      device: {
+        opened: true,
+        open: () => null,
+        setTimeout: (seconds) => {
+          asked.push(seconds);
+          return refuses ? "refused" : null;
+        },
+        ping: () => null,
+        close: () => null,
+      },
+      safetyMarginSeconds: () => 5,
+      now: () => ms(0),
+      note: () => undefined,
+    });
+    expect((await watchdog.arm(arming(30_000, 29_400))).ok).toBe(true);
+    refuses = true;
+    expect([watchdog.extend(ms(10_000)).ok, watchdog.healthy()]).toEqual([false, false]);
+    refuses = false;
+    expect([watchdog.extend(ms(10_000)).ok, watchdog.healthy(), watchdog.actsAt()]).toEqual([true, true, ms(10_000)]);
+    expect(asked).toEqual([25, 10, 10]);
     await watchdog.disarm();
   });
 
