@@ -7,11 +7,12 @@ import {
   type BackupRecord,
   type BackupSchedule,
   type BackupType,
+  isNobodys,
   scheduledTypes,
 } from "../model/backup-run.ts";
 import { type Cluster, leaderMember } from "../model/cluster.ts";
 import { nextAfter } from "../model/cron.ts";
-import { isUnderWay } from "../model/restore.ts";
+import { overhaulOf } from "./overhaul.ts";
 
 /** Of one that was due; then it is left until the next time. */
 export const BACKUP_ATTEMPTS_MAX = 3;
@@ -34,6 +35,8 @@ export type BackupStep =
   | { readonly kind: "found"; readonly types: readonly BackupType[] }
   /** The run that the record names has died, or is not ours any more. */
   | { readonly kind: "lost" }
+  /** A claim that no run stands for any more: of this node, which runs none, or of nobody. While it is there, nobody begins one. */
+  | { readonly kind: "disclaim" }
   | { readonly kind: "begin"; readonly type: BackupType; readonly attempt: number; readonly from: "standby" | "primary" }
   /** It should run, and nobody takes it. Told by the leader alone. */
   | { readonly kind: "overdue"; readonly type: BackupType; readonly due: number; readonly why: string };
@@ -47,8 +50,8 @@ export function backupStep(facts: BackupFacts): BackupStep {
   const missing = scheduledTypes(schedule).filter((type) => backup?.types[type] === undefined);
   if (backup === null || missing.length > 0) return { kind: "found", types: missing };
   if (backup.run !== null) return backup.run.node === self || backupClaim?.id !== backup.run.id ? { kind: "lost" } : NONE;
-  // One that was claimed by a node which did not come to write it down.
-  if (backupClaim !== null || isUnderWay(cluster.restore)) return NONE;
+  if (backupClaim !== null) return backupClaim.node === self || isNobodys(backupClaim) ? { kind: "disclaim" } : NONE;
+  if (overhaulOf(cluster) !== null) return NONE;
   const wanted = wantedBackup(backup, schedule, now);
   if (wanted === null) return NONE;
   const leader = leaderMember(cluster);

@@ -2,7 +2,7 @@
 // was read; and the claim of the node that takes one, which stands under its session. Patroni's nodes do not read them.
 
 import * as v from "valibot";
-import { BACKUP_TYPES, type BackupClaim, type BackupRecord, type BackupRun } from "../model/backup-run.ts";
+import { BACKUP_TYPES, type BackupClaim, type BackupRecord, type BackupRun, UNREADABLE_CLAIM } from "../model/backup-run.ts";
 import type { StoreError } from "../model/errors.ts";
 import { ok, type Result } from "../model/result.ts";
 import { type Revision, revision } from "../model/units.ts";
@@ -35,10 +35,10 @@ export function decodeBackup(entry: Entry): Decoded<BackupRecord | null> {
   return { value: { revision: entry.revision, types: Object.fromEntries(known), run }, faults: [] };
 }
 
-/** One that cannot be read, or that nobody's session holds, is somebody's all the same: only its holder and its session end it. */
+/** One that cannot be read is there all the same: as long as the record names its run, nobody begins another. */
 export function decodeBackupClaim(entry: Entry): Decoded<BackupClaim | null> {
   const parsed = v.safeParse(claimSchema, parseExactJson(entry.value));
-  if (!parsed.success) return { value: { id: "unreadable", node: "" }, faults: [`${entry.key}: it is no claim`] };
+  if (!parsed.success) return { value: UNREADABLE_CLAIM, faults: [`${entry.key}: it is no claim`] };
   return { value: parsed.output, faults: [] };
 }
 

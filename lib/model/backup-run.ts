@@ -64,6 +64,14 @@ export interface BackupClaim {
   readonly node: string;
 }
 
+/** What stands for a claim that cannot be read. */
+export const UNREADABLE_CLAIM: BackupClaim = { id: "unreadable", node: "" };
+
+/** No node has this one: whose it was cannot be read, and its own node has ended its run for that. */
+export function isNobodys({ node }: BackupClaim): boolean {
+  return node === UNREADABLE_CLAIM.node;
+}
+
 /** Its types, in the order of BACKUP_TYPES. */
 export function scheduledTypes({ times }: BackupSchedule): readonly BackupType[] {
   return BACKUP_TYPES.filter((type) => times[type] !== undefined);

@@ -73,6 +73,8 @@ export class NodeState {
   /** The dynamic configuration as it could last be read, by this process or the one before it. */
   knownConfig: Readonly<Record<string, unknown>> | null = null;
   clusterReadAt: Ms;
+  /** How often the store's revisions have gone back: those of another count cannot be compared with the view's. */
+  startedOver = 0;
   dcsFailure: { readonly since: Ms; readonly reason: string } | null = null;
   dcsLastSeenWall = 0;
   /** The lock as last confirmed; null where this node does not hold it. */
@@ -172,6 +174,7 @@ export class NodeState {
 
   /** The store's revisions have gone back: what was seen before cannot be compared with what comes. */
   startOver(): void {
+    this.startedOver += 1;
     this.cluster = null;
     const zero = revision(0);
     if (this.held !== null) this.held = { ...this.held, revision: zero };

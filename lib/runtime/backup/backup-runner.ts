@@ -3,13 +3,13 @@
 
 import { randomUUID } from "node:crypto";
 import { BACKUP_ATTEMPTS_MAX, type BackupStep, backupStep } from "../../core/backup-plan.ts";
+import { overhaulOf, overhaulText } from "../../core/overhaul.ts";
 import type { BackupBoard } from "../../dcs/backup-runs.ts";
 import type { BackupRecord, BackupRun, BackupSchedule } from "../../model/backup-run.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { describeStoreError, type PostgresError } from "../../model/errors.ts";
 import type { EventBody } from "../../model/event.ts";
 import type { PgBackRestConfig } from "../../model/node-config.ts";
-import { isUnderWay } from "../../model/restore.ts";
 import type { Result } from "../../model/result.ts";
 import { ms, type Revision, revision } from "../../model/units.ts";
 import type { RunProgram } from "../../postgres/context.ts";
@@ -25,6 +25,9 @@ import { type EndedRun, withEnded, withFounded, withLost, withRun } from "./back
 const LAST_WORD_MS = 2000;
 
 export type NoteEvent = (body: EventBody, text: string) => void;
+
+/** What a record says that somebody removed. */
+const NOTHING_KNOWN: Omit<BackupRecord, "revision"> = { types: {}, run: null };
 
 interface Running {
   readonly run: BackupRun;
@@ -53,6 +56,8 @@ export class BackupRunner {
   #taking: Promise<void> = Promise.resolve();
   /** Of the last change by this node: a view that is older says nothing new. */
   #writtenAt: Revision = revision(0);
+  /** What state.startedOver was then. */
+  #writtenIn = 0;
   #leftoversEnded = false;
   #closed = false;
   #toldOverdue = "";
@@ -68,6 +73,7 @@ export class BackupRunner {
   async note(): Promise<void> {
     const { log, state } = this.#context;
     const { cluster, dcsFailure } = state;
+    if (this.#writtenIn !== state.startedOver) this.#writtenAt = revision(0);
     if (this.#closed || this.#writing || cluster === null || dcsFailure !== null || cluster.revision < this.#writtenAt) return;
     if (this.#running !== null) {
       this.#watch(this.#running, cluster);
@@ -102,7 +108,7 @@ export class BackupRunner {
     const schedule = pgbackrest?.schedule ?? null;
     if (pgbackrest === null || schedule === null) return;
     await this.#endLeftovers();
-    const { clock, state } = this.#context;
+    const { clock, log, state } = this.#context;
     const role = state.local.process.kind === "running" && state.local.status !== null ? state.local.lastRole : null;
     const now = clock.wallNow();
     const step = backupStep({ self: state.settings.node.name, now, schedule, cluster, role });
@@ -115,6 +121,10 @@ export class BackupRunner {
         return;
       case "lost":
         return await this.#lost(cluster);
+      case "disclaim":
+        log.warning("backup: a claim without a run was left behind: it is removed");
+        await this.#write(cluster.backup?.revision ?? null, cluster.backup ?? NOTHING_KNOWN, "end", "disclaimed");
+        return;
       case "begin":
         return await this.#begin(cluster, { pgbackrest, schedule }, step);
       case "overdue":
@@ -151,7 +161,7 @@ export class BackupRunner {
       // Another one was faster.
       return claimed.error.kind === "condition-failed" ? log.debug(text) : log.warning(text);
     }
-    this.#writtenAt = claimed.value;
+    this.#wrote(claimed.value);
     const running = { run, from, end: new AbortController() };
     this.#running = running;
     const which = from === "standby" ? "from this standby" : "from the primary, for no replica runs";
@@ -205,8 +215,9 @@ export class BackupRunner {
   /** Ends what this node is not to take any more. */
   #watch({ run, from, end }: Running, cluster: Cluster): void {
     const { local, requests } = this.#context.state;
+    const overhaul = overhaulOf(cluster);
     if (cluster.backupClaim?.id !== run.id) end.abort("its claim in the DCS is gone");
-    else if (isUnderWay(cluster.restore)) end.abort("the cluster is being restored");
+    else if (overhaul !== null) end.abort(`the cluster is being ${overhaulText(overhaul)}`);
     else if (from === "standby" && local.lastRole === "primary") end.abort("this node leads now");
     else if (requests.shutdown) end.abort("its supervisor was stopped");
   }
@@ -228,11 +239,14 @@ export class BackupRunner {
   }
 
   async #writeEnd({ backup, backupClaim }: Cluster, ended: EndedRun, deadline: ReturnType<typeof ms>): Promise<void> {
-    const { id } = ended.run;
     const record = backup === null ? null : withEnded(backup, ended);
-    // Told as lost by another, or removed: a failure is then no news.
-    if (backup === null || record === null) this.#ended = null;
-    else if (await this.#write(backup.revision, record, backupClaim?.id === id ? "end" : "keep", "ended", deadline)) this.#ended = null;
+    // Nothing runs here any more, and as long as the record names our run the claim beside it is ours, whatever has become of its value.
+    const claim = backupClaim !== null && (backupClaim.node === ended.run.node || backup?.run?.id === ended.run.id) ? "end" : "keep";
+    // Told as lost by another, or removed: a failure is then no news. A claim that is left behind would stop the backups of everybody.
+    const isWritten =
+      (record === null && claim === "keep") ||
+      (await this.#write(backup?.revision ?? null, record ?? backup ?? NOTHING_KNOWN, claim, "ended", deadline));
+    if (isWritten) this.#ended = null;
   }
 
   /** Value: whether it is written. */
@@ -244,9 +258,14 @@ export class BackupRunner {
     deadline = dcsDeadline(this.#context),
   ): Promise<boolean> {
     const written = await this.#board.write(expected, record, { deadline, claim });
-    if (written.ok) this.#writtenAt = written.value;
+    if (written.ok) this.#wrote(written.value);
     else this.#context.log.debug(`backup: not written down (${what}): ${describeStoreError(written.error)}`);
     return written.ok;
+  }
+
+  #wrote(at: Revision): void {
+    this.#writtenAt = at;
+    this.#writtenIn = this.#context.state.startedOver;
   }
 
   /** Once for each that is due. */

@@ -6,6 +6,7 @@ import { BACKUP_ATTEMPTS_MAX, type BackupFacts, backupStep, dueTime } from "../.
 import { scheduledBackups } from "../../../lib/core/scheduled-backups.ts";
 import { BACKUP_TYPES, type BackupRecord, type BackupSchedule, type BackupState } from "../../../lib/model/backup-run.ts";
 import { revision, seconds } from "../../../lib/model/units.ts";
+import { unreadableUpgrade } from "../../../lib/model/upgrade.ts";
 import { withEnded, withFounded, withLost, withRun } from "../../../lib/runtime/backup/backup-record.ts";
 import { cluster, member } from "./observations.ts";
 
@@ -69,7 +70,7 @@ describe("a backup that is due", () => {
     expect(backupStep(facts({ now: DUE + DAY, cluster: cluster({ backup: founded }) }))).toMatchObject({ kind: "begin" });
   });
 
-  test("waits while nobody leads, while a standby leader does, and while the cluster is restored", () => {
+  test("waits while nobody leads, while a standby leader does, and while the cluster is restored or upgraded", () => {
     const without = cluster({ backup: RECORD, leader: null });
     const standby = cluster({ backup: RECORD, members: [member("a", { role: "standby_leader" }), member("b")] });
     const restoring = cluster({
@@ -87,7 +88,8 @@ describe("a backup that is due", () => {
         message: null,
       },
     });
-    for (const seen of [without, standby, restoring]) expect(backupStep(facts({ cluster: seen }))).toEqual({ kind: "none" });
+    const upgrading = cluster({ backup: RECORD, upgrade: { ...unreadableUpgrade(revision(9)), phase: "upgrade" } });
+    for (const seen of [without, standby, restoring, upgrading]) expect(backupStep(facts({ cluster: seen }))).toEqual({ kind: "none" });
   });
 
   test("and no replica runs: the leader says so, and takes it where an operator wants that", () => {
@@ -121,6 +123,13 @@ describe("a run", () => {
     expect(backupStep(facts({ cluster: cluster({ backup: running }) }))).toEqual({ kind: "lost" });
     const claimed = cluster({ backup: running, backupClaim: { id: "r1", node: "c" } });
     expect(backupStep(facts({ self: "c", cluster: claimed }))).toEqual({ kind: "lost" });
+  });
+
+  test("that the record does not name any more leaves a claim behind: its node ends that, and anybody one that cannot be read", () => {
+    const seen = (node: string) => cluster({ backup: RECORD, backupClaim: { id: "r1", node } });
+    expect(backupStep(facts({ now: DUE + DAY, cluster: seen("b") }))).toEqual({ kind: "disclaim" });
+    expect(backupStep(facts({ now: DUE + DAY, cluster: seen("c") }))).toEqual({ kind: "none" });
+    expect(backupStep(facts({ now: DUE + DAY, cluster: seen("") }))).toEqual({ kind: "disclaim" });
   });
 
   test("that failed is tried again by another replica first, then by whoever failed, three times in all", () => {

@@ -7,7 +7,8 @@ import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { BackupRecord } from "../../../lib/model/backup-run.ts";
 import type { EventBody } from "../../../lib/model/event.ts";
 import { err, ok } from "../../../lib/model/result.ts";
-import { ms, seconds } from "../../../lib/model/units.ts";
+import { ms, revision, seconds } from "../../../lib/model/units.ts";
+import { unreadableUpgrade } from "../../../lib/model/upgrade.ts";
 import type { ProgramRequest, RunProgram } from "../../../lib/postgres/context.ts";
 import { BackupRunner } from "../../../lib/runtime/backup/backup-runner.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
@@ -177,6 +178,20 @@ describe("a backup under way", () => {
     expect((await a.record()).types.full?.failed?.message).toBe("it was ended: this node leads now");
   });
 
+  test("is ended where a major upgrade of the cluster begins", async () => {
+    const { bench, a, taker } = await underWay();
+    await refreshCluster(taker.context);
+    const { state } = taker.context;
+    if (state.cluster === null) throw new Error("it was read");
+    const upgrade = { ...unreadableUpgrade(revision(1)), phase: "stop", fromMajor: 15, toMajor: 17 } as const;
+    state.cluster = { ...state.cluster, upgrade };
+    await taker.runner.note();
+    await bench.clock.advance(0);
+    await taker.cycle();
+    const message = "it was ended: the cluster is being upgraded from PostgreSQL 15 to 17";
+    expect((await a.record()).types.full?.failed?.message).toBe(message);
+  });
+
   test("whose session is gone is told as lost by another, and ended by its own node, which says nothing more", async () => {
     const { bench, a, taker, other } = await underWay();
     const session = taker.context.store.session()?.id ?? "";
@@ -190,6 +205,46 @@ describe("a backup under way", () => {
     await taker.cycle();
     expect(taker.events.map(({ what }) => what)).toEqual(["started", "failed"]);
     expect((await a.record()).types.full?.failed?.message).toBe("it died");
+  });
+
+  test.each([
+    ["removed", null],
+    ["removed and founded anew", JSON.stringify({ types: { full: { covered: 1 } }, run: null })],
+    ["garbled", "no record"],
+  ] as const)("ends its claim also where its record was %s meanwhile, and failed", async (_, value) => {
+    const { bench, a, taker } = await underWay();
+    const store = new MemoryStore({ cluster: bench.data, clock: bench.clock });
+    const deadline = ms(bench.clock.now() + 1000);
+    const change = value === null ? ({ kind: "delete", key: KEYS.backup } as const) : ({ kind: "put", key: KEYS.backup, value } as const);
+    expect((await store.transaction([change], { deadline })).ok).toBe(true);
+    taker.end(56);
+    await bench.clock.advance(0);
+    await taker.cycle();
+    await refreshCluster(a.context);
+    expect(a.context.state.cluster?.backupClaim).toBeNull();
+  });
+
+  test("whose claim was garbled is ended by its node, which removes what is left of the claim", async () => {
+    const { bench, a, taker } = await underWay();
+    const store = new MemoryStore({ cluster: bench.data, clock: bench.clock });
+    const garbled = await store.transaction([{ kind: "put", key: KEYS.backupRun, value: "no claim" }], {
+      deadline: ms(bench.clock.now() + 1000),
+    });
+    expect(garbled.ok).toBe(true);
+    await taker.cycle();
+    await bench.clock.advance(0);
+    await taker.cycle();
+    expect([(await a.record()).run, a.context.state.cluster?.backupClaim]).toEqual([null, null]);
+  });
+
+  test("left a claim behind that the record does not name: its node's next supervisor removes it", async () => {
+    const { bench, a, taker } = await underWay();
+    const store = new MemoryStore({ cluster: bench.data, clock: bench.clock });
+    const deadline = ms(bench.clock.now() + 1000);
+    const record = JSON.stringify({ types: { full: { covered: bench.clock.wallNow() } }, run: null });
+    expect((await store.transaction([{ kind: "put", key: KEYS.backup, value: record }], { deadline })).ok).toBe(true);
+    await new Site(bench, taker.context).cycle();
+    expect([(await a.record()).run, a.context.state.cluster?.backupClaim]).toEqual([null, null]);
   });
 
   test("is ended with its supervisor, and the others know it at once", async () => {
@@ -219,6 +274,23 @@ describe("a backup under way", () => {
     await taker.cycle();
     expect((await a.record()).types.full?.done?.label).toBe("20260101-000000F");
   });
+});
+
+test("backups go on where the DCS was made anew, with smaller revisions than those that were written", async () => {
+  const { bench, a, b, c } = await sites();
+  await untilDue(bench, [a, b, c]);
+  const taker = b.asked.length > 0 ? b : c;
+  const { state } = taker.context;
+  await refreshCluster(taker.context);
+  const seen = state.cluster;
+  if (seen === null) throw new Error("it was read");
+  state.startOver();
+  state.cluster = { ...seen, revision: revision(1), backup: null, backupClaim: null };
+  await taker.runner.note();
+  await bench.clock.advance(0);
+  await taker.cycle();
+  expect(taker.events.map(({ what }) => what)).toEqual(["started", "failed"]);
+  expect((await a.record()).types.full?.failed?.message).toBe("it was ended: its claim in the DCS is gone");
 });
 
 test("where no replica runs, the leader tells of it once, and takes none", async () => {
