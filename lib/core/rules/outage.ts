@@ -6,6 +6,7 @@ import { didThisCycle, hasData, isPaused, isRunning, leaseRemaining, retryAt, ru
 import { failsafeIsActive, mayAskFailsafe, nextRound, promisedTo } from "../failsafe.ts";
 import { stopInstant } from "../lease.ts";
 import type { Observation } from "../observation.ts";
+import { staysDown } from "../overhaul.ts";
 import { inSection, type Rule, wait, waitAtMost } from "../rule.ts";
 import { advanceEffect, advanceIsDue } from "../slots-plan.ts";
 import { type RetainedSlots, slotsStatus } from "../slots-status.ts";
@@ -79,7 +80,7 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
   },
   {
     id: "outage-start-standby",
-    when: (o) => o.dcs.kind === "unreachable" && !isRunning(o) && hasData(o) && retryAt(o, "start") === null,
+    when: (o) => o.dcs.kind === "unreachable" && !isRunning(o) && hasData(o) && !staysDown(o) && retryAt(o, "start") === null,
     then: (o) => ({ kind: "start", role: "standby", target: sameSource(o), syncNames: null }),
     why: () => "DCS is not accessible: PostgreSQL serves reads as a standby",
   },

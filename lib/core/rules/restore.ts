@@ -21,7 +21,7 @@ import {
   runsAsPrimary,
 } from "../facts.ts";
 import type { Observation } from "../observation.ts";
-import { isGarbage, isPublished, type Overhaul, overhaulOf, overhaulText } from "../overhaul.ts";
+import { isGarbage, isPublished, type Overhaul, overhaulOf, overhaulText, staysDown } from "../overhaul.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { otherNames } from "../takeover.ts";
 import { copyOfLeader } from "./member.ts";
@@ -200,21 +200,6 @@ function awaitsLastWal(o: Observation): boolean {
 function isComplete(o: Observation): boolean {
   const overhaul = overhaulOf(clusterOf(o));
   return overhaul !== null && (overhaul.of === "restore" || overhaul.request.analyzed);
-}
-
-/** Nothing of this node's PostgreSQL is to run now. */
-function staysDown(o: Observation): boolean {
-  const request = requestOf(o);
-  if (!isRestoring(o) || request === null || isPaused(o)) return false;
-  if (request.phase !== "clone") return true;
-  // Once it has served, the node is one like any other: what is half-made by something else is not for it to lead with.
-  if (request.node === o.self.name) return isRestoredHere(o);
-  return !request.cloned.includes(o.self.name);
-}
-
-/** What was restored lies here and was not taken into use yet. */
-function isRestoredHere({ local: { dataDirectory } }: Observation): boolean {
-  return dataDirectory.kind === "half-made" && (dataDirectory.by === "restored" || dataDirectory.by === "upgraded");
 }
 
 function isDown(o: Observation): boolean {

@@ -7,7 +7,7 @@ import { decide } from "../../../lib/core/decide.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
 import { UPGRADE_PHASES, type UpgradeRequest, unreadableUpgrade } from "../../../lib/model/upgrade.ts";
-import { cluster, leading, local, member, observation, primaryStatus, status } from "./observations.ts";
+import { CONFIG, cluster, leading, local, member, observation, primaryStatus, status } from "./observations.ts";
 
 const NONE = { kind: "none" } as const;
 const stopped = { process: NONE, status: null };
@@ -121,6 +121,21 @@ test("it is done when everybody here has copied, and the statistics are there", 
     expect(rule(o)).not.toBe("restore-done");
 });
 
+test("while the DCS is away nobody is started who stays down: a server that was stopped as a standby cannot be upgraded", () => {
+  const away = (o: Observation): Observation => ({
+    ...o,
+    dcs: { kind: "unreachable", since: ms(99_000), cluster: o.dcs.cluster, reason: "silence" },
+  });
+  for (const phase of ["stop", "drain", "upgrade", "failed", "undo"] as const) {
+    expect(rule(away(upgrading({ phase })))).toBe("outage-wait");
+    expect(rule(away(beside({ phase }, { local: local(stopped) })))).toBe("outage-wait");
+  }
+  // Its copy is there: it is a standby like any other.
+  expect(rule(away(beside({ phase: "clone" }, { local: local(stopped) })))).toBe("outage-wait");
+  expect(rule(away(beside({ phase: "clone", cloned: ["b"] }, { local: local(stopped) })))).toBe("outage-start-standby");
+  expect(rule(away(beside({ phase: "done" }, { local: local(stopped) })))).toBe("outage-start-standby");
+});
+
 test("garbage has nobody start or race who is down, and stops nobody who runs", () => {
   const upgrade = unreadableUpgrade(revision(20));
   for (const leader of [null, THEIRS])
@@ -146,14 +161,19 @@ test("no random moment of an upgrade has a node race, promote or found anything,
     primary: fc.boolean(),
     received: fc.constantFrom<readonly string[]>([], ["b"], ["a", "b", "c"]),
     cloned: fc.constantFrom<readonly string[]>([], ["b"]),
+    away: fc.boolean(),
+    pause: fc.boolean(),
   });
   fc.assert(
     fc.property(moments, (r) => {
       const owner = r.leader === null ? null : { ...THEIRS, name: r.leader, session: `s-${r.leader}` };
       const facts = r.runs ? (r.primary ? primaryStatus() : status()) : null;
       const { phase, direction, node, received, cloned, initialize } = r;
+      const view = cluster({ leader: owner, initialize, upgrade: request({ phase, direction, node, received, cloned, identifier: NEW }) });
       const o = observation({
-        cluster: cluster({ leader: owner, initialize, upgrade: request({ phase, direction, node, received, cloned, identifier: NEW }) }),
+        cluster: view,
+        ...(r.away ? { dcs: { kind: "unreachable", since: ms(99_000), cluster: view, reason: "silence" } as const } : {}),
+        config: { ...CONFIG, pause: r.pause },
         lock: r.leader === "b" ? lock : { held: null },
         local: local({
           process: r.runs ? { kind: "running", pid: 1, startTicks: 1, stopped: false } : NONE,
@@ -165,7 +185,7 @@ test("no random moment of an upgrade has a node race, promote or found anything,
       const onNewData = phase === "clone" && (node === "b" ? !isFinishing : cloned.includes("b"));
       if (onNewData) return;
       expect(["promote", "pre-promote", "claim-initialize", "bootstrap", "rewind", "start", "follow", "exit"]).not.toContain(effect.kind);
-      if (effect.kind === "restore") expect([node, r.leader, r.runs]).toEqual(["b", "b", false]);
+      if (effect.kind === "restore") expect([node, r.leader, r.runs, r.away]).toEqual(["b", "b", false, false]);
       if (effect.kind === "clone") expect([phase, initialize, r.leader]).toEqual(["clone", direction === "back" ? OLD : NEW, "a"]);
     }),
     { numRuns: 3000 },
