@@ -25,7 +25,7 @@ import { isGarbage, isPublished, type Overhaul, overhaulOf, overhaulText, staysD
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { otherNames } from "../takeover.ts";
 import { copyOfLeader } from "./member.ts";
-import { stopWithinLease } from "./outage.ts";
+import { stopWithCheckpoint } from "./outage.ts";
 import { mustRenew } from "./process.ts";
 
 /** Of the stop of a busy standby; a primary has the time that its lease leaves it. */
@@ -53,7 +53,7 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
     id: "restore-stop",
     when: (o) =>
       staysDown(o) && isReadable(o) && isRunning(o) && !awaitsLastWal(o) && (!runsAsPrimary(o) || (lockIsOurs(o) && leaseIsValid(o))),
-    then: (o) => (runsAsPrimary(o) ? stopWithinLease(o) : { kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
+    then: (o) => (runsAsPrimary(o) ? stopWithCheckpoint(o) : { kind: "stop", mode: "fast", within: ms(STOP_LIMIT_MS) }),
     why: (o) => `the cluster is ${textOf(o)}: PostgreSQL is stopped`,
   },
   {

@@ -54,6 +54,10 @@ describe("the node that restores", () => {
       // No longer than its lease of 28 s, less the time that an immediate stop takes.
       effect: { kind: "stop", mode: "fast", within: 27_000 },
     });
+    // Nobody is to lead sooner for a stop by force, and an upgrade needs the shutdown checkpoint.
+    const config = { ...CONFIG, synchronousMode: "on" as const, primaryStopTimeoutMs: ms(1_000) };
+    const stop = decide({ ...running, config, dcs: { kind: "reachable", cluster: view, readAt: ms(99_990) } }).effect;
+    expect(stop).toEqual({ kind: "stop", mode: "fast", within: ms(27_000) });
     const waiting = restoring({}, { cluster: cluster({ leader: OURS, restore: request() }) });
     expect(decide(waiting)).toMatchObject({ rule: "restore-wait", why: expect.stringContaining("waiting until a, c is stopped") });
     expect(decide(restoring({}))).toMatchObject({ rule: "restore-begin", effect: { kind: "write-restore", phase: "restore" } });
