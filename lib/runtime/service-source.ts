@@ -58,7 +58,8 @@ export class NodeServiceSource implements ServiceSource {
     const { node, dynamic } = state.settings;
     const role = state.postgresRole();
     if (role !== "primary" && role !== "standby_leader" && role !== "replica") return undefined;
-    if (role === "primary" && state.held === null) return undefined;
+    // A lock whose lease is over may be somebody else's by now.
+    if (role === "primary" && !state.leaseValid()) return undefined;
     // Promoted, and not looked at since: what is known of it is the standby that it was, which is not well as a primary.
     if ((role === "primary") === state.local.status.inRecovery) return undefined;
     const { host, port } = node.postgresql.connectAddress;

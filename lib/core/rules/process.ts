@@ -56,9 +56,21 @@ export const processRules: readonly Rule[] = [
       !isPaused(o) &&
       !mustRenew(o) &&
       o.lock.held !== null &&
-      leaseRemaining(o) <= o.self.stopBudgetMs,
+      (leaseRemaining(o) <= o.self.stopBudgetMs || lockIsForeign(o)),
     then: () => ({ kind: "abort-task" }),
-    why: () => "the lease ends before the hand-over does: PostgreSQL is stopped at once",
+    why: () => "the lease ends, or the lock went to somebody else, before the hand-over is done: PostgreSQL is stopped at once",
+  },
+  {
+    id: "task-lost-lock",
+    when: (o) => makesPrimary(o) && lockIsForeign(o),
+    then: () => ({ kind: "abort-task" }),
+    why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
+  },
+  {
+    id: "task-lease-over",
+    when: (o) => makesPrimary(o) && leaseRemaining(o) <= o.self.stopBudgetMs && !mustRenew(o) && !isTakenAgain(o),
+    then: () => ({ kind: "abort-task" }),
+    why: (o) => `the lease is over: ${o.task?.kind} is given up`,
   },
   ...releaseRules,
   ...inSection(isShuttingDown, [
@@ -120,12 +132,6 @@ export const processRules: readonly Rule[] = [
   ]),
   ...inSection(hasTask, [
     {
-      id: "task-lost-lock",
-      when: (o) => makesPrimary(o) && lockIsForeign(o),
-      then: () => ({ kind: "abort-task" }),
-      why: (o) => `the lock went to ${o.dcs.cluster?.leader?.name}: ${o.task?.kind} is given up`,
-    },
-    {
       id: "task-restore-over",
       when: (o) => o.task?.kind === "restore" && !o.task.aborting && o.dcs.kind === "reachable" && !isRestored(o),
       then: () => ({ kind: "abort-task" }),
@@ -139,15 +145,9 @@ export const processRules: readonly Rule[] = [
     },
     {
       id: "task-lock-vanished",
-      when: (o) => makesPrimary(o) && o.dcs.kind === "reachable" && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null,
+      when: isTakenAgain,
       then: () => ({ kind: "acquire-lock" }),
       why: (o) => `the lock is gone during ${o.task?.kind}: it is taken again at once`,
-    },
-    {
-      id: "task-lease-over",
-      when: (o) => makesPrimary(o) && leaseRemaining(o) <= o.self.stopBudgetMs,
-      then: () => ({ kind: "abort-task" }),
-      why: (o) => `the lease is over: ${o.task?.kind} is given up`,
     },
     {
       id: "task-overdue-ask",
@@ -193,6 +193,11 @@ function makesPrimary(o: Observation): boolean {
   const { task } = o;
   if (task === null || task.aborting || isPaused(o)) return false;
   return task.kind === "promote" || ((task.kind === "start" || task.kind === "restart") && o.local.lastRole === "primary");
+}
+
+/** The lock of such a task vanished, and nobody has it: whoever shuts down leaves it at that. */
+function isTakenAgain(o: Observation): boolean {
+  return makesPrimary(o) && !o.requests.shutdown && o.dcs.kind === "reachable" && lockIsFree(o) && didThisCycle(o, "acquire-lock") === null;
 }
 
 /** The request by which the data here is being replaced, or put back, still stands. */

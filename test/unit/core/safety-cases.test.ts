@@ -75,6 +75,22 @@ describe("a task that makes a primary", () => {
     }
   });
 
+  test("is given up also where the node is shutting down, once no renewal can save its lease", () => {
+    const requests = { shutdown: true, restart: false, reinitialize: null };
+    for (const kind of ["restart", "promote"] as const) {
+      const o = leading({ local: starting, task: task(kind), lock: { held: runningOut }, requests });
+      expect(decide({ ...o, dcs: { kind: "reachable", cluster: mine, readAt: o.now } }).effect).toEqual({ kind: "renew-lock" });
+      for (const dcs of [
+        { kind: "unreachable" as const, since: ms(90_000), cluster: mine, reason: "" },
+        { kind: "reachable" as const, cluster: unlocked, readAt: o.now },
+      ])
+        expect(decide({ ...o, dcs })).toMatchObject({ rule: "task-lease-over", effect: { kind: "abort-task" } });
+      const lost = leading({ cluster: cluster(), local: starting, task: task(kind), lock: { held: confirmed }, requests });
+      expect(decide(lost)).toMatchObject({ rule: "task-lost-lock", effect: { kind: "abort-task" } });
+      expect(decide({ ...lost, task: { ...task(kind), aborting: true } }).effect.kind).toBe("wait");
+    }
+  });
+
   test("takes the lock again at once where it vanished", () => {
     const o = leading({ cluster: unlocked, local: starting, task: task("start"), lock: { held: confirmed } });
     expect(decide(o).effect).toEqual({ kind: "acquire-lock" });
@@ -154,6 +170,14 @@ describe("a hand-over", () => {
       expect(decide(o)).toMatchObject({ rule: "hand-over-lease-over", effect: { kind: "abort-task" } });
       expect(decide({ ...o, task: { ...task, aborting: true } }).effect.kind).toBe("wait");
       expect(decide({ ...o, lock: { held: confirmed } }).effect.kind).toBe("wait");
+    }
+  });
+
+  test("whose lock went to somebody else stops PostgreSQL at once; one that gave it away itself goes on", () => {
+    for (const requests of [observation().requests, shutdown]) {
+      const o = leading({ cluster: cluster(), lock: { held: confirmed }, task, requests });
+      expect(decide(o)).toMatchObject({ rule: "hand-over-lease-over", effect: { kind: "abort-task" } });
+      expect(decide({ ...o, lock: { held: null } }).effect.kind).toBe("wait");
     }
   });
 
