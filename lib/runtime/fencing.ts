@@ -143,6 +143,8 @@ export async function settleStopped(context: NodeContext): Promise<void> {
   state.local.status = null;
   state.local.control = null;
   state.local.promotedAt = null;
+  // It comes back through recovery, or through a promotion of its own.
+  state.local.checkpointAfterPromote = null;
   state.local.syncNamesSince = null;
   state.local.syncNamesSeen = null;
   state.failsafe.roundOver();

@@ -28,9 +28,12 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
 }
 
 /** Looks from before show a standby; who stops the server for a promotion that is given up tells nobody of it. */
-function noteWritable({ state }: NodeContext, signal: AbortSignal): void {
+function noteWritable({ clock, state }: NodeContext, signal: AbortSignal): void {
   state.localChanged();
   state.local.lastRole = "primary";
+  state.local.promotedAt = clock.now();
+  // Peers that rewind wait for its checkpoint: they are told with the role that it is still to come.
+  state.local.checkpointAfterPromote = false;
   if (!signal.aborted) state.onPromoted();
 }
 
@@ -64,10 +67,8 @@ export async function promote(context: NodeContext, syncNames: string | null, si
   });
   if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);
-  state.local.promotedAt = clock.now();
   state.setSource(null, "standby");
   state.local.slotsFor = null;
-  state.local.checkpointAfterPromote = false;
   tellRole(context, "primary");
   const checkpoint = postgres.checkpoint(ms(clock.now() + CHECKPOINT_LIMIT_MS)).then((result) => {
     if (result.ok) state.local.checkpointAfterPromote = true;

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { ms, timeline } from "../../../lib/model/units.ts";
 import { promoteServer } from "../../../lib/postgres/promote.ts";
+import { promote } from "../../../lib/runtime/promotion.ts";
 import { tellPromoted } from "../../../lib/runtime/tell-promoted.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { status } from "../core/observations.ts";
@@ -22,6 +23,30 @@ test("the member key says primary, and the catalogue is noted, before the promot
   expect<string | null>(seen).toBe("primary, looked at");
   const reader = await bench.node("replica", "reader");
   expect(reader.state.cluster?.members.map(({ name, role, state }) => [name, role, state])).toEqual([["a", "primary", "running"]]);
+});
+
+test("with the role the member key says that the checkpoint is still to come: who rewinds waits for it", async () => {
+  const bench = new Bench();
+  const node = await bench.leader();
+  Object.assign(node.state.local, { lastRole: "replica", promotedAt: null, checkpointAfterPromote: null });
+  const told = Promise.withResolvers<void>();
+  node.state.onPromoted = () => void tellPromoted(node, () => undefined).then(told.resolve, told.reject);
+  const checkpoint = Promise.withResolvers<Awaited<ReturnType<typeof node.postgres.checkpoint>>>();
+  node.postgres.checkpoint = () => checkpoint.promise;
+  node.postgres.callback = () => undefined;
+  node.postgres.promote = async ({ onWritable }) => {
+    onWritable();
+    await told.promise;
+    const { state } = await bench.node("replica", "reader");
+    expect(state.cluster?.members).toMatchObject([{ name: "a", role: "primary", checkpointAfterPromote: false }]);
+    expect(node.state.local.promotedAt).toBe(bench.clock.now());
+    return { ok: true, value: null };
+  };
+  expect(await promote(node, null, new AbortController().signal)).toMatchObject({ ok: true });
+  checkpoint.resolve({ ok: true, value: null });
+  await checkpoint.promise;
+  await bench.clock.advance(0);
+  expect(node.state.local.checkpointAfterPromote).toBe(true);
 });
 
 test("who waits for a primary hears of it before its files are written", async () => {
