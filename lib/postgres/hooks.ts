@@ -9,13 +9,18 @@ import { shellWords } from "./shell-words.ts";
 
 export type HookName = "pre_promote" | "before_stop";
 
-/** Runs the hook to its end; success where none is configured. Errors: failed (exit status not 0), timeout. */
-export async function runHook(context: PostgresContext, name: HookName, deadline: Ms): Promise<Result<null, PostgresError>> {
+export interface HookLimits {
+  readonly deadline: Ms;
+  readonly signal?: AbortSignal;
+}
+
+/** Runs the hook to its end; success where none is configured. Errors: failed (exit status not 0), timeout, cancelled (by the signal). */
+export async function runHook(context: PostgresContext, name: HookName, limits: HookLimits): Promise<Result<null, PostgresError>> {
   const command = name === "pre_promote" ? context.config.prePromote : context.config.beforeStop;
   if (command === null || command.trim() === "") return ok(null);
   const argv = shellWords(command);
   if (argv === null) return err({ kind: "failed", message: `postgresql.${name}: a quote is not closed` });
-  const outcome = await context.run({ argv, deadline });
+  const outcome = await context.run({ argv, ...limits });
   if (!outcome.ok) return outcome;
   const { exitCode, stderr } = outcome.value;
   if (exitCode === 0) return ok(null);

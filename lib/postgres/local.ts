@@ -19,7 +19,7 @@ import { Connection, type Endpoint, localEndpoint } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
-import { runHook } from "./hooks.ts";
+import { type HookName, runHook } from "./hooks.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
@@ -274,8 +274,8 @@ export class LocalPostgresql implements Postgresql {
     this.#callbacks.call(this.#configuration.context, action, role);
   }
 
-  async hook(name: "pre_promote" | "before_stop", deadline: Ms): Promise<Result<null, PostgresError>> {
-    return await runHook(this.#configuration.context, name, deadline);
+  async hook(name: HookName, deadline: Ms, signal?: AbortSignal): Promise<Result<null, PostgresError>> {
+    return await runHook(this.#configuration.context, name, { deadline, ...(signal === undefined ? {} : { signal }) });
   }
 
   async close(): Promise<void> {

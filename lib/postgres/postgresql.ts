@@ -189,8 +189,8 @@ export interface Postgresql {
   /** Runs a callback of the configuration beside the loop; a newer one of another action replaces it. */
   callback(action: "on_start" | "on_stop" | "on_restart" | "on_reload" | "on_role_change", role: string): void;
 
-  /** Runs `postgresql.pre_promote` or `before_stop` to its end. Errors: failed (exit status not 0), timeout. */
-  hook(name: "pre_promote" | "before_stop", deadline: Ms): Promise<Result<null, PostgresError>>;
+  /** Runs `postgresql.pre_promote` or `before_stop` to its end. Errors: failed (exit status not 0), timeout, cancelled (by the signal). */
+  hook(name: "pre_promote" | "before_stop", deadline: Ms, signal?: AbortSignal): Promise<Result<null, PostgresError>>;
 
   /** Closes connections and watchers; leaves the server running. */
   close(): Promise<void>;

@@ -7,7 +7,7 @@ import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
 import { clearFailover, releaseLock } from "./perform-dcs.ts";
-import { PlannedStop } from "./planned-stop.ts";
+import { goDown, PlannedStop, type StopAtOnce, stopOnAbort } from "./planned-stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 const STANDBY_ANSWER_MS = 1000;
@@ -28,26 +28,10 @@ export async function handOver(context: NodeContext, deadline: Ms, signal: Abort
   }
 }
 
-type Stopped = Awaited<ReturnType<NodeContext["postgres"]["stop"]>>;
-
-/** The lease ends first: PostgreSQL is stopped at once. Resolves with what became of that. */
-function stopOnAbort({ clock, log, postgres, state }: NodeContext, signal: AbortSignal): Promise<Stopped> {
-  return new Promise((resolve, reject) => {
-    const stopAtOnce = async (): Promise<Stopped> => {
-      void state.vip.release();
-      const done = await postgres.stop({ mode: "immediate", deadline: clock.now() });
-      if (!done.ok) log.error(`PostgreSQL was not stopped in time: ${done.error.message}`);
-      return done;
-    };
-    signal.addEventListener("abort", () => void stopAtOnce().then(resolve, reject), { once: true });
-  });
-}
-
 async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortSignal, planned: PlannedStop): Promise<TaskResult> {
   const { log, postgres, state } = context;
   // Neither the checkpoint nor a fast stop is waited for any longer.
-  const stoppedAtOnce = stopOnAbort(context, signal);
-  stoppedAtOnce.catch((reason: unknown) => log.error(`PostgreSQL was not stopped in time: ${String(reason)}`));
+  const atOnce = stopOnAbort(context, signal);
   const early = new EarlyRelease(context);
   const stopped = await postgres.stop({
     mode: "fast",
@@ -56,7 +40,8 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     checkpoint: true,
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
     beforeShutdown: async () => {
-      if ((await planned.prepare({ deadline, signal, mayAbandon: () => mayAbandon(context) })) === "stay") return "stay";
+      if ((await planned.ask({ deadline, signal, mayAbandon: () => mayAbandon(context) })) === "stay") return "stay";
+      await goDown(context, deadline, signal);
       await state.mpp.beforeDemote(deadline, signal);
       await untilReleased(context, deadline, signal);
       return "go";
@@ -67,8 +52,8 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     if (stopped.error.kind !== "cancelled") return taskResult(stopped);
     // A lease that ends meanwhile waits for no answer of the DCS.
     const givenUp = abandon(context, planned);
-    await Promise.race([givenUp, stoppedAtOnce]);
-    return signal.aborted ? await settleAtOnce(context, await stoppedAtOnce) : await givenUp;
+    await Promise.race([givenUp, atOnce.stopped]);
+    return signal.aborted ? await settleAtOnce(context, await atOnce.stopped) : await givenUp;
   }
   const checkpoint = await early.end();
   const released = state.held === null ? null : await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
@@ -102,7 +87,7 @@ async function abandon(context: NodeContext, planned: PlannedStop): Promise<Task
 }
 
 /** The lease ended while the switchover was given up: who led has nothing left to fence, and no lock to release. */
-async function settleAtOnce(context: NodeContext, stopped: Stopped): Promise<TaskResult> {
+async function settleAtOnce(context: NodeContext, stopped: Awaited<StopAtOnce["stopped"]>): Promise<TaskResult> {
   if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);
   context.postgres.callback("on_stop", "primary");

@@ -6,7 +6,7 @@ import { ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { rearm, settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
-import { goDown, PlannedStop } from "./planned-stop.ts";
+import { goDown, PlannedStop, stopOnAbort } from "./planned-stop.ts";
 import { type TaskResult, taskResult } from "./task-result.ts";
 
 /** Recovery of a big server may take long; the loop goes on meanwhile. */
@@ -41,18 +41,25 @@ async function stopAndStart(
   const role = primary ? "primary" : state.local.standbyRole;
   const deadline = ms(clock.now() + STOP_LIMIT_MS);
   const beforeShutdown = async (): Promise<"go" | "stay"> => {
-    if (!primary) await goDown(context, deadline);
     // Clients of a pool wait through it as through a switchover: pools lead to the primary alone.
-    else if ((await planned.prepare({ deadline, signal, mayAbandon: () => !state.requests.shutdown })) === "stay") return "stay";
+    const verdict = primary ? await planned.ask({ deadline, signal, mayAbandon: () => true }) : "go";
+    // Whoever shuts the node down meanwhile wants a stop of another kind, and no start behind it.
+    if (verdict === "stay" || (state.requests.shutdown && !signal.aborted)) return "stay";
+    await goDown(context, deadline, signal);
     if (primary) await state.mpp.beforeDemote(deadline, signal);
     return "go";
   };
-  const stopped = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
-  if (!stopped.ok && stopped.error.kind === "cancelled") return { ok: false, message: `it is given up: ${planned.why}` };
+  // A standby accepts no writes: its stop takes the time that it takes.
+  const atOnce = primary ? stopOnAbort(context, signal) : null;
+  const inTime = await postgres.stop({ mode: "fast", deadline, checkpoint: true, beforeShutdown });
+  atOnce?.over();
+  const stopped = atOnce !== null && signal.aborted ? await atOnce.stopped : inTime;
+  if (!stopped.ok && stopped.error.kind === "cancelled")
+    return { ok: false, message: `it is given up: ${state.requests.shutdown ? "the node is shut down" : planned.why}` };
   if (!stopped.ok) return taskResult(stopped);
   state.local.control = null;
   // The stop may have taken longer than the lease, and somebody else may lead by now.
-  if (primary && !state.settings.dynamic.pause && (signal.aborted || !state.leaseValid())) {
+  if (primary && (signal.aborted || (!state.settings.dynamic.pause && !state.leaseValid()))) {
     await settleStopped(context);
     return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
   }

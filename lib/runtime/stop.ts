@@ -12,7 +12,7 @@ export async function stop(context: NodeContext, mode: "fast" | "immediate", dea
   // Beside the stop, which waits for nothing: the lock is gone or about to go.
   void state.vip.release();
   // A primary that nobody takes over from is stopped because its lease ends.
-  if (mode === "fast" && role !== "primary") await goDown(context, deadline);
+  if (mode === "fast" && role !== "primary") await goDown(context, deadline, null);
   const stopped = await postgres.stop({ mode, deadline });
   if (!stopped.ok) return taskResult(stopped);
   await settleStopped(context);

@@ -73,14 +73,19 @@ test("at the end of the supervisor on_stop is not cut off, nor the one that wait
   expect(log.lines.at(-1)).toBe("INFO: callback on_reload primary: HANGING was ended".replace("HANGING", hanging));
 });
 
-test("a hook's success is its exit status, and a deadline ends it", async () => {
-  const soon = () => ms(clock.now() + 5_000);
+test("a hook's success is its exit status, and a deadline or a signal ends it", async () => {
+  const soon = () => ({ deadline: ms(clock.now() + 5_000) });
   expect(await runHook(contextWith({}), "pre_promote", soon())).toEqual({ ok: true, value: null });
   expect((await runHook(contextWith({ prePromote: script("good", "exit 0") }), "pre_promote", soon())).ok).toBe(true);
   const bad = await runHook(contextWith({ beforeStop: script("bad", "echo no >&2; exit 7") }), "before_stop", soon());
   expect(bad).toEqual({ ok: false, error: { kind: "failed", message: "postgresql.before_stop ended with exit status 7: no" } });
-  const late = await runHook(contextWith({ prePromote: script("late", "sleep 20") }), "pre_promote", ms(clock.now() + 50));
+  const late = await runHook(contextWith({ prePromote: script("late", "sleep 20") }), "pre_promote", { deadline: ms(clock.now() + 50) });
   expect(late.ok || late.error.kind).toBe("timeout");
+  const ended = await runHook(contextWith({ beforeStop: script("long", "sleep 20") }), "before_stop", {
+    ...soon(),
+    signal: AbortSignal.abort(),
+  });
+  expect(ended.ok || ended.error.kind).toBe("cancelled");
 });
 
 test("programs that an earlier supervisor left at work on a directory are ended, with their children, and no others", async () => {

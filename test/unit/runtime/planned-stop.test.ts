@@ -5,6 +5,7 @@ import { expect, test } from "bun:test";
 import { err, ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
 import { handOver } from "../../../lib/runtime/hand-over.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { lookAtPostgres } from "../../../lib/runtime/observe.ts";
 import type { PoolersBeforeStop } from "../../../lib/runtime/pooler-gate.ts";
 import { restart } from "../../../lib/runtime/restart.ts";
@@ -18,8 +19,10 @@ async function given(options: {
   readonly task: "hand-over" | "restart" | "stop";
   readonly verdict?: PoolersBeforeStop["verdict"];
   readonly role?: "primary" | "replica";
+  /** Called at each step, with its name. */
+  readonly at?: (what: string, node: NodeContext) => void;
 }) {
-  const { task, verdict = { kind: "go" }, role = "primary" } = options;
+  const { task, verdict = { kind: "go" }, role = "primary", at } = options;
   const bench = new Bench();
   const node = role === "primary" ? await bench.leader() : await bench.node("replica");
   const postgresql = { ...template.postgresql, beforeStop: "/usr/local/bin/before_stop" };
@@ -30,6 +33,7 @@ async function given(options: {
   const note = async (what: string): Promise<void> => {
     await lookAtPostgres(node);
     seen.push(`${what}: ${node.state.postgresState()}, ${node.state.local.status === null ? "not asked" : "serves"}`);
+    at?.(what, node);
   };
   node.state.poolers = {
     beforeStop: async () => {
@@ -41,7 +45,11 @@ async function given(options: {
     await note(name);
     return ok(null);
   };
-  node.postgres.stop = async ({ beforeShutdown }) => {
+  node.postgres.stop = async ({ mode, beforeShutdown }) => {
+    if (mode === "immediate") {
+      seen.push("stopped at once");
+      return ok(null);
+    }
     await note("checkpoint");
     if ((await beforeShutdown?.()) === "stay") return err({ kind: "cancelled", message: "the stop was called off" });
     await note("stopped");
@@ -102,5 +110,61 @@ test("a primary whose lease ends waits for no before_stop", async () => {
   expect(node.state.local.process).toEqual(RUNNING);
   await stop(node, "fast", deadline);
   expect(seen.some((line) => line.startsWith("before_stop"))).toBe(false);
+  expect(seen).toContain("stopped: stopping, not asked");
+});
+
+test("a primary whose lease ends in the middle of a restart or hand-over is stopped at once, without before_stop, and not started again", async () => {
+  for (const task of ["restart", "hand-over"] as const) {
+    for (const step of ["checkpoint", "poolers asked", "before_stop", "stopped"]) {
+      const lease = new AbortController();
+      const { node, seen, deadline } = await given({ task, at: (what) => void (what === step && lease.abort()) });
+      const done = task === "restart" ? restart(node, lease.signal) : handOver(node, deadline, lease.signal);
+      const { ok: went } = await done;
+      const at = seen.findIndex((line) => line.startsWith(`${step}:`));
+      expect([task, step, seen[at + 1]]).toEqual([task, step, "stopped at once"]);
+      expect(seen.slice(at + 1).some((line) => line.startsWith("before_stop") || line === "started")).toBe(false);
+      expect([node.watchdog.armed, node.state.local.status]).toEqual([false, null]);
+      if (task === "restart") expect(went).toBe(false);
+    }
+  }
+});
+
+test("the end of a restart is the end of what its lease could stop", async () => {
+  const lease = new AbortController();
+  const { node, seen } = await given({ task: "restart" });
+  expect(await restart(node, lease.signal)).toMatchObject({ ok: true });
+  lease.abort();
+  expect(seen).not.toContain("stopped at once");
+});
+
+test("a shutdown that is asked for before a restart has touched PostgreSQL takes the restart's place", async () => {
+  for (const [role, step] of [
+    ["primary", "checkpoint"],
+    ["primary", "poolers asked"],
+    ["replica", "checkpoint"],
+  ] as const) {
+    const shutDown = (what: string, { state }: NodeContext): void => {
+      if (what === step) state.requests = { ...state.requests, shutdown: true };
+    };
+    const { node, seen, signal } = await given({ task: "restart", role, at: shutDown });
+    expect(await restart(node, signal)).toEqual({ ok: false, message: "it is given up: the node is shut down" });
+    expect(seen.filter((line) => /^(before_stop|stopped|started)/.test(line))).toEqual([]);
+    expect(node.state.postgresState()).toBe("running");
+  }
+});
+
+test("before_stop has half of the time that is left, and one that takes longer is told of", async () => {
+  const { bench, node, seen, deadline, signal } = await given({ task: "hand-over" });
+  const limits: number[] = [];
+  node.postgres.hook = async (_name, limit) => {
+    limits.push(limit - bench.clock.now());
+    await bench.clock.advance(limit - bench.clock.now());
+    return err({ kind: "timeout", message: "before_stop did not end in time" });
+  };
+  const log: string[] = [];
+  node.log.warning = (text) => void log.push(text);
+  expect(await handOver(node, deadline, signal)).toMatchObject({ ok: true });
+  expect(limits).toEqual([30_000]);
+  expect(log).toContain("before_stop was ended after 30 s: PostgreSQL needs the rest of the time to stop");
   expect(seen).toContain("stopped: stopping, not asked");
 });
