@@ -3,7 +3,11 @@
 import type { HealthFacts } from "./role-health.ts";
 
 /** By how much a replica is behind. `unknown` where it, or the leader, has published no position. */
-export type LagClass = "low" | "medium" | "high" | "unknown";
+const LAG_CLASSES = ["low", "medium", "high", "unknown"] as const;
+export type LagClass = (typeof LAG_CLASSES)[number];
+
+/** Those of the tags below that a replica alone has. */
+export const REPLICA_DETAIL_TAGS: readonly string[] = ["sync", "quorum", "async", ...LAG_CLASSES.map((lag) => `lag-${lag}`)];
 
 /** Upper ends of the classes, in bytes. A replica rises into a better class only at half of it, so that it does not flutter. */
 const LOW_MAX_BYTES = 1024 * 1024;

@@ -7,7 +7,7 @@ import { err, ok, type Result } from "../../model/result.ts";
 import type { RequestOptions } from "../store.ts";
 import { noAnswerError, parseJson, statusError, unreadable } from "./answers.ts";
 import type { ConsulHttp } from "./http.ts";
-import { CLUSTER_META, LEADER_TAGS, roleWord, type ServiceDefinition } from "./service-entry.ts";
+import { CLUSTER_META, LEADER_TAGS, REPLICA_TAGS, roleWord, type ServiceDefinition } from "./service-entry.ts";
 
 /**
  * `there`: our entry has its tags, and no other has a leader's. `absent`: our agent has not told the servers of it yet.
@@ -55,9 +55,9 @@ const DATACENTERS_MAX = 16;
 
 /**
  * Looks whether `own`, a leader's entry, is the only one of its service with the tags of a leader, and makes it so: the others' are
- * taken from them, ours are put back where they were overridden. Each correction counts only where the entry is still as it was read.
- * One request, two where there is something to correct; two more, and as many for each, with other datacenters. Errors: unavailable,
- * unknown-outcome, rejected, condition-failed.
+ * taken from them, ours are put back where they were overridden, and those of a former role of ours end. Each correction counts only
+ * where the entry is still as it was read. One request, two where there is something to correct; two more, and as many for each, with
+ * other datacenters. Errors: unavailable, unknown-outcome, rejected, condition-failed.
  */
 export async function leaderEntryStands(
   http: ConsulHttp,
@@ -145,8 +145,11 @@ export function correctionsOf(
     const tags = entry.ServiceTags ?? [];
     if (!isOfCluster(entry, own) && (hasIdentity(entry) || !isMember(entry.ServiceID))) return [];
     if (entry.ServiceID === own.ID && isOfCluster(entry, own)) {
-      const lost = own.Tags.filter((tag) => !tags.includes(tag));
-      return lost.some((tag) => LEADER_TAGS.has(tag)) ? [{ entry, tags: [...tags, ...lost] }] : [];
+      const isTold = own.Tags.every((tag) => tags.includes(tag) || !LEADER_TAGS.has(tag));
+      const foreign = tags.filter((tag) => !own.Tags.includes(tag));
+      // Those of a former role: what is written here the agent takes over, and would keep for good.
+      const added = foreign.filter((tag) => !LEADER_TAGS.has(tag) && !REPLICA_TAGS.has(tag));
+      return isTold && added.length === foreign.length ? [] : [{ entry, tags: [...added, ...own.Tags] }];
     }
     if (datacenters === "all" && isStandby(tags) !== isStandby(own.Tags)) return [];
     if (!entry.ServiceEnableTagOverride || !tags.some((tag) => LEADER_TAGS.has(tag))) return [];

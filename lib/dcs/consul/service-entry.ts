@@ -1,5 +1,6 @@
 // Owns what a node's entry in Consul's service catalogue says: names, tags, checks. Pure: sends nothing.
 
+import { REPLICA_DETAIL_TAGS } from "../../core/service-details.ts";
 import type { ConsulConfig, NodeConfig } from "../../model/node-config.ts";
 import { type Ms, ms } from "../../model/units.ts";
 import { parseDuration } from "./answers.ts";
@@ -51,6 +52,9 @@ export type ServiceCheck = {
 
 /** Tags that only the holder of the lock may have. */
 export const LEADER_TAGS: ReadonlySet<string> = new Set(["primary", "master", "standby-leader", "writer"]);
+
+/** Tags of our own making that only a replica has; `query` also a standby leader. */
+export const REPLICA_TAGS: ReadonlySet<string> = new Set(["replica", "query", ...REPLICA_DETAIL_TAGS]);
 
 /** Key of Meta: whose the entry is. Patroni's entries have none. */
 export const CLUSTER_META = "cluster";

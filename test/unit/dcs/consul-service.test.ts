@@ -110,8 +110,11 @@ describe("the tags of a leader", () => {
     ModifyIndex: 7,
     ...more,
   });
-  const judged = (entries: ReturnType<typeof entry>[], more: { role?: WantedService["role"]; datacenters?: "own" | "all" } = {}) =>
-    correctionsOf(entries, serviceDefinition({ ...NODE2, role: more.role ?? "primary" }, OPTIONS), {
+  const judged = (
+    entries: ReturnType<typeof entry>[],
+    more: Partial<Pick<WantedService, "role" | "details">> & { datacenters?: "own" | "all" } = {},
+  ) =>
+    correctionsOf(entries, serviceDefinition({ ...NODE2, role: more.role ?? "primary", details: more.details ?? null }, OPTIONS), {
       datacenters: more.datacenters ?? "own",
       isMember: (id) => id === "demo/known",
     }).map(({ entry: { ServiceID }, tags }) => [ServiceID, tags]);
@@ -129,6 +132,21 @@ describe("the tags of a leader", () => {
   test("are put back on the own entry where they were overridden, beside what somebody added", () => {
     expect(corrected(entry("demo/node2", ["mine"]))).toEqual([["demo/node2", ["mine", "blue", "primary", "master"]]]);
     expect(corrected(entry("demo/node2", ["mine", "primary", "master"]))).toEqual([]);
+  });
+
+  test("take the place of a replica's on the own entry, also of those that a former word left there; what somebody added stays", () => {
+    for (const tags of [
+      ["blue", "replica", "mine"],
+      ["mine", "query", "any", "read-only", "sync", "lag-low", "replica"],
+      ["replica", "mine", "blue", "primary", "master"],
+    ]) {
+      const left = tags.filter((tag) => ["any", "mine", "read-only"].includes(tag));
+      expect(corrected(entry("demo/node2", tags))).toEqual([["demo/node2", [...left, "blue", "primary", "master"]]]);
+    }
+    expect(corrected(entry("demo/node2", ["mine", "blue", "primary", "master"]))).toEqual([]);
+    const standby = entry("demo/node2", ["blue", "standby-leader", "query"]);
+    const details = { tags: ["query"], meta: {} };
+    expect(judged([standby], { role: "standby_leader", details })).toEqual([]);
   });
 
   test("are left to other clusters of the same service's name: another namespace, another group, also where a member has our ID", () => {
