@@ -3,17 +3,22 @@
 import { describe, expect, test } from "bun:test";
 import { parse } from "yaml";
 import { NO_FSYNCS } from "../../../lib/dcs/raft/member/sync-times.ts";
+import { seconds } from "../../../lib/model/units.ts";
 import { Measures } from "../../../lib/runtime/measures.ts";
 import { readExposition } from "../../harness/exposition.ts";
 import { apiOf } from "./asking.ts";
-import { EXPLANATION, MEASURES, NodeUnderTest } from "./node-under-test.ts";
+import { EXPLANATION, facts, MEASURES, NodeUnderTest } from "./node-under-test.ts";
 
 const FOLDER = new URL("../../../docs/observability", import.meta.url).pathname;
 
 const RAFT = { state: "serving", role: "leader", syncMs: 1, term: 1, commit: 1, applied: 1, lastIndex: 1, snapshotIndex: 0 } as const;
 
+/** With parts that not every node has: each adds measures. */
 async function shownNames(): Promise<ReadonlySet<string>> {
-  const node = new NodeUnderTest();
+  const now = facts();
+  const schedule = { times: { full: "0 1 * * 0" }, timezone: "UTC", onLeader: "never", retryAfterMs: seconds(60) } as const;
+  const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest", schedule };
+  const node = new NodeUnderTest({ ...now, config: { ...now.config, pgbackrest } });
   const sizes = { fsyncs: NO_FSYNCS, logBytes: 1, snapshotBytes: 1, elections: 1, voters: 1, votersConnected: 1 };
   const measures = new Measures();
   node.measured = { ...MEASURES, families: () => measures.families(), raft: { ...RAFT, ...sizes } };
