@@ -6,6 +6,7 @@ import {
   type BackupFailure,
   type BackupRecord,
   type BackupSchedule,
+  type BackupState,
   type BackupType,
   isNobodys,
   scheduledTypes,
@@ -18,6 +19,8 @@ import { overhaulOf } from "./overhaul.ts";
 export const BACKUP_ATTEMPTS_MAX = 3;
 /** Replicas look once a cycle; longer than this, and something is wrong with all of them. */
 const OVERDUE_MS = 600_000;
+/** Clocks that differ by less than this are left alone: their time comes. */
+const AHEAD_MAX_MS = 600_000;
 
 export interface BackupFacts {
   readonly self: string;
@@ -27,6 +30,8 @@ export interface BackupFacts {
   readonly cluster: Cluster;
   /** Of the own server; null where it does not run. */
   readonly role: "primary" | "replica" | null;
+  /** Whether times of the record that are ahead may be set back: not again and again, for it may be the own clock that is wrong. */
+  readonly maySetBack: boolean;
 }
 
 export type BackupStep =
@@ -37,6 +42,8 @@ export type BackupStep =
   | { readonly kind: "lost" }
   /** A claim that no run stands for any more: of this node, which runs none, or of nobody. While it is there, nobody begins one. */
   | { readonly kind: "disclaim" }
+  /** A clock that was ahead has written times of these types down; until then none of them would be due, nor tried again. */
+  | { readonly kind: "set-back"; readonly types: readonly BackupType[] }
   | { readonly kind: "begin"; readonly type: BackupType; readonly attempt: number; readonly from: "standby" | "primary" }
   /** It should run, and nobody takes it. Told by the leader alone. */
   | { readonly kind: "overdue"; readonly type: BackupType; readonly due: number; readonly why: string };
@@ -52,6 +59,8 @@ export function backupStep(facts: BackupFacts): BackupStep {
   if (backup.run !== null) return backup.run.node === self || backupClaim?.id !== backup.run.id ? { kind: "lost" } : NONE;
   if (backupClaim !== null) return backupClaim.node === self || isNobodys(backupClaim) ? { kind: "disclaim" } : NONE;
   if (overhaulOf(cluster) !== null) return NONE;
+  const ahead = facts.maySetBack ? scheduledTypes(schedule).filter((type) => isAhead(backup.types[type], now)) : [];
+  if (ahead.length > 0) return { kind: "set-back", types: ahead };
   const wanted = wantedBackup(backup, schedule, now);
   if (wanted === null) return NONE;
   const leader = leaderMember(cluster);
@@ -66,9 +75,15 @@ export function backupStep(facts: BackupFacts): BackupStep {
     return { kind: "begin", type, attempt, from: "standby" };
   }
   if (facts.role !== "primary") return NONE;
-  if (replicas.length === 0 && schedule.onLeader === "without-replica") return { kind: "begin", type, attempt, from: "primary" };
+  // A replica that restarts at that moment is not passed over.
+  if (replicas.length === 0 && schedule.onLeader === "without-replica")
+    return now - due < schedule.retryAfterMs ? NONE : { kind: "begin", type, attempt, from: "primary" };
   if (replicas.length === 0) return { kind: "overdue", type, due, why: "no replica runs that could take it" };
   return now - due < OVERDUE_MS ? NONE : { kind: "overdue", type, due, why: "no replica has taken it: which of them have the schedule?" };
+}
+
+function isAhead(state: BackupState | undefined, now: number): boolean {
+  return state !== undefined && Math.max(state.covered, state.failed?.at ?? 0) > now + AHEAD_MAX_MS;
 }
 
 interface Wanted {
@@ -96,7 +111,7 @@ export function wantedBackup(record: BackupRecord, schedule: BackupSchedule, now
 /** When the next one of the type is due, or since when it is; null where that is not known yet, or never. */
 export function dueTime(record: BackupRecord | null, schedule: BackupSchedule, type: BackupType, now: number): number | null {
   const [time, state] = [schedule.times[type], record?.types[type]];
-  // A clock that was ahead when it was written must not keep the others from theirs.
+  // Of one that a clock wrote which was ahead it is told what comes next by ours.
   return time === undefined || state === undefined ? null : nextAfter(time, schedule.timezone, Math.min(state.covered, now));
 }
 

@@ -1,4 +1,4 @@
-// Owns how the record of the scheduled backups changes: founded, begun, ended, lost. Pure; who writes it is backup-runner.ts.
+// Owns how the record of the scheduled backups changes: founded, begun, ended, lost, set back. Pure; who writes it is backup-runner.ts.
 
 import { standsFor } from "../../core/backup-plan.ts";
 import type { BackupRecord, BackupRun, BackupState, BackupType } from "../../model/backup-run.ts";
@@ -17,6 +17,17 @@ export interface EndedRun {
 export function withFounded(record: BackupRecord | null, types: readonly BackupType[], now: number): Written {
   const founded = types.map((type): [BackupType, BackupState] => [type, { covered: now, done: null, failed: null }]);
   return { types: { ...record?.types, ...Object.fromEntries(founded) }, run: record?.run ?? null };
+}
+
+/** Times of these types that a clock wrote which was ahead are now; what is due from now on is due again. */
+export function withSetBack(record: BackupRecord, types: readonly BackupType[], now: number): Written {
+  const states = types.flatMap((type): [BackupType, BackupState][] => {
+    const state = record.types[type];
+    if (state === undefined) return [];
+    const failed = state.failed === null ? null : { ...state.failed, at: Math.min(state.failed.at, now) };
+    return [[type, { ...state, covered: Math.min(state.covered, now), failed }]];
+  });
+  return { types: { ...record.types, ...Object.fromEntries(states) }, run: record.run };
 }
 
 /** The run stands for everything of its type, and of those below, that was due when it began. */

@@ -5,13 +5,13 @@ import { randomUUID } from "node:crypto";
 import { BACKUP_ATTEMPTS_MAX, type BackupStep, backupStep } from "../../core/backup-plan.ts";
 import { overhaulOf, overhaulText } from "../../core/overhaul.ts";
 import type { BackupBoard } from "../../dcs/backup-runs.ts";
-import type { BackupRecord, BackupRun, BackupSchedule } from "../../model/backup-run.ts";
+import type { BackupRecord, BackupRun, BackupSchedule, BackupType } from "../../model/backup-run.ts";
 import type { Cluster } from "../../model/cluster.ts";
-import { describeStoreError, type PostgresError } from "../../model/errors.ts";
+import { describeStoreError, type PostgresError, type StoreError } from "../../model/errors.ts";
 import type { EventBody } from "../../model/event.ts";
 import type { PgBackRestConfig } from "../../model/node-config.ts";
 import type { Result } from "../../model/result.ts";
-import { ms, type Revision, revision } from "../../model/units.ts";
+import { type Ms, ms, type Revision, revision } from "../../model/units.ts";
 import type { RunProgram } from "../../postgres/context.ts";
 import { backupEnvironment, endLeftoverBackups } from "../../postgres/making-processes.ts";
 import { listBackups, type PgBackRest, takeBackup } from "../../postgres/pgbackrest.ts";
@@ -19,10 +19,13 @@ import { programRunner } from "../../postgres/programs.ts";
 import { LISTING_MAX_MS } from "../backups.ts";
 import { dcsDeadline } from "../lease-bounds.ts";
 import type { NodeContext } from "../node-context.ts";
-import { type EndedRun, withEnded, withFounded, withLost, withRun } from "./backup-record.ts";
+import { type EndedRun, withEnded, withFounded, withLost, withRun, withSetBack } from "./backup-record.ts";
 
 /** At the end of the supervisor: the others see it by the claim as well, only later. */
 const LAST_WORD_MS = 2000;
+
+/** Of two clocks that differ nobody knows which is wrong: each time set back costs a backup at most, and that once a day. */
+const SET_BACK_EVERY_MS = 86_400_000;
 
 export type NoteEvent = (body: EventBody, text: string) => void;
 
@@ -61,6 +64,9 @@ export class BackupRunner {
   #leftoversEnded = false;
   #closed = false;
   #toldOverdue = "";
+  /** What the store refused last: told once. */
+  #toldRefused = "";
+  #setBackAt: Ms | null = null;
 
   constructor({ context, board, note, run }: BackupRunnerOptions) {
     this.#run = run ?? programRunner(context.state.settings.node.postgresql, context.clock);
@@ -111,7 +117,8 @@ export class BackupRunner {
     const { clock, log, state } = this.#context;
     const role = state.local.process.kind === "running" && state.local.status !== null ? state.local.lastRole : null;
     const now = clock.wallNow();
-    const step = backupStep({ self: state.settings.node.name, now, schedule, cluster, role });
+    const maySetBack = this.#setBackAt === null || clock.now() - this.#setBackAt >= SET_BACK_EVERY_MS;
+    const step = backupStep({ self: state.settings.node.name, now, schedule, cluster, role, maySetBack });
     if (step.kind !== "none" && step.kind !== "overdue") this.#toldOverdue = "";
     switch (step.kind) {
       case "none":
@@ -122,9 +129,11 @@ export class BackupRunner {
       case "lost":
         return await this.#lost(cluster);
       case "disclaim":
-        log.warning("backup: a claim without a run was left behind: it is removed");
-        await this.#write(cluster.backup?.revision ?? null, cluster.backup ?? NOTHING_KNOWN, "end", "disclaimed");
+        if (await this.#write(cluster.backup?.revision ?? null, cluster.backup ?? NOTHING_KNOWN, "end", "disclaimed"))
+          log.warning("backup: a claim without a run was left behind, and is removed");
         return;
+      case "set-back":
+        return await this.#setBack(cluster, step.types);
       case "begin":
         return await this.#begin(cluster, { pgbackrest, schedule }, step);
       case "overdue":
@@ -146,21 +155,17 @@ export class BackupRunner {
     { pgbackrest, schedule }: { readonly pgbackrest: PgBackRestConfig; readonly schedule: BackupSchedule },
     { type, attempt, from }: Extract<BackupStep, { readonly kind: "begin" }>,
   ): Promise<void> {
-    const { clock, log, state, store } = this.#context;
+    const { clock, state, store } = this.#context;
     if (backup === null) return;
     const session = await store.ensureSession({ deadline: dcsDeadline(this.#context) });
-    if (!session.ok) return log.warning(`backup: it was not claimed: ${describeStoreError(session.error)}`);
+    if (!session.ok) return this.#refused("it was not claimed", session.error);
     const node = state.settings.node.name;
     const run: BackupRun = { id: randomUUID(), type, node, beganAt: clock.wallNow(), attempt };
     const claimed = await this.#board.claim(withRun(backup, run), run, {
       deadline: dcsDeadline(this.#context),
       session: session.value.id,
     });
-    if (!claimed.ok) {
-      const text = `backup: it was not claimed: ${describeStoreError(claimed.error)}`;
-      // Another one was faster.
-      return claimed.error.kind === "condition-failed" ? log.debug(text) : log.warning(text);
-    }
+    if (!claimed.ok) return this.#refused("it was not claimed", claimed.error);
     this.#wrote(claimed.value);
     const running = { run, from, end: new AbortController() };
     this.#running = running;
@@ -238,6 +243,18 @@ export class BackupRunner {
     this.#tell("warning", { what: "lost", type: run.type, node: run.node, label: null }, text);
   }
 
+  async #setBack({ backup }: Cluster, types: readonly BackupType[]): Promise<void> {
+    const { clock, log } = this.#context;
+    if (backup === null) return;
+    const now = clock.wallNow();
+    if (!(await this.#write(backup.revision, withSetBack(backup, types, now), "keep", "set back"))) return;
+    this.#setBackAt = clock.now();
+    log.warning(
+      `backup: ${types.join(", ")}: the record had times far ahead of this node's clock, by which it is ${new Date(now).toISOString()}; ` +
+        "they were set back: look at the clocks of all nodes",
+    );
+  }
+
   async #writeEnd({ backup, backupClaim }: Cluster, ended: EndedRun, deadline: ReturnType<typeof ms>): Promise<void> {
     const record = backup === null ? null : withEnded(backup, ended);
     // Nothing runs here any more, and as long as the record names our run the claim beside it is ours, whatever has become of its value.
@@ -259,13 +276,26 @@ export class BackupRunner {
   ): Promise<boolean> {
     const written = await this.#board.write(expected, record, { deadline, claim });
     if (written.ok) this.#wrote(written.value);
-    else this.#context.log.debug(`backup: not written down (${what}): ${describeStoreError(written.error)}`);
+    else this.#refused(`not written down (${what})`, written.error);
     return written.ok;
   }
 
   #wrote(at: Revision): void {
     this.#writtenAt = at;
     this.#writtenIn = this.#context.state.startedOver;
+    this.#toldRefused = "";
+  }
+
+  /** Where another one was faster, nothing is wrong; what lasts, as a token without the right, is told once. */
+  #refused(what: string, error: StoreError): void {
+    const { log } = this.#context;
+    const text = `backup: ${what}: ${describeStoreError(error)}`;
+    if (error.kind === "condition-failed" || this.#toldRefused === text) {
+      log.debug(text);
+      return;
+    }
+    this.#toldRefused = text;
+    log.warning(text);
   }
 
   /** Once for each that is due. */

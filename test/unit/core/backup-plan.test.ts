@@ -7,7 +7,7 @@ import { scheduledBackups } from "../../../lib/core/scheduled-backups.ts";
 import { BACKUP_TYPES, type BackupRecord, type BackupSchedule, type BackupState } from "../../../lib/model/backup-run.ts";
 import { revision, seconds } from "../../../lib/model/units.ts";
 import { unreadableUpgrade } from "../../../lib/model/upgrade.ts";
-import { withEnded, withFounded, withLost, withRun } from "../../../lib/runtime/backup/backup-record.ts";
+import { withEnded, withFounded, withLost, withRun, withSetBack } from "../../../lib/runtime/backup/backup-record.ts";
 import { cluster, member } from "./observations.ts";
 
 const DAY = 86_400_000;
@@ -25,7 +25,7 @@ const DUE = Date.parse("2026-01-01T01:00:00Z");
 const RUN = { id: "r1", type: "incr", node: "c", beganAt: DUE, attempt: 1 } as const;
 
 function facts(over: Partial<BackupFacts> = {}): BackupFacts {
-  return { self: "b", now: DUE, schedule: NIGHTLY, cluster: cluster({ backup: RECORD }), role: "replica", ...over };
+  return { self: "b", now: DUE, schedule: NIGHTLY, cluster: cluster({ backup: RECORD }), role: "replica", maySetBack: true, ...over };
 }
 
 /** As the leader sees it. */
@@ -95,13 +95,37 @@ describe("a backup that is due", () => {
   test("and no replica runs: the leader says so, and takes it where an operator wants that", () => {
     expect(backupStep(leads({ cluster: alone }))).toMatchObject({ kind: "overdue", type: "incr", due: DUE });
     const wanted: BackupSchedule = { ...NIGHTLY, onLeader: "without-replica" };
-    expect(backupStep(leads({ cluster: alone, schedule: wanted }))).toMatchObject({ kind: "begin", from: "primary" });
+    // A replica that restarts has until then.
+    expect(backupStep(leads({ now: DUE + 59_999, cluster: alone, schedule: wanted }))).toEqual({ kind: "none" });
+    expect(backupStep(leads({ now: DUE + 60_000, cluster: alone, schedule: wanted }))).toMatchObject({ kind: "begin", from: "primary" });
     expect(backupStep(leads({ schedule: wanted }))).toEqual({ kind: "none" });
   });
 
   test("and no replica takes it for ten minutes: the leader says so", () => {
     expect(backupStep(leads({ now: DUE + 600_000 - 1 }))).toEqual({ kind: "none" });
     expect(backupStep(leads({ now: DUE + 600_000 }))).toMatchObject({ kind: "overdue", due: DUE });
+  });
+
+  test("is due again where a clock far ahead wrote that it is covered, or when it failed: that is set back, by whoever sees it first", () => {
+    const MINUTES = 60_000;
+    const ahead = (states: BackupRecord["types"]) => ({ ...RECORD, types: { ...RECORD.types, ...states } });
+    const seenBy = (record: BackupRecord, over: Partial<BackupFacts> = {}) =>
+      backupStep(facts({ now: NOW, cluster: cluster({ backup: record }), ...over }));
+    const covered = ahead({ incr: { ...KNOWN, covered: NOW + 30 * DAY } });
+    const failed = ahead({ full: { ...KNOWN, failed: { node: "c", at: NOW + 30 * DAY, attempt: 1, message: "x" } } });
+    expect(seenBy(covered)).toEqual({ kind: "set-back", types: ["incr"] });
+    expect(seenBy(failed, { self: "a", role: "primary" })).toEqual({ kind: "set-back", types: ["full"] });
+    expect(seenBy(ahead({ incr: { ...KNOWN, covered: NOW + 10 * MINUTES } }))).toEqual({ kind: "none" });
+    // Another type is not held up where it may not be done again.
+    expect(seenBy(ahead({ full: { ...KNOWN, covered: NOW + 30 * DAY } }), { now: DUE, maySetBack: false })).toMatchObject({
+      kind: "begin",
+      type: "incr",
+    });
+    const back = { revision: revision(4), ...withSetBack(covered, ["incr"], NOW) };
+    expect(seenBy(back)).toEqual({ kind: "none" });
+    expect(seenBy(back, { now: DUE })).toMatchObject({ kind: "begin", type: "incr" });
+    const retried = { revision: revision(4), ...withSetBack(failed, ["full"], NOW) };
+    expect(seenBy(retried, { now: NOW + MINUTES })).toMatchObject({ kind: "begin", type: "full", attempt: 2 });
   });
 
   test("is due by the others' clocks as well, where the clock was ahead that wrote it down", () => {

@@ -43,6 +43,9 @@ class Site {
   readonly runner: BackupRunner;
   readonly events: Extract<EventBody, { kind: "backup" }>[] = [];
   readonly asked: string[] = [];
+  readonly warnings: string[] = [];
+  /** That of its record. */
+  readonly store: MemoryStore;
   /** Ends what runs, with an exit status. */
   end: (exitCode: number) => void = () => undefined;
 
@@ -53,10 +56,12 @@ class Site {
     const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest", schedule };
     context.state.settings = { ...context.state.settings, node: { ...node, pgbackrest } };
     const store = new MemoryStore({ cluster: bench.data, clock: bench.clock });
+    this.store = store;
+    const log = { ...context.log, warning: (text: string) => void this.warnings.push(text) };
     const note = (body: EventBody): void => {
       if (body.kind === "backup") this.events.push(body);
     };
-    this.runner = new BackupRunner({ context, board: new BackupBoard({ store, keys: KEYS }), note, run: this.#run });
+    this.runner = new BackupRunner({ context: { ...context, log }, board: new BackupBoard({ store, keys: KEYS }), note, run: this.#run });
   }
 
   readonly #run: RunProgram = ({ argv, signal }: ProgramRequest) => {
@@ -291,6 +296,39 @@ test("backups go on where the DCS was made anew, with smaller revisions than tho
   await taker.cycle();
   expect(taker.events.map(({ what }) => what)).toEqual(["started", "failed"]);
   expect((await a.record()).types.full?.failed?.message).toBe("it was ended: its claim in the DCS is gone");
+});
+
+test("a time far ahead in the record is set back with a warning, once a day by each node: it may be its own clock that is wrong", async () => {
+  const { bench, a, b } = await sites();
+  const ahead = async () => {
+    const state = { covered: bench.clock.wallNow() + 100 * HOUR_MS };
+    const put = { kind: "put", key: KEYS.backup, value: JSON.stringify({ types: { full: state }, run: null }) } as const;
+    expect((await b.store.transaction([put], { deadline: ms(bench.clock.now() + 1000) })).ok).toBe(true);
+    return state.covered;
+  };
+  const covered = async () => (await a.record()).types.full?.covered;
+  await ahead();
+  await b.cycle();
+  expect(await covered()).toBe(bench.clock.wallNow());
+  expect(b.warnings).toEqual([expect.stringContaining("backup: full: the record had times far ahead of this node's clock")]);
+  const again = await ahead();
+  await b.cycle();
+  expect([await covered(), b.warnings.length]).toEqual([again, 1]);
+  await a.cycle();
+  expect(await covered()).toBe(bench.clock.wallNow());
+});
+
+test("a store that refuses the record is told of once", async () => {
+  const bench = new Bench();
+  const a = new Site(bench, await bench.leader());
+  const transaction = a.store.transaction.bind(a.store);
+  a.store.transaction = () => Promise.resolve(err({ kind: "rejected", reason: "Permission denied" }));
+  for (let cycle = 0; cycle < 3; cycle += 1) await a.cycle();
+  expect(a.warnings).toEqual([expect.stringMatching(/^backup: not written down \(founded\): .*Permission denied/)]);
+  a.store.transaction = transaction;
+  await a.cycle();
+  expect((await a.record()).types.full).toBeDefined();
+  expect(a.warnings.length).toBe(1);
 });
 
 test("where no replica runs, the leader tells of it once, and takes none", async () => {
