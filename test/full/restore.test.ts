@@ -126,7 +126,7 @@ describe.skipIf(missing !== null)("a restore of three nodes", () => {
     await until("the lock is free", async () => (await cluster.key("leader")) === null, { withinMs: WITHIN_MS });
     for (const other of cluster.others(leader)) {
       const from = other.log.length;
-      await other.untilLogs(`the cluster is being restored on '${leader.name}': PostgreSQL stays stopped`, { ...PATIENT, from });
+      await other.untilLogs(` on '${leader.name}': PostgreSQL stays stopped`, { ...PATIENT, from });
       expect(other.postmasterPid()).toBeNull();
     }
     expect(await cluster.key("leader")).toBeNull();
