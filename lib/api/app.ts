@@ -1,6 +1,7 @@
 // Owns the way of a request: health paths at once, the others past the door keeper and through Hono.
 // Knows nothing of sockets (server.ts) and decides nothing about HA.
 
+import { Lazy } from "../model/lazy.ts";
 import { Access } from "./access.ts";
 import { textAnswer } from "./answers.ts";
 import type { ApiApp, ApiContext, Peer } from "./context.ts";
@@ -24,7 +25,7 @@ export class Api {
   readonly #health: HealthResponder;
   readonly #access: Access;
   readonly #streams = new EventStreams();
-  #routes: Promise<ApiApp> | null = null;
+  readonly #routes = new Lazy(async () => (await import("./routes.ts")).apiRoutes(this.#context, this.#streams));
   #headers: AnswerHeaders;
   #inFlight = 0;
   #unsafeInFlight = 0;
@@ -43,8 +44,7 @@ export class Api {
 
   /** Everything but the health paths. Loaded when first asked for, which is to be done once the listener is there: health answers before. */
   routes(): Promise<ApiApp> {
-    this.#routes ??= import("./routes.ts").then(({ apiRoutes }) => apiRoutes(this.#context, this.#streams));
-    return this.#routes;
+    return this.#routes.get();
   }
 
   /** To be called after a reload of the settings. */

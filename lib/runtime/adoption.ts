@@ -77,12 +77,8 @@ export async function recallLease(context: NodeContext): Promise<void> {
   if (record === null || !record.sameBoot || process.kind !== "running" || record.deadline <= clock.now()) return;
   if (record.postmaster?.pid !== process.pid || record.postmaster.startTicks !== process.startTicks) return;
   const ttl = state.settings.dynamic.leaseTtlMs;
-  state.held = {
-    session: record.session,
-    revision: record.revision,
-    confirmedAt: ms(record.deadline + leaseMargin(ttl) - ttl),
-    promisedMs: ttl,
-  };
+  const confirmedAt = ms(record.deadline + leaseMargin(ttl) - ttl);
+  state.recall({ session: record.session, revision: record.revision, confirmedAt, promisedMs: ttl }, record.checkedUntil);
   log.info(`the former process's lease runs for another ${Math.round(record.deadline - clock.now())} ms`);
   await attachGuard(context);
 }

@@ -2,11 +2,13 @@
 
 import { type KeyTrace, NO_KEY_TRACE } from "../core/failsafe.ts";
 import type { FailsafePromise } from "../model/failsafe.ts";
-import type { Lsn, Ms } from "../model/units.ts";
+import { type Lsn, type Ms, ms } from "../model/units.ts";
 
 export class FailsafeMemory {
   /** As the holder: before the last unanimous round was sent. Null since the lock was confirmed. */
   roundAt: Ms | null = null;
+  /** What it promised; a ttl that a reload has changed since counts from the next round on. */
+  roundTtl: Ms = ms(0);
   /** As the holder: what it wrote of the key. */
   key: KeyTrace = NO_KEY_TRACE;
   /** As another member: the promise that ends last. */

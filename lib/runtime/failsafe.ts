@@ -105,7 +105,7 @@ export async function askFailsafe(context: NodeContext, slots: FailsafeHeartbeat
   if (against.length > 0) return refused(`not agreed by ${against.join(", ")}`);
   // Meanwhile the lock may have been seen in other hands, or the time for a stop have come.
   if (state.held !== held || clock.now() >= stopAt) return refused("the lease ended before all members had agreed");
-  prolong(context, { sentAt, answers });
+  prolong(context, { sentAt, ttl: leaseTtlMs, answers });
   return { kind: "ask-failsafe", ok: true, message: "" };
 }
 
@@ -115,9 +115,10 @@ function refused(message: string): Outcome {
 
 function prolong(
   { clock, lease, log, state, watchdog }: NodeContext,
-  round: { readonly sentAt: Ms; readonly answers: readonly { readonly name: string; readonly answer: FailsafeAnswer }[] },
+  round: { readonly sentAt: Ms; readonly ttl: Ms; readonly answers: readonly { readonly name: string; readonly answer: FailsafeAnswer }[] },
 ): void {
   state.failsafe.roundAt = round.sentAt;
+  state.failsafe.roundTtl = round.ttl;
   state.failsafe.positions = Object.fromEntries(
     round.answers.flatMap(({ name, answer }) => (answer.kind === "accepted" && answer.lsn !== null ? [[name, answer.lsn]] : [])),
   );

@@ -9,6 +9,7 @@ import { notices } from "../core/notices.ts";
 import type { Observation, Outcome } from "../core/observation.ts";
 import { nearStandbys } from "../core/sync-standbys.ts";
 import { describeStoreError } from "../model/errors.ts";
+import { loaded } from "../model/lazy.ts";
 import { assertNever, ok } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { adoptLock } from "./adoption.ts";
@@ -148,10 +149,9 @@ export class HaLoop {
   }
 
   async #finish(): Promise<void> {
-    const { clock, state } = this.#context;
     await touchMember(this.#context);
     this.#logicalSlots.note();
-    state.lastCycleAt = clock.now();
+    this.#context.state.lastCycleAt = this.#context.clock.now();
     await this.#afterCycle();
   }
 
@@ -224,7 +224,9 @@ export class HaLoop {
         return writeSync(context, effect);
       case "write-restore":
         if (effect.of === "restore") return writeRestore(context, effect.phase);
-        return import("./perform-upgrade.ts").then(({ writeUpgrade }) => writeUpgrade(context, effect.phase));
+        return loaded(() => import("./perform-upgrade.ts")).then((part) =>
+          part.ok ? part.value.writeUpgrade(context, effect.phase) : { kind: "write-restore", ok: false, message: part.error },
+        );
       case "ask-release":
         return askRelease(context);
       case "clear-failover":

@@ -48,7 +48,7 @@ export class DiskLeaseKeeper implements LeaseKeeper {
       session: lease.session,
       lockRevision: lease.revision,
       deadline: lease.deadline,
-      checkedUntil: this.#state.confirmedUntil() ?? 0,
+      checkedUntil: this.#state.checkedUntil() ?? 0,
       bootId: bootId(),
       systemIdentifier: local.systemIdentifier ?? "",
       dataDir: this.#dataDir,

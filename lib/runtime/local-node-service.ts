@@ -6,12 +6,12 @@ import { RESTART_STILL_RUNNING } from "../core/rolling-restart.ts";
 import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import type { FailsafeHeartbeat } from "../model/failsafe.ts";
+import { Lazy } from "../model/lazy.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
-import type { BackupReader } from "./backups.ts";
 import { EventLog, type EventSource } from "./event-log.ts";
-import type { Explainer, Explanation } from "./explaining.ts";
+import type { Explanation } from "./explaining.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
 import { pauseInForce } from "./fencing.ts";
 import type { FreshStatus } from "./fresh-status.ts";
@@ -35,8 +35,8 @@ export class LocalNodeService implements NodeService {
   readonly events: EventSource;
   readonly #sight: NodeSight | null;
   /** Loaded when somebody asks. */
-  #explainer: Promise<Explainer> | null = null;
-  #backups: Promise<BackupReader> | null = null;
+  readonly #explainer = new Lazy(async () => new (await import("./explaining.ts")).Explainer(this.#context, this.#sight));
+  readonly #backups = new Lazy(async () => new (await import("./backups.ts")).BackupReader(this.#context));
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
   constructor(
@@ -96,13 +96,11 @@ export class LocalNodeService implements NodeService {
 
   async explain(): Promise<Explanation> {
     if (!this.#fresh.isFresh()) await this.#fresh.refresh();
-    this.#explainer ??= import("./explaining.ts").then(({ Explainer }) => new Explainer(this.#context, this.#sight));
-    return await (await this.#explainer).explain();
+    return await (await this.#explainer.get()).explain();
   }
 
   async backups(): ReturnType<NodeService["backups"]> {
-    this.#backups ??= import("./backups.ts").then(({ BackupReader }) => new BackupReader(this.#context));
-    return await (await this.#backups).read();
+    return await (await this.#backups.get()).read();
   }
 
   async restoreObstacle(): Promise<string | null> {

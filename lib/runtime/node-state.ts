@@ -79,6 +79,7 @@ export class NodeState {
   dcsLastSeenWall = 0;
   /** The lock as last confirmed; null where this node does not hold it. */
   held: HeldLock | null = null;
+  #recalled: { readonly lock: HeldLock; readonly checkedUntil: Ms } | null = null;
   /** The lock as this process held it last, also where it is gone since. */
   lastHeld: HeldLock | null = null;
   /** The lease cannot be trusted before the next renewal (the process or the machine was asleep). */
@@ -252,8 +253,7 @@ export class NodeState {
   leaseCountsUntil(): Ms | null {
     const confirmed = this.confirmedUntil();
     if (confirmed === null) return null;
-    const ttl = this.settings.dynamic.leaseTtlMs;
-    const { roundAt } = this.failsafe;
+    const { roundAt, roundTtl: ttl } = this.failsafe;
     return roundAt === null ? confirmed : ms(Math.max(confirmed, leaseEnd({ confirmedAt: roundAt, ttl, promised: ttl })));
   }
 
@@ -264,6 +264,19 @@ export class NodeState {
     // What was confirmed under a longer ttl stands: a lowered one must not end a lease that nobody has had time to renew.
     const longer = ms(Math.max(this.settings.dynamic.leaseTtlMs, held.promisedMs));
     return leaseEnd({ confirmedAt: held.confirmedAt, ttl: longer, promised: held.promisedMs });
+  }
+
+  /** The lease as a former process left it: rounds of failsafe mode may have brought it further than the store's confirmation. */
+  recall(lock: HeldLock, checkedUntil: Ms): void {
+    this.held = lock;
+    this.#recalled = { lock, checkedUntil };
+  }
+
+  /** Until when the store has confirmed that the check of the session holds. Null without the lock. */
+  checkedUntil(): Ms | null {
+    const confirmed = this.confirmedUntil();
+    if (confirmed === null || this.#recalled === null || this.#recalled.lock.confirmedAt !== this.held?.confirmedAt) return confirmed;
+    return ms(Math.min(confirmed, this.#recalled.checkedUntil));
   }
 
   /** PostgreSQL was touched, or ended: looks that are under way show the past. */

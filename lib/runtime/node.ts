@@ -198,7 +198,7 @@ export class MatriarchNode {
     // The file may have changed while nobody was here, and a server that ran without us knows nothing of it.
     this.#configuration.tellPostgres();
     void this.#prepareWatchdog();
-    this.#peers.prepare();
+    void this.#peers.fault().then((fault) => fault && this.#log.error(`requests to other members: ${fault.path}: ${fault.message}`));
     await this.#openCatalogues();
     this.#backups = await this.#options.workers.backup(context, this.#store, (body, text) => this.#sight.recorder.note(body, text));
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#configuration.takeCluster(cluster));

@@ -39,26 +39,34 @@ export class PeerClient implements PeerSource {
   #settings: PeerSettings;
   /** Null until somebody needs it; the files are read once, and whoever asks first waits for that. */
   #agent: Promise<Result<PeerAgent, ConfigFault>> | null = null;
+  readonly #open: typeof openAgent;
   /** The header Authorization; null where there is nothing to show. */
   #credential: string | null;
 
-  constructor(options: PeerSettings & { readonly clock: Clock }) {
+  /** `open`: the HTTP client with the certificates of these settings; default: the one that is loaded when it is needed. */
+  constructor(options: PeerSettings & { readonly clock: Clock; readonly open?: typeof openAgent }) {
     this.#clock = options.clock;
+    this.#open = options.open ?? openAgent;
     this.#settings = options;
     this.#credential = credentialOf(options);
   }
 
-  /** Loads the HTTP client and reads the files, so that no later request has to: a disk may not answer then. */
-  prepare(): void {
-    void this.#ready();
+  async #ready(): Promise<Result<PeerAgent, ConfigFault>> {
+    const agent = this.#agent ?? this.#open(this.#settings);
+    this.#agent = agent;
+    try {
+      return await agent;
+    } catch (reason) {
+      // What could not be loaded now is tried again with the next request: failsafe mode counts on each of them.
+      if (this.#agent === agent) this.#agent = null;
+      return err({ path: "the HTTP client", message: `it cannot be loaded: ${String(reason)}` });
+    }
   }
 
-  #ready(): Promise<Result<PeerAgent, ConfigFault>> {
-    this.#agent ??= openAgent(this.#settings);
-    return this.#agent;
-  }
-
-  /** Whether the certificates could be read; null when they could. */
+  /**
+   * Loads the HTTP client and reads the certificates, so that no later request has to: a disk may not answer then. Value: what is in the
+   * way; null: nothing.
+   */
   async fault(): Promise<ConfigFault | null> {
     const agent = await this.#ready();
     return agent.ok ? null : agent.error;
@@ -66,9 +74,9 @@ export class PeerClient implements PeerSource {
 
   /** Takes new settings and certificates; requests under way finish with the old ones. Errors: a file that cannot be read; then nothing changes. */
   async reload(settings: PeerSettings): Promise<Result<null, ConfigFault>> {
-    const agent = await openAgent(settings);
+    const agent = await this.#open(settings);
     if (!agent.ok) return agent;
-    const old = await this.#agent;
+    const old = this.#agent === null ? null : await this.#ready();
     this.#settings = settings;
     this.#agent = Promise.resolve(agent);
     this.#credential = credentialOf(settings);
@@ -144,7 +152,7 @@ export class PeerClient implements PeerSource {
 
   /** Gives up requests under way. */
   async close(): Promise<void> {
-    const agent = await this.#agent;
+    const agent = this.#agent === null ? null : await this.#ready();
     if (agent?.ok === true) await agent.value.destroy();
   }
 

@@ -31,7 +31,7 @@ export async function whyNotByName({ clock, peers, state }: NodeContext): Promis
   const member = state.cluster?.members.find((one) => one.name === name);
   if (member === undefined || member.apiUrl === null || localApiRuns(postgresql.dataDir)) return null;
   // After a restart it is our own of before, and nobody listens there: for that no HTTP client has to be loaded.
-  const deadline = ms(clock.now() + NAME_ASKED_MS);
-  if (!(await somebodyListens(member.apiUrl, NAME_ASKED_MS)) || (await peers.ask(member.apiUrl, deadline)) === null) return null;
+  if (!(await somebodyListens(member.apiUrl, NAME_ASKED_MS))) return null;
+  if ((await peers.ask(member.apiUrl, ms(clock.now() + NAME_ASKED_MS))) === null) return null;
   return { code: EXIT.failed, message: `Can't start; there is already a node named '${name}' running` };
 }

@@ -2,6 +2,7 @@
 // standby has the last WAL, and what the upgraded primary still lacks. One thing at a time; each may be repeated after a crash. What it runs is
 // loaded when it is needed: hardly any start of a supervisor is in an upgrade.
 
+import { loaded } from "../model/lazy.ts";
 import type { UpgradeRequest } from "../model/upgrade.ts";
 import { identifierAfter } from "../model/upgrade.ts";
 import { programRunner } from "../postgres/programs.ts";
@@ -76,12 +77,15 @@ export class UpgradePart {
       ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode },
     });
     const file = await state.nodeFile.obstacle(request.binDir);
+    // Needed once everything is stopped: what cannot be loaded then stands against the upgrade now.
+    const part = await loaded(() => import("./perform-upgrade.ts"));
     // What only an operator's hands can do stands against it as a fault does; what is to be thought of does not.
     const isAgainst = (subject: string, verdict: string): boolean =>
       verdict === "fault" || verdict === "unknown" || (verdict === "warning" && subject === "directory");
     const against = [
       ...findings.filter(({ subject, verdict }) => isAgainst(subject, verdict)).map(({ subject, says }) => `${subject}: ${says}`),
       ...(file === null ? [] : [`configuration: ${file}`]),
+      ...(part.ok ? [] : [`supervisor: ${part.error}`]),
     ];
     const isNode = name === request.node && facts !== null && newMajor !== null;
     const known = isNode ? { initdb: initdbOptions(facts, newMajor), fromMajor: facts.major, toMajor: newMajor } : {};

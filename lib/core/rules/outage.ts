@@ -94,17 +94,14 @@ export const outageRules: readonly Rule[] = inSection(isAway, [
 
 /** The stop of a primary whose lock is not renewed any more: as orderly as the lease leaves time for, at once where there is none. */
 export function stopWithinLease(o: Observation): Effect {
-  return stopWithin(o, primaryStopTimeout(o.config) ?? Number.POSITIVE_INFINITY);
+  const left = leaseRemaining(o) - o.self.stopBudgetMs;
+  const within = Math.min(left, primaryStopTimeout(o.config) ?? left);
+  return { kind: "stop", mode: left > FAST_STOP_MIN_MS ? "fast" : "immediate", within: ms(Math.max(0, within)) };
 }
 
 /** The same for what needs the shutdown checkpoint: no standby is to lead sooner for it, so `primary_stop_timeout` has no say. */
 export function stopWithCheckpoint(o: Observation): Effect {
-  return stopWithin(o, Number.POSITIVE_INFINITY);
-}
-
-function stopWithin(o: Observation, mostMs: number): Effect {
-  const left = leaseRemaining(o) - o.self.stopBudgetMs;
-  return { kind: "stop", mode: left > FAST_STOP_MIN_MS ? "fast" : "immediate", within: ms(Math.max(0, Math.min(left, mostMs))) };
+  return stopWithinLease({ ...o, config: { ...o.config, primaryStopTimeoutMs: ms(0) } });
 }
 
 function isAway(o: Observation): boolean {

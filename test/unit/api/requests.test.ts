@@ -1,9 +1,21 @@
 import { describe, expect, test } from "bun:test";
+import { Api } from "../../../lib/api/app.ts";
 import { lsn, ms, revision } from "../../../lib/model/units.ts";
 import { ownMs } from "../../harness/stall.ts";
 import { until } from "../../harness/wait.ts";
-import { apiOf } from "./asking.ts";
-import { CONFIG_IN_DCS, cluster, DYNAMIC, facts, LogUnderTest, leading, member, NodeUnderTest, replicaFacts } from "./node-under-test.ts";
+import { apiOf, LOCAL_PEER } from "./asking.ts";
+import {
+  CONFIG_IN_DCS,
+  cluster,
+  DYNAMIC,
+  facts,
+  LogUnderTest,
+  leading,
+  member,
+  NodeUnderTest,
+  replicaFacts,
+  restApi,
+} from "./node-under-test.ts";
 
 /** The failover key is written, the new leader takes the lock and runs. */
 function willSucceed(node: NodeUnderTest, name: string): void {
@@ -451,4 +463,23 @@ test("every answer carries the configured headers and the server token", async (
       null,
     ]);
   }
+});
+
+test("routes that could not be loaded are loaded with the next request: a promise in failsafe mode is not refused for good", async () => {
+  const node = new NodeUnderTest(replicaFacts());
+  let short = false;
+  const api = new Api({
+    get service() {
+      if (short) throw new Error("no memory");
+      return node;
+    },
+    log: new LogUnderTest(),
+    settings: () => restApi(),
+    wallNow: Date.now,
+  });
+  const ask = async (): Promise<number> => (await api.handle(new Request("http://127.0.0.1:8008/history"), LOCAL_PEER)).status;
+  short = true;
+  expect(await ask()).toBe(500);
+  short = false;
+  expect(await ask()).toBe(200);
 });

@@ -4,7 +4,8 @@ import { startApi } from "../../../lib/api/server.ts";
 import type { Clock } from "../../../lib/model/clock.ts";
 import type { CtlConfig, RestApiConfig } from "../../../lib/model/node-config.ts";
 import { lsn, type Ms, ms, timeline } from "../../../lib/model/units.ts";
-import { PeerClient } from "../../../lib/runtime/peer-client.ts";
+import { makeAgent } from "../../../lib/runtime/peer-agent.ts";
+import { PeerClient, type PeerSettings } from "../../../lib/runtime/peer-client.ts";
 import { decodePeerDocument } from "../../../lib/runtime/peer-document.ts";
 import { makeAuthority } from "../../harness/certificates.ts";
 import { ownMs } from "../../harness/stall.ts";
@@ -195,6 +196,22 @@ describe("a request to a member", () => {
     expect((await client.reload({ ctl: { ...CTL, token: "new-token-of-members" }, restapi: restApi() })).ok).toBe(true);
     expect(await statuses()).toEqual([200, 202]);
     expect((await client.status(url, within(60_000))).ok).toBe(true);
+  });
+
+  test("whose HTTP client could not be loaded has no answer to that request, and tries again with the next", async () => {
+    const url = await memberApi(new NodeUnderTest(replicaFacts()));
+    let openings = 0;
+    const open = (settings: PeerSettings) => {
+      openings += 1;
+      return openings < 3 ? Promise.reject(new Error("no memory")) : makeAgent(settings);
+    };
+    const client = new PeerClient({ ctl: CTL, restapi: restApi(), clock, open });
+    closing.push(() => client.close());
+    expect((await client.fault())?.message).toContain("no memory");
+    const beat = { name: "node1", connUrl: "", apiUrl: "http://node1/patroni", slots: {}, ttl: null };
+    expect(await client.failsafe(url, beat, within(5_000))).toMatchObject({ kind: "silent", reason: expect.stringContaining("no memory") });
+    expect((await client.status(url, within(60_000))).ok).toBe(true);
+    expect(openings).toBe(3);
   });
 
   test("a certificate file that cannot be read is a fault with its path; a reload that fails changes nothing", async () => {

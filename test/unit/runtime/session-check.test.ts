@@ -3,6 +3,9 @@
 // Method: the real effects and cluster store over a memory store; ttl is 30 s and the check 3 s.
 
 import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import type { FailsafeHeartbeat } from "../../../lib/model/failsafe.ts";
 import { type Ms, ms, seconds } from "../../../lib/model/units.ts";
@@ -10,8 +13,10 @@ import { recallLease } from "../../../lib/runtime/adoption.ts";
 import { askFailsafe, takeHeartbeat } from "../../../lib/runtime/failsafe.ts";
 import { keepFenced } from "../../../lib/runtime/fencing.ts";
 import { dcsDeadline, stopBudget } from "../../../lib/runtime/lease-bounds.ts";
+import { DiskLeaseKeeper } from "../../../lib/runtime/lease-keeper.ts";
 import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
 import { refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { stateDir } from "../../../lib/runtime/run-lock.ts";
 import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
 import { CONFIG } from "../core/observations.ts";
 import { Bench, RUNNING, type TestWatchdog, template } from "./fenced-node.ts";
@@ -70,6 +75,9 @@ test("in failsafe mode the members prolong the lease by no more than that, and p
   expect(a.state.leaseCountsUntil()).toBe(ms(1_000 + LEASE_MS));
   // The members say nothing of the check: what a restarted supervisor may believe of it stands still.
   expect(a.state.confirmedUntil()).toBe(ms(LEASE_MS));
+  // The members have agreed to that much, whatever a reload makes of the ttl before the next round.
+  a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, leaseTtlMs: ms(1_000) } };
+  expect(a.state.leaseCountsUntil()).toBe(ms(1_000 + LEASE_MS));
   // As a member it waits for another holder, whose check it does not know.
   const b = await bench.node("replica", "b");
   b.state.settings = { ...b.state.settings, dynamic: { ...b.state.settings.dynamic, failsafeMode: true } };
@@ -95,6 +103,32 @@ test("a restarted supervisor goes on with the lease as it was written, guard and
   expect(a.state.heldFacts()?.leaseEndsAt).toBe(ms(2_000));
   const watchdog = a.watchdog as TestWatchdog;
   expect([watchdog.leaseEnd, watchdog.ttls.at(-1)]).toEqual([2_000, CHECK_TTL]);
+});
+
+test("a lease that members had prolonged says no more of the check, after a second restart as well, than the store had confirmed", async () => {
+  const bench = new Bench({ sessionCheckTtl: CHECK_TTL });
+  const a = await bench.node("primary");
+  const postmaster = { pid: RUNNING.pid, startTicks: RUNNING.startTicks };
+  a.lease.former = () => ({
+    ...{ session: "s", revision: 1 as FormerLease["revision"], sameBoot: true, systemIdentifier: "", postmaster, guard: null },
+    ...{ deadline: ms(2_000), checkedUntil: ms(500) },
+  });
+  await recallLease(a);
+  expect([a.state.confirmedUntil(), a.state.checkedUntil()]).toEqual([ms(2_000), ms(500)]);
+  a.state.startOver();
+  const dataDir = join(mkdtempSync(join(tmpdir(), "lease-")), "data");
+  const keeper = () => {
+    mkdirSync(stateDir(dataDir), { recursive: true });
+    const opened = DiskLeaseKeeper.open({ dataDir, state: a.state, watchdog: a.watchdog, log: a.log });
+    if (!opened.ok) throw new Error(opened.error.message);
+    return opened.value;
+  };
+  keeper().save({ session: "s", revision: 1 as FormerLease["revision"], deadline: ms(4_000) });
+  expect(keeper().former()).toMatchObject({ deadline: ms(4_000), checkedUntil: ms(500) });
+  rmSync(dirname(dataDir), { recursive: true });
+  const lock = { session: "s", revision: 1 as FormerLease["revision"], confirmedAt: ms(1_000), promisedMs: CHECK_TTL };
+  a.state.hold(lock);
+  expect(a.state.checkedUntil()).toBe(ms(1_000 + LEASE_MS));
 });
 
 test("a check that is switched on by a reload shortens the next lease at once, and the session once the long one has run down", async () => {
