@@ -1,15 +1,17 @@
 // Goal: a major upgrade comes to its end although supervisors are killed in each of its phases; it can be given up in the midst of
 // pg_upgrade, and with copied files taken back after the new version has served; no acknowledged row is lost that the way back does not name.
-// Method: three nodes of PostgreSQL 13 in one life; the phases are read from the DCS, the acting supervisor gets SIGKILL and is started again.
+// Method: three nodes of PostgreSQL 13 in one life. What a phase waits for is held (a client's backend that does not end, a file that cannot be
+// read), the supervisor gets SIGKILL, the DCS says that the phase was that one, and it is started again.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from "node:fs";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
 import { postgres13 } from "../harness/older-postgresql.ts";
 import { until } from "../harness/wait.ts";
+import { withConnection } from "../harness/writer.ts";
 
 /** Programs of a minute each on a busy machine: nothing here is about how long they take. */
 const LIMIT_MS = 1_200_000;
@@ -32,6 +34,7 @@ function scenario(title: string, body: () => Promise<void>): void {
 }
 
 interface Shown {
+  readonly id: string;
   readonly phase: string;
   readonly node: string;
   readonly cloned: readonly string[];
@@ -58,9 +61,58 @@ async function untilPhase(phase: string): Promise<Shown> {
   return seen;
 }
 
-async function killed(node: ClusterNode): Promise<void> {
+/** The supervisor gets SIGKILL in that phase, which is still the one when it is dead; what held it is let go, and it is started again. */
+async function killedIn(phase: string, node: ClusterNode, letGo: () => void = () => undefined): Promise<void> {
+  await untilPhase(phase);
   await node.killSupervisor();
+  expect((await shown()).phase).toBe(phase);
+  letGo();
   node.start();
+}
+
+/** The file as it was before the upgrade can neither be read nor written: the node's own file stays as it is. Returns what ends that. */
+async function holdFile(node: ClusterNode): Promise<() => void> {
+  const kept = `${node.configPath}.before-upgrade-${(await shown()).id}`;
+  const isThere = existsSync(kept);
+  if (isThere) renameSync(kept, `${kept}.away`);
+  mkdirSync(kept);
+  return () => {
+    rmdirSync(kept);
+    if (isThere) renameSync(`${kept}.away`, kept);
+  };
+}
+
+/** A client's backend that does not end: the server does not stop, however fast it is told to, until the test lets it go. */
+async function withStuckClient(node: ClusterNode, body: (letGo: () => void) => Promise<void>): Promise<void> {
+  await withConnection(node, async (sql) => {
+    const [row] = (await sql.unsafe("select pg_backend_pid() as pid")) as readonly { readonly pid: number }[];
+    const pid = row?.pid ?? 0;
+    expect(pid).toBeGreaterThan(1);
+    process.kill(pid, "SIGSTOP");
+    let isStuck = true;
+    const letGo = (): void => {
+      if (isStuck) process.kill(pid, "SIGCONT");
+      isStuck = false;
+    };
+    try {
+      await body(letGo);
+    } finally {
+      letGo();
+    }
+  });
+}
+
+/** From `stop` to behind `drain`: the primary's supervisor dies in both, a replica's in the second. */
+async function killedWhileAllStop(leader: ClusterNode, ask: () => Promise<void>): Promise<void> {
+  const [replica, other] = cluster.others(leader) as [ClusterNode, ClusterNode];
+  await withStuckClient(other, async (letGoOther) => {
+    await withStuckClient(leader, async (letGo) => {
+      await ask();
+      await killedIn("stop", leader, letGo);
+    });
+    await killedIn("drain", leader);
+    await killedIn("drain", replica, letGoOther);
+  });
 }
 
 async function asked(...words: readonly string[]): Promise<void> {
@@ -103,40 +155,42 @@ scenario("one that is given up while pg_upgrade runs leaves the old data, its se
   expect(foldersOf(leader).filter((name) => name !== "data.matriarch")).toEqual(["data"]);
 });
 
-scenario("the acting supervisor is killed in each phase, and the upgrade goes on where it was", async () => {
+scenario("supervisors are killed in each phase, and the upgrade goes on where it was", async () => {
   const leader = await cluster.untilHealthy(PATIENT);
-  const [replica] = cluster.others(leader) as [ClusterNode];
-  await asked("--run", "--mode", "copy", "--to-bin-dir", postgresBinDir());
-  await untilPhase("stop");
-  await killed(leader);
-  await untilPhase("drain");
-  await killed(replica);
-  await untilPhase("upgrade");
-  await killed(leader);
-  await until("pg_upgrade was begun anew", async () => leader.log.split("pg_upgrade (copy)").length > 1, {
-    withinMs: WITHIN_MS,
-    everyMs: 20,
-  });
-  await killed(leader);
-  await untilPhase("clone");
-  await killed(leader);
-  await killed(replica);
+  const [replica, other] = cluster.others(leader) as [ClusterNode, ClusterNode];
+  const attempts = (): number => leader.log.split("pg_upgrade (copy)").length - 1;
+  await killedWhileAllStop(leader, () => asked("--run", "--mode", "copy", "--to-bin-dir", postgresBinDir()));
+  const letGo = await holdFile(other);
+  for (const before of [0, 1]) {
+    await until(`attempt ${before + 1} runs pg_upgrade`, async () => attempts() > before, { withinMs: WITHIN_MS, everyMs: 20 });
+    await killedIn("upgrade", leader);
+  }
+  await killedIn("clone", leader);
+  await killedIn("clone", replica, letGo);
   await untilPhase("done");
   expect(await untilVersion(15)).toBe(leader);
   expect(await rows(leader)).toHaveLength(10);
 });
 
-scenario("what was copied can be taken back after the new version has served: the data is as it was at the upgrade", async () => {
-  const leader = await cluster.untilHealthy(PATIENT);
-  await cluster.sql(leader, "insert into kept values (11)");
-  await asked("--rollback");
-  await untilPhase("upgrade");
-  await killed(leader);
-  await untilPhase("done");
-  expect(await untilVersion(13)).toBe(leader);
-  expect(await rows(leader)).toHaveLength(10);
-  expect((leader.config["postgresql"] as Tree)["bin_dir"]).toBe(old);
-  expect(foldersOf(leader)).toContain("data.upgraded");
-  const again = await ctl.run(["upgrade", "--rollback", "--force"]);
-  expect([again.status, again.text]).toEqual([1, expect.stringContaining("it was taken back already")]);
-});
+scenario(
+  "killed in each phase of the way back, too: what was copied is taken back after the new version has served, as it was at the upgrade",
+  async () => {
+    const leader = await cluster.untilHealthy(PATIENT);
+    const [replica, other] = cluster.others(leader) as [ClusterNode, ClusterNode];
+    await cluster.sql(leader, "insert into kept values (11)");
+    const [letGoLeader, letGoOther] = [await holdFile(leader), await holdFile(other)];
+    await killedWhileAllStop(leader, () => asked("--rollback"));
+    // The old data is in its place again, and the node's file does not fit it yet.
+    await until("the way back meets the node's file", async () => leader.log.includes("EISDIR"), { withinMs: WITHIN_MS, everyMs: 20 });
+    await killedIn("upgrade", leader, letGoLeader);
+    await killedIn("clone", leader);
+    await killedIn("clone", replica, letGoOther);
+    await untilPhase("done");
+    expect(await untilVersion(13)).toBe(leader);
+    expect(await rows(leader)).toHaveLength(10);
+    expect((leader.config["postgresql"] as Tree)["bin_dir"]).toBe(old);
+    expect(foldersOf(leader)).toContain("data.upgraded");
+    const again = await ctl.run(["upgrade", "--rollback", "--force"]);
+    expect([again.status, again.text]).toEqual([1, expect.stringContaining("it was taken back already")]);
+  },
+);
