@@ -64,6 +64,17 @@ export function isUpgrading(request: UpgradeRequest | null): request is UpgradeR
   return request !== null && request.phase !== "check" && request.phase !== "done";
 }
 
+/**
+ * Members that had data when everybody looked, and have not said that they have the node's last WAL, sorted; whoever came later has nothing
+ * to lose. Empty where nobody needs it: on the way back, and where the node was ended without a shutdown checkpoint.
+ */
+export function lackingLastWal({ node, direction, checkpoint, checked, received }: UpgradeRequest): readonly string[] {
+  if (direction === "back" || checkpoint === null) return [];
+  return Object.keys(checked)
+    .filter((name) => name !== node && !received.includes(name))
+    .sort();
+}
+
 /** What stands for a request that cannot be read: nobody knows how far it is, so that it waits for an operator as one that failed. */
 export function unreadableUpgrade(revision: Revision): UpgradeRequest {
   return {

@@ -4,7 +4,7 @@
 import type { Outcome } from "../core/observation.ts";
 import { describeStoreError, type PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { identifierAfter, type UpgradePhase, type UpgradeRequest } from "../model/upgrade.ts";
+import { identifierAfter, lackingLastWal, type UpgradePhase, type UpgradeRequest } from "../model/upgrade.ts";
 import { isThere, reasonOf } from "../postgres/atomic-file.ts";
 import type { PostgresContext } from "../postgres/context.ts";
 import { readSystemIdentifier } from "../postgres/control-data.ts";
@@ -16,6 +16,9 @@ import { changeUpgrade } from "./overhaul.ts";
 import { refreshCluster } from "./perform-dcs.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
+/** Of pg_control. */
+const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
+
 /** The next phase, as the holder of the lock. */
 export async function writeUpgrade(context: NodeContext, phase: UpgradePhase): Promise<Outcome> {
   const request = context.state.cluster?.upgrade ?? null;
@@ -26,18 +29,21 @@ export async function writeUpgrade(context: NodeContext, phase: UpgradePhase): P
 
 /** What is known with the phase. */
 async function alongWith(
-  { log, postgres, state }: NodeContext,
+  { log, postgres }: NodeContext,
   request: UpgradeRequest,
   phase: UpgradePhase,
 ): Promise<Result<Partial<UpgradeRequest>, string>> {
   if (phase === "failed") {
-    const others = (state.cluster?.members ?? []).map(({ name }) => name).filter((name) => name !== request.node);
-    const missing = others.filter((name) => !request.received.includes(name));
-    return ok({ message: `${missing.join(", ")} did not get the last WAL of ${request.node}; nothing was changed yet` });
+    const missing = lackingLastWal(request).join(", ");
+    return ok({ message: `${missing} did not get the last WAL of ${request.node}; nothing was changed yet` });
   }
   if (phase !== "drain") return ok({ message: null });
   const control = await postgres.controlData();
   if (!control.ok) return err(control.error.message);
+  if (request.direction === "forward" && STANDBY_STATES.has(control.value.state)) {
+    const message = `${request.node} did not stop as a primary (${control.value.state}): pg_upgrade takes no standby; nothing was changed yet`;
+    return ok({ phase: "failed", message });
+  }
   if (control.value.state === "shut down") return ok({ checkpoint: control.value.checkpointLsn, received: [] });
   // It was ended while it was being stopped: its data is recovered before it is upgraded, and nobody waits for what cannot come.
   log.warning(`this primary ended without a shutdown checkpoint (${control.value.state}): the standbys have what it had sent`);

@@ -4,7 +4,7 @@
 
 import { leaderMember } from "../../model/cluster.ts";
 import { ms } from "../../model/units.ts";
-import { identifierAfter } from "../../model/upgrade.ts";
+import { identifierAfter, lackingLastWal } from "../../model/upgrade.ts";
 import type { Effect } from "../decision.ts";
 import {
   clusterOf,
@@ -23,7 +23,6 @@ import {
 import type { Observation } from "../observation.ts";
 import { isGarbage, isPublished, type Overhaul, overhaulOf, overhaulText, staysDown } from "../overhaul.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { otherNames } from "../takeover.ts";
 import { copyOfLeader } from "./member.ts";
 import { stopWithCheckpoint } from "./outage.ts";
 import { mustRenew } from "./process.ts";
@@ -179,9 +178,7 @@ function lastStop(o: Observation): "stop" | "drain" {
 function beginWork(o: Observation): Effect {
   const overhaul = overhaulOf(clusterOf(o));
   if (overhaul?.of !== "upgrade") return { kind: "write-restore", of: "restore", phase: "restore" };
-  const { checkpoint, direction, received } = overhaul.request;
-  const isSafe = direction === "back" || checkpoint === null || otherNames(o).every((name) => received.includes(name));
-  return { kind: "write-restore", of: "upgrade", phase: isSafe ? "upgrade" : "failed" };
+  return { kind: "write-restore", of: "upgrade", phase: lackingLastWal(overhaul.request).length === 0 ? "upgrade" : "failed" };
 }
 
 /** A standby serves its readers until its primary has stopped, and then gets its last WAL. */

@@ -16,6 +16,8 @@ const OURS = { name: "b", session: "s-b", revision: revision(4) };
 const THEIRS = { name: "a", session: "s-a", revision: revision(4) };
 const OLD = "7300000000000000001";
 const NEW = "7300000000000000002";
+const WELL = { major: 15, against: "" };
+const LOOKED = { a: WELL, b: WELL, c: WELL };
 const { lock } = leading();
 const wrote = [{ kind: "write-restore" as const, ok: false, message: "" }];
 const rule = (o: Observation): string => decide(o).rule;
@@ -24,7 +26,7 @@ function request(fields: Partial<UpgradeRequest> = {}): UpgradeRequest {
   return {
     ...unreadableUpgrade(revision(20)),
     ...{ id: "20260131-120000", phase: "stop", node: "b", fromMajor: 13, toMajor: 15, binDir: "/15/bin" },
-    ...{ fromIdentifier: OLD, identifier: null, message: null, checkpoint: lsn(900) },
+    ...{ fromIdentifier: OLD, identifier: null, message: null, checkpoint: lsn(900), checked: LOOKED },
     ...fields,
   };
 }
@@ -64,6 +66,10 @@ test("the primary stops first; the standbys go on until they have its last WAL, 
   const begin = (received: readonly string[]) => decide(upgrading({ phase: "drain", received })).effect;
   expect(begin(["a", "c"])).toEqual({ kind: "write-restore", of: "upgrade", phase: "upgrade" });
   expect(begin(["a"])).toEqual({ kind: "write-restore", of: "upgrade", phase: "failed" });
+  // Whoever came when it had begun has nothing to lose; whoever had data and is gone meanwhile may come back with less than it should have.
+  const later = (checked: UpgradeRequest["checked"]) => decide(upgrading({ phase: "drain", received: ["a"], checked })).effect;
+  expect(later({ a: WELL, b: WELL })).toMatchObject({ phase: "upgrade" });
+  expect(later({ a: WELL, b: WELL, gone: WELL })).toMatchObject({ phase: "failed" });
   expect(rule({ ...upgrading({ phase: "drain", received: ["a", "c"] }), done: wrote })).toBe("restore-wait");
   // A primary that was killed while it stopped has made no shutdown checkpoint that anybody could wait for.
   expect(rule(beside({ phase: "drain", checkpoint: null }))).toBe("restore-stop");

@@ -12,7 +12,7 @@ import { oldDirectory, upgradedDirectory } from "../../../lib/postgres/upgrade/d
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NO_FILE, type NodeFile } from "../../../lib/runtime/node-file.ts";
 import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
-import { upgradeCluster } from "../../../lib/runtime/perform-upgrade.ts";
+import { upgradeCluster, writeUpgrade } from "../../../lib/runtime/perform-upgrade.ts";
 import { Bench } from "./fenced-node.ts";
 
 const ID = "20260131-120000";
@@ -51,6 +51,15 @@ async function upgrading(fields: Partial<UpgradeRequest>): Promise<NodeContext> 
   expect((await context.store.setHistoryValue(lines, ALL)).ok).toBe(true);
   await refreshCluster(context);
   return context;
+}
+
+const CHECKPOINT = lsn(900);
+/** What pg_controldata says of the stopped server. */
+function stoppedAs(context: NodeContext, state: string): void {
+  const positions = { checkpointLsn: CHECKPOINT, checkpointRedoLsn: CHECKPOINT, minRecoveryEnd: null, minRecoveryTimeline: null };
+  const limits = { maxConnections: 100, maxWorkerProcesses: 8, maxWalSenders: 10, maxPreparedTransactions: 0, maxLocksPerTransaction: 64 };
+  const control = { systemIdentifier: OLD, state, timeline: timeline(1), walLogHints: true, dataChecksums: true };
+  context.postgres.controlData = async () => ok({ ...control, ...positions, ...limits });
 }
 
 const back = (context: NodeContext) => upgradeCluster(context, "forward", new AbortController().signal);
@@ -103,4 +112,32 @@ test("back: old data in its place is known whichever version's programs are in f
   dataOf(data(), OLD);
   expect(await back(whole)).toMatchObject({ ok: true });
   expect(request(whole).phase).toBe("clone");
+});
+
+test("who stopped as a standby is no primary to upgrade: it fails before anything is changed; on the way back that is of no account", async () => {
+  const forward = await upgrading({ phase: "stop", direction: "forward" });
+  stoppedAs(forward, "shut down in recovery");
+  expect(await writeUpgrade(forward, "drain")).toMatchObject({ ok: true });
+  expect(request(forward)).toMatchObject({
+    phase: "failed",
+    message: expect.stringContaining("did not stop as a primary (shut down in recovery)"),
+  });
+  const well = await upgrading({ phase: "stop", direction: "forward" });
+  stoppedAs(well, "shut down");
+  await writeUpgrade(well, "drain");
+  expect(request(well)).toMatchObject({ phase: "drain", checkpoint: CHECKPOINT });
+  const taken = await upgrading({ phase: "stop" });
+  stoppedAs(taken, "shut down in recovery");
+  await writeUpgrade(taken, "drain");
+  expect(request(taken)).toMatchObject({ phase: "drain", direction: "back" });
+});
+
+test("what fails for the last WAL names those who had data and lack it, and nobody else", async () => {
+  const looked = { major: 18, against: "" };
+  const context = await upgrading({
+    ...{ phase: "drain", direction: "forward", checkpoint: lsn(9), received: ["b"] },
+    checked: { a: looked, b: looked, c: looked },
+  });
+  await writeUpgrade(context, "failed");
+  expect(request(context).message).toBe("c did not get the last WAL of a; nothing was changed yet");
 });

@@ -5,7 +5,7 @@ import { type Command, Option } from "commander";
 import { formatJson } from "../../../core/json-text.ts";
 import type { Cluster } from "../../../model/cluster.ts";
 import { seconds } from "../../../model/units.ts";
-import { isUnreadableUpgrade, isUpgrading, type UpgradeMode, type UpgradeRequest } from "../../../model/upgrade.ts";
+import { isUnreadableUpgrade, isUpgrading, lackingLastWal, type UpgradeMode, type UpgradeRequest } from "../../../model/upgrade.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
 import { isPaused } from "../member-requests.ts";
@@ -147,7 +147,13 @@ async function goOn(context: CtlContext, read: ReadCluster, request: UpgradeRequ
   context.terminal.out(`${describeUpgrade(request)}\n`);
   if (isUnreadableUpgrade(request)) throw new CtlRefusal("nobody can go on with it: ctl upgrade --abandon ends it");
   if (request.phase === "failed") {
-    if (!flags.force && !(await askYes(context.terminal, "Try the upgrade again?"))) throw new CtlRefusal("nothing was changed");
+    const lacking = lackingLastWal(request).join(", ");
+    const question =
+      lacking === ""
+        ? "Try the upgrade again?"
+        : `${lacking} did not get the last WAL of ${request.node}: what was committed last is on ${request.node} alone until the copies are made; --rollback and then --run brings it to them first. Upgrade without it on ${lacking}?`;
+    // The force flag is written before anybody knows who lacks what.
+    if (!(flags.force && lacking === "") && !(await askYes(context.terminal, question))) throw new CtlRefusal("nothing was changed");
     await write(context, read, request, { phase: "upgrade", message: null });
   }
   return flags.wait ? await follow(context, read) : EXIT.ok;
@@ -157,6 +163,23 @@ async function rollback(context: CtlContext, read: ReadCluster, flags: UpgradeFl
   const { upgrade } = read.cluster;
   if (upgrade === null) throw new CtlRefusal("no upgrade was ever asked for");
   context.terminal.out(`${describeUpgrade(upgrade)}\n`);
+  const way = wayBack(read);
+  if (!flags.force && !(await askYes(context.terminal, way.question))) throw new CtlRefusal("nothing was changed");
+  // The answer may have taken a while: it holds for the way back that it was asked for.
+  const now = await context.readGroup(read.scope, read.group);
+  const seen = now.cluster.upgrade;
+  if (seen?.id !== upgrade.id || wayBack(now).question !== way.question || (seen.phase === "done") !== (upgrade.phase === "done"))
+    throw new CtlRefusal("the upgrade has gone on meanwhile: nothing was changed; ctl upgrade --status");
+  const served = way.phase === "stop" ? { direction: "back" as const, checkpoint: null, received: [], cloned: [], analyzed: false } : {};
+  const message = way.phase === "done" ? "not begun; nothing was changed" : null;
+  await write(context, now, seen, { phase: way.phase, message, ...served });
+  return flags.wait && way.phase !== "done" ? await follow(context, now) : EXIT.ok;
+}
+
+/** Throws CtlRefusal where there is none now. */
+function wayBack(read: ReadCluster): Exclude<ReturnType<typeof rollbackOf>, string> {
+  const { upgrade } = read.cluster;
+  if (upgrade === null) throw new CtlRefusal("no upgrade was ever asked for");
   const way = rollbackOf(upgrade);
   if (typeof way === "string") throw new CtlRefusal(`it cannot be taken back: ${way}`);
   // What has served is left as an upgrade is begun: by a leader that the others follow.
@@ -164,11 +187,7 @@ async function rollback(context: CtlContext, read: ReadCluster, flags: UpgradeFl
   if (way.phase === "stop" && read.cluster.leader?.name !== upgrade.node)
     obstacles.push(`${upgrade.node} has the old data, and does not lead: switch over to it first`);
   if (obstacles.length > 0) throw new CtlRefusal(`it cannot be taken back now:\n  ${obstacles.join("\n  ")}`);
-  if (!flags.force && !(await askYes(context.terminal, way.question))) throw new CtlRefusal("nothing was changed");
-  const served = way.phase === "stop" ? { direction: "back" as const, checkpoint: null, received: [], cloned: [], analyzed: false } : {};
-  const message = way.phase === "done" ? "not begun; nothing was changed" : null;
-  await write(context, read, upgrade, { phase: way.phase, message, ...served });
-  return flags.wait && way.phase !== "done" ? await follow(context, read) : EXIT.ok;
+  return way;
 }
 
 async function abandon(context: CtlContext, read: ReadCluster, flags: UpgradeFlags): Promise<ExitCode> {
@@ -182,20 +201,19 @@ async function abandon(context: CtlContext, read: ReadCluster, flags: UpgradeFla
   context.terminal.out(`${describeUpgrade(upgrade)}\n`);
   const question = "Is the upgrading node lost, and shall the others go on with the data that they have?";
   if (!flags.force && !(await askYes(context.terminal, question))) throw new CtlRefusal("nothing was changed");
-  // The answer may have taken a while: the lost node may be back. The request itself is written over the one that was read.
-  refuse(await context.readGroup(read.scope, read.group));
+  // The answer may have taken a while: the lost node may be back, or have brought the upgrade forward.
+  const now = await context.readGroup(read.scope, read.group);
+  refuse(now);
+  const seen = now.cluster.upgrade;
+  if (!isUpgrading(seen) || seen.id !== upgrade.id || seen.phase !== upgrade.phase)
+    throw new CtlRefusal("the upgrade has gone on meanwhile: nothing was changed; ctl upgrade --status");
   // The lost node may have said already whose data serves; the others have what they had.
-  const { direction, fromIdentifier, identifier } = upgrade;
+  const { direction, fromIdentifier, identifier } = seen;
   const systemIdentifier = direction === "back" ? identifier : fromIdentifier;
-  if (!isUnreadableUpgrade(upgrade) && systemIdentifier !== null && read.cluster.initialize !== systemIdentifier)
-    orRefuse(await read.store.initialize({ systemIdentifier, createNew: false, ...context.storeDeadline() }));
+  if (!isUnreadableUpgrade(seen) && systemIdentifier !== null && now.cluster.initialize !== systemIdentifier)
+    orRefuse(await now.store.initialize({ systemIdentifier, createNew: false, ...context.storeDeadline() }));
   // In place of what could not be read, too.
-  await end(
-    context,
-    read,
-    { ...upgrade, node: upgrade.node || "unknown" },
-    "abandoned: the other members went on with the data that they had",
-  );
+  await end(context, now, { ...seen, node: seen.node || "unknown" }, "abandoned: the other members went on with the data that they had");
   return EXIT.ok;
 }
 
