@@ -172,6 +172,35 @@ describe("service registration", () => {
   );
 
   test(
+    "a replica's entry is a primary's with one word, ahead of its agent, and no tag of the replica's comes back with the agent's own",
+    async () => {
+      // Of a name of its own: what the agent has yet to tell of another test's end is not in the way.
+      const replica: WantedService = { ...REPLICA, id: "ahead/node1", service: "ahead" };
+      const primary: WantedService = { ...replica, role: "primary" };
+      const ours = new ConsulServices({ config: section(), clock, log: recordingLog(), id: replica.id });
+      const tags = async () => {
+        const [entry] = (await (await catalogue("GET", "service/ahead")).json()) as { ServiceTags: string[] }[];
+        return entry?.ServiceTags;
+      };
+      const stands = () =>
+        ours.leaderEntryStands(primary, { ...within(), datacenters: "own", isMember: () => false, mayCorrect: () => true });
+      value(await ours.reconcile(replica, within()));
+      await until("the replica is in the catalogue", async () => (await tags())?.includes("replica") === true, SOON);
+      expect(value(await stands())).toEqual({ kind: "corrected", ids: [replica.id] });
+      expect(await tags()).toEqual(["blue", "primary", "master"]);
+      value(await ours.reconcile(primary, within()));
+      expect(value(await stands())).toEqual({ kind: "there" });
+      expect([await tags(), (await agent())[replica.id]?.["Tags"]]).toEqual([
+        ["blue", "primary", "master"],
+        ["blue", "primary", "master"],
+      ]);
+      value(await ours.reconcile(null, within()));
+      await ours.close();
+    },
+    CASE_TIMEOUT_MS,
+  );
+
+  test(
     "an entry that went away between the look and the word is not made anew",
     async () => {
       const [old, next] = [PRIMARY("node1", 19_001), PRIMARY("node2", 19_002)];
