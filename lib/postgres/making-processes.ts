@@ -6,6 +6,7 @@ import { hasCode, isMissing } from "./atomic-file.ts";
 
 const VARIABLE = "MATRIARCH_MAKING";
 const BACKUP_VARIABLE = "MATRIARCH_BACKUP";
+const REHEARSAL_VARIABLE = "MATRIARCH_REHEARSAL";
 /** From SIGKILL until the process is gone; longer means that it hangs in the kernel on a dead disk. */
 const GONE_WITHIN_MS = 5_000;
 const POLL_MS = 5;
@@ -21,6 +22,11 @@ export function backupEnvironment(dataDir: string): Readonly<Record<string, stri
   return { [BACKUP_VARIABLE]: dataDir };
 }
 
+/** Environment for the rehearsal of an upgrade of this data directory, which is only looked at: nothing has to wait for it. */
+export function rehearsalEnvironment(dataDir: string): Readonly<Record<string, string>> {
+  return { [REHEARSAL_VARIABLE]: dataDir };
+}
+
 /** Kills what still works on the directory and waits until it is gone; the pids. Throws Error where one does not go. */
 export function endLeftoverMakers(dataDir: string): Promise<readonly number[]> {
   return endAllWith(`${VARIABLE}=${dataDir}`, dataDir);
@@ -29,6 +35,11 @@ export function endLeftoverMakers(dataDir: string): Promise<readonly number[]> {
 /** The same for a backup that is still being taken. */
 export function endLeftoverBackups(dataDir: string): Promise<readonly number[]> {
   return endAllWith(`${BACKUP_VARIABLE}=${dataDir}`, dataDir);
+}
+
+/** The same for a rehearsal. */
+export function endLeftoverRehearsals(dataDir: string): Promise<readonly number[]> {
+  return endAllWith(`${REHEARSAL_VARIABLE}=${dataDir}`, dataDir);
 }
 
 async function endAllWith(wanted: string, dataDir: string): Promise<readonly number[]> {

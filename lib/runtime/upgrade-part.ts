@@ -74,8 +74,10 @@ export class UpgradePart {
     const { initdbOptions } = await import("../postgres/upgrade/server-facts.ts");
     log.info(`looking at this node before an upgrade of PostgreSQL (${request.id})`);
     const { findings, facts, newMajor } = await lookBeforeUpgrade({
-      ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode },
+      ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode, signal: this.#closing.signal },
     });
+    // Whoever comes after this supervisor looks again.
+    if (this.#closing.signal.aborted) return WELL;
     const file = await state.nodeFile.obstacle(request.binDir);
     // Needed once everything is stopped: what cannot be loaded then stands against the upgrade now.
     const part = await loaded(() => import("./perform-upgrade.ts"));

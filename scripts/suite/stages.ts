@@ -62,6 +62,7 @@ const once: Readonly<Record<string, string>> = {
   "postgres-": "no store",
   quickstart: "it starts its own store, and a Consul where it is asked for one",
   "raft-": "about the Raft alone",
+  "upgrade-rehearsal": "no store",
   secrets: "one of them is a token of Consul's",
 };
 /** Longer than the default tier has time for; what the last one adds stands in test/harness/times.ts. */

@@ -1,7 +1,7 @@
 // Owns what a major upgrade does on the disk of the node that upgrades: the old data directory aside, one of the new version in its place,
 // filled by pg_upgrade; and the way back. Each step can be repeated after a crash. The old directory is never deleted.
 
-import { constants, copyFile, lstat, mkdtemp, readdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
+import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { PostgresError } from "../../model/errors.ts";
@@ -16,26 +16,11 @@ import { readMajorVersion } from "../data-directory.ts";
 import { makingEnvironment } from "../making-processes.ts";
 import { programFolder, programPath, programRunner, withPrograms } from "../programs.ts";
 import { crashRecover } from "../rewind.ts";
+import { takeAlong } from "./carried.ts";
 import { lastOf, makeFresh } from "./fresh.ts";
 
 /** Access for the folder's group, as `initdb --allow-group-access` gives it. */
 const GROUP_READS = 0o040;
-/** Of the old directory, what belongs to its server's life and not to its operator. */
-const OF_THE_SERVER: ReadonlySet<string> = new Set([
-  "PG_VERSION",
-  "backup_label",
-  "backup_label.old",
-  "backup_manifest",
-  "current_logfiles",
-  "postgresql.conf",
-  "postmaster.opts",
-  "postmaster.pid",
-  "recovery.done",
-  "recovery.signal",
-  "standby.signal",
-  "tablespace_map",
-  "tablespace_map.old",
-]);
 const USERNAME = "--username=";
 /** What pg_upgrade's servers are started with beside their own files: nobody else gets in, nothing leaves, no commit waits. */
 const UNSEEN_SETTINGS = ["archive_mode=off", "synchronous_standby_names=", "ssl=off"];
@@ -144,24 +129,6 @@ async function enableOld(directory: string): Promise<void> {
   if (await isThere(control)) return;
   await rename(`${control}.old`, control);
   await syncFolder(join(directory, "global"));
-}
-
-/** The operator's own files: access rules, settings of ALTER SYSTEM, certificates, and what the supervisor keeps there. */
-async function takeAlong(from: string, to: string): Promise<void> {
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    if (OF_THE_SERVER.has(entry.name)) continue;
-    const [source, target] = [join(from, entry.name), join(to, entry.name)];
-    if (entry.isFile()) await copyFile(source, target, constants.COPYFILE_FICLONE);
-    else if (entry.isSymbolicLink()) await takeLink(source, target);
-  }
-  await syncFolder(to);
-}
-
-/** It leads to the same place from there; a folder that initdb has made stays. */
-async function takeLink(source: string, target: string): Promise<void> {
-  if ((await isThere(target)) && (await lstat(target)).isDirectory()) return;
-  await rm(target, { force: true });
-  await symlink(await readlink(source), target);
 }
 
 interface PgUpgradeOptions {

@@ -13,6 +13,7 @@ import type { UpgradeMode } from "../../model/upgrade.ts";
 import { asideObstacle } from "../aside.ts";
 import { inspectDataDirectory, readPostmasterPid } from "../data-directory.ts";
 import { programRunner, withPrograms } from "../programs.ts";
+import { carriedObstacle } from "./carried.ts";
 import { rehearse } from "./rehearsal.ts";
 import { readServerFacts, type ServerFacts } from "./server-facts.ts";
 
@@ -42,6 +43,8 @@ export interface LookOptions {
   readonly clock: Clock;
   readonly newBinDir: string;
   readonly mode: UpgradeMode;
+  /** Aborted: a rehearsal is ended; what was found says so. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Look {
@@ -74,7 +77,10 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
   if (facts.in_recovery) return told(fine("role", "a standby: it is not upgraded but copied again from the upgraded primary"), facts);
   if (facts.provider !== "c")
     return told(unknown("rehearsal", `the cluster's locales are of provider ${facts.provider}: rehearse by hand`), facts);
-  const said = await rehearse({ config, port: pidFile.port ?? config.port, facts, newBinDir, newMajor: version, mode, clock });
+  const said = await rehearse({
+    ...{ config, port: pidFile.port ?? config.port, facts, newBinDir, newMajor: version, mode, clock },
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
   if (!said.ok) return told(fault("rehearsal", said.error, "mend what pg_upgrade names, then check again"), facts);
   return told(fine("rehearsal", `pg_upgrade --check of version ${version} has nothing against it (${mode})`), facts);
 }
@@ -83,7 +89,9 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
 async function placeFindings(config: PostgresqlConfig): Promise<readonly Finding[]> {
   const byHand = "upgrade by hand (docs/upgrades.md); ctl upgrade --run does not do it";
   const obstacle = await asideObstacle(config.dataDir);
+  const tooMuch = await carriedObstacle(config.dataDir);
   return [
+    ...(tooMuch === null ? [] : [fault("directory", tooMuch, "move it out of the data directory, or give it to the server's user")]),
     ...(obstacle === null ? [] : [warning("directory", obstacle, byHand)]),
     ...(config.configDir === config.dataDir
       ? []

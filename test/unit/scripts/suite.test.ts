@@ -50,6 +50,7 @@ describe("stages", () => {
       "test/integration/guard.test.ts",
       "test/integration/postgres-files.test.ts",
       "test/integration/postgres-process.test.ts",
+      "test/full/upgrade-rehearsal.test.ts",
     ]);
     expect(files).toContain("test/integration/operations.test.ts over Raft");
     expect(files).toContain("test/full/random-faults.test.ts over Raft");

@@ -2,13 +2,26 @@
 // come along. Method: real folders and the real steps; the programs of both versions are scripts that leave what the real ones leave.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { revision } from "../../../../lib/model/units.ts";
 import { unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
 import type { PostgresContext } from "../../../../lib/postgres/context.ts";
 import { programRunner } from "../../../../lib/postgres/programs.ts";
+import { carriedObstacle } from "../../../../lib/postgres/upgrade/carried.ts";
 import { finishUpgrade, oldDirectory, takeBack, upgradeAside, upgradedDirectory } from "../../../../lib/postgres/upgrade/directory.ts";
 import { realClock } from "../../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../../harness/local-server.ts";
@@ -110,6 +123,27 @@ test("the operator's own files come along, links too, and nobody is trusted by t
   expect(readFileSync(join(data(), "server.key"), "utf8")).toBe("secret");
   expect(readdirSync(data())).not.toContain("standby.signal");
   expect(readFileSync(join(data(), "PG_VERSION"), "utf8")).toBe("15\n");
+});
+
+test("folders of the operator's come along with what is in them; those of the server, and its log, do not", async () => {
+  for (const inner of ["certs/private", "log", "pg_replslot/old", "base/1"]) mkdirSync(join(data(), inner), { recursive: true });
+  writeFileSync(join(data(), "certs/private/server.key"), "secret");
+  chmodSync(join(data(), "certs/private/server.key"), 0o400);
+  chmodSync(join(data(), "certs/private"), 0o550);
+  symlinkSync("private/server.key", join(data(), "certs/key"));
+  expect(await carriedObstacle(data())).toBeNull();
+  expect((await upgrade()).ok).toBe(true);
+  expect(readFileSync(join(data(), "certs/key"), "utf8")).toBe("secret");
+  expect(["certs/private/server.key", "certs/private"].map((path) => statSync(join(data(), path)).mode & 0o777)).toEqual([0o400, 0o750]);
+  for (const gone of ["log", "pg_replslot", "base"]) expect(readdirSync(data())).not.toContain(gone);
+  chmodSync(join(aside(), "certs/private"), 0o700);
+});
+
+test("what is too large to come along while nobody can write is named before", async () => {
+  mkdirSync(join(data(), "dumps"));
+  writeFileSync(join(data(), "dumps/all.sql"), "");
+  truncateSync(join(data(), "dumps/all.sql"), 257 * 1024 ** 2);
+  expect(await carriedObstacle(data())).toContain("dumps in ");
 });
 
 test("before it has served it is removed when the old data comes back; afterwards it is kept; again, nothing is left to do", async () => {
