@@ -103,6 +103,14 @@ export class PoolerBoard {
     return this.#store.delete(this.#keys.handover, { deadline: options.deadline, condition: { kind: "revision", revision: announced } });
   }
 
+  /** Looks for the announcement by its id, and takes it back where it is there; an absent one counts as done. Errors: as put. */
+  async withdrawById(id: string, options: RequestOptions): Promise<Result<null, StoreError>> {
+    const read = await this.#store.snapshot(this.#keys.handover, { deadline: options.deadline, consistency: "consistent" });
+    if (!read.ok) return read;
+    const notice = noticeIn(this.#keys, read.value.entries);
+    return notice?.id === id ? await this.withdraw(notice.revision, options) : ok(null);
+  }
+
   #read(
     read: Result<Snapshot, StoreError>,
   ): Result<{ readonly poolers: readonly PoolerRecord[]; readonly revision: Revision }, StoreError> {

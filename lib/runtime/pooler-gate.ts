@@ -14,6 +14,10 @@ const DCS_WITHIN_MS = 2000;
 /** However patient a pooler asks us to be; and, with two loop_wait, less than the API waits for the outcome of a switchover. */
 const WAIT_MAX_MS = 20_000;
 const WAIT_BESIDE_CYCLES_MS = 5_000;
+/** From one attempt to take an announcement back to the next, for as long as it would stand: until our session ends. */
+const AGAIN_MS = 1_000;
+/** What was sent and not answered may still be carried out this long. */
+const LATE_MS = 10_000;
 
 export interface PoolersBeforeStop {
   /** `abandon`: a pooler's operator wants no switchover that its clients would see; `why` names it. */
@@ -58,7 +62,10 @@ export class DcsPoolerGate implements PoolerGate {
     const announced = await this.#board.announce({ id, leader: state.settings.node.name }, { deadline: this.#soon(deadline), session });
     if (!announced.ok) {
       log.warning(`the poolers are not waited for: ${describeStoreError(announced.error)}`);
-      return GO;
+      if (announced.error.kind !== "unknown-outcome") return GO;
+      // It may stand, or be there soon.
+      const late = ms(clock.now() + LATE_MS);
+      return { ...GO, withdraw: async () => this.#keepWithdrawing({ id, session, late }) };
     }
     const longest = Math.min(WAIT_MAX_MS, 2 * state.settings.dynamic.loopWaitMs + WAIT_BESIDE_CYCLES_MS);
     const patience = Math.min(longest, Math.max(...poolers.map(({ patienceMs }) => patienceMs)));
@@ -66,7 +73,8 @@ export class DcsPoolerGate implements PoolerGate {
     // What is left has to do for a clean shutdown.
     const until = ms(Math.min(began + patience, began + (deadline - began) / 2));
     const answered = await this.#answers(id, { poolers, revision }, until, signal);
-    return { verdict: this.#verdict(id, answered, ms(clock.now() - began)), withdraw: () => this.#withdraw(announced.value) };
+    const withdraw = () => this.#withdraw({ id, session, revision: announced.value });
+    return { verdict: this.#verdict(id, answered, ms(clock.now() - began)), withdraw };
   }
 
   /** The poolers as they are when all of them have answered, or when it is over. One whose worker dies is not waited for. */
@@ -106,10 +114,30 @@ export class DcsPoolerGate implements PoolerGate {
     return { kind: "go" };
   }
 
-  async #withdraw(announced: Revision): Promise<void> {
-    const withdrawn = await this.#board.withdraw(announced, { deadline: ms(this.#context.clock.now() + DCS_WITHIN_MS) });
-    // It goes with our session at the latest, and no pooler stays paused for it.
-    if (!withdrawn.ok) this.#context.log.info(`the announced handover is left to our session: ${describeStoreError(withdrawn.error)}`);
+  async #withdraw(announced: { readonly id: string; readonly session: string; readonly revision: Revision }): Promise<void> {
+    const { clock, log } = this.#context;
+    const withdrawn = await this.#board.withdraw(announced.revision, { deadline: ms(clock.now() + DCS_WITHIN_MS) });
+    // Another's by now, or gone.
+    if (withdrawn.ok || withdrawn.error.kind === "condition-failed") return;
+    log.info(`the announced handover is taken back as soon as the DCS answers: ${describeStoreError(withdrawn.error)}`);
+    this.#keepWithdrawing({ ...announced, late: clock.now() });
+  }
+
+  /** Beside everything else: under a session that stays ours the announcement would keep pools waiting, and those that come later as well. */
+  #keepWithdrawing(announced: { readonly id: string; readonly session: string; readonly late: Ms }): void {
+    const { log } = this.#context;
+    this.#untilWithdrawn(announced).catch((reason: unknown) => log.error(`the announced handover is not taken back: ${String(reason)}`));
+  }
+
+  /** Until a look at `late` or after it finds no such announcement, or it is gone with our session. */
+  async #untilWithdrawn({ id, session, late }: { readonly id: string; readonly session: string; readonly late: Ms }): Promise<void> {
+    const { clock, store } = this.#context;
+    while (store.session()?.id === session) {
+      const began = clock.now();
+      const withdrawn = await this.#board.withdrawById(id, { deadline: ms(began + DCS_WITHIN_MS) });
+      if (withdrawn.ok && began >= late) return;
+      await clock.sleepUntil(ms(clock.now() + AGAIN_MS));
+    }
   }
 
   #soon(deadline: Ms): Ms {

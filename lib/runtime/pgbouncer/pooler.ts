@@ -48,8 +48,11 @@ export class Pooler {
   /** Stays while there is no leader, and while the DCS is away. */
   #target: Target | null = null;
   #toldNobody = false;
-  /** The last handover that was answered. */
+  /** The last handover that was answered, or that nobody here is asked about. */
   #answered = "";
+  /** Resolves with the first view of the cluster, or with the end. */
+  readonly #sight = Promise.withResolvers<void>();
+  #hasSight = false;
   /** The handover through which clients wait. */
   #through: Promise<void> = Promise.resolve();
 
@@ -69,7 +72,12 @@ export class Pooler {
   async run(signal: AbortSignal): Promise<void> {
     await this.#pause.recover();
     if (this.#pause.isOpen) this.#options.log.warning("a former worker left the pool paused: its clients go on");
-    signal.addEventListener("abort", () => this.#waker.wake(), { once: true });
+    const onAbort = (): void => {
+      this.#waker.wake();
+      this.#sight.resolve();
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
     await Promise.all([this.#view.run(signal), this.#register(signal), this.#users.run(signal), this.#work(signal)]);
     await Promise.all([this.#pause.close(), this.#redirection.close(), this.#users.close()]);
   }
@@ -83,6 +91,8 @@ export class Pooler {
   async #register(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     if (this.#registration === null) return;
+    // A handover that is announced from now on waits for this pool; one from before does not.
+    await this.#sight.promise;
     while (!signal.aborted && !(await this.#pause.prepare())) await clock.sleepUntil(ms(clock.now() + LOOK_MS), signal);
     await this.#registration.run(signal, async () => void (await this.#pause.prepare()));
   }
@@ -110,6 +120,7 @@ export class Pooler {
     this.#registration?.observe(snapshot);
     const { seen } = this.#view;
     if (seen === null) return;
+    if (!this.#hasSight) this.#firstSight(seen.notice);
     const target = targetOf(seen.cluster);
     if (target === null && this.#target === null && !this.#toldNobody) {
       this.#toldNobody = true;
@@ -119,6 +130,16 @@ export class Pooler {
     if (moved) this.#target = target;
     if (moved) this.#users.wake();
     if (moved || this.#openNotice() !== null || this.#pause.isOpen) this.#waker.wake();
+  }
+
+  /** Nobody waits for who comes after the announcement: it may be one that was left behind. */
+  #firstSight(notice: HandoverNotice | null): void {
+    this.#hasSight = true;
+    if (notice !== null) {
+      this.#answered = notice.id;
+      this.#options.log.info(`${notice.leader} announced a handover before this worker was there: its clients are not paused for it`);
+    }
+    this.#sight.resolve();
   }
 
   #openNotice(): HandoverNotice | null {

@@ -4,14 +4,16 @@
 import { expect, test } from "bun:test";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
-import { type Gate, MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import { type Gate, type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { noticeIn, poolerFields, poolerKey } from "../../../lib/dcs/poolers.ts";
+import type { Clock } from "../../../lib/model/clock.ts";
 import type { HandoverNotice, PoolerAnswer } from "../../../lib/model/pgbouncer.ts";
 import { ms, revision, seconds } from "../../../lib/model/units.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { DcsPoolerGate } from "../../../lib/runtime/pooler-gate.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
 
 const clock = realClock();
 const keys = clusterKeys({ namespace: "service", scope: "demo", group: null });
@@ -20,7 +22,8 @@ const PATIENT = ms(600_000);
 const soon = () => ms(clock.now() + 600_000);
 const NEVER = new AbortController().signal;
 
-async function given(options: { readonly gate?: Gate } = {}) {
+async function given(options: { readonly gate?: Gate; readonly clock?: Clock } = {}) {
+  const { clock = realClock() } = options;
   const data = new MemoryCluster({ clock });
   const outside = new MemoryStore({ cluster: data, clock });
   const session = async (name: string): Promise<string> => {
@@ -31,12 +34,13 @@ async function given(options: { readonly gate?: Gate } = {}) {
   const leader = await session("leader");
   await outside.put(keys.leader, "node1", { deadline: soon(), session: leader });
   const log = recordingLog();
+  let lives = true;
   const state = {
     dcsFailure: null,
     heldFacts: () => ({ session: leader }),
     settings: { node: { name: "node1" }, dynamic: { loopWaitMs: ms(10_000) } },
   };
-  const context = { clock, log, state, store: { keys } } as unknown as NodeContext;
+  const context = { clock, log, state, store: { keys, session: () => (lives ? { id: leader } : null) } } as unknown as NodeContext;
   const store = new MemoryStore({ cluster: data, clock, ...options });
   const pooler = async (name: string, patienceMs = PATIENT) => {
     const own = await session(name);
@@ -66,7 +70,10 @@ async function given(options: { readonly gate?: Gate } = {}) {
       after = seen.value.revision;
     }
   };
-  return { gate: new DcsPoolerGate({ context, store }), pooler, notice, announced, log, leader, outside };
+  const sessionEnds = (): void => {
+    lives = false;
+  };
+  return { gate: new DcsPoolerGate({ context, store }), sessionEnds, pooler, notice, announced, log, leader, outside };
 }
 
 test("where no pooler lives nobody is waited for, and nothing is announced", async () => {
@@ -167,4 +174,68 @@ test("a store that refuses, or a lock that is not ours any more, holds no stop u
   await outside.delete(keys.leader, { deadline: soon() });
   expect((await gate.beforeStop(soon(), NEVER)).verdict).toEqual({ kind: "go" });
   expect(await notice()).toBeNull();
+});
+
+/** A leader whose requests meet what `link` says, and one pooler that never answers; `sent` counts its requests. */
+async function onBadLink() {
+  const clock = new ManualClock();
+  const link: { verdict: (operation: string) => GateVerdict; sent: number } = { verdict: () => ({ kind: "pass" }), sent: 0 };
+  const gate: Gate = (operation) => {
+    link.sent += 1;
+    return link.verdict(operation);
+  };
+  const made = await given({ gate, clock });
+  await made.pooler("a", ms(1));
+  const stop = async () => {
+    const asked = made.gate.beforeStop(soon(), NEVER);
+    await clock.advance(5_000);
+    return await asked;
+  };
+  return { ...made, clock, link, stop };
+}
+
+test("an announcement that cannot be taken back while the DCS is away is taken back once it answers, and not looked for any more", async () => {
+  const { clock, link, stop, notice } = await onBadLink();
+  const { withdraw } = await stop();
+  link.verdict = () => ({ kind: "silence" });
+  const withdrawn = withdraw();
+  await clock.advance(30_000);
+  await withdrawn;
+  expect(await notice()).not.toBeNull();
+  link.verdict = () => ({ kind: "pass" });
+  await clock.advance(5_000);
+  expect(await notice()).toBeNull();
+  const { sent } = link;
+  await clock.advance(60_000);
+  expect(link.sent).toBe(sent);
+});
+
+test("an announcement of unknown outcome is taken back too, also where it is carried out late", async () => {
+  for (const fault of [{ kind: "lose-answer" }, { kind: "delay", requestMs: 9_000, answerMs: 0 }] as const) {
+    const { clock, link, stop, notice } = await onBadLink();
+    link.verdict = (operation) => (operation === "transaction" ? fault : { kind: "pass" });
+    const { verdict, withdraw } = await stop();
+    expect(verdict).toEqual({ kind: "go" });
+    expect((await notice()) !== null).toBe(fault.kind === "lose-answer");
+    await withdraw();
+    await clock.advance(15_000);
+    expect(await notice()).toBeNull();
+    const { sent } = link;
+    await clock.advance(60_000);
+    expect(link.sent).toBe(sent);
+  }
+});
+
+test("who has no session any more takes nothing back: its announcement went with it", async () => {
+  const { clock, link, stop, sessionEnds } = await onBadLink();
+  const { withdraw } = await stop();
+  link.verdict = () => ({ kind: "silence" });
+  const withdrawn = withdraw();
+  await clock.advance(5_000);
+  await withdrawn;
+  sessionEnds();
+  await clock.advance(5_000);
+  const { sent } = link;
+  await clock.advance(60_000);
+  expect(link.sent).toBe(sent);
 });

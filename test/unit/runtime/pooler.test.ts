@@ -80,8 +80,22 @@ function change(...changes: readonly Change[]): void {
   if (!applied.ok) throw new Error(applied.error.kind);
 }
 
+function announce(id: string): void {
+  change(
+    { kind: "put", key: keys.leader, value: "node1", session },
+    { kind: "put", key: keys.handover, value: JSON.stringify({ id, leader: "node1" }), session },
+  );
+}
+
 /** Starts a pooler, and announces a handover once it has registered. */
 async function announcedTo(over: Partial<PgbouncerConfig> = {}): Promise<void> {
+  await registered(over);
+  announce("h1");
+}
+
+async function registered(over: Partial<PgbouncerConfig> = {}): Promise<void> {
+  // A pooler waits for its first view of a cluster before it registers.
+  change({ kind: "put", key: keys.leader, value: "node1", session });
   const stopping = new AbortController();
   const options = { config: configOf(over), store: storeOfAll(), keys, clock, log: recordingLog(), scope: "demo", name: "pool1" };
   const done = new Pooler(options).run(stopping.signal);
@@ -90,10 +104,6 @@ async function announcedTo(over: Partial<PgbouncerConfig> = {}): Promise<void> {
     return done;
   });
   await until("the pooler is registered", () => data.get(KEY) !== null, { withinMs: WITHIN_MS });
-  change(
-    { kind: "put", key: keys.leader, value: "node1", session },
-    { kind: "put", key: keys.handover, value: JSON.stringify({ id: "h1", leader: "node1" }), session },
-  );
 }
 
 function answered(): PoolerAnswer | null {
@@ -136,6 +146,17 @@ describe("a pooler", () => {
     await gone.stop();
     await announcedTo({ port });
     expect(await untilAnswered()).toMatchObject({ handover: "h1", paused: false, wish: "proceed" });
+  });
+});
+
+describe("a handover that was announced before a pooler began", () => {
+  test("pauses nobody: it may have been left behind; the next one does", async () => {
+    announce("left behind");
+    await registered();
+    announce("h2");
+    expect(await untilAnswered()).toMatchObject({ handover: "h2", paused: true });
+    change({ kind: "delete", key: keys.handover });
+    expect(standIn.told.filter((each) => each.startsWith("PAUSE"))).toEqual(["PAUSE app"]);
   });
 });
 
