@@ -5,7 +5,7 @@ import { type Cluster, findMember } from "../model/cluster.ts";
 import type { StoreError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
-import type { RenewSessionOptions, RequestOptions, Session, SessionCheck, Store } from "./store.ts";
+import type { OpenSessionOptions, RenewSessionOptions, RequestOptions, Session, SessionCheck, Store } from "./store.ts";
 
 /** Our session as last confirmed. */
 export interface OpenSession {
@@ -101,10 +101,10 @@ export class SessionKeeper {
   }
 
   /** Opens a session beside the current one, which stays ours. Errors: unavailable, unknown-outcome, rejected. */
-  async openBeside(options: RequestOptions): Promise<Result<OpenSession, StoreError>> {
+  async openBeside(options: RequestOptions & Pick<OpenSessionOptions, "unchecked">): Promise<Result<OpenSession, StoreError>> {
     const confirmedAt = this.#clock.now();
     const { ttl, check } = this;
-    const opened = await this.#store.openSession({ deadline: options.deadline, name: this.#name, ttl, check });
+    const opened = await this.#store.openSession({ ...options, name: this.#name, ttl, check });
     return opened.ok ? ok(sessionOf(opened.value, confirmedAt)) : opened;
   }
 

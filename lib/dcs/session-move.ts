@@ -38,7 +38,8 @@ export async function moveSession(
 ): Promise<Result<MovedSession, StoreError>> {
   const { store, sessions } = place;
   if (tooEarly(place, place.clock.now(), sessions.longestLease)) return ok({ session: old, lock: null, pending: true });
-  const opened = await sessions.openBeside(options);
+  // One without its check would have to be moved again.
+  const opened = await sessions.openBeside({ ...options, unchecked: "refused" });
   if (!opened.ok) return opened;
   const session = opened.value;
   if (tooEarly(place, session.confirmedAt, session.promisedMs)) {

@@ -59,6 +59,8 @@ export interface OpenSessionOptions extends RequestOptions {
   readonly name: string;
   readonly ttl: Ms;
   readonly check?: SessionCheck | null;
+  /** Where the store does not know the check in time: a session without it, whose time is its own (default), or none. */
+  readonly unchecked?: "allowed" | "refused";
 }
 
 export interface RenewSessionOptions extends RequestOptions {

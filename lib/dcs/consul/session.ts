@@ -34,6 +34,8 @@ const TTL_MAX_MS = 86_400_000;
 const LOCK_DELAY = "1ms";
 /** A check is registered at the agent, which tells the servers in milliseconds; the session can be bound to it from then on. */
 const CHECK_KNOWN_PAUSE_MS = 50;
+/** Where a session is there already, its lock is to be confirmed again soon: the next cycle asks anew. */
+const CHECK_KNOWN_WITHIN_MS = 500;
 
 export class ConsulSessions {
   readonly #http: ConsulHttp;
@@ -56,7 +58,8 @@ export class ConsulSessions {
 
   /**
    * `ttl`: wanted from last renewal to end; Consul is asked for half of it. One request, three where the TTL is refused; two more with
-   * a check of the session's own.
+   * a check of the session's own. An agent that was cut off from the servers tells them of a new check only with its next attempt, 15 to 30 s
+   * later: the session is then opened without it, and SessionKeeper says that it is outdated.
    */
   async open(options: OpenSessionOptions): Promise<Result<Session, StoreError>> {
     if (options.check == null) return await this.#open(options, null);
@@ -65,6 +68,10 @@ export class ConsulSessions {
     const opened = await this.#open(options, check.value);
     if (!opened.ok) {
       await this.#checks.remove(check.value, options);
+      return opened;
+    }
+    if (opened.value.checkTtl === undefined) {
+      void this.#checks.remove(check.value, options);
       return opened;
     }
     this.#bound.set(opened.value.id, check.value);
@@ -165,14 +172,20 @@ export class ConsulSessions {
   }
 
   async #create(
-    options: RequestOptions & { readonly name: string },
+    options: OpenSessionOptions,
     ttl: Ms,
     own: BoundCheck | null,
   ): Promise<Result<{ kind: "created"; session: Session } | { kind: "refused"; answer: HttpAnswer }, StoreError>> {
     const { checks } = this.#http.config;
     const body = JSON.stringify(sessionBody({ name: options.name, ttl, checks, serviceChecks: own === null ? [] : [own.id] }));
-    const answer = await this.#sendCreate(body, own, options.deadline);
+    const answer = await this.#sendCreate(body, own, options);
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+    if (own !== null && saysMissing(answer.value, own) && options.unchecked !== "refused") {
+      this.#log.warning(
+        "Consul's servers do not know the check of this node's session yet: the session is opened without it, and follows later",
+      );
+      return await this.#create(options, ttl, null);
+    }
     if (answer.value.status === 500 && /Invalid Session TTL/i.test(answer.value.text)) return ok({ kind: "refused", answer: answer.value });
     // "Missing check", "Check … is in critical state": refused before anything was written.
     if (answer.value.status === 500 && /Missing check|critical state/i.test(answer.value.text))
@@ -186,12 +199,19 @@ export class ConsulSessions {
   }
 
   /** Again, within milliseconds, where the servers have not heard of our own check yet. */
-  async #sendCreate(body: string, own: BoundCheck | null, deadline: Ms): Promise<Result<HttpAnswer, NoAnswer>> {
+  async #sendCreate(
+    body: string,
+    own: BoundCheck | null,
+    { deadline, unchecked }: OpenSessionOptions,
+  ): Promise<Result<HttpAnswer, NoAnswer>> {
+    const from = this.#clock.now();
+    // Half of the time, so that a session without it can still be had.
+    const half = (deadline - from) / 2;
+    const knownBy = from + (unchecked === "refused" ? Math.min(half, CHECK_KNOWN_WITHIN_MS) : half);
     for (;;) {
       const answer = await this.#http.request({ method: "PUT", path: "/v1/session/create", query: this.#dc(), body, deadline });
       const again = ms(this.#clock.now() + CHECK_KNOWN_PAUSE_MS);
-      if (own === null || !answer.ok || again >= deadline) return answer;
-      if (answer.value.status !== 500 || !answer.value.text.includes(`Missing check '${own.id}'`)) return answer;
+      if (own === null || !answer.ok || again >= knownBy || !saysMissing(answer.value, own)) return answer;
       await this.#clock.sleepUntil(again);
     }
   }
@@ -243,6 +263,11 @@ export class ConsulSessions {
   #dc(): Readonly<Record<string, string | undefined>> {
     return { dc: this.#http.config.dc ?? undefined };
   }
+}
+
+/** The servers have not heard of the check; nothing was written. */
+function saysMissing({ status, text }: HttpAnswer, check: BoundCheck): boolean {
+  return status === 500 && text.includes(`Missing check '${check.id}'`);
 }
 
 /** A session as Consul describes it, and what is bound to it. */

@@ -33,6 +33,8 @@ class Agent {
   readonly asked: string[] = [];
   /** Called before a pass is answered. */
   onPass: () => Promise<void> = async () => {};
+  /** The servers know no check that the agent has: it could not reach them, and tries again later. */
+  cutOff = false;
   #count = 0;
 
   async answer(request: Request): Promise<Response> {
@@ -60,6 +62,9 @@ class Agent {
   }
 
   #create(body: Body): Response {
+    const [check] = body.ServiceChecks ?? [];
+    if (this.cutOff && check !== undefined)
+      return new Response(`rpc error making call: Missing check '${check.ID}' registration`, { status: 500 });
     this.#count++;
     const id = `s${this.#count}`;
     this.sessions.set(id, body);
@@ -152,4 +157,31 @@ test("a former process's session goes on while its check certainly holds, and is
     expect(renewed.ok ? renewed.value.promisedMs : renewed.error.kind).toEqual(goesOn ? seconds(3) : "session-gone");
     expect(agent.sessions.has(session.id)).toBe(goesOn);
   }
+});
+
+test("where the servers do not know the check in half of the time, the session is opened without it, and the check is removed", async () => {
+  const { agent, clock, log, store, within } = open();
+  const ours = store();
+  agent.cutOff = true;
+  // The pause before each other try is all the time that passes.
+  const waitFor = clock.sleepUntil.bind(clock);
+  clock.sleepUntil = (at, signal) => (signal === undefined ? clock.advance(at - clock.now()) : waitFor(at, signal));
+  const asked = (deadline: number, unchecked: "allowed" | "refused") =>
+    ours.openSession({ deadline: ms(clock.now() + deadline), name: "demo-a", ttl: seconds(20), check: CHECK, unchecked });
+  const session = unwrap(await asked(5_000, "allowed"));
+  expect(session.promisedMs).toBe(ms(20_000));
+  expect(session.checkTtl).toBeUndefined();
+  expect(clock.now()).toBe(ms(2_450));
+  expect(agent.sessions.get(session.id)).toEqual({ Name: "demo-a", Behavior: "delete", LockDelay: "1ms", TTL: "10s", Checks: [] } as Body);
+  expect(log.lines.some((line) => line.includes("opened without it"))).toBe(true);
+  expect(unwrap(await ours.renewSession(session.id, within())).promisedMs).toBe(ms(20_000));
+  while (agent.checks.size > 0) await Bun.sleep(1);
+  // Beside a session that is there already nothing is waited for: another one without its check is of no use.
+  const before = clock.now();
+  expect((await asked(5_000, "refused")).ok).toBe(false);
+  expect(clock.now() - before).toBe(450);
+  expect(agent.sessions.size).toBe(1);
+  while (agent.checks.size > 0) await Bun.sleep(1);
+  agent.cutOff = false;
+  expect(unwrap(await asked(5_000, "refused"))).toMatchObject({ checkTtl: CHECK.ttl });
 });
