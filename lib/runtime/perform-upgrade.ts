@@ -97,22 +97,25 @@ async function goBack(context: NodeContext, request: UpgradeRequest): Promise<Ta
 }
 
 /** It is beside the data directory, or in its place again. Errors: failed (that cannot be told). */
-async function hasOldData({ state }: NodeContext, { id, fromIdentifier }: UpgradeRequest): Promise<Result<boolean, PostgresError>> {
-  const { dataDir } = state.settings.node.postgresql;
-  const aside = oldDirectory(dataDir, id);
+async function hasOldData(context: NodeContext, request: UpgradeRequest): Promise<Result<boolean, PostgresError>> {
+  const aside = oldPath(context, request);
   try {
     if (await isThere(aside)) return ok(true);
   } catch (error) {
     return err({ kind: "failed", message: `${aside}: ${reasonOf(error)}` });
   }
   // Not by pg_controldata: which version's programs fit depends on which data this is.
-  const identifier = await readSystemIdentifier(dataDir);
-  return identifier.ok ? ok(identifier.value === fromIdentifier) : identifier;
+  const identifier = await readSystemIdentifier(context.state.settings.node.postgresql.dataDir);
+  return identifier.ok ? ok(identifier.value === request.fromIdentifier) : identifier;
+}
+
+function oldPath({ state }: NodeContext, { id }: UpgradeRequest): string {
+  return oldDirectory(state.settings.node.postgresql.dataDir, id);
 }
 
 /** Somebody has removed the old directory: everybody goes on with the data that is there. */
 async function stay(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
-  const message = `it could not be taken back: ${oldDirectory(context.state.settings.node.postgresql.dataDir, request.id)} is not there any more`;
+  const message = `it could not be taken back: ${oldPath(context, request)} is not there any more`;
   const noted = await changeUpgrade(context, request, { phase: "done", direction: "forward", message });
   return { ok: false, message: noted.ok ? message : noted.error };
 }
@@ -152,6 +155,13 @@ export async function useFittingPrograms({ state }: NodeContext, request: Upgrad
 }
 
 async function undo(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
+  const old = await hasOldData(context, request);
+  if (!old.ok) return await failedWith(context, request, old.error);
+  if (!old.value)
+    return await failedWith(context, request, {
+      kind: "failed",
+      message: `the old data is not there any more: ${oldPath(context, request)}`,
+    });
   const back = await takeBack(placeOf(context), { id: request.id, hasServed: false });
   if (!back.ok) return taskResult(back);
   const programs = await context.state.nodeFile.takeBack(request.id);

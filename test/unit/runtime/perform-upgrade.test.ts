@@ -141,3 +141,18 @@ test("what fails for the last WAL names those who had data and lack it, and nobo
   await writeUpgrade(context, "failed");
   expect(request(context).message).toBe("c did not get the last WAL of a; nothing was changed yet");
 });
+
+test("undone is what is undone: where the old data is gone nothing says that it is back", async () => {
+  const undo = (context: NodeContext) => upgradeCluster(context, "back", new AbortController().signal);
+  const context = await upgrading({ phase: "undo", direction: "forward" });
+  context.state.nodeFile = file(async () => ok(null));
+  dataOf(data(), NEW);
+  expect(await undo(context)).toMatchObject({ ok: false, message: expect.stringContaining("the old data is not there any more") });
+  expect(request(context).phase).toBe("failed");
+  // Nothing was ever put aside.
+  const untouched = await upgrading({ phase: "undo", direction: "forward" });
+  untouched.state.nodeFile = file(async () => ok(null));
+  dataOf(data(), OLD);
+  expect(await undo(untouched)).toMatchObject({ ok: true });
+  expect(request(untouched)).toMatchObject({ phase: "done", message: "undone: the data is what it was before" });
+});
