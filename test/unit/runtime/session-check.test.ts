@@ -6,7 +6,11 @@ import { expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import type { OpenSessionOptions } from "../../../lib/dcs/store.ts";
 import type { FailsafeHeartbeat } from "../../../lib/model/failsafe.ts";
 import { type Ms, ms, seconds } from "../../../lib/model/units.ts";
 import { recallLease } from "../../../lib/runtime/adoption.ts";
@@ -18,7 +22,9 @@ import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context
 import { refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { stateDir } from "../../../lib/runtime/run-lock.ts";
 import { SessionTtl } from "../../../lib/runtime/session-ttl.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
 import { CONFIG } from "../core/observations.ts";
+import { ManualClock } from "../dcs/manual-clock.ts";
 import { Bench, RUNNING, type TestWatchdog, template } from "./fenced-node.ts";
 
 const CHECK_TTL = seconds(3);
@@ -179,4 +185,23 @@ test("a lock that went over to another session is on disk and at the guard at on
   const leaseEnd = a.state.heldFacts()?.leaseEndsAt ?? ms(0);
   expect(saved).toEqual([{ session: held?.session ?? "", revision: held?.revision ?? (0 as FormerLease["revision"]), deadline: leaseEnd }]);
   expect((a.watchdog as TestWatchdog).leaseEnd).toBe(leaseEnd);
+});
+
+test("a session without its check is taken where there is none, and not in exchange for one: that would be exchanged for ever", async () => {
+  const clock = new ManualClock();
+  const asked: OpenSessionOptions["unchecked"][] = [];
+  const store = new MemoryStore({ cluster: new MemoryCluster({ clock }), clock });
+  const openSession = store.openSession.bind(store);
+  store.openSession = (options) => {
+    asked.push(options.unchecked ?? "allowed");
+    return openSession({ ...options, check: null });
+  };
+  const { namespace, scope } = template;
+  const names = { namespace, scope, group: null, name: "a" };
+  const ours = new ClusterStore({ ...names, store, clock, log: recordingLog(), ttl: CONFIG.ttlMs, sessionCheckTtl: CHECK_TTL });
+  const deadline = ms(5_000);
+  expect((await ours.ensureSession({ deadline })).ok).toBe(true);
+  expect(ours.sessionOutdated).toBe(true);
+  await ours.reloadConfig({ ttl: CONFIG.ttlMs, sessionCheckTtl: CHECK_TTL, deadline });
+  expect(asked).toEqual(["allowed", "refused"]);
 });
