@@ -37,10 +37,10 @@ const schema = v.object({
   ),
   checked: v.optional(
     v.pipe(
-      v.array(v.tuple([v.string(), v.nullable(major), v.string()])),
+      v.array(v.tuple([v.string(), v.nullable(major), v.string(), v.optional(v.string(), "")])),
       v.maxLength(NAMES_MAX),
       v.transform((rows): UpgradeRequest["checked"] =>
-        Object.fromEntries(rows.map(([name, of, against]) => [name, { major: of, against }])),
+        Object.fromEntries(rows.map(([name, of, against, notes]) => [name, { major: of, against, notes }])),
       ),
     ),
     [],
@@ -67,7 +67,7 @@ export function encodeUpgrade(value: Omit<UpgradeRequest, "revision">): string {
     ...{ id, phase, direction, node, mode, from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier },
     ...rest,
     checkpoint: checkpoint === null ? null : formatLsn(checkpoint),
-    checked: Object.entries(checked).map(([name, found]) => [name, found.major, found.against]),
+    checked: Object.entries(checked).map(([name, found]) => [name, found.major, found.against, found.notes]),
   });
 }
 

@@ -22,6 +22,8 @@ export interface UpgradeCheck {
   readonly major: number | null;
   /** What stands against the upgrade there; "" where nothing does. */
   readonly against: string;
+  /** What does not survive it or has to be thought of there; "" where there is nothing. */
+  readonly notes: string;
 }
 
 export interface UpgradeRequest {

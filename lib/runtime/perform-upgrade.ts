@@ -37,6 +37,8 @@ async function alongWith(
     const missing = lackingLastWal(request).join(", ");
     return ok({ message: `${missing} did not get the last WAL of ${request.node}; nothing was changed yet` });
   }
+  // What could not be done beside it is told at its end.
+  if (phase === "done") return ok({});
   if (phase !== "drain") return ok({ message: null });
   const control = await postgres.controlData();
   if (!control.ok) return err(control.error.message);

@@ -11,15 +11,15 @@ import { noteUpgrade } from "./overhaul.ts";
 
 /** After a failure: the reason may pass, and nobody waits for it but an operator. */
 const AGAIN_AFTER_MS = 10_000;
-/** Statistics that cannot be made do not hold the upgrade up for ever: an operator makes them. */
-const ANALYZE_ATTEMPTS_MAX = 3;
+/** A stanza and statistics that cannot be made do not hold the upgrade up for ever: an operator is told, and makes them. */
+const COMPLETE_ATTEMPTS_MAX = 3;
 
 export class UpgradePart {
   readonly #context: NodeContext;
   readonly #closing = new AbortController();
   #working: Promise<void> | null = null;
   #notBefore = 0;
-  #analyzed = 0;
+  #attempts = 0;
 
   constructor(context: NodeContext) {
     this.#context = context;
@@ -89,12 +89,16 @@ export class UpgradePart {
       ...(file === null ? [] : [`configuration: ${file}`]),
       ...(part.ok ? [] : [`supervisor: ${part.error}`]),
     ];
+    // Not what stands against it: the plan shows them, and an operator confirms it.
+    const notes = findings
+      .filter(({ subject, verdict }) => verdict === "warning" && !isAgainst(subject, verdict))
+      .map(({ says, fix }) => (fix === null ? says : `${says} (${fix})`));
     const isNode = name === request.node && facts !== null && newMajor !== null;
     const known = isNode ? { initdb: initdbOptions(facts, newMajor), fromMajor: facts.major, toMajor: newMajor } : {};
     const noted = await noteUpgrade(this.#context, (now) =>
       now.id !== request.id || now.phase !== "check"
         ? null
-        : { checked: { ...now.checked, [name]: { major: newMajor, against: against.join("; ") } }, ...known },
+        : { checked: { ...now.checked, [name]: { major: newMajor, against: against.join("; "), notes: notes.join("; ") } }, ...known },
     );
     return noted.ok ? WELL : { ok: false, message: noted.error.message };
   }
@@ -111,20 +115,27 @@ export class UpgradePart {
     const { clock, log, state } = this.#context;
     const { name, pgbackrest, postgresql, scope } = state.settings.node;
     const run = programRunner(postgresql, clock);
+    const undone: string[] = [];
     if (pgbackrest !== null) {
       const { keepStanza } = await import("../postgres/pgbackrest.ts");
       const kept = await keepStanza({ config: pgbackrest, run, clock }, (text) => log.info(text));
-      log.info(kept.ok ? `pgBackRest's stanza: ${kept.value}` : `pgBackRest's stanza is not kept: ${kept.error.message}`);
+      if (kept.ok) log.info(`pgBackRest's stanza: ${kept.value}`);
+      else undone.push(`pgBackRest's stanza is not kept: ${kept.error.message}`);
     }
-    if (request.direction === "forward" && this.#analyzed < ANALYZE_ATTEMPTS_MAX) {
+    if (request.direction === "forward") {
       const { analyzeInStages } = await import("../postgres/upgrade/statistics.ts");
       const done = await analyzeInStages({ config: postgresql, scope, memberName: name, log, clock, run }, this.#closing.signal);
-      if (!done.ok) {
-        this.#analyzed += 1;
-        return { ok: false, message: `the statistics are not made: ${done.error.message}; by hand: vacuumdb --all --analyze-in-stages` };
-      }
+      if (!done.ok) undone.push(`the statistics are not made: ${done.error.message}; by hand: vacuumdb --all --analyze-in-stages`);
     }
-    const noted = await noteUpgrade(this.#context, (now) => (now.id !== request.id || now.phase !== "clone" ? null : { analyzed: true }));
+    if (this.#closing.signal.aborted) return WELL;
+    const message = undone.length === 0 ? null : undone.join("; ");
+    this.#attempts += 1;
+    if (message !== null && this.#attempts < COMPLETE_ATTEMPTS_MAX) return { ok: false, message };
+    if (message !== null) log.error(`upgrade ${request.id}: given up after ${COMPLETE_ATTEMPTS_MAX} attempts: ${message}`);
+    const noted = await noteUpgrade(this.#context, (now) =>
+      now.id !== request.id || now.phase !== "clone" ? null : { analyzed: true, message },
+    );
+    if (noted.ok) this.#attempts = 0;
     return noted.ok ? WELL : { ok: false, message: noted.error.message };
   }
 }

@@ -44,6 +44,10 @@ export function planLines(request: UpgradeRequest, { members }: Pick<Cluster, "m
     mode === "link"
       ? "back: ctl upgrade --rollback, until the new server starts in step 5; links share their files with the old data"
       : "back: ctl upgrade --rollback, until the old directory is removed; what was written since is lost then";
+  const warnings = Object.entries(request.checked)
+    .filter(([, { notes }]) => notes !== "")
+    .sort()
+    .map(([name, { notes }]) => `beware: ${name}: ${notes}`);
   return [
     `PostgreSQL ${fromMajor} is stopped on ${node}, and then on ${others.join(", ") || "nobody else"} when they have its last WAL; nobody can write until step 5`,
     `on ${node} the data directory is put aside, and kept until you remove it`,
@@ -54,7 +58,18 @@ export function planLines(request: UpgradeRequest, { members }: Pick<Cluster, "m
     `on ${node} the stanza of pgBackRest is upgraded where there is one, and vacuumdb --analyze-in-stages`,
   ]
     .map((line, index) => `${index + 1}. ${line}`)
-    .concat(back);
+    .concat(back, warnings);
+}
+
+/** The record of an upgrade that could still be taken back gives way to this one's. */
+export function lostWayBack(former: UpgradeRequest | null): readonly string[] {
+  if (former?.phase !== "done" || typeof rollbackOf(former) === "string") return [];
+  return [`beware: upgrade ${former.id} can no longer be taken back once this one is begun`];
+}
+
+/** What an operator has to do after it; null where nothing was left. */
+export function leftUndone({ direction, analyzed, message }: UpgradeRequest): string | null {
+  return direction === "forward" && analyzed ? message : null;
 }
 
 /** The way back from here: the phase to write, and what it costs. A text says why there is none. */
@@ -86,7 +101,7 @@ export function describeUpgrade(request: UpgradeRequest): string {
       direction === "back"
         ? `${node} puts its data of version ${fromMajor} back`
         : `${node} upgrades its data to version ${toMajor} (${mode})`,
-    clone: `${node} leads with version ${version}; copied so far: ${names(cloned)}; statistics: ${analyzed ? "made" : "being made"}`,
+    clone: `${node} leads with version ${version}; copied so far: ${names(cloned)}; statistics: ${analyzed ? (message === null ? "made" : "not all is done") : "being made"}`,
     failed: node === "" ? "unknown" : `failed on ${node}`,
     undo: `${node} puts the old data back`,
     done: "done",

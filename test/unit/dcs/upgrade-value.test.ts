@@ -20,7 +20,10 @@ const request: UpgradeRequest = {
   identifier: "7300000000000000002",
   initdb: ["--username=postgres", "--lc-collate=de_DE.UTF-8", "--data-checksums"],
   checkpoint: lsn(0x1_0300_0028n),
-  checked: { a: { major: 15, against: "" }, b: { major: null, against: "programs: /x lacks initdb" } },
+  checked: {
+    a: { major: 15, against: "", notes: "2 logical slots do not survive" },
+    b: { major: null, against: "programs: /x lacks initdb", notes: "" },
+  },
   received: ["b"],
   cloned: [],
   analyzed: false,

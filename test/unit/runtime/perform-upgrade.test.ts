@@ -133,7 +133,7 @@ test("who stopped as a standby is no primary to upgrade: it fails before anythin
 });
 
 test("what fails for the last WAL names those who had data and lack it, and nobody else", async () => {
-  const looked = { major: 18, against: "" };
+  const looked = { major: 18, against: "", notes: "" };
   const context = await upgrading({
     ...{ phase: "drain", direction: "forward", checkpoint: lsn(9), received: ["b"] },
     checked: { a: looked, b: looked, c: looked },

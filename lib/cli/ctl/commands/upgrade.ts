@@ -14,7 +14,7 @@ import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
 import { followRequest, requestId } from "../request.ts";
 import { abandonObstacle } from "../restore-plan.ts";
-import { checkFaults, describeUpgrade, planLines, rollbackOf, upgradeObstacles } from "../upgrade-plan.ts";
+import { checkFaults, describeUpgrade, leftUndone, lostWayBack, planLines, rollbackOf, upgradeObstacles } from "../upgrade-plan.ts";
 import { awaitCluster } from "../watch-cluster.ts";
 
 interface UpgradeFlags {
@@ -83,20 +83,21 @@ function folderOf({ toBinDir }: UpgradeFlags): string {
 async function begin(context: CtlContext, read: ReadCluster, flags: UpgradeFlags): Promise<ExitCode> {
   const { terminal } = context;
   if (isUpgrading(read.cluster.upgrade)) return await goOn(context, read, read.cluster.upgrade, flags);
+  const former = read.cluster.upgrade;
   const checked = await lookAll(context, read, flags);
   const faults = checkFaults(checked.cluster, checked.request);
   if (faults.length > 0) {
-    await end(context, read, checked.request, "refused by the look before it; nothing was changed");
+    await forget(context, read, { asked: checked.request, former, message: "refused by the look before it; nothing was changed" });
     throw new CtlRefusal(`it cannot be upgraded now:\n  ${faults.join("\n  ")}`);
   }
   const { fromMajor, toMajor, id } = checked.request;
-  const lines = planLines(checked.request, checked.cluster);
+  const lines = [...planLines(checked.request, checked.cluster), ...lostWayBack(former)];
   terminal.out(`Upgrade of ${read.scope} from PostgreSQL ${fromMajor} to ${toMajor}:\n${lines.map((line) => ` ${line}\n`).join("")}`);
   const wanted = !flags.plan && (flags.force || (await askYes(terminal, `Upgrade cluster ${read.scope}?`)));
   // The answer may have taken a while.
   const now = (await context.readGroup(read.scope, read.group)).cluster;
   if (!wanted) {
-    await end(context, read, now.upgrade ?? checked.request, "not begun; nothing was changed");
+    await forget(context, read, { asked: checked.request, former, message: "not begun; nothing was changed" });
     if (flags.plan) {
       terminal.out(" Nothing was changed.\n");
       return EXIT.ok;
@@ -107,7 +108,10 @@ async function begin(context: CtlContext, read: ReadCluster, flags: UpgradeFlags
   if (now.leader?.name !== checked.request.node)
     obstacles.push(`${now.leader?.name ?? "nobody"} leads now, and no longer ${checked.request.node}`);
   if (now.upgrade?.id !== id || now.upgrade.phase !== "check") obstacles.push("somebody else has changed the request meanwhile");
-  if (obstacles.length > 0) throw new CtlRefusal(`nothing was changed:\n  ${obstacles.join("\n  ")}`);
+  if (obstacles.length > 0) {
+    await forget(context, read, { asked: checked.request, former, message: "not begun; nothing was changed" });
+    throw new CtlRefusal(`nothing was changed:\n  ${obstacles.join("\n  ")}`);
+  }
   await write(context, read, checked.request, { phase: "stop" });
   terminal.out(`Upgrade ${id} was asked for\n`);
   return flags.wait ? await follow(context, read) : EXIT.ok;
@@ -138,8 +142,29 @@ async function lookAll(
     context.within(CHECKED_WITHIN),
   );
   const found = looked?.cluster.upgrade ?? null;
-  if (looked === null || found?.id !== id) throw new CtlRefusal("the members have not looked at themselves: nothing was changed");
+  if (looked === null) {
+    const message = "the members have not looked at themselves: nothing was changed";
+    const asked = (await context.readGroup(read.scope, read.group)).cluster.upgrade;
+    if (asked?.id === id) await forget(context, read, { asked, former: cluster.upgrade, message });
+    throw new CtlRefusal(message);
+  }
+  if (found?.id !== id) throw new CtlRefusal("somebody else has changed the request meanwhile: nothing was changed");
   return { cluster: looked.cluster, request: found };
+}
+
+interface Forgotten {
+  readonly asked: UpgradeRequest;
+  readonly former: UpgradeRequest | null;
+  readonly message: string;
+}
+
+/** Nothing was begun: what is known of the upgrade before it stands in the key again, as `--rollback` needs it. */
+async function forget(context: CtlContext, read: ReadCluster, { asked, former, message }: Forgotten): Promise<void> {
+  const now = (await context.readGroup(read.scope, read.group)).cluster.upgrade;
+  // Whatever another operator has asked for since is not ours to end.
+  if (now?.id !== asked.id || now.phase !== "check") return;
+  if (former?.phase === "done") await write(context, read, { ...former, revision: now.revision }, {});
+  else await end(context, read, now, message);
 }
 
 /** What has begun is followed; what failed is tried again. */
@@ -244,5 +269,7 @@ async function follow(context: CtlContext, from: ReadCluster): Promise<ExitCode>
   });
   if (upgrade?.phase !== "done")
     throw new CtlRefusal("the upgrade did not come to its end: ctl upgrade --run tries again, --rollback goes back");
+  const left = leftUndone(upgrade);
+  if (left !== null) context.terminal.out(`Warning: the cluster is upgraded, but ${left}\n`);
   return EXIT.ok;
 }

@@ -16,7 +16,7 @@ import { scriptedTerminal } from "./scripted-terminal.ts";
 const product = { name: "Matriarch", version: "1" };
 const streaming = { product, replicationState: "streaming" };
 const members = [member("a", { role: "primary", product }), member("b", streaming), member("c", streaming)];
-const well = { major: 15, against: "" };
+const well = { major: 15, against: "", notes: "" };
 const OLD = "7300000000000000001";
 const NEW = "7300000000000000002";
 

@@ -1,7 +1,15 @@
 // What `ctl upgrade` refuses before anything is asked for, what the members have found, and how far back one can go from each phase.
 
 import { describe, expect, test } from "bun:test";
-import { checkFaults, planLines, rollbackOf, upgradeObstacles } from "../../../../lib/cli/ctl/upgrade-plan.ts";
+import {
+  checkFaults,
+  describeUpgrade,
+  leftUndone,
+  lostWayBack,
+  planLines,
+  rollbackOf,
+  upgradeObstacles,
+} from "../../../../lib/cli/ctl/upgrade-plan.ts";
 import { unreadableRestore } from "../../../../lib/model/restore.ts";
 import { revision } from "../../../../lib/model/units.ts";
 import { UPGRADE_PHASES, type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
@@ -13,7 +21,7 @@ const members = [member("a", { role: "primary", product }), member("b", streamin
 const request: UpgradeRequest = {
   ...unreadableUpgrade(revision(3)),
   ...{ id: "20260131-120000", phase: "check", node: "a", fromMajor: 13, toMajor: 15, binDir: "/15/bin", message: null },
-  checked: { a: { major: 15, against: "" }, b: { major: 15, against: "" }, c: { major: 15, against: "" } },
+  checked: { a: { major: 15, against: "", notes: "" }, b: { major: 15, against: "", notes: "" }, c: { major: 15, against: "", notes: "" } },
 };
 
 describe("an upgrade is refused", () => {
@@ -40,8 +48,10 @@ describe("an upgrade is refused", () => {
   test("where a member has found something, has other programs, or has not looked", () => {
     const found = (checked: UpgradeRequest["checked"]) =>
       checkFaults({ members }, { ...request, checked: { ...request.checked, ...checked } });
-    expect(found({ b: { major: null, against: "programs: /15/bin lacks initdb" } })).toEqual(["b: programs: /15/bin lacks initdb"]);
-    expect(found({ c: { major: 16, against: "" } })).toEqual(["c: /15/bin is of version 16, and of 15 on a"]);
+    expect(found({ b: { major: null, against: "programs: /15/bin lacks initdb", notes: "" } })).toEqual([
+      "b: programs: /15/bin lacks initdb",
+    ]);
+    expect(found({ c: { major: 16, against: "", notes: "" } })).toEqual(["c: /15/bin is of version 16, and of 15 on a"]);
     const { c: _, ...some } = request.checked;
     expect(checkFaults({ members }, { ...request, checked: some })).toEqual(["c has not looked at itself"]);
   });
@@ -52,6 +62,22 @@ test("the plan says how far back one can go, and what is deleted", () => {
     /data is deleted and copied from a[\s\S]*until the new server starts/,
   );
   expect(planLines({ ...request, mode: "copy" }, { members }).at(-1)).toContain("until the old directory is removed");
+});
+
+test("what does not survive it, and the way back of an earlier upgrade that it takes away, are shown with the plan", () => {
+  const checked = { ...request.checked, a: { major: 15, against: "", notes: "2 logical slots do not survive" } };
+  expect(planLines({ ...request, checked }, { members }).at(-1)).toBe("beware: a: 2 logical slots do not survive");
+  const former = { ...request, id: "20250131-120000", phase: "done", mode: "copy", identifier: "2" } as const;
+  expect(lostWayBack(former)).toEqual([expect.stringContaining("20250131-120000 can no longer be taken back")]);
+  expect([null, { ...former, mode: "link" as const }, { ...former, identifier: null }].flatMap(lostWayBack)).toEqual([]);
+});
+
+test("what was left undone is not told as made", () => {
+  const left = { ...request, phase: "clone", identifier: "2", analyzed: true, message: "the statistics are not made: disk full" } as const;
+  expect(describeUpgrade(left)).toContain("not all is done (the statistics are not made: disk full)");
+  expect(describeUpgrade({ ...left, message: null })).toEndWith("statistics: made");
+  expect([leftUndone(left), leftUndone({ ...left, message: null })]).toEqual(["the statistics are not made: disk full", null]);
+  expect(leftUndone({ ...left, analyzed: false, message: "undone" })).toBeNull();
 });
 
 test("the way back: with links until the new server is about to start, with copies for as long as the old data is there", () => {

@@ -1,0 +1,84 @@
+// Goal: asking for an upgrade that is not begun takes nothing away: the record of the one before, which `--rollback` needs, stands in the key
+// again. Method: the command itself over a key in memory, whose members look as soon as they are asked.
+
+import { expect, test } from "bun:test";
+import { Command } from "commander";
+import { addUpgrade } from "../../../../lib/cli/ctl/commands/upgrade.ts";
+import type { CtlContext } from "../../../../lib/cli/ctl/context.ts";
+import type { CommandHost } from "../../../../lib/cli/ctl/program.ts";
+import { err, ok } from "../../../../lib/model/result.ts";
+import { ms, type Revision, revision } from "../../../../lib/model/units.ts";
+import { type UpgradeCheck, type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
+import { cluster, member } from "../../core/observations.ts";
+import { scriptedTerminal } from "./scripted-terminal.ts";
+
+const product = { name: "Matriarch", version: "1" };
+const members = [member("a", { role: "primary", product }), member("b", { product, replicationState: "streaming" })];
+const former: UpgradeRequest = {
+  ...unreadableUpgrade(revision(3)),
+  ...{ id: "20250131-120000", phase: "done", node: "a", mode: "copy", fromMajor: 13, toMajor: 15, message: null },
+  ...{ fromIdentifier: "1", identifier: "2", analyzed: true },
+};
+
+/** What the key holds after `--run` with these words, and what was said or refused. `later`: how it ends once it is begun. */
+async function ran(
+  words: readonly string[],
+  looked: Partial<UpgradeCheck>,
+  { before = former as UpgradeRequest | null, answer = "y", later = {} as Partial<UpgradeRequest> } = {},
+): Promise<{ readonly key: UpgradeRequest | null; readonly text: string }> {
+  let key = before;
+  let said = "";
+  const out = (text: string): void => {
+    said += text;
+  };
+  const terminal = { ...scriptedTerminal(), out, readLine: async () => answer };
+  const store = {
+    setUpgradeValue: async (value: Omit<UpgradeRequest, "revision">, expected: Revision | null) => {
+      if (expected !== (key?.revision ?? null)) return err({ kind: "condition-failed", message: "it has changed" });
+      const found = { major: 16, against: "", notes: "", ...looked };
+      const known = value.phase === "check" ? { checked: { a: found, b: found }, fromMajor: 15, toMajor: 16 } : {};
+      key = { ...value, ...known, ...(value.phase === "stop" ? later : {}), revision: revision(Number(key?.revision ?? 0) + 1) };
+      return ok(key.revision);
+    },
+  };
+  const read = async () => ({ scope: "demo", group: null, store, cluster: cluster({ members, initialize: "2", upgrade: key }) });
+  const bounds = { storeDeadline: () => ({ deadline: ms(0) }), within: () => ms(Number.MAX_SAFE_INTEGER) };
+  const context = { terminal, read, readGroup: read, scopeOf: () => "demo", ...bounds } as unknown as CtlContext;
+  const program = new Command("ctl").exitOverride();
+  const host = {
+    command: (name: string) => program.command(name).exitOverride(),
+    run: async (_self: Command, action: (given: CtlContext) => Promise<unknown>) => void (await action(context)),
+  } as unknown as CommandHost;
+  addUpgrade(host);
+  try {
+    await program.parseAsync(["upgrade", "--run", "--to-bin-dir", "/16/bin", ...words], { from: "user" });
+  } catch (error) {
+    said += String(error);
+  }
+  return { key, text: said };
+}
+
+const content = (key: UpgradeRequest | null) => ({ ...key, revision: null });
+
+test("a plan, a refusal by the look and an operator's no leave the record of the upgrade before as it was", async () => {
+  const plan = await ran(["--plan"], {});
+  expect(plan.text).toContain("Nothing was changed");
+  expect(plan.text).toContain("20250131-120000 can no longer be taken back");
+  const refused = await ran(["--force"], { against: "room: none" });
+  expect(refused.text).toContain("room: none");
+  const declined = await ran([], {}, { answer: "n" });
+  expect(declined.text).toContain("nothing was changed");
+  for (const { key } of [plan, refused, declined]) expect(content(key)).toEqual(content(former));
+});
+
+test("where there was none before, the key says that nothing was begun", async () => {
+  const { key } = await ran(["--plan"], {}, { before: null });
+  expect([key?.phase, key?.message]).toEqual(["done", "not begun; nothing was changed"]);
+});
+
+test("what was left undone is warned of at the end", async () => {
+  const message = "the statistics are not made: disk full";
+  const { key, text } = await ran(["--force"], {}, { later: { phase: "done", identifier: "3", analyzed: true, message } });
+  expect(key?.phase).toBe("done");
+  expect(text).toContain(`Warning: the cluster is upgraded, but ${message}`);
+});
