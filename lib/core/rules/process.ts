@@ -56,9 +56,9 @@ export const processRules: readonly Rule[] = [
       !isPaused(o) &&
       !mustRenew(o) &&
       o.lock.held !== null &&
-      (leaseRemaining(o) <= o.self.stopBudgetMs || lockIsForeign(o)),
+      leaseRemaining(o) <= o.self.stopBudgetMs,
     then: () => ({ kind: "abort-task" }),
-    why: () => "the lease ends, or the lock went to somebody else, before the hand-over is done: PostgreSQL is stopped at once",
+    why: () => "the lease ends before the hand-over does: PostgreSQL is stopped at once",
   },
   {
     id: "task-lost-lock",

@@ -173,14 +173,6 @@ describe("a hand-over", () => {
     }
   });
 
-  test("whose lock went to somebody else stops PostgreSQL at once; one that gave it away itself goes on", () => {
-    for (const requests of [observation().requests, shutdown]) {
-      const o = leading({ cluster: cluster(), lock: { held: confirmed }, task, requests });
-      expect(decide(o)).toMatchObject({ rule: "hand-over-lease-over", effect: { kind: "abort-task" } });
-      expect(decide({ ...o, lock: { held: null } }).effect.kind).toBe("wait");
-    }
-  });
-
   test("renews a lease that is in doubt before it gives anything up, and in pause gives up nothing", () => {
     const o = leading({ cluster: mine, lock: { held: runningOut }, task, requests: shutdown });
     expect(decide(o).effect).toEqual({ kind: "renew-lock" });
