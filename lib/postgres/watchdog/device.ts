@@ -10,14 +10,11 @@ export interface WatchdogTimeout {
   readonly seconds: number;
   /** ttl / 2 was taken because ttl − safety_margin left no room for a loop: to be logged. */
   readonly adjusted: boolean;
-  /** False where it leaves no room for a late renewal: it would fire on a healthy leader. Mode `required` then refuses to promote. */
+  /** False where it is shorter than loop_wait: it would fire on a healthy leader. Mode `required` then refuses to promote. */
   readonly usable: boolean;
 }
 
-/**
- * N = ttl − safety_margin (−1: ttl / 2); where that is < loop_wait + 1: ttl / 2, if that is not as short: at 1 s, with a renewal every
- * 0.9 s, one that is 100 ms late would reset the host. Who asks for ttl / 2 by −1 has it from loop_wait on, as in Patroni.
- */
+/** safety.md: N = ttl − safety_margin (−1: ttl / 2); where that is < loop_wait + 1: ttl / 2. */
 export function watchdogTimeout(options: {
   readonly ttl: Ms;
   readonly loopWait: Ms;
@@ -29,7 +26,7 @@ export function watchdogTimeout(options: {
   const wanted = options.safetyMarginSeconds === -1 ? half : Math.floor(ttl - options.safetyMarginSeconds);
   const adjusted = options.safetyMarginSeconds !== -1 && wanted < loopWait + 1;
   const seconds = adjusted ? half : wanted;
-  return { seconds: Math.max(seconds, 1), adjusted, usable: seconds >= 1 && seconds >= (adjusted ? loopWait + 1 : loopWait) };
+  return { seconds: Math.max(seconds, 1), adjusted, usable: seconds >= 1 && seconds >= loopWait };
 }
 
 /** What such a device does; each returns null, or what went wrong in words. */
@@ -84,7 +81,7 @@ export class TimerWatchdog implements Watchdog {
   async arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
     const timeout = watchdogTimeout({ ...options, safetyMarginSeconds: this.#safetyMarginSeconds() });
     if (!timeout.usable) {
-      const message = `a watchdog timeout of ${timeout.seconds} s is too short for a loop_wait of ${options.loopWait / 1000} s (ttl ${options.ttl / 1000} s)`;
+      const message = `a watchdog timeout of ${timeout.seconds} s is shorter than loop_wait (ttl ${options.ttl / 1000} s)`;
       return { ok: false, error: { kind: "unusable", message } };
     }
     if (timeout.adjusted) this.#note(`the watchdog's timeout is ttl / 2 = ${timeout.seconds} s: safety_margin leaves no room for a loop`);

@@ -38,7 +38,7 @@ describe("watchdogTimeout", () => {
     ],
     [
       [20, 10, 10],
-      [10, true, false],
+      [10, true, true],
     ],
     [
       [5, 1, 5],
@@ -54,7 +54,7 @@ describe("watchdogTimeout", () => {
     ],
     [
       [3, 1, 5],
-      [1, true, false],
+      [1, true, true],
     ],
     [
       [3, 1, -1],
