@@ -90,6 +90,7 @@ async function watch(server: Consul, place: Place, act: () => Promise<void>): Pr
   const acting = act();
   while (performance.now() - begun < LOOK_MS) {
     await Bun.sleep(POLL_MS);
+    // Servers that hold an election answer nothing: the next look tells.
     const now = await locks(server, place).catch(() => null);
     if (now === null) continue;
     for (const { scope } of CHOICES) {
