@@ -10,6 +10,7 @@ export async function run(context: NodeContext, signal: AbortSignal, afterCycle:
   const { state, waker } = context;
   const shutDown = (): void => {
     state.requests = { ...state.requests, shutdown: true };
+    state.shutdownAsked.abort();
     waker.wake();
   };
   signal.addEventListener("abort", shutDown, { once: true });

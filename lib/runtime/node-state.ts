@@ -102,6 +102,8 @@ export class NodeState {
   done: Outcome[] = [];
   peerAnswers: readonly PeerAnswer[] = [];
   requests: OperatorRequests = { shutdown: false, restart: false, reinitialize: null };
+  /** Aborts with the request for a shutdown: whoever only waits for others waits no longer. */
+  readonly shutdownAsked = new AbortController();
   scheduledRestart: ScheduledRestart | null = null;
   fencingMissing = false;
   /** What the fencing was armed with, or was last asked to be; null before the first time. */

@@ -42,8 +42,9 @@ async function stopAndStart(
   const deadline = ms(clock.now() + STOP_LIMIT_MS);
   const beforeShutdown = async (): Promise<"go" | "stay"> => {
     // Clients of a pool wait through it as through a switchover: pools lead to the primary alone.
-    const verdict = primary ? await planned.ask({ deadline, signal, mayAbandon: () => true }) : "go";
-    // Whoever shuts the node down meanwhile wants a stop of another kind, and no start behind it.
+    const waited = AbortSignal.any([signal, state.shutdownAsked.signal]);
+    const verdict = primary ? await planned.ask({ deadline, signal: waited, mayAbandon: () => true }) : "go";
+    // Whoever shuts the node down meanwhile wants a stop of another kind, and no start behind it; it asks the poolers itself.
     if (verdict === "stay" || (state.requests.shutdown && !signal.aborted)) return "stay";
     await goDown(context, deadline, signal);
     if (primary) await state.mpp.beforeDemote(deadline, signal);

@@ -43,43 +43,52 @@ if (typeof program === "string") {
 }
 
 const { consul, dns } = await startConsulWithDns();
-let pool: TestPool | null = null;
-let clients: PoolClients | null = null;
 try {
   const registered = { url: consul.url, register_service: true, service_check_interval: "10m" };
-  const cluster = await TestCluster.start({ consul, dynamic: LAZY, extra: () => ({ consul: registered }) });
-  await cluster.untilHealthy();
-  pool = await TestPool.start({ program });
+  await TestCluster.with({ consul, dynamic: LAZY, extra: () => ({ consul: registered }) }, async (cluster) => {
+    await cluster.untilHealthy();
+    const pool = await TestPool.start({ program });
+    try {
+      await measureAll({ dns, cluster, pool });
+    } finally {
+      await pool.stop();
+    }
+  });
+} finally {
+  await consul.stop();
+}
+
+interface Measured {
+  readonly dns: ConsulDns;
+  readonly cluster: TestCluster;
+  readonly pool: TestPool;
+}
+
+async function measureAll(measured: Measured): Promise<void> {
+  const { cluster, pool } = measured;
   await pool.startWorker({ scope: cluster.scope, store: cluster.storeClient.section });
   await until("the pooler is registered", () => cluster.key("poolers/pool1"), WITHIN);
-  clients = await PoolClients.start(pool);
-  const measured = { dns, cluster, pool, clients };
-  for (const event of ["switchover", "host death"] as const) {
-    const samples: Sample[] = [];
-    for (let index = 0; index < count; index++) {
-      const sample = await measure(event, measured);
-      samples.push(sample);
-      const { dnsMs, linesMs, clientMs } = sample;
-      console.error(`${event}: DNS ${dnsMs}, lines ${linesMs}, client ${clientMs} ms (load ${loadavg()[0]?.toFixed(1)})`);
+  const clients = await PoolClients.start(pool);
+  try {
+    for (const event of ["switchover", "host death"] as const) {
+      const samples: Sample[] = [];
+      for (let index = 0; index < count; index++) {
+        const sample = await measure(event, { ...measured, clients });
+        samples.push(sample);
+        const { dnsMs, linesMs, clientMs } = sample;
+        console.error(`${event}: DNS ${dnsMs}, lines ${linesMs}, client ${clientMs} ms (load ${loadavg()[0]?.toFixed(1)})`);
+      }
+      for (const key of ["dnsMs", "linesMs", "clientMs"] as const)
+        console.log(`${event}, ${TITLES[key]}: ${summary(samples.map((each) => each[key]))}`);
     }
-    for (const key of ["dnsMs", "linesMs", "clientMs"] as const)
-      console.log(`${event}, ${TITLES[key]}: ${summary(samples.map((each) => each[key]))}`);
+  } finally {
+    await clients.stop();
   }
-} finally {
-  await clients?.stop();
-  await pool?.stop();
-  await TestCluster.stopAll();
-  await consul.stop();
 }
 
 async function measure(
   event: "switchover" | "host death",
-  {
-    dns,
-    cluster,
-    pool,
-    clients,
-  }: { readonly dns: ConsulDns; readonly cluster: TestCluster; readonly pool: TestPool; readonly clients: PoolClients },
+  { dns, cluster, pool, clients }: Measured & { readonly clients: PoolClients },
 ): Promise<Sample> {
   const old = await cluster.untilHealthy();
   await until("DNS names the primary", async () => (await dns.ports(NAME)).join() === String(old.place.postgresPort), WITHIN);

@@ -10,7 +10,7 @@ const given = new Set<number>();
 
 /** Ports of loopback that nothing listens on at this moment and that this process did not hand out before. */
 export async function serverPorts(count: number): Promise<readonly number[]> {
-  const [from = 0, to = 0] = (process.env["MATRIARCH_TEST_PORTS"] || DEFAULT_RANGE).split("-").map(Number);
+  const { from, to } = portRange(process.env["MATRIARCH_TEST_PORTS"] || DEFAULT_RANGE);
   const ports: number[] = [];
   for (let attempt = 0; ports.length < count; attempt++) {
     if (attempt > count * ATTEMPTS_PER_PORT) throw new Error(`no ${count} free ports in ${from}-${to}`);
@@ -20,6 +20,14 @@ export async function serverPorts(count: number): Promise<readonly number[]> {
     ports.push(port);
   }
   return ports;
+}
+
+/** Throws Error for anything but two ports in their order. */
+export function portRange(text: string): { readonly from: number; readonly to: number } {
+  const [, from = "", to = ""] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
+  const range = { from: Number(from), to: Number(to) };
+  if (from !== "" && range.from > 0 && range.from <= range.to && range.to <= 65_535) return range;
+  throw new Error(`MATRIARCH_TEST_PORTS: ${JSON.stringify(text)} is no range of ports; write 16000-19999`);
 }
 
 function isFree(port: number): Promise<boolean> {

@@ -131,6 +131,7 @@ export class Supervisor {
     this.process.deliver(() => {
       const { state, waker } = this.context;
       state.requests = { ...state.requests, shutdown: true };
+      state.shutdownAsked.abort();
       waker.wake();
     });
   }

@@ -153,6 +153,24 @@ test("a shutdown that is asked for before a restart has touched PostgreSQL takes
   }
 });
 
+test("a shutdown that is asked for while a restart waits for the poolers ends the waiting", async () => {
+  const { node, signal } = await given({ task: "restart" });
+  const asked = Promise.withResolvers<void>();
+  node.state.poolers = {
+    // They never answer.
+    beforeStop: async (_deadline, until) => {
+      asked.resolve();
+      await new Promise((resolve) => until.addEventListener("abort", resolve, { once: true }));
+      return { verdict: { kind: "go" }, withdraw: async () => undefined };
+    },
+  };
+  const restarted = restart(node, signal);
+  await asked.promise;
+  node.state.requests = { ...node.state.requests, shutdown: true };
+  node.state.shutdownAsked.abort();
+  expect(await restarted).toEqual({ ok: false, message: "it is given up: the node is shut down" });
+});
+
 test("before_stop has half of the time that is left, and one that takes longer is told of", async () => {
   const { bench, node, seen, deadline, signal } = await given({ task: "hand-over" });
   const limits: number[] = [];
