@@ -73,15 +73,17 @@ export interface RunningCtl {
   readonly text: string;
   /** Resolves when it has said so. Throws where it ends before. */
   says(words: string): Promise<void>;
+  /** SIGKILL. */
+  kill(): void;
   /** Resolves to its exit status. */
   readonly status: Promise<number>;
 }
 
-/** `config`: the file for -c. Standard input is at its end. */
-export function startCtl(config: string, args: readonly string[]): RunningCtl {
+/** `config`: the file for -c. `input`: standard input is at its end, or an operator sits there who says nothing. */
+export function startCtl(config: string, args: readonly string[], { input = "ended" as "ended" | "silent" } = {}): RunningCtl {
   const child = Bun.spawn([process.execPath, "run", CTL, "-c", config, ...args], {
     cwd: "/",
-    stdin: "ignore",
+    stdin: input === "ended" ? "ignore" : "pipe",
     stdout: "pipe",
     stderr: "pipe",
   });
@@ -103,6 +105,7 @@ export function startCtl(config: string, args: readonly string[]): RunningCtl {
       await until(`ctl says "${words}"`, () => (seen.text.includes(words) ? true : ended ? "ended" : null), { withinMs: SAYS_WITHIN_MS });
       if (!seen.text.includes(words)) throw new Error(`ctl ended without saying "${words}":\n${seen.text}`);
     },
+    kill: () => child.kill("SIGKILL"),
     status,
   };
 }

@@ -34,6 +34,12 @@ export function postgresBinDir(): string {
   return found ?? "";
 }
 
+/** Of the programs in that folder. Throws where they do not run. */
+export function majorOf(binDir: string): number {
+  const said = execFileSync(binDir === "" ? "postgres" : join(binDir, "postgres"), ["--version"], { encoding: "utf8" });
+  return Number(/\(PostgreSQL\) (\d+)/.exec(said)?.[1] ?? Number.NaN);
+}
+
 export function serverConfig(folder: string, name: string, port: number): PostgresqlConfig {
   const user = { username: "postgres", password: null, options: {} };
   const dataDir = join(folder, name);
