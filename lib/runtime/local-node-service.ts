@@ -144,7 +144,7 @@ export class LocalNodeService implements NodeService {
 
   async writeConfig(value: Readonly<Record<string, unknown>>, expected: number | null): Promise<Result<null, StoreError>> {
     const at: Revision | null = expected === null ? null : revision(expected);
-    return await this.#written(await this.#context.store.setConfigValue(value, at, { deadline: dcsDeadline(this.#context) }));
+    return await this.#written(await this.#context.store.values.setConfigValue(value, at, { deadline: dcsDeadline(this.#context) }));
   }
 
   async writeFailover(
@@ -153,7 +153,7 @@ export class LocalNodeService implements NodeService {
   ): Promise<Result<null, StoreError>> {
     const at: Revision | null = expected === null ? null : revision(expected);
     const written = value === null ? null : { leader: value.leader, member: value.candidate, scheduled_at: value.scheduledAt };
-    return await this.#written(await this.#context.store.setFailoverValue(written, at, { deadline: dcsDeadline(this.#context) }));
+    return await this.#written(await this.#context.store.values.setFailoverValue(written, at, { deadline: dcsDeadline(this.#context) }));
   }
 
   /** What was written is seen at once, and the loop is woken. */

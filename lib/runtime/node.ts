@@ -34,8 +34,8 @@ import { SessionTtl } from "./session-ttl.ts";
 import type { LiveSettings } from "./settings.ts";
 import { whyNotByName, whyNotHere } from "./start-checks.ts";
 import { takeOver } from "./take-over.ts";
-import { tellPromoted } from "./tell-promoted.ts";
 import type { TimeLimits } from "./time-limits.ts";
+import { tellPromoted } from "./touch-member.ts";
 import { UpgradePart } from "./upgrade-part.ts";
 import type { Vip } from "./vip/vip.ts";
 

@@ -21,7 +21,7 @@ export async function changeRestore(
 ): Promise<Result<null, string>> {
   if (seen === null) return err("there is no restore");
   const { revision, ...value } = seen;
-  const answer = await context.store.setRestoreValue({ ...value, ...changed }, revision, { deadline: dcsDeadline(context) });
+  const answer = await context.store.values.setRestoreValue({ ...value, ...changed }, revision, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? ok(null) : err(`the restore could not be brought forward: ${describeStoreError(answer.error)}`);
 }
@@ -34,7 +34,7 @@ export async function changeUpgrade(
 ): Promise<Result<null, string>> {
   if (seen === null) return err("there is no upgrade");
   const { revision, ...value } = seen;
-  const answer = await context.store.setUpgradeValue({ ...value, ...changed }, revision, { deadline: dcsDeadline(context) });
+  const answer = await context.store.values.setUpgradeValue({ ...value, ...changed }, revision, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? ok(null) : err(`the upgrade could not be brought forward: ${describeStoreError(answer.error)}`);
 }

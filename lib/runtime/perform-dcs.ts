@@ -264,7 +264,7 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
   if (sync === undefined) return { kind: "write-sync", ok: false, message: "the cluster is not known" };
   const next = { leader: effect.leader, standbys: [...effect.standbys].sort(), quorum: effect.quorum };
   if (effect.leader === null) return await deleteSync(context, sync.revision);
-  const answer = await store.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
+  const answer = await store.values.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
     return failed(context, "write-sync", answer.error);
@@ -275,7 +275,7 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
 
 async function deleteSync(context: NodeContext, at: Revision | null): Promise<Outcome> {
   if (at === null) return done("write-sync");
-  const answer = await context.store.deleteSyncState(at, { deadline: dcsDeadline(context) });
+  const answer = await context.store.values.deleteSyncState(at, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("write-sync") : failed(context, "write-sync", answer.error);
 }
@@ -283,14 +283,14 @@ async function deleteSync(context: NodeContext, at: Revision | null): Promise<Ou
 export async function clearFailover(context: NodeContext): Promise<Outcome> {
   const { state, store } = context;
   const request = state.cluster?.failover ?? null;
-  const answer = await store.setFailoverValue(null, request?.revision ?? null, { deadline: dcsDeadline(context) });
+  const answer = await store.values.setFailoverValue(null, request?.revision ?? null, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("clear-failover") : failed(context, "clear-failover", answer.error);
 }
 
 export async function claimInitialize(context: NodeContext): Promise<Outcome> {
   const { state, store } = context;
-  const answer = await store.initialize({ systemIdentifier: "", createNew: true, deadline: dcsDeadline(context) });
+  const answer = await store.values.initialize({ systemIdentifier: "", createNew: true, deadline: dcsDeadline(context) });
   await refreshCluster(context);
   if (!answer.ok) return failed(context, "claim-initialize", answer.error);
   state.claimedInitialize = true;
@@ -298,7 +298,7 @@ export async function claimInitialize(context: NodeContext): Promise<Outcome> {
 }
 
 export async function cancelInitialize(context: NodeContext): Promise<Outcome> {
-  const answer = await context.store.cancelInitialization({ deadline: dcsDeadline(context) });
+  const answer = await context.store.values.cancelInitialization({ deadline: dcsDeadline(context) });
   context.state.claimedInitialize = false;
   await refreshCluster(context);
   return answer.ok ? done("cancel-initialize") : failed(context, "cancel-initialize", answer.error);
@@ -309,7 +309,12 @@ export async function writeInitialize(context: NodeContext): Promise<Outcome> {
   if (identifier === null) return { kind: "write-initialize", ok: false, message: "the system identifier is not known" };
   const lock = context.state.held;
   if (lock === null) return { kind: "write-initialize", ok: false, message: "the lock is not held" };
-  const answer = await context.store.initialize({ systemIdentifier: identifier, createNew: false, lock, deadline: dcsDeadline(context) });
+  const answer = await context.store.values.initialize({
+    systemIdentifier: identifier,
+    createNew: false,
+    lock,
+    deadline: dcsDeadline(context),
+  });
   await refreshCluster(context);
   return answer.ok ? done("write-initialize") : failed(context, "write-initialize", answer.error);
 }
@@ -318,7 +323,7 @@ export async function writeInitialize(context: NodeContext): Promise<Outcome> {
 export async function writeConfig(context: NodeContext): Promise<Outcome> {
   const { state, store } = context;
   const data = state.knownConfig ?? state.settings.node.bootstrap.dcs;
-  const answer = await store.setConfigValue(data, null, { deadline: dcsDeadline(context) });
+  const answer = await store.values.setConfigValue(data, null, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return answer.ok ? done("write-config") : failed(context, "write-config", answer.error);
 }

@@ -141,10 +141,10 @@ async function finish(context: NodeContext, request: UpgradeRequest): Promise<Ta
 /** What is known of the former timelines and standbys says nothing of the data that is to serve; the programs are those that fit it. */
 async function settle(context: NodeContext, request: UpgradeRequest): Promise<Result<null, string>> {
   const { state, store } = context;
-  const forgotten = await store.setHistoryValue([], { deadline: dcsDeadline(context) });
+  const forgotten = await store.values.setHistoryValue([], { deadline: dcsDeadline(context) });
   if (!forgotten.ok) return err(`the history of the cluster before: ${describeStoreError(forgotten.error)}`);
   const sync = state.cluster?.sync.revision ?? null;
-  const nobody = sync === null ? ok(null) : await store.deleteSyncState(sync, { deadline: dcsDeadline(context) });
+  const nobody = sync === null ? ok(null) : await store.values.deleteSyncState(sync, { deadline: dcsDeadline(context) });
   if (!nobody.ok) return err(`the synchronous standbys of the cluster before: ${describeStoreError(nobody.error)}`);
   return await useFittingPrograms(context, request);
 }
@@ -182,7 +182,7 @@ async function publishIdentifier(context: NodeContext, request: UpgradeRequest):
   if (state.cluster?.initialize === systemIdentifier) return ok(null);
   const lock = state.held;
   if (lock === null) return err("the lock is not held");
-  const written = await store.initialize({ systemIdentifier, createNew: false, lock, deadline: dcsDeadline(context) });
+  const written = await store.values.initialize({ systemIdentifier, createNew: false, lock, deadline: dcsDeadline(context) });
   await refreshCluster(context);
   return written.ok ? ok(null) : err(`the system identifier: ${describeStoreError(written.error)}`);
 }

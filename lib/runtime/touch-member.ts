@@ -1,10 +1,12 @@
-// Owns publishing this member's key after a cycle. Decides nothing: what it writes is member-record.ts.
+// Owns publishing this member's key: after a cycle, and the moment a promoted server accepts writes. Decides nothing: what it writes is
+// member-record.ts.
 
 import type { Outcome } from "../core/observation.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import { memberRecord } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
+import { lookAtPostgres } from "./observe.ts";
 
 /** Positions change all the time: alone they are published once a loop_wait, however often the loop is woken. */
 const POSITIONS: ReadonlySet<string> = new Set(["xlog_location", "receive_lsn", "replay_lsn"]);
@@ -21,6 +23,16 @@ export async function touchMember(context: NodeContext): Promise<void> {
   const touched = await store.touchMember(record, { deadline: dcsDeadline(context) });
   if (touched.ok) state.published = { record, session: session.id, at: clock.now() };
   else log.warning(`the member key was not written: ${describeStoreError(touched.error)}`);
+}
+
+/**
+ * Tells of a promotion: clients look for it in the catalogue, poolers at the member key. The cycle in which the HA loop would come to it
+ * renews the lock, and more, before. `noteCatalogue`: something about the node has changed.
+ */
+export async function tellPromoted(context: NodeContext, noteCatalogue: () => void): Promise<void> {
+  await lookAtPostgres(context);
+  noteCatalogue();
+  await touchMember(context);
 }
 
 /** Tells the leader that this member is about to stop, so that it waits for others: as Patroni does, by the tag `nosync`. */

@@ -22,14 +22,14 @@ function initializeCases(context: ClusterSuiteContext): void {
       const cluster = context.cluster();
       const nodes = [cluster.node("a"), cluster.node("b")] as const;
       const results = await Promise.all(
-        nodes.map((node) => node.initialize({ ...context.within(), systemIdentifier: "", createNew: true })),
+        nodes.map((node) => node.values.initialize({ ...context.within(), systemIdentifier: "", createNew: true })),
       );
       expect(results.filter((result) => result.ok)).toHaveLength(1);
       const [winner, loser] = results[0]?.ok === true ? nodes : [nodes[1], nodes[0]];
       expect(value(await loser.getCluster({ ...context.within(), consistency: "consistent" })).initialize).toBe("");
-      expectError(await loser.cancelInitialization(context.within()), "condition-failed");
-      value(await winner.initialize({ ...context.within(), systemIdentifier: "7710744159307945845", createNew: false }));
-      expectError(await winner.cancelInitialization(context.within()), "condition-failed");
+      expectError(await loser.values.cancelInitialization(context.within()), "condition-failed");
+      value(await winner.values.initialize({ ...context.within(), systemIdentifier: "7710744159307945845", createNew: false }));
+      expectError(await winner.values.cancelInitialization(context.within()), "condition-failed");
       expect(value(await loser.getCluster({ ...context.within(), consistency: "consistent" })).initialize).toBe("7710744159307945845");
     },
     CASE_TIMEOUT_MS,
@@ -39,13 +39,13 @@ function initializeCases(context: ClusterSuiteContext): void {
     "a cancelled bootstrap frees the key, unless somebody else has changed it",
     async () => {
       const node = context.cluster().node("a");
-      value(await node.initialize({ ...context.within(), systemIdentifier: "", createNew: true }));
-      expect(value(await node.cancelInitialization(context.within()))).toBeNull();
+      value(await node.values.initialize({ ...context.within(), systemIdentifier: "", createNew: true }));
+      expect(value(await node.values.cancelInitialization(context.within()))).toBeNull();
       expect(value(await node.getCluster({ ...context.within(), consistency: "consistent" })).initialize).toBeNull();
-      value(await node.initialize({ ...context.within(), systemIdentifier: "", createNew: true }));
+      value(await node.values.initialize({ ...context.within(), systemIdentifier: "", createNew: true }));
       value(await context.client().put(node.keys.initialize, "123", context.within()));
-      expectError(await node.initialize({ ...context.within(), systemIdentifier: "456", createNew: false }), "condition-failed");
-      expectError(await node.cancelInitialization(context.within()), "condition-failed");
+      expectError(await node.values.initialize({ ...context.within(), systemIdentifier: "456", createNew: false }), "condition-failed");
+      expectError(await node.values.cancelInitialization(context.within()), "condition-failed");
       expect(value(await node.getCluster({ ...context.within(), consistency: "consistent" })).initialize).toBe("123");
     },
     CASE_TIMEOUT_MS,
@@ -58,14 +58,14 @@ function casCases(context: ClusterSuiteContext): void {
     async () => {
       const node = context.cluster().node("a");
       const first = value(
-        await node.setConfigValue({ ttl: 30, postgresql: { parameters: { max_connections: 60 } } }, null, context.within()),
+        await node.values.setConfigValue({ ttl: 30, postgresql: { parameters: { max_connections: 60 } } }, null, context.within()),
       );
       const read = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(read.config).toEqual({ revision: first, data: { ttl: 30, postgresql: { parameters: { max_connections: 60 } } } });
-      const second = value(await node.setConfigValue({ ttl: 20 }, first, context.within()));
-      expectError(await node.setConfigValue({ ttl: 10 }, first, context.within()), "condition-failed");
-      value(await node.setConfigValue({ ttl: 40 }, null, context.within()));
-      expectError(await node.setConfigValue({ ttl: 10 }, second, context.within()), "condition-failed");
+      const second = value(await node.values.setConfigValue({ ttl: 20 }, first, context.within()));
+      expectError(await node.values.setConfigValue({ ttl: 10 }, first, context.within()), "condition-failed");
+      value(await node.values.setConfigValue({ ttl: 40 }, null, context.within()));
+      expectError(await node.values.setConfigValue({ ttl: 10 }, second, context.within()), "condition-failed");
     },
     CASE_TIMEOUT_MS,
   );
@@ -75,7 +75,7 @@ function casCases(context: ClusterSuiteContext): void {
     async () => {
       const node = context.cluster().node("a");
       const request = { leader: "a", member: "b", scheduled_at: "2026-11-22T01:02:03.456789+02:00" };
-      const revision = value(await node.setFailoverValue(request, null, context.within()));
+      const revision = value(await node.values.setFailoverValue(request, null, context.within()));
       const read = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(read.failover).toEqual({
         revision,
@@ -84,10 +84,10 @@ function casCases(context: ClusterSuiteContext): void {
         scheduledAt: Date.UTC(2026, 10, 21, 23, 2, 3, 456),
         scheduledAtText: request.scheduled_at,
       });
-      const cleared = value(await node.setFailoverValue(null, revision, context.within()));
+      const cleared = value(await node.values.setFailoverValue(null, revision, context.within()));
       expect(cleared).toBeGreaterThan(revision);
       expect(value(await node.getCluster({ ...context.within(), consistency: "consistent" })).failover).toBeNull();
-      expectError(await node.setFailoverValue({ member: "c" }, revision, context.within()), "condition-failed");
+      expectError(await node.values.setFailoverValue({ member: "c" }, revision, context.within()), "condition-failed");
       const raw = await context.read(context.client(), node.keys.failover);
       expect(raw?.value).toBe("{}");
     },
@@ -100,14 +100,17 @@ function casCases(context: ClusterSuiteContext): void {
       const node = context.cluster().node("a");
       const empty = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(empty.sync).toEqual(NO_SYNC);
-      const first = value(await node.setSyncStateValue({ leader: "a", standbys: ["c", "b"], quorum: 1 }, null, context.within()));
-      expectError(await node.setSyncStateValue({ leader: "b", standbys: [], quorum: 0 }, null, context.within()), "condition-failed");
+      const first = value(await node.values.setSyncStateValue({ leader: "a", standbys: ["c", "b"], quorum: 1 }, null, context.within()));
+      expectError(
+        await node.values.setSyncStateValue({ leader: "b", standbys: [], quorum: 0 }, null, context.within()),
+        "condition-failed",
+      );
       const read = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(read.sync).toEqual({ revision: first, leader: "a", standbys: ["b", "c"], quorum: 1 });
-      const second = value(await node.setSyncStateValue({ leader: "a", standbys: [], quorum: 0 }, first, context.within()));
+      const second = value(await node.values.setSyncStateValue({ leader: "a", standbys: [], quorum: 0 }, first, context.within()));
       expect((await context.read(context.client(), node.keys.sync))?.value).toBe('{"leader":"a","sync_standby":null,"quorum":0}');
-      expectError(await node.deleteSyncState(first, context.within()), "condition-failed");
-      expect(value(await node.deleteSyncState(second, context.within()))).toBeNull();
+      expectError(await node.values.deleteSyncState(first, context.within()), "condition-failed");
+      expect(value(await node.values.deleteSyncState(second, context.within()))).toBeNull();
     },
     CASE_TIMEOUT_MS,
   );
@@ -129,14 +132,14 @@ function plainCases(context: ClusterSuiteContext): void {
         { timeline: timeline(2), lsn: lsn(67109256), reason: "by hand", time: null, newLeader: null },
       ];
       const status = { optime: lsn(2n ** 62n + 3n), slots: { b: lsn(7), c: lsn(2n ** 61n + 1n) }, retainSlots: ["b"] };
-      value(await node.setHistoryValue(lines, context.within()));
-      value(await node.writeStatus(status, context.within()));
-      value(await node.writeFailsafe({ a: "http://a/patroni", b: "http://b/patroni" }, context.within()));
+      value(await node.values.setHistoryValue(lines, context.within()));
+      value(await node.values.writeStatus(status, context.within()));
+      value(await node.values.writeFailsafe({ a: "http://a/patroni", b: "http://b/patroni" }, context.within()));
       const read = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(read.history).toEqual(lines);
       expect(read.status).toEqual(status);
       expect(read.failsafe).toEqual({ a: "http://a/patroni", b: "http://b/patroni" });
-      value(await node.writeLeaderOptime(lsn(8), context.within()));
+      value(await node.values.writeLeaderOptime(lsn(8), context.within()));
       const later = value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(later.status).toEqual({ ...status, optime: lsn(8) });
     },
@@ -161,7 +164,7 @@ function plainCases(context: ClusterSuiteContext): void {
       expect(read.members).toHaveLength(1);
       expect(read.members[0]).toMatchObject({ name: "y", role: "uninitialized", extra: { future: { a: 1 } } });
       expect(read.faults).toHaveLength(bad.length);
-      value(await node.writeFailsafe({}, context.within()));
+      value(await node.values.writeFailsafe({}, context.within()));
       value(await node.getCluster({ ...context.within(), consistency: "consistent" }));
       expect(cluster.warnings).toHaveLength(bad.length);
     },
@@ -199,7 +202,7 @@ function treeCases(context: ClusterSuiteContext): void {
       const node = cluster.node("a");
       value(await node.attemptToAcquireLeader(context.within()));
       value(await node.touchMember({ state: "running" }, context.within()));
-      value(await node.setConfigValue({}, null, context.within()));
+      value(await node.values.setConfigValue({}, null, context.within()));
       const store = context.client();
       const root = `${cluster.namespace}/${cluster.scope}`;
       value(await store.put(`${root}-other/leader`, "z", context.within()));
@@ -216,7 +219,7 @@ function treeCases(context: ClusterSuiteContext): void {
     async () => {
       const cluster = context.cluster();
       const [a, b] = [cluster.node("a"), cluster.node("b")];
-      value(await a.setConfigValue({ ttl: 30 }, null, context.within()));
+      value(await a.values.setConfigValue({ ttl: 30 }, null, context.within()));
       const seen = value(await b.getCluster({ ...context.within(), consistency: "consistent" }));
       const watching = b.watchCluster(seen.revision, context.within());
       const lock = value(await a.attemptToAcquireLeader(context.within()));

@@ -182,11 +182,11 @@ function updateCases(context: ClusterSuiteContext): void {
       const node = context.cluster().node("a");
       const lock = value(await node.attemptToAcquireLeader(context.within()));
       const sync = { leader: "a", standbys: ["c", "b"], quorum: 0 };
-      const revision = value(await node.setSyncStateValue(sync, null, { ...context.within(), lock }));
-      const next = value(await node.setSyncStateValue({ ...sync, standbys: [] }, revision, { ...context.within(), lock }));
+      const revision = value(await node.values.setSyncStateValue(sync, null, { ...context.within(), lock }));
+      const next = value(await node.values.setSyncStateValue({ ...sync, standbys: [] }, revision, { ...context.within(), lock }));
       value(await node.deleteLeader({ ...context.within(), lock }));
-      expectError(await node.setSyncStateValue(sync, next, { ...context.within(), lock }), "condition-failed");
-      expectError(await node.setHistoryValue([], { ...context.within(), lock }), "condition-failed");
+      expectError(await node.values.setSyncStateValue(sync, next, { ...context.within(), lock }), "condition-failed");
+      expectError(await node.values.setHistoryValue([], { ...context.within(), lock }), "condition-failed");
       expect(value(await node.getCluster({ ...context.within(), consistency: "consistent" })).sync).toMatchObject({
         revision: next,
         standbys: [],

@@ -14,10 +14,11 @@ import { tcpNetwork } from "../../lib/dcs/raft/transport/tcp-network.ts";
 import { ms } from "../../lib/model/units.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
 import { value } from "../conformance/suite-context.ts";
+import { wholeFromEnvironment } from "../harness/from-environment.ts";
 import { serverPorts } from "../harness/ports.ts";
 import { recordingLog } from "../harness/recording-log.ts";
 
-const ROUNDS = Number(process.env["MATRIARCH_KILL_ROUNDS"] || 100);
+const ROUNDS = wholeFromEnvironment("MATRIARCH_KILL_ROUNDS", 100);
 const TEST_TIMEOUT_MS = 60_000 + ROUNDS * 8000;
 const MEMBERS = 3;
 const WRITERS = 8;

@@ -6,12 +6,13 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
+import { wholeFromEnvironment } from "../harness/from-environment.ts";
 import { until } from "../harness/wait.ts";
 
 afterAll(() => TestCluster.stopAll());
 
-const SEED = Number(process.env["FAULT_SEED"] ?? Math.floor(Math.random() * 1_000_000));
-const ROUNDS = Number(process.env["FAULT_ROUNDS"] ?? 15);
+const SEED = wholeFromEnvironment("FAULT_SEED", 1 + Math.floor(Math.random() * 1_000_000));
+const ROUNDS = wholeFromEnvironment("FAULT_ROUNDS", 15);
 /** A lease, what Consul adds to it, a crash recovery, a rewind, and a busy machine. */
 const HEALED_WITHIN_MS = 90_000;
 const ROUND_LIMIT_MS = 130_000;

@@ -1,8 +1,10 @@
 // Owns what differs between the tiers inside a test file: how long the leases are for whose end a test waits, and which cases are
 // left to the full tier because the default one shows the same claim in another. Which files run is in scripts/suite/stages.ts.
 
+import { wordFromEnvironment } from "./from-environment.ts";
+
 /** `full` in the full tier. */
-const FULL = process.env["MATRIARCH_TEST_TIER"] === "full";
+const FULL = wordFromEnvironment("MATRIARCH_TEST_TIER", ["default", "full"]) === "full";
 
 /** `inDefault` in both tiers, `more` in the full tier alone. */
 export function cases<T>(inDefault: readonly T[], more: readonly T[]): readonly T[] {

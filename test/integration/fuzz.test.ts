@@ -16,15 +16,16 @@ import type { Cluster } from "../../lib/model/cluster.ts";
 import { PATRONI_LIMITS } from "../../lib/model/dynamic-config.ts";
 import { ms, revision } from "../../lib/model/units.ts";
 import { TestCluster } from "../harness/cluster.ts";
+import { wholeFromEnvironment } from "../harness/from-environment.ts";
 import { type HostileRequest, hostileRequest, hostileText, hostileValue } from "../harness/hostile.ts";
 import { inTier } from "../harness/times.ts";
 import { Random } from "../simulation/random.ts";
 import { facts, LogUnderTest, leading as leadingMember, NodeUnderTest, replicaFacts, restApi } from "../unit/api/node-under-test.ts";
 import { leading, observation } from "../unit/core/observations.ts";
 
-const CASES = Number(process.env["FUZZ_CASES"] || 2_000);
+const CASES = wholeFromEnvironment("FUZZ_CASES", 2_000);
 /** The default tier does the same each time; new ones are tried in the full tier. */
-const SEED = Number(process.env["FUZZ_SEED"] || inTier({ full: Date.now() % 1_000_000_007, byDefault: 20_261_122 }));
+const SEED = wholeFromEnvironment("FUZZ_SEED", inTier({ full: 1 + (Date.now() % 1_000_000_007), byDefault: 20_261_122 }));
 /** Files and values of the store, which take longer each. */
 const DOCUMENTS = Math.ceil(CASES / 4);
 /** For the whole run, whatever the machine: a hang is what never ends. */

@@ -10,6 +10,7 @@ import { realClock } from "../../lib/runtime/clock.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { addressAmongMembers } from "../harness/cluster-store.ts";
+import { wholeFromEnvironment } from "../harness/from-environment.ts";
 import { withHostCluster } from "../harness/host-cluster.ts";
 import { LockWatch } from "../harness/lock-watch.ts";
 import { HostNetwork, whyNoNamespaces } from "../harness/namespaces.ts";
@@ -22,7 +23,7 @@ const SHORT = { ttl: 5, loop_wait: 1, retry_timeout: 2 };
 /** Issue: writable again, median. */
 const TAKEOVER_MEDIAN_MS = 6_500;
 const TAKEOVER_WITHIN_MS = 20_000;
-const ROUNDS = Number(process.env["RAFT_FAILOVER_ROUNDS"] || 3);
+const ROUNDS = wholeFromEnvironment("RAFT_FAILOVER_ROUNDS", 3);
 /** Nothing that a busy machine takes from everybody for a while ends these. */
 const PATIENT = { ttl: 20, loop_wait: 1, retry_timeout: 5 };
 const PATIENT_RAFT = { raft: { min_timeout: 4, max_timeout: 8 } };

@@ -7,13 +7,14 @@ import { rmSync } from "node:fs";
 import type { Store } from "../../lib/dcs/store.ts";
 import { ms } from "../../lib/model/units.ts";
 import { realClock } from "../../lib/runtime/clock.ts";
+import { wholeFromEnvironment } from "../harness/from-environment.ts";
 import { KeyWriters, RaftProcesses } from "../harness/raft-processes.ts";
 import { cases } from "../harness/times.ts";
 
 afterAll(() => RaftProcesses.stopAll());
 
 /** 100 in the full tier. */
-const KILL_ROUNDS = Number(process.env["RAFT_KILL_ROUNDS"] || 3);
+const KILL_ROUNDS = wholeFromEnvironment("RAFT_KILL_ROUNDS", 3);
 const WRITERS = 8;
 
 async function started(count: number): Promise<RaftProcesses> {

@@ -114,3 +114,33 @@ describe("imports point down only", () => {
     expect(faultOf({ file, specifier })).toBeNull();
   });
 });
+
+describe("the source map of docs/ARCHITECTURE.md", () => {
+  const page = readFileSync(join(root, "docs/ARCHITECTURE.md"), "utf8");
+  const rows = [...page.slice(page.indexOf("## Source map")).matchAll(/^\| ((?:lib|workers|scripts)[^ |]*) \| ([^|]+) \|/gm)];
+  const mapped = rows.map((row) => row[1] ?? "");
+
+  test("has a row for each folder that holds files, and none for a folder that is not there", () => {
+    const folders = ["lib", "workers", "scripts"].flatMap((top) =>
+      readdirSync(join(root, top), { withFileTypes: true, recursive: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => relative(root, entry.parentPath)),
+    );
+    expect([...new Set(folders)].filter((folder) => !mapped.includes(folder)).sort()).toEqual([]);
+    expect(mapped.filter((folder) => !folders.includes(folder))).toEqual([]);
+  });
+
+  test("names files to open first that are there", () => {
+    const named = rows.flatMap((row) => (row[2] ?? "").split(", ").map((name) => join(row[1] ?? "", name.trim())));
+    expect(named.length).toBeGreaterThan(mapped.length);
+    expect(named.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+  });
+});
+
+describe("docs/ARCHITECTURE.md", () => {
+  test("names every folder of test/", () => {
+    const page = readFileSync(join(root, "docs/ARCHITECTURE.md"), "utf8");
+    const folders = readdirSync(join(root, "test"), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.map(({ name }) => `test/${name}`).filter((folder) => !page.includes(`| ${folder} |`))).toEqual([]);
+  });
+});

@@ -166,7 +166,7 @@ async function writeRequest(context: CtlContext, read: ReadCluster, decided: Dec
   );
   const value = { leader: decided.leader, member: decided.candidate, scheduled_at: decided.scheduledAt };
   const expected = read.cluster.failover?.revision ?? null;
-  orRefuse(await read.store.setFailoverValue(value, expected, context.storeDeadline()));
+  orRefuse(await read.store.values.setFailoverValue(value, expected, context.storeDeadline()));
   const from = decided.leader === null ? "" : ` from leader ${decided.leader}`;
   const to = decided.candidate === null ? "" : ` to ${decided.candidate}`;
   terminal.out(`${timestamp(terminal.clock.wallNow())} Initialized ${decided.action}${from}${to}\n`);

@@ -45,7 +45,7 @@ async function write(alone: Alone): Promise<ExitCode> {
   }
   const members = failsafeMembers(state.cluster, { name: state.settings.node.name, apiUrl: apiUrl(state) });
   const lock = { session, revision: state.cluster.leader?.revision ?? revision(0), confirmedAt: context.clock.now(), promisedMs: ms(0) };
-  const written = await store.writeFailsafe(members, { deadline: dcsDeadline(context), lock });
+  const written = await store.values.writeFailsafe(members, { deadline: dcsDeadline(context), lock });
   if (!written.ok) {
     complain(written.error.kind === "condition-failed" ? "the lock is not this node's any more" : describeStoreError(written.error));
     return exitOf(written.error);

@@ -12,10 +12,11 @@ import type { NodeConfig, RestApiConfig } from "../../../lib/model/node-config.t
 import type { PostgresStatus } from "../../../lib/model/postgres.ts";
 import { err, ok, type Result } from "../../../lib/model/result.ts";
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
-import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
+import { lsn, ms, revision, timeline } from "../../../lib/model/units.ts";
 import { EventLog } from "../../../lib/runtime/event-log.ts";
 import type { Explanation } from "../../../lib/runtime/explaining.ts";
 import type { NodeFacts, NodeMeasures, NodeService, RestartRequest } from "../../../lib/runtime/node-service.ts";
+import { CONFIG } from "../core/observations.ts";
 
 export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
   return {
@@ -40,28 +41,7 @@ export function restApi(changes: Partial<RestApiConfig> = {}): RestApiConfig {
   };
 }
 
-export const DYNAMIC: DynamicConfig = {
-  loopWaitMs: seconds(10),
-  leaseTtlMs: seconds(30),
-  ttlMs: seconds(30),
-  retryTimeoutMs: seconds(10),
-  maximumLagOnFailoverBytes: 1048576,
-  maximumLagOnSyncnodeBytes: -1,
-  maxTimelinesHistory: 0,
-  primaryStartTimeoutMs: seconds(300),
-  primaryStopTimeoutMs: ms(0),
-  primaryRaceBackoffMs: ms(0),
-  synchronousMode: "off",
-  synchronousModeStrict: false,
-  synchronousNodeCount: 1,
-  failsafeMode: false,
-  checkTimeline: false,
-  memberSlotsTtlMs: seconds(1800),
-  pause: false,
-  standbyCluster: null,
-  slots: [],
-  ignoreSlots: [],
-};
+export const DYNAMIC: DynamicConfig = CONFIG;
 
 export function member(name: string, changes: Partial<Member> = {}): Member {
   const port = Number(name.replace(/\D/g, "")) || 9;

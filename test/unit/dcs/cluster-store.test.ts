@@ -389,7 +389,7 @@ describe("a lowered ttl", () => {
 test("the holder of the lock completes the identifier although its claim has moved on with the session", async () => {
   const { cluster, node, within } = openNodes();
   const a = node("a");
-  await a.initialize({ ...within(), systemIdentifier: "", createNew: true });
+  await a.values.initialize({ ...within(), systemIdentifier: "", createNew: true });
   const lock = await a.takeLeader(within());
   if (!lock.ok) throw new Error("the store is there");
   const claim = cluster.get("service/demo/initialize");
@@ -398,7 +398,7 @@ test("the holder of the lock completes the identifier although its claim has mov
     { kind: "put", key: "service/demo/initialize", value: "", session: lock.value.session },
   ]);
   expect(cluster.get("service/demo/initialize")?.revision).not.toBe(claim?.revision);
-  const written = await a.initialize({ ...within(), systemIdentifier: "7", createNew: false, lock: lock.value });
+  const written = await a.values.initialize({ ...within(), systemIdentifier: "7", createNew: false, lock: lock.value });
   expect(written.ok).toBe(true);
   expect(cluster.get("service/demo/initialize")).toMatchObject({ value: "7", session: null });
 });

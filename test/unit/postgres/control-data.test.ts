@@ -8,27 +8,12 @@ import { join } from "node:path";
 import { lsn } from "../../../lib/model/units.ts";
 import { parseControlData, readControlData, saysShutDown } from "../../../lib/postgres/control-data.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
+import { controlText } from "./control-text.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "matriarch-control-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const TEXT = `pg_control version number:            1300
-Database system identifier:           7710758555136322125
-Database cluster state:               in archive recovery
-Latest checkpoint location:           0/178C8E0
-Latest checkpoint's REDO location:    0/178C8A8
-Latest checkpoint's TimeLineID:       2
-Latest checkpoint's oldestCommitTsXid:0
-Minimum recovery ending location:     0/3000148
-Min recovery ending loc's timeline:   3
-wal_log_hints setting:                on
-max_connections setting:              100
-max_worker_processes setting:         8
-max_wal_senders setting:              10
-max_prepared_xacts setting:           0
-max_locks_per_xact setting:           64
-Data page checksum version:           1
-`;
+const TEXT = controlText({ state: "in archive recovery", timeline: 2, recoveryEnd: "0/3000148", recoveryEndTimeline: 3 });
 
 test("every field is read", () => {
   expect(parseControlData(TEXT)).toMatchObject({

@@ -12,6 +12,7 @@ import { finishRestore, putBack, type RestorePlace, restoreAside, whyNoRestore }
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../harness/local-server.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
+import { controlText } from "./control-text.ts";
 
 const ID = "20260131-120000";
 let folder: string;
@@ -42,21 +43,7 @@ function isThere(pid: number): boolean {
   return existsSync(`/proc/${pid}/environ`) && readFileSync(`/proc/${pid}/environ`, "utf8") !== "";
 }
 
-const CONTROL = `Database system identifier:           7710758555136322125
-Database cluster state:               shut down
-Latest checkpoint location:           0/178C8E0
-Latest checkpoint's REDO location:    0/178C8A8
-Latest checkpoint's TimeLineID:       2
-Minimum recovery ending location:     0/0
-Min recovery ending loc's timeline:   0
-wal_log_hints setting:                on
-max_connections setting:              100
-max_worker_processes setting:         8
-max_wal_senders setting:              10
-max_prepared_xacts setting:           0
-max_locks_per_xact setting:           64
-Data page checksum version:           1
-`;
+const CONTROL = controlText({ timeline: 2 });
 
 /** pgBackRest fails in the middle of its work; pg_controldata answers. */
 const run: RunProgram = async ({ argv }) => {

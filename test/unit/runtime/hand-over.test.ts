@@ -14,7 +14,7 @@ async function given(options: { readonly onAsked?: () => void } = {}) {
   const bench = new Bench();
   const node = await bench.leader();
   const asked = { leader: node.state.settings.node.name, candidate: null, scheduledAt: null };
-  const put = await node.store.setFailoverValue(asked, null, { deadline: ms(bench.clock.now() + 1000) });
+  const put = await node.store.values.setFailoverValue(asked, null, { deadline: ms(bench.clock.now() + 1000) });
   expect(put.ok).toBe(true);
   await refreshCluster(node);
   expect(node.state.cluster?.failover?.leader).toBe(asked.leader);

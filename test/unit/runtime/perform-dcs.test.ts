@@ -177,7 +177,7 @@ test("the node that restores takes a lock that somebody else held last, once his
     cloned: [],
     message: null,
   } as const;
-  expect((await b.setRestoreValue({ ...value, node: "a" }, null, bench.soon())).ok).toBe(true);
+  expect((await b.values.setRestoreValue({ ...value, node: "a" }, null, bench.soon())).ok).toBe(true);
   const again = bench.store("b");
   expect((await again.attemptToAcquireLeader(bench.soon())).ok).toBe(true);
   await refreshCluster(a);

@@ -46,9 +46,9 @@ async function upgrading(fields: Partial<UpgradeRequest>): Promise<NodeContext> 
     ...{ id: ID, phase: "upgrade" as const, direction: "back" as const, node: "a", mode: "copy" as const, message: null },
     ...{ fromMajor: 17, toMajor: 18, binDir: "/18/bin", fromIdentifier: OLD, identifier: NEW, ...fields },
   };
-  expect((await context.store.setUpgradeValue(value, null, ALL)).ok).toBe(true);
+  expect((await context.store.values.setUpgradeValue(value, null, ALL)).ok).toBe(true);
   const lines = [{ timeline: timeline(1), lsn: lsn(5), reason: "promoted", time: null, newLeader: "a" }];
-  expect((await context.store.setHistoryValue(lines, ALL)).ok).toBe(true);
+  expect((await context.store.values.setHistoryValue(lines, ALL)).ok).toBe(true);
   await refreshCluster(context);
   return context;
 }

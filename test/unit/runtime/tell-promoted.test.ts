@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { ms, timeline } from "../../../lib/model/units.ts";
 import { promoteServer } from "../../../lib/postgres/promote.ts";
 import { promote } from "../../../lib/runtime/promotion.ts";
-import { tellPromoted } from "../../../lib/runtime/tell-promoted.ts";
+import { tellPromoted } from "../../../lib/runtime/touch-member.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { status } from "../core/observations.ts";
 import { Bench } from "./fenced-node.ts";

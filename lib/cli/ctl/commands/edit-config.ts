@@ -92,7 +92,7 @@ async function write(
   let written: Result<unknown, StoreError> = await writeRecordedConfig(context.store, store.keys, { ...what, ...context.storeDeadline() });
   if (!written.ok && written.error.kind === "rejected") {
     context.terminal.complain(`Warning: the change is not recorded, --undo will not know it: ${describeStoreError(written.error)}\n`);
-    written = await store.setConfigValue(what.change.after, what.expected, context.storeDeadline());
+    written = await store.values.setConfigValue(what.change.after, what.expected, context.storeDeadline());
   }
   if (!written.ok && written.error.kind === "condition-failed") {
     throw new CtlRefusal("Config modification aborted due to concurrent changes; nothing was written, look at the new configuration first");

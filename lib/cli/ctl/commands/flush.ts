@@ -68,7 +68,7 @@ async function flushSwitchover(context: CtlContext, read: ReadCluster): Promise<
   }
   const asked = await askAnyMember(context, read, { method: "DELETE", path: "/switchover", body: null, within: ANSWERS_WITHIN });
   if (asked.kind === "nobody") {
-    orRefuse(await read.store.setFailoverValue(null, request.revision, context.storeDeadline()));
+    orRefuse(await read.store.values.setFailoverValue(null, request.revision, context.storeDeadline()));
   } else if (asked.answer.status !== 200 && asked.answer.status !== 404) {
     throw new CtlRefusal(`Failed: member=${asked.by.name}, status_code=${asked.answer.status}, (${asked.answer.text})`);
   }

@@ -103,7 +103,7 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
     cloned: [],
     message: null,
   };
-  orRefuse(await read.store.setRestoreValue(request, read.cluster.restore?.revision ?? null, context.storeDeadline()));
+  orRefuse(await read.store.values.setRestoreValue(request, read.cluster.restore?.revision ?? null, context.storeDeadline()));
   terminal.out(`Restore ${request.id} was asked for\n`);
   return flags.wait ? await follow(context, read) : EXIT.ok;
 }
@@ -136,7 +136,7 @@ async function go(
   if (step.to === "done") refuseAbandon(await context.readGroup(read.scope, read.group), step.to);
   const { revision, ...value } = restore;
   const message = step.to === "done" ? "abandoned: the other members went on with the old data" : null;
-  orRefuse(await read.store.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
+  orRefuse(await read.store.values.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
   return step.flags.wait && step.to !== "done" ? await follow(context, read) : EXIT.ok;
 }
 

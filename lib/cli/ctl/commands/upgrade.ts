@@ -133,7 +133,7 @@ async function lookAll(
     ...{ fromIdentifier: cluster.initialize ?? "", identifier: null, initdb: null, checkpoint: null, checked: {} },
     ...{ received: [], cloned: [], analyzed: false, message: null },
   };
-  orRefuse(await read.store.setUpgradeValue(request, cluster.upgrade?.revision ?? null, context.storeDeadline()));
+  orRefuse(await read.store.values.setUpgradeValue(request, cluster.upgrade?.revision ?? null, context.storeDeadline()));
   context.terminal.out("Every member looks at itself; pg_upgrade --check is rehearsed on the leader …\n");
   const looked = await awaitCluster(
     context,
@@ -236,7 +236,7 @@ async function abandon(context: CtlContext, read: ReadCluster, flags: UpgradeFla
   const { direction, fromIdentifier, identifier } = seen;
   const systemIdentifier = direction === "back" ? identifier : fromIdentifier;
   if (!isUnreadableUpgrade(seen) && systemIdentifier !== null && now.cluster.initialize !== systemIdentifier)
-    orRefuse(await now.store.initialize({ systemIdentifier, createNew: false, ...context.storeDeadline() }));
+    orRefuse(await now.store.values.initialize({ systemIdentifier, createNew: false, ...context.storeDeadline() }));
   // In place of what could not be read, too.
   await end(context, now, { ...seen, node: seen.node || "unknown" }, "abandoned: the other members went on with the data that they had");
   return EXIT.ok;
@@ -252,7 +252,7 @@ async function write(
   { revision, ...value }: UpgradeRequest,
   changed: Partial<UpgradeRequest>,
 ): Promise<void> {
-  orRefuse(await store.setUpgradeValue({ ...value, ...changed }, revision, context.storeDeadline()));
+  orRefuse(await store.values.setUpgradeValue({ ...value, ...changed }, revision, context.storeDeadline()));
 }
 
 function status(context: CtlContext, { cluster: { upgrade } }: ReadCluster): ExitCode {

@@ -39,7 +39,7 @@ async function called(words: readonly string[], before: Partial<Cluster>, meanwh
       return "y";
     },
   };
-  const store = {
+  const values = {
     setUpgradeValue: async (value: Omit<UpgradeRequest, "revision">, expected: Revision) => {
       if (expected !== now.upgrade?.revision) return err({ kind: "condition-failed", message: "it has changed" });
       written.push(`${value.phase} ${value.direction}`);
@@ -50,7 +50,7 @@ async function called(words: readonly string[], before: Partial<Cluster>, meanwh
       return ok(revision(99));
     },
   };
-  const read = async () => ({ scope: "demo", group: null, store, cluster: now });
+  const read = async () => ({ scope: "demo", group: null, store: { values }, cluster: now });
   const storeDeadline = () => ({ deadline: ms(0) });
   const context = { terminal, read, readGroup: read, scopeOf: () => "demo", storeDeadline } as unknown as CtlContext;
   const program = new Command("ctl").exitOverride();

@@ -32,7 +32,7 @@ async function ran(
     said += text;
   };
   const terminal = { ...scriptedTerminal(), out, readLine: async () => answer };
-  const store = {
+  const values = {
     setUpgradeValue: async (value: Omit<UpgradeRequest, "revision">, expected: Revision | null) => {
       if (expected !== (key?.revision ?? null)) return err({ kind: "condition-failed", message: "it has changed" });
       const found = { major: 16, against: "", notes: "", ...looked };
@@ -41,7 +41,12 @@ async function ran(
       return ok(key.revision);
     },
   };
-  const read = async () => ({ scope: "demo", group: null, store, cluster: cluster({ members, initialize: "2", upgrade: key }) });
+  const read = async () => ({
+    scope: "demo",
+    group: null,
+    store: { values },
+    cluster: cluster({ members, initialize: "2", upgrade: key }),
+  });
   const bounds = { storeDeadline: () => ({ deadline: ms(0) }), within: () => ms(Number.MAX_SAFE_INTEGER) };
   const context = { terminal, read, readGroup: read, scopeOf: () => "demo", ...bounds } as unknown as CtlContext;
   const program = new Command("ctl").exitOverride();
