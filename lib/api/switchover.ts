@@ -25,6 +25,8 @@ type SwitchoverBody = v.InferOutput<typeof SWITCHOVER_BODY>;
 
 /** How long a member may take to say that it is there. */
 const ASK_MEMBER_MS = seconds(2);
+/** Longer than any name or time. */
+const SHOWN_MAX_CHARACTERS = 200;
 /** An outcome takes at most two cycles of the loop and this, as Patroni waits for it. */
 const OUTCOME_GRACE_MS = seconds(10);
 
@@ -55,6 +57,11 @@ async function changeLeader(context: ApiContext, path: SwitchoverAction, body: S
   };
   const read = await service.readCluster();
   if (!read.ok) return { status: 503, text: describeStoreError(read.error) };
+  context.log.info(
+    `received ${path} request with leader=${shown(leader)} candidate=${shown(plan.candidate)} scheduled_at=${shown(appointmentText)}`,
+  );
+  if (path === "failover" && leader !== null)
+    context.log.warning("received failover request with leader specified - performing switchover instead");
   const cluster = read.value;
   const paused = readFlag(cluster.config?.data["pause"]);
   const refusal = requestRefusal(path, plan, { scheduled: appointmentText !== null, paused });
@@ -62,6 +69,11 @@ async function changeLeader(context: ApiContext, path: SwitchoverAction, body: S
   if (appointmentText !== null) return scheduleSwitchover(context, plan, cluster, appointmentText);
   const unfit = await candidatesRefusal(context, plan, cluster);
   return unfit ?? performNow(context, plan, cluster);
+}
+
+/** A word of a request in the log, as Patroni writes it; escaped, because whoever may ask may ask for anything. */
+function shown(word: string | null): string {
+  return word === null ? "None" : JSON.stringify(word).slice(1, -1).slice(0, SHOWN_MAX_CHARACTERS);
 }
 
 /** At the appointed time everything is checked again; here only what is certainly a slip of the pen is refused. */
@@ -103,11 +115,10 @@ function anyTrue(verdicts: readonly Promise<boolean>[]): Promise<boolean> {
 }
 
 async function performNow(context: ApiContext, plan: SwitchoverPlan, cluster: Cluster): Promise<OperatorAnswer> {
-  const { service, log } = context;
+  const { service } = context;
   const facts = service.factsNow();
   const title = plan.action === "switchover" ? "Switchover" : "Failover";
   const deadline = ms(facts.now + 2 * facts.dynamic.loopWaitMs + OUTCOME_GRACE_MS);
-  log.info(`${plan.action} requested over the REST API: leader ${plan.leader ?? "-"}, candidate ${plan.candidate ?? "-"}`);
   const written = await service.writeFailover(
     { leader: plan.leader, candidate: plan.candidate, scheduledAt: null },
     cluster.failover?.revision ?? null,

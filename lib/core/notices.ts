@@ -1,17 +1,18 @@
-// Owns what is told once a loop_wait beside the decision, in Patroni's words: appointments that are waited for, and what a pause hides.
-// Pure.
+// Owns what is told once a loop_wait beside the decision, in Patroni's words: a DCS that is away, appointments that are waited for, and
+// what a pause hides. Pure.
 
 import { clusterOf, isPaused, lockIsOurs } from "./facts.ts";
 import type { Observation } from "./observation.ts";
 
 export interface Notice {
-  readonly level: "info" | "warning";
+  readonly level: "info" | "warning" | "error";
   readonly text: string;
 }
 
 /** `restart`: when one is scheduled for this node. */
 export function notices(o: Observation, restart: { readonly schedule: string; readonly at: number } | null): readonly Notice[] {
   const told: Notice[] = [];
+  if (o.dcs.kind === "unreachable") told.push({ level: "error", text: `Error communicating with DCS: ${o.dcs.reason}` });
   const mismatch = pausedMismatch(o);
   if (mismatch !== null) told.push({ level: "warning", text: mismatch });
   const request = clusterOf(o)?.failover ?? null;

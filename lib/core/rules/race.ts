@@ -213,7 +213,8 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
   const cluster = clusterOf(o);
   const self = ownContender(o);
   if (cluster === null || self === null) return { fit: false, why: "the own WAL position is unknown" };
-  if (o.config.checkTimeline && behindOnTimeline(o)) return { fit: false, why: "the own timeline is older than the cluster's" };
+  const behind = o.config.checkTimeline ? behindOnTimeline(o) : null;
+  if (behind !== null) return { fit: false, why: `My timeline ${behind.own} is behind last known cluster timeline ${behind.newest}` };
   return healthiest({
     self,
     answers: o.peers.answers,
@@ -224,11 +225,11 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
   });
 }
 
-function behindOnTimeline(o: Observation): boolean {
-  if (isStandbyCluster(o)) return false;
-  const newest = clusterOf(o)?.history.at(-1)?.timeline ?? 0;
+/** Null where it is not, or where that is not known. */
+function behindOnTimeline(o: Observation): { readonly own: number; readonly newest: number } | null {
+  const ended = isStandbyCluster(o) ? 0 : (clusterOf(o)?.history.at(-1)?.timeline ?? 0);
   const own = o.local.status?.timeline ?? null;
-  return own !== null && own < newest + 1 && newest > 0;
+  return own !== null && ended > 0 && own <= ended ? { own, newest: ended + 1 } : null;
 }
 
 function somePrimary(o: Observation): string | null {

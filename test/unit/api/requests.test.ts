@@ -55,6 +55,20 @@ describe("POST /switchover", () => {
     }
   });
 
+  test("is told in the log in Patroni's words, whatever comes of it, in one line each", async () => {
+    const log = new LogUnderTest();
+    const ask = apiOf(new NodeUnderTest(), {}, log);
+    await ask("POST", "/switchover", { leader: "node1\nnode2", candidate: "nobody", scheduled_at: "2099-01-01T00:00:00" });
+    await ask("POST", "/failover", { candidate: "nobody" });
+    await ask("POST", "/failover", { leader: "nobody", candidate: "node2" });
+    expect(log.lines.filter((line) => line.includes("received"))).toEqual([
+      "INFO received switchover request with leader=node1\\nnode2 candidate=nobody scheduled_at=2099-01-01T00:00:00",
+      "INFO received failover request with leader=None candidate=nobody scheduled_at=None",
+      "INFO received failover request with leader=nobody candidate=node2 scheduled_at=None",
+      "WARNING received failover request with leader specified - performing switchover instead",
+    ]);
+  });
+
   test("says so when another node than the one wanted took over", async () => {
     const node = new NodeUnderTest();
     willSucceed(node, "node3");

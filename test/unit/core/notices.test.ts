@@ -1,9 +1,9 @@
-// Goal: appointments are kept at their time or dropped, and what a pause hides is said, in Patroni's words. Method: one observation a case.
+// Goal: appointments are kept at their time or dropped, and what a pause hides or the DCS keeps back is said, in Patroni's words. Method: one observation a case.
 
 import { expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import { notices } from "../../../lib/core/notices.ts";
-import { revision } from "../../../lib/model/units.ts";
+import { ms, revision } from "../../../lib/model/units.ts";
 import { CONFIG, cluster, leading, local, observation, primaryStatus } from "./observations.ts";
 
 const WALL = observation().wallNow;
@@ -25,6 +25,12 @@ test("a switchover is awaited by the leader, kept at its time, and dropped where
     why: "Found a stale switchover value, cleaning up: 2026-01-01T12:00:00+00:00",
     effect: { kind: "clear-failover" },
   });
+});
+
+test("a DCS that does not answer is an error in every loop_wait, with the reason", () => {
+  const away = observation({ dcs: { kind: "unreachable", since: ms(0), cluster: cluster(), reason: "no answer before the deadline" } });
+  expect(notices(away, null)).toEqual([{ level: "error", text: "Error communicating with DCS: no answer before the deadline" }]);
+  expect(notices(observation(), null)).toEqual([]);
 });
 
 test("in pause no appointment is kept or awaited", () => {
