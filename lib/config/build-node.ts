@@ -181,6 +181,7 @@ function buildRaft(raft: RaftTree): RaftConfig {
     cafile: raft.cafile,
     certfile: raft.certfile,
     keyfile: raft.keyfile ?? raft.certfile,
+    keyfilePassword: raft.keyfile_password,
     minTimeoutMs: raft.min_timeout,
     maxTimeoutMs: raft.max_timeout,
     appendEntriesPeriodMs: raft.append_entries_period,

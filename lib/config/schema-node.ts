@@ -202,6 +202,7 @@ const RAFT = {
   cafile: text("/etc/ssl/ca.crt"),
   certfile: text("/etc/ssl/raft.crt"),
   keyfile: text("/etc/ssl/raft.key"),
+  keyfile_password: secret(),
   min_timeout: duration(0.5, { min: 0.01 }),
   max_timeout: duration(1, { min: 0.01 }),
   append_entries_period: duration(0.1, { min: 0.001 }),

@@ -124,6 +124,7 @@ export interface RaftConfig {
   readonly cafile: string | null;
   readonly certfile: string | null;
   readonly keyfile: string | null;
+  readonly keyfilePassword: string | null;
   readonly minTimeoutMs: Ms;
   readonly maxTimeoutMs: Ms;
   readonly appendEntriesPeriodMs: Ms;

@@ -138,7 +138,7 @@ const { cert, key } = authority.issue("member");
 const protections: readonly Security[] = [
   { kind: "plain" },
   { kind: "password", password: "benchmark" },
-  { kind: "tls", caFile: authority.ca, certFile: cert, keyFile: key },
+  { kind: "tls", caFile: authority.ca, certFile: cert, keyFile: key, keyPassword: null },
 ];
 console.log(
   `loopback, append of one entry of ${PAYLOAD_BYTES} B (round trips: n = ${whole(ROUND_TRIPS)}, stream: n = ${whole(STREAM_FRAMES)}):`,

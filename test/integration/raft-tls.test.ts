@@ -1,6 +1,6 @@
 // Goal: with certificates in the raft section members talk to each other and to operators that show one of the same authority;
 // whoever shows none is refused, with one line.
-// Method: three nodes with certificates of one authority; the raft command, and connections that lack something.
+// Method: three nodes with certificates of one authority and encrypted keys; the raft command, and connections that lack something.
 
 import { afterAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -12,19 +12,22 @@ import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { runRaftCommand } from "../harness/raft-command.ts";
 import { RAFT_PASSWORD } from "../harness/store-sight.ts";
 
+const KEY_PASSWORD = "of the key alone";
+
 afterAll(() => TestCluster.stopAll());
 
 test("members and operators with certificates are served; without one, with a stranger's, or without TLS nobody is", async () => {
   const [authority, foreign] = [makeAuthority(), makeAuthority()];
   const [own, strange] = [authority.issue("node"), foreign.issue("stranger")];
+  const encrypted = authority.encrypt(own.key, KEY_PASSWORD);
   const cluster = await TestCluster.start({ store: "raft", start: false });
   try {
     await cluster.during(async () => {
       for (const node of cluster.nodes) {
-        const files = { cafile: copyFor(node, authority.ca), certfile: copyFor(node, own.cert), keyfile: copyFor(node, own.key) };
+        const files = { cafile: copyFor(node, authority.ca), certfile: copyFor(node, own.cert), keyfile: copyFor(node, encrypted) };
         node.editConfig((config) => {
           const { password: _, ...section } = config["raft"] as Tree;
-          config["raft"] = { ...section, ...files };
+          config["raft"] = { ...section, ...files, keyfile_password: KEY_PASSWORD };
         });
         node.start();
       }

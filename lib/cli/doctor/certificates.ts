@@ -48,7 +48,7 @@ function placesOf(config: NodeConfig): readonly Place[] {
       option: "raft.certfile",
       certfile: raft.certfile,
       keyfile: raft.keyfile,
-      keyPassword: null,
+      keyPassword: raft.keyfilePassword,
       cafile: raft.cafile,
       host: null,
     });

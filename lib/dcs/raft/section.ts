@@ -14,8 +14,9 @@ import { DEFAULT_TRANSPORT_TIMINGS } from "./transport/transport.ts";
  * `insecure` says that this is meant.
  */
 export function securityOf(config: RaftConfig): Result<Security, ConfigFault> {
-  const { cafile, certfile, keyfile, password } = config;
-  if (cafile !== null && certfile !== null) return ok({ kind: "tls", caFile: cafile, certFile: certfile, keyFile: keyfile ?? certfile });
+  const { cafile, certfile, keyfile, keyfilePassword, password } = config;
+  if (cafile !== null && certfile !== null)
+    return ok({ kind: "tls", caFile: cafile, certFile: certfile, keyFile: keyfile ?? certfile, keyPassword: keyfilePassword });
   if (password !== null) return ok({ kind: "password", password });
   const open = [config.selfAddr, config.bindAddr, ...config.partnerAddrs].find((address) => address !== null && !isLoopback(address.host));
   if (open === undefined || open === null || config.insecure) return ok({ kind: "plain" });

@@ -63,6 +63,7 @@ export function clientConfig(url: RaftUrl, base: RaftConfig | null): RaftConfig 
     cafile: url.cafile ?? base?.cafile ?? null,
     certfile: url.certfile ?? base?.certfile ?? null,
     keyfile: url.keyfile ?? url.certfile ?? base?.keyfile ?? null,
+    keyfilePassword: base?.keyfilePassword ?? null,
     minTimeoutMs: base?.minTimeoutMs ?? ms(500),
     maxTimeoutMs: base?.maxTimeoutMs ?? ms(1000),
     appendEntriesPeriodMs: base?.appendEntriesPeriodMs ?? ms(100),

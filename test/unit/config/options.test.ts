@@ -167,6 +167,7 @@ const ROWS: readonly Row[] = [
   row("raft.cafile", "/c", "RAFT_CAFILE", "/c", (c) => c.raft?.cafile),
   row("raft.certfile", "/c", "RAFT_CERTFILE", "/c", (c) => c.raft?.certfile),
   row("raft.keyfile", "/k", "RAFT_KEYFILE", "/k", (c) => c.raft?.keyfile),
+  row("raft.keyfile_password", "p", "RAFT_KEYFILE_PASSWORD", "p", (c) => c.raft?.keyfilePassword),
   row("raft.min_timeout", 0.4, "RAFT_MIN_TIMEOUT", 400, (c) => c.raft?.minTimeoutMs),
   row("raft.max_timeout", "2s", "RAFT_MAX_TIMEOUT", 2000, (c) => c.raft?.maxTimeoutMs),
   row("raft.append_entries_period", 0.2, "RAFT_APPEND_ENTRIES_PERIOD", 200, (c) => c.raft?.appendEntriesPeriodMs),

@@ -29,7 +29,7 @@ const configSchema: v.GenericSchema<unknown, RaftMemberConfig> = v.object({
   security: v.variant("kind", [
     v.object({ kind: v.literal("plain") }),
     v.object({ kind: v.literal("password"), password: text }),
-    v.object({ kind: v.literal("tls"), caFile: text, certFile: text, keyFile: text }),
+    v.object({ kind: v.literal("tls"), caFile: text, certFile: text, keyFile: text, keyPassword: v.nullable(text) }),
   ]),
   timings: v.object({ heartbeatMs: duration, electionMinMs: duration, electionMaxMs: duration }),
   connections: v.object({ connectMs: duration, retryMs: duration, helloMs: duration, silentMs: duration }),

@@ -6,9 +6,9 @@ import { EntryPage } from "./entry-page.ts";
 import type { LogEntry } from "./types.ts";
 
 /** So many of the newest settled entries stay as they are: a follower that is a little behind needs them soon. */
-const KEPT_ENTRIES = 256;
+export const KEPT_ENTRIES = 256;
 /** A page has so many entries, or fewer that have so many bytes. */
-const PAGE_ENTRIES = 128;
+export const PAGE_ENTRIES = 128;
 const PAGE_BYTES = 64 * 1024;
 
 export class RaftLog {

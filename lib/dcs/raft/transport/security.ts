@@ -9,4 +9,11 @@
 export type Security =
   | { readonly kind: "plain" }
   | { readonly kind: "password"; readonly password: string }
-  | { readonly kind: "tls"; readonly caFile: string; readonly certFile: string; readonly keyFile: string };
+  | {
+      readonly kind: "tls";
+      readonly caFile: string;
+      readonly certFile: string;
+      readonly keyFile: string;
+      /** Null where the key is not encrypted. */
+      readonly keyPassword: string | null;
+    };

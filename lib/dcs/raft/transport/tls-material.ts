@@ -1,7 +1,7 @@
 // Owns the TLS files of the Raft: reads them again when they are older than a moment, so that renewed certificates are used
 // without a restart; a set that does not fit together never replaces one that did. Opens no connection.
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
@@ -12,6 +12,7 @@ import type { Security } from "./security.ts";
 export interface TlsMaterial {
   readonly ca: string;
   readonly cert: string;
+  /** In clear text, whatever the file is. */
   readonly key: string;
   readonly requestCert: true;
   /** Said aloud on both sides: without it NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would let anybody in. */
@@ -54,7 +55,8 @@ export class TlsFiles {
   }
 }
 
-function readMaterial({ caFile, certFile, keyFile }: Extract<Security, { readonly kind: "tls" }>): Result<TlsMaterial, string> {
+function readMaterial(files: Extract<Security, { readonly kind: "tls" }>): Result<TlsMaterial, string> {
+  const { caFile, certFile, keyFile, keyPassword } = files;
   let file = caFile;
   try {
     const ca = readFileSync(caFile, "utf8");
@@ -64,9 +66,21 @@ function readMaterial({ caFile, certFile, keyFile }: Extract<Security, { readonl
     const certificate = new X509Certificate(cert);
     file = keyFile;
     const key = readFileSync(keyFile, "utf8");
-    if (!certificate.checkPrivateKey(createPrivateKey(key))) return err(`${keyFile}: the key does not belong to ${certFile}`);
-    return ok({ ca, cert, key, requestCert: true, rejectUnauthorized: true });
+    const opened = openKey(key, keyPassword);
+    if (!opened.ok) return err(`${keyFile}: ${opened.error}`);
+    if (!certificate.checkPrivateKey(opened.value)) return err(`${keyFile}: the key does not belong to ${certFile}`);
+    const clear = keyPassword === null ? key : opened.value.export({ type: "pkcs8", format: "pem" }).toString();
+    return ok({ ca, cert, key: clear, requestCert: true, rejectUnauthorized: true });
   } catch (error) {
     return err(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function openKey(pem: string, password: string | null): Result<KeyObject, string> {
+  try {
+    return ok(createPrivateKey({ key: pem, ...(password === null ? {} : { passphrase: password }) }));
+  } catch (error) {
+    const hint = pem.includes("ENCRYPTED") ? `it is encrypted; is raft.keyfile_password ${password === null ? "missing" : "right"}? ` : "";
+    return err(`${hint}${error instanceof Error ? error.message : String(error)}`);
   }
 }

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { RaftLog } from "../../../../../lib/dcs/raft/core/log.ts";
+import { KEPT_ENTRIES, PAGE_ENTRIES, RaftLog } from "../../../../../lib/dcs/raft/core/log.ts";
 import type { LogEntry } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, term } from "../../../../../lib/model/raft.ts";
 
@@ -17,7 +17,7 @@ const KINDS = ["no-op", "command", "configuration"] as const;
 
 test("after any appends, truncations, compactions and settling the log holds what a plain list holds", () => {
   const step = fc.oneof(
-    fc.record({ kind: fc.constant("append" as const), size: fc.nat(50), count: fc.integer({ min: 1, max: 400 }) }),
+    fc.record({ kind: fc.constant("append" as const), size: fc.nat(50), count: fc.integer({ min: 1, max: PAGE_ENTRIES + KEPT_ENTRIES }) }),
     fc.record({ kind: fc.constant("append" as const), size: fc.nat(40_000), count: fc.integer({ min: 1, max: 4 }) }),
     fc.record({ kind: fc.constant("settle" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
     fc.record({ kind: fc.constant("truncate" as const), at: fc.double({ min: 0, max: 1, noNaN: true }) }),
@@ -67,19 +67,20 @@ test("after any appends, truncations, compactions and settling the log holds wha
 });
 
 test("what is settled is held as bytes by the page, and is never truncated", () => {
-  const entries = Array.from({ length: 600 }, (_, place) => entry(place + 1, 10));
+  const entries = Array.from({ length: 2 * PAGE_ENTRIES + KEPT_ENTRIES }, (_, place) => entry(place + 1, 10));
   const log = new RaftLog(BASE, entries);
-  log.settle(128 + 256 - 1);
+  log.settle(PAGE_ENTRIES + KEPT_ENTRIES - 1);
   expect(log.entry(1)).toBe(entries[0] as LogEntry);
-  log.settle(128 + 256);
-  // One page of 128; those behind it are as they came.
-  expect(log.entry(128)).not.toBe(entries[127] as LogEntry);
-  expect(log.entry(128)).toEqual(entries[127] as LogEntry);
-  expect(log.entry(129)).toBe(entries[128] as LogEntry);
-  expect(() => log.truncateFrom(128)).toThrow("settled up to 128");
-  log.truncateFrom(129);
-  expect(log.lastIndex).toBe(logIndex(128));
-  expect(() => log.entry(129)).toThrow("not 129");
+  log.settle(PAGE_ENTRIES + KEPT_ENTRIES);
+  // One page; those behind it are as they came.
+  const [last, next] = [PAGE_ENTRIES, PAGE_ENTRIES + 1];
+  expect(log.entry(last)).not.toBe(entries[last - 1] as LogEntry);
+  expect(log.entry(last)).toEqual(entries[last - 1] as LogEntry);
+  expect(log.entry(next)).toBe(entries[next - 1] as LogEntry);
+  expect(() => log.truncateFrom(last)).toThrow(`settled up to ${last}`);
+  log.truncateFrom(next);
+  expect(log.lastIndex).toBe(logIndex(last));
+  expect(() => log.entry(next)).toThrow(`not ${next}`);
 });
 
 test("a slice keeps both bounds, and gives at least one entry where there is one", () => {

@@ -35,7 +35,7 @@ beforeAll(() => {
   foreign = makeAuthority();
   const files = (authority: Authority, name: string, ca: string): typeof tls.one => {
     const { cert, key } = authority.issue(name);
-    return { kind: "tls", caFile: ca, certFile: cert, keyFile: key };
+    return { kind: "tls", caFile: ca, certFile: cert, keyFile: key, keyPassword: null };
   };
   tls.one = files(own, "one", own.ca);
   tls.two = files(own, "two", own.ca);
@@ -252,11 +252,26 @@ describe("who may not come in", () => {
     expect(JSON.parse(await run.stdout.text())).toEqual(["tls", "untrusted"]);
   });
 
+  test("an encrypted key is used with its password; without it, or with a wrong one, the file and the option are named", async () => {
+    const keyFile = own.encrypt(tls.one.keyFile, "correct horse");
+    const a = await start("a", { ...tls.one, keyFile, keyPassword: "correct horse" });
+    const b = await start("b", tls.two);
+    expect((await b.transport.ask(a.member.address, inMs(60_000))).ok).toBe(true);
+    expect((await a.transport.ask(b.member.address, inMs(60_000))).ok).toBe(true);
+    for (const [keyPassword, what] of [
+      [null, "missing"],
+      ["wrong", "right"],
+    ] as const) {
+      const told = `${keyFile}: it is encrypted; is raft.keyfile_password ${what}? `;
+      expect(() => tcpNetwork({ clock, security: { ...tls.one, keyFile, keyPassword }, log: recordingLog() })).toThrow(told);
+    }
+  });
+
   test("renewed certificates are used for new connections without a restart", async () => {
     const files = { certFile: join(own.folder, "live.crt"), keyFile: join(own.folder, "live.key") };
     copyFileSync(tls.believer.certFile, files.certFile);
     copyFileSync(tls.believer.keyFile, files.keyFile);
-    const a = await start("a", { kind: "tls", caFile: own.ca, ...files });
+    const a = await start("a", { ...tls.one, ...files });
     const b = await start("b", tls.two);
     expect((await b.transport.ask(a.member.address, inMs(2000))).ok).toBe(false);
     copyFileSync(tls.one.certFile, files.certFile);
