@@ -88,7 +88,7 @@ export const FAULTS: Readonly<Record<FaultName, (world: CoreWorld) => string | n
     return `${leader.name} to ${to?.name ?? "anybody"}`;
   },
   "add-member": (world) => {
-    if (world.leader() === null || world.memberCount() >= MEMBERS_MAX || world.seats.length >= SEATS_MAX || world.anyRotten()) return null;
+    if (world.leader() === null || world.memberCount() >= MEMBERS_MAX || world.seats.length >= SEATS_MAX) return null;
     const seat = world.addSeat();
     world.change({ kind: "add", member: seat.member, replaces: null });
     return seat.name;
@@ -101,7 +101,7 @@ export const FAULTS: Readonly<Record<FaultName, (world: CoreWorld) => string | n
     return seat.name;
   },
   "replace-member": (world) => {
-    if (world.leader() === null || world.seats.length >= SEATS_MAX || world.anyRotten()) return null;
+    if (world.leader() === null || world.seats.length >= SEATS_MAX) return null;
     const old = world.random.pick(world.seats);
     const seat = world.addSeat();
     world.change({ kind: "add", member: seat.member, replaces: old.member.id });

@@ -160,11 +160,6 @@ export class CoreWorld implements SeatWorld {
     }
   }
 
-  /** While one is damaged no operator changes the membership: a set of two needs both of them. */
-  anyRotten(): boolean {
-    return this.seats.some(({ disk, membership }) => disk.mark === "damaged" && membership !== "removed");
-  }
-
   /** Nobody can refuse for the sake of a damage that the leader has not heard of. */
   hasUnknownRot(leader: Seat): boolean {
     const followers = leader.raft?.status().followers ?? [];

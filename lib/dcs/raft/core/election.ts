@@ -80,8 +80,13 @@ export function onTimeoutNow(core: CoreState, from: MemberId, asked: Term): void
   campaign(core, "transfer");
 }
 
-/** The leader's process is gone (its connection was reset or refused): no reason to wait out the silence. */
+/**
+ * The process is gone (its connection was reset or refused). Where it led there is no reason to wait out the silence; a leader counts on it
+ * for no change of the membership before it has answered again: a log that rotted is found at a start.
+ */
 export function onPeerLost(core: CoreState, peer: MemberId): void {
+  const progress = core.leading?.progress.get(peer);
+  if (core.leading !== null && progress !== undefined) progress.lostRound = core.leading.round;
   if (core.role === "leader" || core.leader !== peer) return;
   core.leaderContactAt = Number.NEGATIVE_INFINITY;
   // Spread over two heartbeats, so that two members seldom stand at once.

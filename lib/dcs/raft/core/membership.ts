@@ -93,11 +93,12 @@ function withoutMember(core: CoreState, leading: Leading, id: MemberId): Configu
   return isQuorum(wanted, (voter) => canCount(core, leading, voter)) ? wanted : tooFewLeft(core, leading, voters);
 }
 
-/** Answers at present, in this term and with a log that is whole: a majority may be made of it. */
+/** Answers at present, in this term, in this life of its process and with a log that is whole: a majority may be made of it. */
 function canCount(core: CoreState, leading: Leading, id: MemberId): boolean {
   if (id === core.id) return true;
   const progress = leading.progress.get(id);
-  return progress !== undefined && progress.trust === "counted" && hasAnsweredLately(core, leading, progress);
+  if (progress === undefined || progress.trust === "doubted" || progress.answeredRound <= progress.lostRound) return false;
+  return hasAnsweredLately(core, leading, progress);
 }
 
 /** Such a change could never be completed, nor a leader be elected once this one is gone. */

@@ -83,6 +83,7 @@ function newProgress(core: CoreState, id: MemberId): Progress {
     probe: "free",
     contactAt: core.now,
     answeredRound: -1,
+    lostRound: -1,
     sentRound: -1,
     sentCommit: -1,
     sending: null,

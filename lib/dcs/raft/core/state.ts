@@ -41,6 +41,8 @@ export interface Progress {
   /** When it last answered in this term. */
   contactAt: number;
   answeredRound: number;
+  /** The newest round when its process was last known to be gone: what it said before that tells nothing of the next one. */
+  lostRound: number;
   sentRound: number;
   sentCommit: number;
   sending: Sending | null;

@@ -231,7 +231,7 @@ describe("membership", () => {
 
 describe("the removal of a voter", () => {
   /** What the leader answers to the removal of the one while the other is silent or damaged. */
-  function removal(state: "well" | "silent" | "damaged" | "unheard") {
+  function removal(state: "well" | "silent" | "damaged" | "unheard" | "restarted") {
     const world = new CoreWorld(3);
     world.run(2000);
     const leader = world.leader();
@@ -243,6 +243,9 @@ describe("the removal of a voter", () => {
       const head = { kind: "append-answer", term: world.member(other).raft.role.term, outcome: "damaged" } as const;
       const message = { ...head, index: logIndex(0), damage: 5, round: 1 };
       world.step(leader, { kind: "message", from: idOf(other), message });
+    } else if (state === "restarted") {
+      // It has answered a moment ago, and what its next process finds on its disk is not known.
+      world.step(leader, { kind: "peer-lost", peer: idOf(other) });
     } else if (state === "unheard") {
       // The leader's process was held up; what the other one said before that has waited for it.
       const answers = world.member(other).outputs.flatMap(({ messages }) => messages.map(({ message }) => message));
@@ -255,11 +258,17 @@ describe("the removal of a voter", () => {
     return { world, leader, leaving, other, asked };
   }
 
-  test.each(["silent", "unheard"] as const)("is refused where another one is %s: what is left could not go on", (state) => {
+  test.each(["silent", "unheard", "restarted"] as const)("is refused where another one is %s: what is left could not go on", (state) => {
     const { other, asked } = removal(state);
     expect(asked.accepted).toEqual([]);
     const reason = `without it 2 voters would be left, of which 2 must be well, and ${memberOf(other).address} does not answer; mend or remove that first`;
     expect(asked.refused).toEqual([{ id: 1, refusal: { kind: "invalid", reason } }]);
+  });
+
+  test("is done once the other one has answered after a restart", () => {
+    const { world, leader, leaving } = removal("restarted");
+    world.run(2 * TIMINGS.heartbeatMs);
+    expect(world.step(leader, { kind: "change-members", id: 2, change: { kind: "remove", id: idOf(leaving) } }).accepted).toHaveLength(1);
   });
 
   test("is done where it is the silent one itself", () => {
