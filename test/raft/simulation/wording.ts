@@ -48,7 +48,7 @@ export function describeEvent(event: RaftEvent): string {
     case "read":
       return `${event.kind} #${event.id}`;
     case "change-members":
-      return `change-members #${event.id} ${event.change.kind} ${nameOf(event.change.kind === "add" ? event.change.member.id : event.change.id)}${
+      return `change-members #${event.id} ${event.change.kind} ${nameOf(event.change.kind === "remove" ? event.change.id : event.change.member.id)}${
         event.change.kind === "add" && event.change.replaces !== null ? ` for ${nameOf(event.change.replaces)}` : ""
       }`;
     case "transfer":

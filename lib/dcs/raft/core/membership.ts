@@ -2,7 +2,7 @@
 // Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { contains, encodeConfiguration, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { contains, encodeConfiguration, everyMember, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
 import { appendEntry, hasAnsweredLately, inContact, notLeader, onTransfer } from "./leading.ts";
 import { trackMembers } from "./progress.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
@@ -18,8 +18,7 @@ export function onChangeMembers(core: CoreState, id: number, change: MembershipC
     core.refused.push({ id, refusal: refusal ?? notLeader(core) });
     return;
   }
-  const wanted =
-    change.kind === "add" ? withLearner(core, leading, change.member, change.replaces) : withoutMember(core, leading, change.id);
+  const wanted = changed(core, leading, change);
   if ("kind" in wanted) {
     core.refused.push({ id, refusal: wanted });
     return;
@@ -58,6 +57,27 @@ function whyNotNow(core: CoreState, leading: Leading): Refusal | null {
     return { kind: "busy", reason: "another change of the membership is under way" };
   }
   return null;
+}
+
+function changed(core: CoreState, leading: Leading, change: MembershipChange): Configuration | Refusal {
+  switch (change.kind) {
+    case "add":
+      return withLearner(core, leading, change.member, change.replaces);
+    case "remove":
+      return withoutMember(core, leading, change.id);
+    case "move":
+      return withAddress(core.configuration, change.member);
+  }
+}
+
+/** Who counts stays the same, so the new configuration needs no joint one before it. */
+function withAddress(configuration: Configuration, { id, address }: RaftMember): Configuration | Refusal {
+  const all = everyMember(configuration);
+  if (!contains(all, id)) return { kind: "invalid", reason: `${id} is not a member` };
+  const other = all.find((member) => member.address === address && member.id !== id);
+  if (other !== undefined) return { kind: "invalid", reason: `${address} is the address of the member ${other.id}` };
+  const at = <T extends RaftMember>(member: T): T => (member.id === id ? { ...member, address } : member);
+  return { ...configuration, voters: configuration.voters.map(at), learners: configuration.learners.map(at) };
 }
 
 function withLearner(core: CoreState, leading: Leading, member: RaftMember, replaces: MemberId | null): Configuration | Refusal {

@@ -125,7 +125,9 @@ export type Message =
 
 export type MembershipChange =
   | { readonly kind: "add"; readonly member: RaftMember; readonly replaces: MemberId | null }
-  | { readonly kind: "remove"; readonly id: MemberId };
+  | { readonly kind: "remove"; readonly id: MemberId }
+  /** The same member is reached at another address from now on. */
+  | { readonly kind: "move"; readonly member: RaftMember };
 
 /** One thing that happened. The instant is given to `step` beside the events. */
 export type RaftEvent =

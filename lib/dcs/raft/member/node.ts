@@ -148,7 +148,7 @@ export class RaftMemberNode {
     const known = opened.identity;
     if (known?.address === address) return known;
     if (known !== null)
-      this.#options.log.warning(`raft: this member's address was ${known.address} and is ${address} now; the others dial the old one`);
+      this.#options.log.info(`raft: this member's address was ${known.address} and is ${address} now: the leader enters it for the others`);
     const fresh = { memberId: this.#draw(memberId), clusterId: null, promise: null, founding: null };
     const identity: StoredIdentity = { ...(known ?? fresh), address };
     await opened.storage.writeIdentity(identity);

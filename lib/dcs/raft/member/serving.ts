@@ -15,6 +15,7 @@ import { KeyValueMachine } from "../kv/machine.ts";
 import type { OpenedStorage } from "../storage/open-storage.ts";
 import type { PeerFrame } from "../transport/frame.ts";
 import type { Transport } from "../transport/transport.ts";
+import { Addresses } from "./addresses.ts";
 import { Admin } from "./admin.ts";
 import { Belonging, configurationsOf } from "./belonging.ts";
 import type { RaftMemberConfig } from "./config.ts";
@@ -69,6 +70,7 @@ export class Serving {
   readonly #admin: Admin;
   readonly #expiry: Expiry;
   readonly #joiner: Joiner;
+  readonly #addresses: Addresses;
   #configuration: Configuration;
   #leaderSince: Ms;
   #elections = 0;
@@ -125,6 +127,10 @@ export class Serving {
       clusterId: () => options.clusterId,
     });
     this.#expiry = new Expiry(parts);
+    const { clusterId } = options;
+    const retryMs = config.connections.retryMs;
+    const now = (): Configuration => this.#configuration;
+    this.#addresses = new Addresses({ ...parts, self, log, transport, clusterId, retryMs, admin: this.#admin, configuration: now });
     this.#joiner = new Joiner({
       self,
       clusterId: () => options.clusterId,
@@ -134,7 +140,7 @@ export class Serving {
       questions: options.questions,
       clock,
       log,
-      retryMs: config.connections.retryMs,
+      retryMs,
       answerWithinMs: config.connections.connectMs,
       onRemoved: () => this.#removed(),
     });
@@ -173,6 +179,7 @@ export class Serving {
   peerUp(id: MemberId): void {
     this.#forwarder.up(id);
     this.#leadership.changed();
+    this.#addresses.review();
   }
 
   peerLost(id: MemberId, how: PeerLoss): void {
@@ -240,6 +247,7 @@ export class Serving {
 
   stop(reason: string): void {
     this.#joiner.stop();
+    this.#addresses.stop();
     this.#expiry.stop();
     this.#engine.stop(reason);
     this.#forwarder.close();
@@ -283,6 +291,7 @@ export class Serving {
     this.#expiry.lead(role.role === "leader");
     this.#forwarder.leaderChanged(role.role === "leader" ? self.id : role.leader);
     this.#leadership.changed();
+    this.#addresses.review();
     this.#checkRemoval();
   }
 
@@ -293,6 +302,7 @@ export class Serving {
     transport.setPeers(membersToDial(configuration));
     this.#belonging.see(configuration);
     this.#leadership.changed();
+    this.#addresses.review();
   }
 
   #onApplied(): void {

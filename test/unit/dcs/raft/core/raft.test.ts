@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import type { Raft } from "../../../../../lib/dcs/raft/core/raft.ts";
 import { CHUNK_BYTES_MAX } from "../../../../../lib/dcs/raft/core/snapshots.ts";
 import type { SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
-import { logIndex, term } from "../../../../../lib/model/raft.ts";
+import { logIndex, type MemberId, term } from "../../../../../lib/model/raft.ts";
 import { bytes, CoreWorld, founding, idOf, memberOf, TIMINGS } from "./core-world.ts";
 
 describe("elections", () => {
@@ -226,6 +226,35 @@ describe("membership", () => {
     world.run(1500);
     const configuration = world.members.get(leader)?.raft.status().configuration;
     expect(configuration?.voters.map(({ id }) => id).toSorted()).toEqual([1, 2, 3, 9].filter((n) => n !== dead).map(idOf));
+  });
+});
+
+describe("a member that has moved", () => {
+  test("keeps its place under its new address, in one step", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const member = { id: idOf(2), address: "elsewhere:1" };
+    expect(world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", member } }).accepted).toHaveLength(1);
+    world.run(1000);
+    for (const number of [1, 2, 3]) {
+      const { voters, outgoing } = world.member(number).raft.status().configuration;
+      expect(voters).toEqual([memberOf(1), member, memberOf(3)]);
+      expect(outgoing).toBeNull();
+    }
+  });
+
+  test("is not entered at another member's address, nor where it is no member", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const move = (member: { readonly id: MemberId; readonly address: string }) =>
+      world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", member } });
+    const { address } = memberOf(3);
+    const reason = `${address} is the address of the member ${idOf(3)}`;
+    expect(move({ id: idOf(2), address })).toMatchObject({ accepted: [], refused: [{ id: 1, refusal: { kind: "invalid", reason } }] });
+    expect(move({ id: idOf(9), address: "elsewhere:1" })).toMatchObject({
+      accepted: [],
+      refused: [{ refusal: { kind: "invalid", reason: `${idOf(9)} is not a member` } }],
+    });
   });
 });
 
