@@ -3,7 +3,7 @@
 
 import { type ApiToken, roleCovers } from "../model/api-access.ts";
 import { BACKUP_TYPES, type BackupSchedule, type BackupType } from "../model/backup-run.ts";
-import { formatHostPort, isWildcard } from "../model/host-port.ts";
+import { formatHostPort, isIpv6Text, isWildcard } from "../model/host-port.ts";
 import type {
   BasicAuth,
   BootstrapConfig,
@@ -223,8 +223,8 @@ function buildCitus(citus: NodeTree["citus"]): CitusConfig | null {
 
 function buildVip(vip: NodeTree["vip"]): VipConfig | null {
   if (vip === null || vip.address === null || vip.interface === null) return null;
-  const { address, interface: name, ip_command: ipCommand, arping_command: arpingCommand } = vip;
-  return { ...address, interface: name, ipCommand, arpingCommand };
+  const { address, interface: name, ip_command: ipCommand, arping_command: arpingCommand, ndptool_command: ndptoolCommand } = vip;
+  return { ...address, interface: name, ipCommand, arpingCommand, ...(isIpv6Text(address.address) ? { ndptoolCommand } : {}) };
 }
 
 /** The order and the types of the file; tags without a value are left out. */

@@ -2,7 +2,7 @@
 // option to blame, or a warning. Judges single values nowhere; touches no file.
 
 import type { ConfigFault } from "../model/errors.ts";
-import { isWildcard } from "../model/host-port.ts";
+import { canonicalAddress, isIpv6Text, isWildcard } from "../model/host-port.ts";
 import { isNofailover, type Tags, tagEnabled } from "../model/member.ts";
 import { accessFaults, accessWarnings } from "./rules-access.ts";
 import { scheduleFaults } from "./rules-backup.ts";
@@ -85,12 +85,25 @@ function vipFaults({ vip, postgresql, restapi }: NodeTree): readonly ConfigFault
     ["restapi.listen", ...(restapi.listen?.hosts ?? [])],
     ["restapi.connect_address", restapi.connect_address?.host],
   ] as const;
+  if (vip.address === null) return faults;
+  const { address, prefixLength } = vip.address;
   for (const [path, ...hosts] of own) {
-    if (vip.address === null || !hosts.includes(vip.address.address)) continue;
-    const message = `${vip.address.address} is ${path} too, but it is on the primary's host alone; name an address that no host has of its own`;
+    if (!hosts.some((host) => host !== undefined && (canonicalAddress(host) ?? host) === address)) continue;
+    const message = `${address} is ${path} too, but it is on the primary's host alone; name an address that no host has of its own`;
     faults.push({ path: "vip.address", message });
   }
+  const end = endOfNetwork(address, prefixLength);
+  if (end !== null) faults.push({ path: "vip.address", message: `${address} is the ${end} address of its network /${prefixLength}` });
   return faults;
+}
+
+/** Those that no host can have; null for any other. Two addresses, or one, are a network without them (RFC 3021). */
+function endOfNetwork(address: string, prefixLength: number): "first" | "broadcast" | null {
+  if (isIpv6Text(address) || prefixLength > 30) return null;
+  const bits = address.split(".").reduce((value, part) => value * 256 + Number(part), 0);
+  const size = 2 ** (32 - prefixLength);
+  if (bits % size === 0) return "first";
+  return bits % size === size - 1 ? "broadcast" : null;
 }
 
 /** Nobody can connect to a wildcard: an address must be named. */

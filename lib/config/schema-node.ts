@@ -1,7 +1,6 @@
 // Owns the schemas of the node's own file (contract §5) outside `postgresql`: every option, its default and its form.
 // Says nothing about where a value came from; rules that span options are in check.ts.
 
-import { isIPv4 } from "node:net";
 import * as v from "valibot";
 import { PROTECTABLE_PATHS, TOKEN_ROLES } from "../model/api-access.ts";
 import { EVENT_KINDS, type EventKind } from "../model/event.ts";
@@ -39,7 +38,16 @@ import {
 import { PGBOUNCER } from "./schema-pgbouncer.ts";
 import { POSTGRESQL_ENTRIES } from "./schema-postgresql.ts";
 import { isTree } from "./tree.ts";
-import { readBoolean, readInteger, readPort, readText, readTextList, readTextMap } from "./value.ts";
+import {
+  readBoolean,
+  readInteger,
+  readInterfaceAddress,
+  readInterfaceName,
+  readPort,
+  readText,
+  readTextList,
+  readTextMap,
+} from "./value.ts";
 
 const LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -315,10 +323,15 @@ export const NODE_SCHEMA = v.object(
     }),
     pgbouncer: optionalSection(PGBOUNCER),
     vip: optionalSection({
-      address: optional({ wanted: "an IPv4 address with the length of its prefix", example: "10.0.0.100/24", read: readInterfaceAddress }),
+      address: optional({
+        wanted: "an IPv4 or IPv6 address with the length of its prefix",
+        example: "10.0.0.100/24",
+        read: readInterfaceAddress,
+      }),
       interface: optional({ wanted: "the name of a network interface", example: "eth0", read: readInterfaceName }),
       ip_command: textWithDefault("ip"),
       arping_command: textWithDefault("arping"),
+      ndptool_command: textWithDefault("ndptool"),
     }),
   },
   "is not a mapping",
@@ -327,19 +340,6 @@ export const NODE_SCHEMA = v.object(
 function readGroup(value: unknown): number | undefined {
   const group = readInteger(value);
   return group !== undefined && group >= 0 ? group : undefined;
-}
-
-function readInterfaceAddress(value: unknown): { readonly address: string; readonly prefixLength: number } | undefined {
-  const [address = "", length = "", ...more] = readText(value)?.split("/") ?? [];
-  const prefixLength = readInteger(length);
-  if (!isIPv4(address) || more.length > 0 || prefixLength === undefined || prefixLength < 1 || prefixLength > 32) return undefined;
-  return { address, prefixLength };
-}
-
-/** As Linux allows them; an option of ip(8) is none. */
-function readInterfaceName(value: unknown): string | undefined {
-  const name = readText(value);
-  return name !== undefined && /^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/.test(name) ? name : undefined;
 }
 
 export type NodeTree = v.InferOutput<typeof NODE_SCHEMA>;

@@ -1,7 +1,8 @@
 // Owns how single values are read: booleans, numbers, durations, sizes, addresses, lists. Each reader answers
 // undefined for what it cannot accept, and never throws.
 
-import { parseHostPort } from "../model/host-port.ts";
+import { BlockList, isIPv4 } from "node:net";
+import { canonicalAddress, parseHostPort } from "../model/host-port.ts";
 import type { HostPort, ParameterValue } from "../model/node-config.ts";
 import { type Ms, ms } from "../model/units.ts";
 import { entriesOf, isTree, type Tree } from "./tree.ts";
@@ -167,4 +168,34 @@ export function readFileMode(value: unknown): number | undefined {
   const bits =
     typeof value === "string" ? (/^(0o?)?[0-7]{1,4}$/.test(value) ? Number.parseInt(value.replace(/^0o/, ""), 8) : undefined) : value;
   return typeof bits === "number" && Number.isInteger(bits) && bits >= 0 && bits <= 0o777 ? bits : undefined;
+}
+
+/** No host can be reached by them from elsewhere: of a link, of groups, and what IPv6 keeps for itself. */
+const NOBODYS = { ipv4: networks("ipv4", ["224.0.0.0/3"]), ipv6: networks("ipv6", ["::/8", "fe80::/10", "ff00::/8"]) } as const;
+
+export function readInterfaceAddress(value: unknown): { readonly address: string; readonly prefixLength: number } | undefined {
+  const [text = "", length = "", ...more] = readText(value)?.split("/") ?? [];
+  const address = canonicalAddress(text);
+  const prefixLength = readInteger(length);
+  if (address === null || more.length > 0 || prefixLength === undefined) return undefined;
+  const family = isIPv4(address) ? "ipv4" : "ipv6";
+  const longest = family === "ipv4" ? 32 : 128;
+  if (prefixLength < 1 || prefixLength > longest || NOBODYS[family].check(address, family)) return undefined;
+  return { address, prefixLength };
+}
+
+/** As Linux allows them; an option of ip(8) is none. */
+export function readInterfaceName(value: unknown): string | undefined {
+  const name = readText(value);
+  return name !== undefined && /^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/.test(name) ? name : undefined;
+}
+
+/** One family each: an IPv4 address counts as one of IPv6 too. */
+function networks(family: "ipv4" | "ipv6", all: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const text of all) {
+    const [network = "", length = ""] = text.split("/");
+    list.addSubnet(network, Number(length), family);
+  }
+  return list;
 }

@@ -1,5 +1,6 @@
 // Owns the text form of an address, `host:port`, and which hosts mean this machine or every address. Resolves no name.
 
+import { isIPv4, isIPv6 } from "node:net";
 import type { HostPort } from "./node-config.ts";
 
 /** `host:port`, `[v6]:port` or `v6:port` (the last colon counts); with `portFallback` the port may be missing. */
@@ -31,4 +32,15 @@ export function isLoopback(host: string): boolean {
 /** A host that means "every address", so that nobody can connect to it by that name. */
 export function isWildcard(host: string): boolean {
   return ["*", "0.0.0.0", "::", ""].includes(host);
+}
+
+/** As systems write it (RFC 5952); null where the text is none, or names an interface beside it (`fe80::1%eth0`). */
+export function canonicalAddress(text: string): string | null {
+  if (isIPv4(text)) return text;
+  if (!isIPv6(text) || text.includes("%")) return null;
+  return new URL(`http://[${text}]`).hostname.slice(1, -1);
+}
+
+export function isIpv6Text(address: string): boolean {
+  return address.includes(":");
 }

@@ -241,14 +241,16 @@ export interface CitusConfig {
 
 /** An address of the host that runs the primary (docs/vip.md). */
 export interface VipConfig {
-  /** IPv4, without its prefix. */
+  /** IPv4 or IPv6 in canonical form, without its prefix. */
   readonly address: string;
   readonly prefixLength: number;
   readonly interface: string;
   /** Words as a shell splits them; the arguments of ip(8) follow. */
   readonly ipCommand: string;
-  /** The same for arping(8). */
+  /** The same for arping(8), which tells neighbours of an IPv4 address. */
   readonly arpingCommand: string;
+  /** The same for ndptool(8), which tells them of an IPv6 address; absent for the other. */
+  readonly ndptoolCommand?: string;
 }
 
 /** Told of events, one after the other (docs/observability.md). One of command and url is set. */

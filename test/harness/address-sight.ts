@@ -49,7 +49,7 @@ export class AddressWatch {
   #rest = "";
 
   constructor(address: string) {
-    this.#line = new RegExp(`^\\[nsid (\\S+)\\](Deleted )?.* inet ${address.replaceAll(".", "\\.")}/`);
+    this.#line = new RegExp(`^\\[nsid (\\S+)\\](Deleted )?.* inet6? ${address.replaceAll(".", "\\.")}/`);
     const command = ["ip", "-oneline", "monitor", "all-nsid", "address"];
     const [program = "", ...args] = Bun.which("setpriv") === null ? command : ["setpriv", "--pdeathsig", "KILL", ...command];
     this.#monitor = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });

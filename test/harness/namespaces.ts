@@ -4,6 +4,7 @@
 
 import { spawnSync } from "node:child_process";
 import { type ServerUser, serverUser } from "../../lib/cli/quickstart/folder.ts";
+import { canonicalAddress } from "../../lib/model/host-port.ts";
 
 export interface NetworkHost {
   /** Its address for the other hosts. */
@@ -71,6 +72,14 @@ export class HostNetwork {
   /** An address of the hosts' net that none of them has. */
   get freeAddress(): string {
     return `${this.#net}.200`;
+  }
+
+  /** Gives each host an address of a net of IPv6 on its wire; one of that net that none of them has. Throws Error with what `ip` says. */
+  addIpv6(): string {
+    const net = `fd00:${this.#tag.slice(0, 2)}:${this.#tag.slice(2, 6)}:`;
+    for (const index of this.#wires.keys()) this.#inside(index, "address", "add", `${net}:${index + 1}/64`, "dev", "wire", "nodad");
+    // As the kernel writes it.
+    return canonicalAddress(`${net}:200`) ?? net;
   }
 
   /** Hosts whose wire has this address now. Throws Error with what `ip` says. */

@@ -26,7 +26,7 @@ export interface ProxyProgram {
 }
 
 /** Fetches it where it is missing; a text says why it cannot be had. */
-export function findProxy(name: "haproxy" | "vip-manager" | "arping"): ProxyProgram | string {
+export function findProxy(name: "haproxy" | "vip-manager" | "arping" | "ndptool"): ProxyProgram | string {
   const fetched = spawnSync(join(ROOT, "scripts/suite/get-proxy"), [name], { encoding: "utf8", timeout: FETCH_WITHIN_MS });
   if (fetched.status !== 0) return fetched.stderr.trim().split("\n").at(-1) || "scripts/suite/get-proxy failed";
   return { path: join(ROOT, ".cache", name, "run") };

@@ -4,6 +4,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../model/clock.ts";
 import type { StoreError } from "../../model/errors.ts";
+import type { Log } from "../../model/log.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { type Ms, ms } from "../../model/units.ts";
 import type { RequestOptions, SessionCheck } from "../store.ts";
@@ -15,6 +16,9 @@ import { serviceName } from "./service-entry.ts";
 const DEREGISTER_AFTER = "1m";
 /** Always the same text: a status that does not change costs the agent no write to the servers. */
 const OUTPUT = "the supervisor answers";
+
+/** An agent that does not know the check may be another one behind a balancer: so often at most the question is asked. */
+const PASS_ATTEMPTS = 3;
 
 /** A check as bound to a session of ours. */
 export interface BoundCheck {
@@ -31,10 +35,13 @@ export interface BoundCheck {
 export class SessionChecks {
   readonly #http: ConsulHttp;
   readonly #clock: Clock;
+  readonly #log: Log;
+  #toldOfSeveral = false;
 
-  constructor(http: ConsulHttp, clock: Clock) {
+  constructor(http: ConsulHttp, clock: Clock, log: Log) {
     this.#http = http;
     this.#clock = clock;
+    this.#log = log;
   }
 
   /**
@@ -63,21 +70,34 @@ export class SessionChecks {
   }
 
   /**
-   * Starts the check's time anew. Value: false where it may have turned critical before the agent heard of this, or where the agent
-   * knows no such check (it was restarted without its data, or is another one): the session may be ended at any moment.
+   * Starts the check's time anew. Value: false where it may have turned critical before the agent heard of this, or where no agent that
+   * answers knows such a check (it was restarted without its data): the session may be ended at any moment.
    * Errors: unavailable, unknown-outcome, rejected.
    */
   async pass(check: BoundCheck, options: RequestOptions): Promise<Result<boolean, StoreError>> {
-    const sentAt = this.#clock.now();
     const path = `/v1/agent/check/update/${encodeURIComponent(check.id)}`;
     const body = JSON.stringify({ Status: "passing", Output: OUTPUT });
-    const answer = await this.#http.request({ method: "PUT", path, body, ...options });
-    if (!answer.ok) return err(noAnswerError(answer.error, "write"));
-    if (saysUnknownCheck(answer.value)) return ok(false);
-    if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
-    if (!this.holds(check)) return ok(false);
-    check.holdsUntil = ms(sentAt + check.ttl);
-    return ok(true);
+    for (let attempt = 1; ; attempt++) {
+      const sentAt = this.#clock.now();
+      const answer = await this.#http.request({ method: "PUT", path, body, ...options });
+      if (!answer.ok) return err(noAnswerError(answer.error, "write"));
+      const unknown = saysUnknownCheck(answer.value);
+      if (unknown && attempt < PASS_ATTEMPTS && this.holds(check)) continue;
+      if (unknown) return ok(false);
+      if (answer.value.status !== 200) return err(statusError(answer.value, "write"));
+      if (!this.holds(check)) return ok(false);
+      check.holdsUntil = ms(sentAt + check.ttl);
+      if (attempt > 1) this.#tellOfSeveral();
+      return ok(true);
+    }
+  }
+
+  #tellOfSeveral(): void {
+    if (this.#toldOfSeveral) return;
+    this.#toldOfSeveral = true;
+    this.#log.warning(
+      "Consul's address leads to several agents, and only one of them has the check of this node's session: name that one in consul.host",
+    );
   }
 
   /** It has certainly not turned critical up to now. */

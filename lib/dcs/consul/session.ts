@@ -53,7 +53,7 @@ export class ConsulSessions {
     this.#http = http;
     this.#clock = clock;
     this.#log = log;
-    this.#checks = new SessionChecks(http, clock);
+    this.#checks = new SessionChecks(http, clock, log);
   }
 
   /**
@@ -115,7 +115,9 @@ export class ConsulSessions {
     this.#bound.set(id, check);
     if (passed.value) return ok(withCheck(renewed.value.session, check));
     // The agent may have told the servers of it, or be about to: a session that is ended at any moment carries no lease.
-    this.#log.warning(`the check of session ${id} was not passed in time, or is gone from the agent: the session is closed`);
+    this.#log.warning(
+      `the check of session ${id} was not passed in time, or is gone from the agent (consul.host has to be one agent): the session is closed`,
+    );
     const closed = await this.close(id, { deadline });
     return closed.ok ? err({ kind: "session-gone", session: id }) : closed;
   }

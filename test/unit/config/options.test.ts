@@ -355,6 +355,7 @@ const COVERED_TOGETHER = new Set([
   "vip.interface",
   "vip.ip_command",
   "vip.arping_command",
+  "vip.ndptool_command",
   "citus.group",
   "citus.database",
   "postgresql.use_slots",

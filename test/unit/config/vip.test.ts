@@ -26,6 +26,40 @@ describe("vip", () => {
     expect((await mustLoad(BASE)).config.vip).toBeNull();
   });
 
+  test("is an IPv6 address as well, however it is written, with the program that announces it", async () => {
+    const vip = { address: "FD00:0:0::0100/64", interface: "eth0", ndptool_command: "sudo -n ndptool" };
+    expect((await mustLoad({ ...BASE, vip })).config.vip).toEqual({
+      address: "fd00::100",
+      prefixLength: 64,
+      interface: "eth0",
+      ipCommand: "ip",
+      arpingCommand: "arping",
+      ndptoolCommand: "sudo -n ndptool",
+    });
+    expect((await mustLoad({ ...BASE, vip: { address: "2001:db8::1/128", interface: "eth0" } })).config.vip).toMatchObject({
+      address: "2001:db8::1",
+      prefixLength: 128,
+      ndptoolCommand: "ndptool",
+    });
+  });
+
+  test("an address that no host has, or that nobody reaches from another one, is a fault", async () => {
+    const nobodys = ["fe80::1%eth0/64", "::1/128", "::ffff:10.0.0.1/96", "ff02::1/64", "2001:db8::1/0", "2001:db8::1/129", "224.0.0.1/24"];
+    for (const address of nobodys)
+      expect([address, await faults({ address, interface: "eth0" })]).toEqual([
+        address,
+        [expect.stringMatching(/^vip\.address: .* is not an IPv4 or IPv6 address with the length of its prefix/)],
+      ]);
+    expect(await faults({ address: "10.0.0.0/24", interface: "eth0" })).toEqual([
+      "vip.address: 10.0.0.0 is the first address of its network /24",
+    ]);
+    expect(await faults({ address: "10.0.3.255/22", interface: "eth0" })).toEqual([
+      "vip.address: 10.0.3.255 is the broadcast address of its network /22",
+    ]);
+    for (const address of ["10.0.0.0/31", "10.0.0.255/32", "10.0.0.255/23", "2001:db8::/64"])
+      expect([address, await faults({ address, interface: "eth0" })]).toEqual([address, []]);
+  });
+
   test("what is no such address or no interface is a fault", async () => {
     for (const address of ["10.0.0.100", "10.0.0.100/0", "10.0.0.100/33", "10.0.0/24", "fe80::1/64", "10.0.0.100/24/1", "10.0.0.100/x"])
       expect([address, await faults({ address, interface: "eth0" })]).toEqual([
@@ -47,6 +81,11 @@ describe("vip", () => {
     expect(await faults({ address: "127.0.0.1/8", interface: "lo" })).toEqual([
       expect.stringMatching(/^vip\.address: 127\.0\.0\.1 is postgresql\.listen too, /),
       expect.stringMatching(/^vip\.address: 127\.0\.0\.1 is restapi\.listen too, /),
+    ]);
+    const postgresql = { ...(BASE["postgresql"] as object), connect_address: "[2001:DB8:0::5]:5432" };
+    const loaded = await loadTree({ ...BASE, postgresql, vip: { address: "2001:db8::5/64", interface: "eth0" } } as never);
+    expect(loaded.ok ? [] : loaded.error.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^2001:db8::5 is postgresql\.connect_address too, /),
     ]);
   });
 });

@@ -33,6 +33,8 @@ class Agent {
   readonly asked: string[] = [];
   /** Called before a pass is answered. */
   onPass: () => Promise<void> = async () => {};
+  /** So many passes come to another agent, which has no such check. */
+  elsewhere = 0;
   /** The servers know no check that the agent has: it could not reach them, and tries again later. */
   cutOff = false;
   #count = 0;
@@ -56,7 +58,8 @@ class Agent {
     else if (what === "service/deregister") this.checks.delete(id);
     else if (what === "check/update") {
       await this.onPass();
-      if (!this.checks.has(id)) return new Response(`CheckID "${id}" does not have associated TTL`, { status: 500 });
+      if (!this.checks.has(id) || this.elsewhere-- > 0)
+        return new Response(`CheckID "${id}" does not have associated TTL`, { status: 500 });
     } else return new Response("", { status: 404 });
     return new Response("");
   }
@@ -141,6 +144,34 @@ test("a check that the agent has lost ends the session; the next one has another
   const next = unwrap(await ours.openSession({ ...within(), ...options }));
   expect([...agent.checks.keys()]).not.toContain(before as string);
   expect(unwrap(await ours.renewSession(next.id, within())).checkTtl).toBe(seconds(3));
+});
+
+test("a pass that comes to another agent is tried again, and told of: behind a balancer the check is at one of them", async () => {
+  const { agent, clock, log, store, within } = open();
+  const ours = store();
+  const session = unwrap(await ours.openSession({ ...within(), name: "demo-a", ttl: seconds(20), check: CHECK }));
+  const told = () => log.lines.filter((line) => line.includes("leads to several agents"));
+  expect([unwrap(await ours.renewSession(session.id, within())).checkTtl, told()]).toEqual([CHECK.ttl, []]);
+  for (const elsewhere of [1, 2]) {
+    await clock.advance(2_500);
+    agent.elsewhere = elsewhere;
+    expect(unwrap(await ours.renewSession(session.id, within())).checkTtl).toBe(CHECK.ttl);
+  }
+  expect(told()).toHaveLength(1);
+  // None of them has it.
+  agent.elsewhere = Number.POSITIVE_INFINITY;
+  expect(await ours.renewSession(session.id, within())).toMatchObject({ ok: false, error: { kind: "session-gone" } });
+  expect(agent.sessions.size).toBe(0);
+});
+
+test("a pass at another agent is not tried again once the check may have turned critical", async () => {
+  const { agent, clock, store, within } = open();
+  const ours = store();
+  const session = unwrap(await ours.openSession({ ...within(), name: "demo-a", ttl: seconds(20), check: CHECK }));
+  agent.elsewhere = 1;
+  agent.onPass = () => clock.advance(3_000);
+  expect(await ours.renewSession(session.id, within())).toMatchObject({ ok: false, error: { kind: "session-gone" } });
+  expect(agent.asked.filter((request) => request === "PUT agent/check/update")).toHaveLength(1);
 });
 
 test("a former process's session goes on while its check certainly holds, and is closed where it may not", async () => {

@@ -61,6 +61,21 @@ describe("the address is on the host", () => {
     expect(eth0.commands.filter((command) => command.startsWith("arping"))).toHaveLength(1);
   });
 
+  test("of IPv6: of use at once, no source for what this host begins, and announced to all hosts of the link", async () => {
+    const { bench, node, eth0, vip } = await primary();
+    const ipv6 = { ...VIP, address: "fd00::100", prefixLength: 64, ndptoolCommand: "sudo -n ndptool" };
+    node.state.settings = { ...node.state.settings, node: { ...node.state.settings.node, vip: ipv6 } };
+    await noted(bench, vip);
+    expect(eth0.commands[0]).toMatch(/^sudo -n ip address replace fd00::100\/64 dev eth0 valid_lft \d+ preferred_lft 0 nodad$/);
+    expect(eth0.until).toBeLessThanOrEqual(leaseEnd(node) - 2000);
+    await bench.clock.advance(5000);
+    const announced = "sudo -n ndptool -t na -U -i eth0 -T fd00::100 send";
+    expect(eth0.commands.slice(1)).toEqual([announced, announced, announced]);
+    await vip.release();
+    expect(eth0.commands.at(-1)).toBe("sudo -n ip address del fd00::100/64 dev eth0");
+    expect(eth0.has).toBe(false);
+  });
+
   test("and is gone before the lease when nobody renews it", async () => {
     const { bench, node, eth0, vip } = await primary();
     await noted(bench, vip);

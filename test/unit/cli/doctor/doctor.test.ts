@@ -2,7 +2,7 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { type networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { certificateFindings } from "../../../../lib/cli/doctor/certificates.ts";
 import { timingFindings } from "../../../../lib/cli/doctor/cluster.ts";
@@ -156,6 +156,28 @@ describe("of the address of the primary's host the doctor", () => {
     expect(faults(look({}, { leader: "b" })).join()).toContain("but this node does not lead");
     expect(faults(look({ address: "192.0.2.199" })).join()).toContain("although this node leads");
     expect(faults(look({ prefixLength: vip.prefixLength - 1 })).join()).toContain("with another prefix");
+  });
+
+  test("finds an address that is in none of its interface's networks, and the program that announces one of IPv6", () => {
+    const entry = { mac: "02:00:00:00:00:01", internal: false, netmask: "" };
+    const interfaces: ReturnType<typeof networkInterfaces> = {
+      eth0: [
+        { ...entry, family: "IPv4", address: "10.0.0.5", cidr: "10.0.0.5/24" },
+        { ...entry, family: "IPv6", address: "fd00::5", cidr: "fd00::5/64", scopeid: 0 },
+        { ...entry, family: "IPv6", address: "fe80::5", cidr: "fe80::5/64", scopeid: 2 },
+      ],
+    };
+    const at = (address: string) => {
+      const changed = { ...vip, interface: "eth0", address, ndptoolCommand: "/does/not/exist" };
+      const sight = { config: { name: "a", vip: changed }, cluster: null, ttlMs: 30_000, supervised: true, interfaces };
+      return faults(addressFindings(sight));
+    };
+    const wrong = "its neighbours look for it elsewhere";
+    expect(at("10.0.0.100")).toEqual([]);
+    expect(at("10.0.1.100")).toEqual([`warning: 10.0.1.100 is in none of the networks of eth0 (10.0.0.5/24): ${wrong}`]);
+    const missing = "warning: vip.ndptool_command: there is no /does/not/exist";
+    expect(at("fd00::100")).toEqual([missing]);
+    expect(at("fd00:1::100")).toEqual([`warning: fd00:1::100 is in none of the networks of eth0 (fd00::5/64): ${wrong}`, missing]);
   });
 
   test("finds what keeps it from being put anywhere", () => {
