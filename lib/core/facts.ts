@@ -70,6 +70,15 @@ export function isRunning(o: Observation): boolean {
   return o.local.process.kind === "running";
 }
 
+/** So long without a status is no late answer: an operator's restart is what helps, where it is asked for. */
+const UNASKABLE_AFTER_MS = 5_000;
+
+/** A restart was asked for, and the running server cannot be asked what it is: login refused, no slot left, hung. */
+export function restartsUnaskable(o: Observation): boolean {
+  const since = o.local.statusMissingSince;
+  return o.requests.restart && isRunning(o) && o.local.status === null && since !== null && o.now - since >= UNASKABLE_AFTER_MS;
+}
+
 export function hasData(o: Observation): boolean {
   return o.local.dataDirectory.kind === "valid";
 }

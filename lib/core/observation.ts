@@ -90,6 +90,10 @@ export interface LocalFacts {
   readonly systemIdentifier: string | null;
   /** The postmaster ended although nobody here asked it to; null once it runs again or was dealt with. */
   readonly crashedAt: Ms | null;
+  /** Since when the running server has served nobody new: it answers nothing, or its postmaster is stopped; null where it answers, also by a refusal. */
+  readonly unservedSince: Ms | null;
+  /** Since when the running server has given us no status, for whatever reason; null where it does. */
+  readonly statusMissingSince: Ms | null;
   /** Source that the running standby is pointed at: `host:port`, "" for none. */
   readonly upstream: string;
   /** What this process last pointed it at; null where nothing, or where that is not known. */

@@ -21,6 +21,12 @@ export function overdueSinceCrash(o: Observation): boolean {
   return o.local.crashedAt !== null && releasesAfterCrash(o);
 }
 
+/** The server runs and has served nobody for as long as a crashed one may take, and no shorter than a lease: one late answer is no hang. */
+export function overdueUnserved(o: Observation): boolean {
+  const since = o.local.unservedSince;
+  return since !== null && o.now - since >= Math.max(o.config.primaryStartTimeoutMs, o.config.leaseTtlMs);
+}
+
 export function otherNames(o: Observation): readonly string[] {
   const { cluster } = o.dcs;
   return cluster === null ? [] : otherMembers(cluster, o.self.name).map((member) => member.name);
@@ -28,7 +34,6 @@ export function otherNames(o: Observation): readonly string[] {
 
 /** Judged from the answers of this cycle. */
 export function someoneCanTakeOver(o: Observation): boolean {
-  if (!releasesAfterCrash(o)) return false;
   const sync = o.dcs.cluster?.sync;
   if (o.config.synchronousMode !== "off" && sync !== undefined && !votersSuffice(sync, o.peers.answers)) return false;
   return o.peers.answers.some(({ name, status }) => status !== null && canTakeOver(o, name, status));

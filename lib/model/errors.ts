@@ -28,6 +28,8 @@ export interface ConfigFault {
 export interface PostgresError {
   readonly kind: "unreachable" | "timeout" | "failed" | "refused" | "cancelled";
   readonly message: string;
+  /** Of `unreachable`: the server is there and has said so itself (starting up, no slot left, login refused). */
+  readonly answered?: true;
 }
 
 export function describeStoreError(error: StoreError): string {

@@ -6,7 +6,7 @@ import { COORDINATOR_GROUP } from "../model/mpp.ts";
 import type { CitusConfig } from "../model/node-config.ts";
 import { ok, type Result } from "../model/result.ts";
 import { ms } from "../model/units.ts";
-import { Connection, localEndpoint } from "./connection.ts";
+import { Connection, presentEndpoint } from "./connection.ts";
 import { connInfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { readPostmasterPid } from "./data-directory.ts";
@@ -67,7 +67,7 @@ async function inDatabase(
   const { clock, config } = context;
   const endpoint = async () => {
     const file = await readPostmasterPid(config.dataDir);
-    return file === null ? null : { ...localEndpoint(config, file), database };
+    return file === null ? null : { ...(await presentEndpoint(config, file)), database };
   };
   const connection = new Connection({ clock, endpoint, settings: SESSION_SETTINGS });
   try {

@@ -9,6 +9,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { PostgresqlConfig, PostgresUser } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
+import { isThere } from "./atomic-file.ts";
 import type { PostmasterPidFile } from "./data-directory.ts";
 
 export type Row = Readonly<Record<string, unknown>>;
@@ -133,6 +134,22 @@ export class Connection {
   }
 }
 
+/**
+ * As localEndpoint, but for a socket that is not there any more (what cleans /tmp takes it, and only a restart makes it again): then where
+ * the server listens on TCP, if it does.
+ */
+export async function presentEndpoint(config: PostgresqlConfig, pidFile: PostmasterPidFile): Promise<Endpoint> {
+  const endpoint = localEndpoint(config, pidFile);
+  if (endpoint.at.kind === "tcp" || pidFile.listenAddress === null || (await isThere(socketPath(endpoint.at.directory, endpoint.port)))) {
+    return endpoint;
+  }
+  return localEndpoint({ ...config, useUnixSocket: false }, pidFile);
+}
+
+function socketPath(directory: string, port: number): string {
+  return `${directory}/.s.PGSQL.${port}`;
+}
+
 /** How to reach the local server: over the socket it really made, where so configured; else where it really listens. */
 export function localEndpoint(config: PostgresqlConfig, pidFile: PostmasterPidFile): Endpoint {
   const port = pidFile.port ?? config.port;
@@ -158,7 +175,7 @@ function clientOptions(endpoint: Endpoint, plain: boolean, settings: Readonly<Re
     // A URL of our own keeps DATABASE_URL and its like out of it; the options below win over it. The mode stands in
     // it because an options object alone means at least "require".
     url: `postgres://localhost/?sslmode=${tls?.mode ?? "disable"}`,
-    ...(at.kind === "unix" ? { path: `${at.directory}/.s.PGSQL.${endpoint.port}` } : { hostname: at.host }),
+    ...(at.kind === "unix" ? { path: socketPath(at.directory, endpoint.port) } : { hostname: at.host }),
     ...(tls === null || tls.files === null ? {} : { tls: tls.files }),
     ...(channelBinding === "prefer" || channelBinding === "require" || channelBinding === "disable" ? { channelBinding } : {}),
     port: endpoint.port,
@@ -203,12 +220,14 @@ function describe(error: unknown): CodedError {
   if (!(error instanceof SQL.PostgresError)) return { kind: "unreachable", message: `cannot connect: ${message}`, code: null };
   const sqlState = error.errno;
   if (sqlState === undefined) return { kind: "unreachable", message, code: error.code };
-  if (UNREACHABLE_SQLSTATES.test(sqlState)) return { kind: "unreachable", message, code: error.code };
+  if (UNREACHABLE_SQLSTATES.test(sqlState)) return { kind: "unreachable", message, answered: true, code: error.code };
   return { kind: "failed", message: `${message} (SQLSTATE ${sqlState})`, code: error.code };
 }
 
 function withoutCode(result: Result<readonly Row[], CodedError>): Result<readonly Row[], PostgresError> {
-  return result.ok ? result : err({ kind: result.error.kind, message: result.error.message });
+  if (result.ok) return result;
+  const { code: _, ...error } = result.error;
+  return err(error);
 }
 
 function messageOf(error: unknown): string {

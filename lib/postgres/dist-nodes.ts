@@ -9,7 +9,7 @@ import type { DistNode } from "../model/mpp.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
-import { Connection, localEndpoint, type Row } from "./connection.ts";
+import { Connection, presentEndpoint, type Row } from "./connection.ts";
 import { readPostmasterPid } from "./data-directory.ts";
 
 /**
@@ -49,7 +49,7 @@ export class DistNodes {
     const { clock, config, database } = options;
     const endpoint = async () => {
       const file = await readPostmasterPid(config().dataDir);
-      return file === null ? null : { ...localEndpoint(config(), file), database };
+      return file === null ? null : { ...(await presentEndpoint(config(), file)), database };
     };
     this.#connection = new Connection({ clock, endpoint, settings: SESSION_SETTINGS });
   }

@@ -15,7 +15,7 @@ import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
 import { CallbackLanes } from "./callbacks.ts";
 import type { ConfigFilesRequest } from "./config-files.ts";
-import { Connection, type Endpoint, localEndpoint } from "./connection.ts";
+import { Connection, type Endpoint, presentEndpoint } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
@@ -65,6 +65,7 @@ export class LocalPostgresql implements Postgresql {
   readonly #configuration: ServerConfiguration;
   readonly #slots: SlotKeeper;
   readonly #callbacks = new CallbackLanes();
+  #socketLost = false;
 
   constructor(options: LocalPostgresqlOptions) {
     const { config, clock, log, scope } = options;
@@ -327,7 +328,14 @@ export class LocalPostgresql implements Postgresql {
 
   async #endpoint(): Promise<Endpoint | null> {
     const file = await readPostmasterPid(this.#dataDir);
-    return file === null ? null : localEndpoint(this.#configuration.config, file);
+    if (file === null) return null;
+    const { config } = this.#configuration;
+    const endpoint = await presentEndpoint(config, file);
+    const lost = config.useUnixSocket && file.socketDirectory !== null && endpoint.at.kind === "tcp";
+    if (lost && !this.#socketLost)
+      this.#log.warning(`PostgreSQL's socket in ${file.socketDirectory} is gone: it is asked over TCP until a restart makes it again`);
+    this.#socketLost = lost;
+    return endpoint;
   }
 
   #dropConnections(): void {

@@ -15,6 +15,8 @@ export interface LocalMemory {
   control: ControlData | null;
   systemIdentifier: string | null;
   crashedAt: Ms | null;
+  unservedSince: Ms | null;
+  statusMissingSince: Ms | null;
   upstream: string;
   /** As what the server was last started or pointed at its source. */
   standbyRole: StandbyRole;
@@ -48,6 +50,8 @@ export function nothingSeen(): LocalMemory {
     control: null,
     systemIdentifier: null,
     crashedAt: null,
+    unservedSince: null,
+    statusMissingSince: null,
     upstream: "",
     standbyRole: "standby",
     source: null,

@@ -59,6 +59,8 @@ async function lookOnce(context: NodeContext): Promise<void> {
   local.process = process;
   if (process.kind === "none") {
     local.status = null;
+    local.unservedSince = null;
+    local.statusMissingSince = null;
     return;
   }
   const task = state.task?.kind;
@@ -70,13 +72,24 @@ async function lookOnce(context: NodeContext): Promise<void> {
   const answer = await postgres.status(ms(clock.now() + STATUS_DEADLINE_MS));
   if (generation !== state.localGeneration) return;
   state.lookedAt = startedAt;
+  if (process.stopped || (!answer.ok && answer.error.kind === "timeout")) local.unservedSince ??= startedAt;
+  else if (answer.ok || answer.error.answered === true) local.unservedSince = null;
   if (!answer.ok) {
     local.status = null;
-    local.statusError = answer.error.message;
+    const { message } = answer.error;
+    if (local.statusError === null || alike(message) !== alike(local.statusError))
+      log.warning(`PostgreSQL runs, but cannot be asked: ${message}`);
+    local.statusError = message;
+    local.statusMissingSince ??= startedAt;
     if (local.lastRole === null) await readRole(context, generation);
     return;
   }
   noteStatus(context, answer.value);
+}
+
+/** The same trouble is told once: its numbers (a deadline, a port) do not make it another. */
+function alike(message: string): string {
+  return message.replaceAll(/\d+/g, "#");
 }
 
 /** While these run, what listens at our address is not there yet, or is on its way down. */
@@ -96,6 +109,7 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
   const local = state.local;
   local.status = status;
   local.statusError = null;
+  local.statusMissingSince = null;
   // Only an answer ends a crash: a server in recovery runs, and may never come back.
   local.crashedAt = null;
   local.systemIdentifier = status.systemIdentifier;

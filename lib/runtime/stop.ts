@@ -13,8 +13,11 @@ export async function stop(context: NodeContext, mode: "fast" | "immediate", dea
   void state.vip.release();
   // A primary that nobody takes over from is stopped because its lease ends.
   if (mode === "fast" && role !== "primary") await goDown(context, deadline, null);
+  const { unservedSince } = state.local;
   const stopped = await postgres.stop({ mode, deadline });
   if (!stopped.ok) return taskResult(stopped);
+  // A server that hung is as good as crashed from then on: its time to come back is counted from there.
+  if (unservedSince !== null) state.local.crashedAt ??= unservedSince;
   await settleStopped(context);
   postgres.callback("on_stop", role);
   return DONE;

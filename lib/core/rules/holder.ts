@@ -14,6 +14,7 @@ import {
   lockIsFree,
   lockIsOurs,
   restartsStopped,
+  restartsUnaskable,
   retryAt,
   runsAsPrimary,
   runsAsStandby,
@@ -24,7 +25,7 @@ import { hasForeignIdentifier } from "../notices.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
-import { otherNames, overdueSinceCrash, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
+import { otherNames, overdueSinceCrash, overdueUnserved, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
 import { namesAtStart } from "./promotion.ts";
 
@@ -152,7 +153,8 @@ export const holderRules: readonly Rule[] = [
     },
     {
       id: "holder-crashed-release",
-      when: (o) => holdsStopped(o) && hasData(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
+      when: (o) =>
+        holdsStopped(o) && hasData(o) && releasesAfterCrash(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: () => "PostgreSQL crashed and primary_start_timeout is over: the lock is released",
     },
@@ -172,6 +174,20 @@ export const holderRules: readonly Rule[] = [
       why: () => "the lock is released: there is no data to serve here",
     },
   ]),
+  ...inSection(servesNobody, [
+    {
+      id: "holder-unserved-ask",
+      when: (o) => servesNobody(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+      then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
+      why: () => "PostgreSQL runs, but has served nobody for longer than primary_start_timeout: is there a replica to take over?",
+    },
+    {
+      id: "holder-unserved",
+      when: (o) => servesNobody(o) && someoneCanTakeOver(o),
+      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+      why: () => "PostgreSQL runs, but has served nobody for longer than primary_start_timeout, and a replica can take over: it is stopped",
+    },
+  ]),
   ...inSection(holdsUnanswered, [
     {
       id: "holder-overdue-ask",
@@ -184,6 +200,12 @@ export const holderRules: readonly Rule[] = [
       when: (o) => isOverdue(o) && someoneCanTakeOver(o),
       then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
       why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over: it is stopped",
+    },
+    {
+      id: "holder-restart-unanswered",
+      when: (o) => lockIsOurs(o) && restartsUnaskable(o),
+      then: () => ({ kind: "restart" }),
+      why: () => "a restart was asked for, of a PostgreSQL that gives no status",
     },
     {
       id: "holder-starting",
@@ -202,15 +224,20 @@ function holdsUnanswered(o: Observation): boolean {
   return lockIsOurs(o) && isRunning(o) && o.local.status === null;
 }
 
-/**
- * A primary comes back as a primary. A standby is started as one and then promoted: without a new timeline its WAL would
- * part from the others' unseen.
- */
+/** It hangs, or somebody has stopped its postmaster: clients are served as little as by one that crashed. */
+function servesNobody(o: Observation): boolean {
+  return lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && !isStandbyCluster(o) && overdueUnserved(o);
+}
+
 /** Whether it was a primary cannot be told now: it is read again in the next cycle. */
 function controlUnreadable(o: Observation): boolean {
   return o.local.control === null && didThisCycle(o, "read-control") !== null;
 }
 
+/**
+ * A primary comes back as a primary. A standby is started as one and then promoted: without a new timeline its WAL would
+ * part from the others' unseen.
+ */
 function startAsItWas(o: Observation): Effect {
   return wasPrimary(o)
     ? { kind: "start", role: "primary", target: null, syncNames: namesAtStart(o) }

@@ -14,6 +14,7 @@ import {
   leaderIsServing,
   leaderTarget,
   lockIsForeign,
+  restartsUnaskable,
   retryAt,
   runsAsPrimary,
   runsAsStandby,
@@ -126,13 +127,13 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   ]),
   {
     id: "standby-starting",
-    when: (o) => lockIsForeign(o) && isRunning(o) && o.local.status === null,
+    when: (o) => lockIsForeign(o) && isRunning(o) && o.local.status === null && !restartsUnaskable(o),
     then: (o) => waitAtMost(o, 1000),
     why: () => "PostgreSQL does not answer yet",
   },
   {
     id: "standby-restart",
-    when: (o) => lockIsForeign(o) && runsAsStandby(o) && o.requests.restart,
+    when: (o) => lockIsForeign(o) && ((runsAsStandby(o) && o.requests.restart) || restartsUnaskable(o)),
     then: () => ({ kind: "restart" }),
     why: () => "a restart was asked for",
   },

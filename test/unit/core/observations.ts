@@ -129,6 +129,8 @@ export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
     control: null,
     systemIdentifier: "7000000000000000001",
     crashedAt: null,
+    unservedSince: null,
+    statusMissingSince: null,
     upstream: "host-a:5432",
     source: { name: "a", host: "host-a", port: 5432, slotName: "b" },
     standbyRole: "standby",

@@ -70,6 +70,12 @@ const CASES: Readonly<Record<string, Observation>> = {
     config: { ...CONFIG, primaryStartTimeoutMs: ms(1000) },
     local: local({ status: null, lastRole: "primary", crashedAt: ms(90_000) }),
   }),
+  "holder-unserved-ask": observation({ ...holding, local: local({ status: null, lastRole: "primary", unservedSince: ms(-300_000) }) }),
+  "holder-restart-unanswered": observation({
+    ...holding,
+    local: local({ status: null, lastRole: "primary", statusMissingSince: ms(90_000) }),
+    requests: restart,
+  }),
   "promote-fencing-missing": observation({ ...holding, self: { ...self, fencingMissing: true } }),
   "promote-not-allowed": observation({
     ...holding,

@@ -128,6 +128,40 @@ describe("a primary that does not come back", () => {
     expect(decide(left)).toMatchObject({ rule: "holder-overdue", effect: { kind: "stop", mode: "immediate" } });
   });
 
+  test("or hangs is stopped, once primary_start_timeout is over and a replica can take over; with none it is waited for, and in pause", () => {
+    const seconds = (count: number): Observation =>
+      leading({
+        config,
+        lock: { held: confirmed },
+        local: local({ status: null, lastRole: "primary", unservedSince: ms(100_000 - count * 1000) }),
+      });
+    // A lease at the least: one late answer is no hang, whatever primary_start_timeout says.
+    expect(decide(seconds(29)).rule).toBe("holder-starting");
+    const hung = seconds(30);
+    expect(decide(hung)).toMatchObject({ rule: "holder-unserved-ask", effect: { kind: "ask-peers", names: ["a", "c"] } });
+    const judged = (answers: Observation["peers"]["answers"]) => decide({ ...hung, done: asked, peers: { answers } });
+    expect(judged([answer("a")])).toMatchObject({ rule: "holder-unserved", effect: { kind: "stop", mode: "immediate" } });
+    expect(judged([answer("a", { tags: { nofailover: true } })]).rule).toBe("holder-starting");
+    expect(decide({ ...hung, config: { ...config, pause: true } }).rule).toBe("holder-starting");
+    // A stopped postmaster answers on connections that it had: new clients wait all the same.
+    const stopped = {
+      ...hung.local,
+      status: primaryStatus(),
+      process: { kind: "running" as const, pid: 10, startTicks: 1, stopped: true },
+    };
+    expect(decide({ ...hung, local: stopped, done: asked, peers: { answers: [answer("a")] } }).rule).toBe("holder-unserved");
+    // What was stopped so counts as crashed: the lock goes.
+    const down = { ...hung.local, process: { kind: "none" as const }, control, unservedSince: null, crashedAt: hung.local.unservedSince };
+    const gone = {
+      ...hung,
+      local: down,
+      done: asked,
+      peers: { answers: [answer("a")] },
+      config: { ...config, primaryStartTimeoutMs: ms(30_000) },
+    };
+    expect(decide(gone).rule).toBe("holder-crashed-release");
+  });
+
   test("releases the lock when its start keeps failing, long before primary_start_timeout", () => {
     const failing = (failures: number): Observation =>
       leading({

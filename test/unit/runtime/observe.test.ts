@@ -1,8 +1,14 @@
 // Owns the tests of what a look at the local PostgreSQL makes of what it sees.
 
 import { expect, test } from "bun:test";
+import type { PostgresError } from "../../../lib/model/errors.ts";
 import type { DataDirectory } from "../../../lib/model/postgres.ts";
+import { err, ok } from "../../../lib/model/result.ts";
+import { ms } from "../../../lib/model/units.ts";
 import { lookAtPostgres } from "../../../lib/runtime/observe.ts";
+import { stop } from "../../../lib/runtime/stop.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { primaryStatus } from "../core/observations.ts";
 import { Bench, RUNNING } from "./fenced-node.ts";
 
 const VALID: DataDirectory = { kind: "valid", majorVersion: 17 };
@@ -22,4 +28,52 @@ test("a data directory that cannot be looked at is what it was while a server ru
   expect(await seen(UNREAD)).toEqual(UNREAD);
   expect(await seen(VALID)).toEqual(VALID);
   expect(await seen(UNREAD, { kind: "none" })).toEqual(UNREAD);
+});
+
+/** A primary of which each look sees the next of `answers`; null: a status. */
+async function lookedAt(bench: Bench, answers: readonly (PostgresError | null)[], process = { ...RUNNING, stopped: false }) {
+  const log = { ...recordingLog(), heartbeat: () => undefined };
+  const context = { ...(await bench.node("primary")), log };
+  const seen: (number | null)[] = [];
+  for (const answer of answers) {
+    context.postgres.inspect = async () => ({ dataDirectory: VALID, process });
+    context.postgres.status = async () => (answer === null ? ok(primaryStatus()) : err(answer));
+    await lookAtPostgres(context);
+    seen.push(context.state.local.unservedSince);
+    await bench.clock.advance(1000);
+  }
+  return { context, seen, warnings: log.lines.filter((line) => line.includes("WARNING")) };
+}
+
+const LATE: PostgresError = { kind: "timeout", message: "PostgreSQL did not answer within 1999 ms" };
+const LATER: PostgresError = { kind: "timeout", message: "PostgreSQL did not answer within 2000 ms" };
+const FULL: PostgresError = { kind: "unreachable", message: "sorry, too many clients already", answered: true };
+const NO_WAY: PostgresError = { kind: "unreachable", message: "cannot connect: Connection refused" };
+
+test("a server that answers nothing serves nobody from the first late answer on; a refusal of its own is an answer, a refused connection is none", async () => {
+  const bench = new Bench();
+  const at = bench.clock.now();
+  expect((await lookedAt(bench, [LATE, LATER, NO_WAY, FULL, NO_WAY, LATE, null])).seen).toEqual(
+    [at, at, at, null, null, at + 5000, null].map((value) => (value === null ? null : ms(value))),
+  );
+});
+
+test("a server whose postmaster is stopped serves nobody, whatever it answers on a connection that it had", async () => {
+  const bench = new Bench();
+  const at = bench.clock.now();
+  expect((await lookedAt(bench, [null, null], { ...RUNNING, stopped: true })).seen).toEqual([at, at]);
+});
+
+test("why a running server cannot be asked is told once for each reason, and again after it could", async () => {
+  const { warnings } = await lookedAt(new Bench(), [LATE, LATER, FULL, FULL, null, FULL]);
+  expect(warnings.map((line) => line.replace(/^.*asked: /, ""))).toEqual([LATE.message, FULL.message, FULL.message]);
+});
+
+test("a server that was stopped because it hung counts as crashed since it did", async () => {
+  const bench = new Bench();
+  const at = bench.clock.now();
+  const { context } = await lookedAt(bench, [LATE, LATE]);
+  context.postgres.stop = async () => ok(null);
+  expect((await stop(context, "immediate", bench.clock.now())).ok).toBe(true);
+  expect(context.state.local.crashedAt).toBe(at);
 });
