@@ -120,7 +120,7 @@ export class UpgradePart {
       const { keepStanza } = await import("../postgres/pgbackrest.ts");
       const kept = await keepStanza({ config: pgbackrest, run, clock }, (text) => log.info(text));
       if (kept.ok) log.info(`pgBackRest's stanza: ${kept.value}`);
-      else undone.push(`pgBackRest's stanza is not kept: ${kept.error.message}`);
+      else undone.push(`pgBackRest's stanza is not kept: ${kept.error.message}; by hand: matriarch backrest NODE.YML stanza`);
     }
     if (request.direction === "forward") {
       const { analyzeInStages } = await import("../postgres/upgrade/statistics.ts");

@@ -106,5 +106,9 @@ export function describeUpgrade(request: UpgradeRequest): string {
     undo: `${node} puts the old data back`,
     done: "done",
   };
-  return `Upgrade ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}`;
+  const ways = phase === "failed" && node !== "" ? `: ${WAYS_ON}` : "";
+  return `Upgrade ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}${ways}`;
 }
+
+/** Of an upgrade that failed. */
+export const WAYS_ON = "ctl upgrade --run tries again, --rollback goes back";

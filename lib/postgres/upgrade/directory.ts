@@ -17,11 +17,14 @@ import { makingEnvironment } from "../making-processes.ts";
 import { programFolder, programPath, programRunner, withPrograms } from "../programs.ts";
 import { crashRecover } from "../rewind.ts";
 import { takeAlong } from "./carried.ts";
+import { fullDisk, serverComplaints } from "./complaints.ts";
 import { lastOf, makeFresh } from "./fresh.ts";
 
 /** Access for the folder's group, as `initdb --allow-group-access` gives it. */
 const GROUP_READS = 0o040;
 const USERNAME = "--username=";
+/** In the new directory, from version 15 on. */
+const PG_UPGRADE_OUTPUT = "pg_upgrade_output.d";
 /** What pg_upgrade's servers are started with beside their own files: nobody else gets in, nothing leaves, no commit waits. */
 const UNSEEN_SETTINGS = ["archive_mode=off", "synchronous_standby_names=", "ssl=off"];
 
@@ -169,5 +172,20 @@ async function runPgUpgrade(
   });
   if (!done.ok) return done;
   if (done.value.exitCode === 0) return ok(null);
-  return err({ kind: "failed", message: `pg_upgrade: ${lastOf(`${done.value.stdout}\n${done.value.stderr}`)}` });
+  const complaints = [
+    ...(await serverComplaints([folder, join(next.config.dataDir, PG_UPGRADE_OUTPUT)])),
+    ...(await fullDisk(next.config.dataDir)),
+  ];
+  return err({
+    kind: "failed",
+    message: `pg_upgrade: ${lastOf([withoutPassed(done.value.stdout), done.value.stderr, ...complaints].join("\n"))}`,
+  });
+}
+
+/** What it has checked and done well is of no interest any more. */
+function withoutPassed(text: string): string {
+  return text
+    .split("\n")
+    .filter((line) => !/\sok$|^-+$/.test(line.trimEnd()))
+    .join("\n");
 }

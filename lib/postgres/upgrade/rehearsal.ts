@@ -10,11 +10,12 @@ import type { Log } from "../../model/log.ts";
 import type { PostgresqlConfig } from "../../model/node-config.ts";
 import { err, ok, type Result } from "../../model/result.ts";
 import { ms } from "../../model/units.ts";
-import { readIfThere, reasonOf, replaceFile } from "../atomic-file.ts";
+import { reasonOf, replaceFile } from "../atomic-file.ts";
 import { writeConfigFiles } from "../config-files.ts";
 import { endLeftoverRehearsals, rehearsalEnvironment } from "../making-processes.ts";
 import { programFolder, programRunner, withPrograms } from "../programs.ts";
 import { takeAlong } from "./carried.ts";
+import { serverComplaints } from "./complaints.ts";
 import { lastOf, makeFresh } from "./fresh.ts";
 import { initdbOptions, type ServerFacts } from "./server-facts.ts";
 
@@ -35,7 +36,6 @@ const MODEST_SETTINGS = [
   "huge_pages=off",
   "shared_buffers=16MB",
 ];
-const SERVER_LOG = "pg_upgrade_server.log";
 const QUIET: Log = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {}, critical: () => {} };
 
 export interface RehearsalOptions {
@@ -97,7 +97,10 @@ export async function rehearse(options: RehearsalOptions): Promise<Result<null, 
     });
     if (!checked.ok) return err(checked.error.message);
     if (checked.value.exitCode === 0) return ok(null);
-    const told = lastOf(`${checked.value.stdout}\n${checked.value.stderr}\n${await serverComplaints([folder, fresh])}`);
+    const complaints = await serverComplaints([folder, fresh]);
+    const told = lastOf(
+      [checked.value.stdout, checked.value.stderr, ...complaints.filter((line) => !line.includes(NEVER_STARTS))].join("\n"),
+    );
     return err(told.replaceAll(fresh, config.dataDir));
   } catch (error) {
     return err(reasonOf(error));
@@ -116,21 +119,6 @@ async function configure({ config, clock, newBinDir, newMajor }: RehearsalOption
     { role: "primary", follow: null, synchronousStandbyNames: "", majorVersion: newMajor, controlData: null },
   );
   return written.ok ? ok(null) : err(written.error.message);
-}
-
-/** What a server said that pg_upgrade could not start; its own words only name the file, which is removed. */
-async function serverComplaints(folders: readonly string[]): Promise<string> {
-  const told: string[] = [];
-  for (const folder of folders) {
-    const names = await readdir(folder, { recursive: true });
-    for (const name of names.filter((path) => basename(path) === SERVER_LOG)) {
-      const lines = ((await readIfThere(join(folder, name))) ?? "").split("\n");
-      told.push(
-        ...lines.filter((line) => /\b(LOG|ERROR|FATAL|PANIC):.*(parameter|configuration|could not|invalid|certificate)/.test(line)),
-      );
-    }
-  }
-  return told.filter((line) => !line.includes(NEVER_STARTS)).join("\n");
 }
 
 /** Of one whose supervisor was killed in its midst. */

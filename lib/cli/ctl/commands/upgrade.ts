@@ -14,7 +14,16 @@ import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
 import { followRequest, requestId } from "../request.ts";
 import { abandonObstacle } from "../restore-plan.ts";
-import { checkFaults, describeUpgrade, leftUndone, lostWayBack, planLines, rollbackOf, upgradeObstacles } from "../upgrade-plan.ts";
+import {
+  checkFaults,
+  describeUpgrade,
+  leftUndone,
+  lostWayBack,
+  planLines,
+  rollbackOf,
+  upgradeObstacles,
+  WAYS_ON,
+} from "../upgrade-plan.ts";
 import { awaitCluster } from "../watch-cluster.ts";
 
 interface UpgradeFlags {
@@ -267,8 +276,7 @@ async function follow(context: CtlContext, from: ReadCluster): Promise<ExitCode>
     isOver: ({ upgrade: now }) => !isUpgrading(now) || now.phase === "failed",
     status: "ctl upgrade --status",
   });
-  if (upgrade?.phase !== "done")
-    throw new CtlRefusal("the upgrade did not come to its end: ctl upgrade --run tries again, --rollback goes back");
+  if (upgrade?.phase !== "done") throw new CtlRefusal(`the upgrade did not come to its end: ${WAYS_ON}`);
   const left = leftUndone(upgrade);
   if (left !== null) context.terminal.out(`Warning: the cluster is upgraded, but ${left}\n`);
   return EXIT.ok;

@@ -2,16 +2,13 @@
 // answers what nobody could know when it was written. Method: the command itself, a scripted operator, and a DCS that changes while it asks.
 
 import { expect, test } from "bun:test";
-import { Command } from "commander";
-import { addUpgrade } from "../../../../lib/cli/ctl/commands/upgrade.ts";
-import type { CtlContext } from "../../../../lib/cli/ctl/context.ts";
-import type { CommandHost } from "../../../../lib/cli/ctl/program.ts";
 import type { Cluster } from "../../../../lib/model/cluster.ts";
 import { err, ok } from "../../../../lib/model/result.ts";
-import { lsn, ms, type Revision, revision } from "../../../../lib/model/units.ts";
+import { lsn, revision } from "../../../../lib/model/units.ts";
 import { type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
 import { cluster, member } from "../../core/observations.ts";
 import { scriptedTerminal } from "./scripted-terminal.ts";
+import { runUpgrade, type UpgradeValues } from "./upgrade-command.ts";
 
 const product = { name: "Matriarch", version: "1" };
 const streaming = { product, replicationState: "streaming" };
@@ -39,30 +36,18 @@ async function called(words: readonly string[], before: Partial<Cluster>, meanwh
       return "y";
     },
   };
-  const values = {
-    setUpgradeValue: async (value: Omit<UpgradeRequest, "revision">, expected: Revision) => {
+  const values: UpgradeValues = {
+    setUpgradeValue: async (value, expected) => {
       if (expected !== now.upgrade?.revision) return err({ kind: "condition-failed", message: "it has changed" });
       written.push(`${value.phase} ${value.direction}`);
       return ok(revision(99));
     },
-    initialize: async ({ systemIdentifier }: { readonly systemIdentifier: string }) => {
+    initialize: async ({ systemIdentifier }) => {
       written.push(`initialize ${systemIdentifier}`);
       return ok(revision(99));
     },
   };
-  const read = async () => ({ scope: "demo", group: null, store: { values }, cluster: now });
-  const storeDeadline = () => ({ deadline: ms(0) });
-  const context = { terminal, read, readGroup: read, scopeOf: () => "demo", storeDeadline } as unknown as CtlContext;
-  const program = new Command("ctl").exitOverride();
-  const host = {
-    command: (name: string) => program.command(name).exitOverride(),
-    run: async (_self: Command, action: (given: CtlContext) => Promise<unknown>) => void (await action(context)),
-  } as unknown as CommandHost;
-  addUpgrade(host);
-  const failure = await program.parseAsync(["upgrade", "--no-wait", ...words], { from: "user" }).then(
-    () => null,
-    (error: unknown) => String(error),
-  );
+  const failure = await runUpgrade(["--no-wait", ...words], { cluster: () => now, values, terminal });
   return { failure, written, out: terminal.said.out };
 }
 

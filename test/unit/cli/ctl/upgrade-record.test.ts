@@ -2,15 +2,12 @@
 // again. Method: the command itself over a key in memory, whose members look as soon as they are asked.
 
 import { expect, test } from "bun:test";
-import { Command } from "commander";
-import { addUpgrade } from "../../../../lib/cli/ctl/commands/upgrade.ts";
-import type { CtlContext } from "../../../../lib/cli/ctl/context.ts";
-import type { CommandHost } from "../../../../lib/cli/ctl/program.ts";
 import { err, ok } from "../../../../lib/model/result.ts";
-import { ms, type Revision, revision } from "../../../../lib/model/units.ts";
+import { revision } from "../../../../lib/model/units.ts";
 import { type UpgradeCheck, type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
 import { cluster, member } from "../../core/observations.ts";
 import { scriptedTerminal } from "./scripted-terminal.ts";
+import { runUpgrade, type UpgradeValues } from "./upgrade-command.ts";
 
 const product = { name: "Matriarch", version: "1" };
 const members = [member("a", { role: "primary", product }), member("b", { product, replicationState: "streaming" })];
@@ -32,8 +29,8 @@ async function ran(
     said += text;
   };
   const terminal = { ...scriptedTerminal(), out, readLine: async () => answer };
-  const values = {
-    setUpgradeValue: async (value: Omit<UpgradeRequest, "revision">, expected: Revision | null) => {
+  const values: UpgradeValues = {
+    setUpgradeValue: async (value, expected) => {
       if (expected !== (key?.revision ?? null)) return err({ kind: "condition-failed", message: "it has changed" });
       const found = { major: 16, against: "", notes: "", ...looked };
       const known = value.phase === "check" ? { checked: { a: found, b: found }, fromMajor: 15, toMajor: 16 } : {};
@@ -41,25 +38,9 @@ async function ran(
       return ok(key.revision);
     },
   };
-  const read = async () => ({
-    scope: "demo",
-    group: null,
-    store: { values },
-    cluster: cluster({ members, initialize: "2", upgrade: key }),
-  });
-  const bounds = { storeDeadline: () => ({ deadline: ms(0) }), within: () => ms(Number.MAX_SAFE_INTEGER) };
-  const context = { terminal, read, readGroup: read, scopeOf: () => "demo", ...bounds } as unknown as CtlContext;
-  const program = new Command("ctl").exitOverride();
-  const host = {
-    command: (name: string) => program.command(name).exitOverride(),
-    run: async (_self: Command, action: (given: CtlContext) => Promise<unknown>) => void (await action(context)),
-  } as unknown as CommandHost;
-  addUpgrade(host);
-  try {
-    await program.parseAsync(["upgrade", "--run", "--to-bin-dir", "/16/bin", ...words], { from: "user" });
-  } catch (error) {
-    said += String(error);
-  }
+  const view = () => cluster({ members, initialize: "2", upgrade: key });
+  const refusal = await runUpgrade(["--run", "--to-bin-dir", "/16/bin", ...words], { cluster: view, values, terminal });
+  said += refusal ?? "";
   return { key, text: said };
 }
 

@@ -103,6 +103,15 @@ test("an attempt that fails while it links leaves the old data aside and the new
   expect(marker()).toBeNull();
 });
 
+test("a failure tells what a server said that pg_upgrade could not start, and not what went well", async () => {
+  const log = "pg_upgrade_output.d/1/log";
+  const words = `mkdir -p ${log}; echo "1 FATAL:  could not write lock file" >${log}/pg_upgrade_server.log; echo "Checking versions     ok"; echo "*failure*"`;
+  program("pg_upgrade", `for word; do case $word in --new-datadir=*) cd "\${word#--new-datadir=}";; esac; done; ${words}; exit 1`);
+  const failed = await upgrade();
+  const message = failed.ok ? "" : failed.error.message;
+  expect(message).toMatch(/^pg_upgrade: \*failure\*\n1 FATAL: {2}could not write lock file/);
+});
+
 test("the operator's own files come along, links too, and nobody is trusted by the rules of the making", async () => {
   expect((await upgrade()).ok).toBe(true);
   expect(readFileSync(join(data(), "pg_hba.conf"), "utf8")).toBe("local all all scram-sha-256\n");
