@@ -66,7 +66,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
     },
     {
       id: "standby-leader-crashed-release",
-      when: (o) => isDown(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
+      when: (o) => isDown(o) && releasesAfterCrash(o) && someoneCanTakeOver(o) && didThisCycle(o, "release-lock") === null,
       then: () => ({ kind: "release-lock" }),
       why: () => "PostgreSQL does not come back: the lock is released",
     },

@@ -183,6 +183,11 @@ describe("a stopped standby leader", () => {
     expect(decide({ ...o, done: asked }).rule).toBe("standby-leader-start-retry");
   });
 
+  test("that is down for another reason keeps the lock, although somebody was asked and could lead", () => {
+    const o = standbyLeader({ local: down });
+    expect(decide({ ...o, done: asked, peers: { answers: [answer("c")] } }).effect.kind).not.toBe("release-lock");
+  });
+
   test("without data gives the lock away", () => {
     expect(decide(standbyLeader({ local: empty })).rule).toBe("standby-leader-without-data");
   });
