@@ -42,6 +42,11 @@ export class ByteWriter {
     this.#length += this.#bytes.write(value, this.#length, "utf8");
   }
 
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
   /** 0 = null; else 1 and the text. */
   maybeText(value: string | null): void {
     this.byte(value === null ? 0 : 1);

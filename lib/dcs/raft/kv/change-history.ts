@@ -7,13 +7,16 @@ import { PagedList } from "./paged-list.ts";
 export class ChangeHistory {
   readonly #max: number;
   /** The oldest first; both have one item for each change. */
-  readonly #keys = new PagedList<string>();
-  readonly #revisions = new PagedList<number>();
+  readonly #keys: PagedList<string>;
+  readonly #revisions: PagedList<number>;
   #floor: number;
 
-  constructor(max: number, floor: number) {
+  /** `from`: with the same changes. */
+  constructor(max: number, floor: number, from: ChangeHistory | null = null) {
     this.#max = max;
     this.#floor = floor;
+    this.#keys = new PagedList(from === null ? null : from.#keys);
+    this.#revisions = new PagedList(from === null ? null : from.#revisions);
   }
 
   /** Every change after this revision is here. */
@@ -45,10 +48,17 @@ export class ChangeHistory {
     return false;
   }
 
-  /** The oldest first. */
-  *changes(): Generator<{ readonly key: string; readonly revision: number }> {
-    for (let place = 0; place < this.#keys.length; place++) {
-      yield { key: this.#keys.at(place) as string, revision: this.#revisions.at(place) as number };
-    }
+  /** The key of a change and its revision, by place, the oldest at 0. */
+  key(place: number): string {
+    return this.#keys.at(place) as string;
+  }
+
+  at(place: number): number {
+    return this.#revisions.at(place) as number;
+  }
+
+  /** As it is now; it stays so while this one goes on. */
+  copy(): ChangeHistory {
+    return new ChangeHistory(this.#max, this.#floor, this);
   }
 }

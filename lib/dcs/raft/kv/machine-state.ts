@@ -41,7 +41,65 @@ export function emptyState(bounds: KeyValueBounds): MachineState {
 }
 
 export function encodeState(state: MachineState): Uint8Array {
+  const steps = encodeStateInSteps(state);
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  return step.value;
+}
+
+/** Of one step: about a quarter of a millisecond. */
+const STEP_ITEMS = 1000;
+const STEP_BYTES = 64 * 1024;
+
+/**
+ * The same in steps, so that whoever has something else to do can do it in between. What the first step saw is what is written: the state
+ * may go on after it.
+ */
+export function* encodeStateInSteps(state: MachineState): Generator<undefined, Uint8Array> {
   const writer = new ByteWriter();
+  writeHead(writer, state);
+  // Entries and answers never change; everything else is copied.
+  const keys = state.keys.below("");
+  const clients = [...state.clients.all()].map((client) => ({ ...client, answers: [...client.answers] }));
+  const changes = state.history.copy();
+  let [items, ended] = [0, 0];
+  const isStepOver = (): boolean => {
+    if (++items < STEP_ITEMS && writer.length - ended < STEP_BYTES) return false;
+    [items, ended] = [0, writer.length];
+    return true;
+  };
+  writer.whole(keys.length);
+  for (const entry of keys) {
+    if (isStepOver()) yield;
+    writer.text(entry.key);
+    writer.text(entry.value);
+    writer.whole(entry.revision);
+    writer.maybeText(entry.session);
+  }
+  writer.whole(clients.length);
+  for (const client of clients) {
+    if (isStepOver()) yield;
+    writer.text(client.id);
+    writer.whole(client.acknowledged);
+    writer.float(client.usedAt);
+    writer.whole(client.answers.length);
+    for (const [sequence, answer] of client.answers.sort(([a], [b]) => a - b)) {
+      if (isStepOver()) yield;
+      writer.whole(sequence);
+      writeAnswer(writer, answer);
+    }
+  }
+  writer.whole(changes.floor);
+  writer.whole(changes.size);
+  for (let place = 0; place < changes.size; place++) {
+    if (isStepOver()) yield;
+    writer.text(changes.key(place));
+    writer.whole(changes.at(place));
+  }
+  return writer.take();
+}
+
+function writeHead(writer: ByteWriter, state: MachineState): void {
   writer.byte(LAYOUT);
   writer.whole(state.index);
   writer.float(state.time);
@@ -55,31 +113,6 @@ export function encodeState(state: MachineState): Uint8Array {
     writer.whole(renewal);
     writer.float(deadline);
   }
-  writer.whole(state.keys.size);
-  for (const entry of state.keys.below("")) {
-    writer.text(entry.key);
-    writer.text(entry.value);
-    writer.whole(entry.revision);
-    writer.maybeText(entry.session);
-  }
-  writer.whole(state.clients.size);
-  for (const client of state.clients.all()) {
-    writer.text(client.id);
-    writer.whole(client.acknowledged);
-    writer.float(client.usedAt);
-    writer.whole(client.answers.size);
-    for (const [sequence, answer] of [...client.answers].sort(([a], [b]) => a - b)) {
-      writer.whole(sequence);
-      writeAnswer(writer, answer);
-    }
-  }
-  writer.whole(state.history.floor);
-  writer.whole(state.history.size);
-  for (const change of state.history.changes()) {
-    writer.text(change.key);
-    writer.whole(change.revision);
-  }
-  return writer.take();
 }
 
 export function decodeState(bytes: Uint8Array, bounds: KeyValueBounds): Result<MachineState, string> {

@@ -13,7 +13,7 @@ import { type StagedKey, stageChanges } from "./change.ts";
 import type { Command, CommandAnswer, Query, QueryValue } from "./command.ts";
 import { decodeEnvelope, refuseSize } from "./command-codec.ts";
 import { digestOf } from "./digest.ts";
-import { decodeState, emptyState, encodeState, type MachineState } from "./machine-state.ts";
+import { decodeState, emptyState, encodeState, encodeStateInSteps, type MachineState } from "./machine-state.ts";
 import { grantedTtl, type SessionRecord } from "./sessions.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
@@ -138,6 +138,11 @@ export class KeyValueMachine {
   /** The whole state; equal states give equal bytes. */
   snapshot(): Uint8Array {
     return encodeState(this.#state);
+  }
+
+  /** As `snapshot`, in steps: of the state as the first step found it, whatever is applied between the others. */
+  snapshotInSteps(): Generator<undefined, Uint8Array> {
+    return encodeStateInSteps(this.#state);
   }
 
   /**

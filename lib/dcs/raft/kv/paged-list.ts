@@ -6,10 +6,18 @@ const PAGE_ITEMS = 1 << PAGE_BITS;
 
 export class PagedList<T> {
   /** All but the last are full. */
-  readonly #pages: T[][] = [];
+  readonly #pages: T[][];
   /** Items of the first page that were dropped; they go with their page. */
-  #skipped = 0;
-  #length = 0;
+  #skipped: number;
+  #length: number;
+
+  /** `from`: with the same items. */
+  constructor(from: PagedList<T> | null = null) {
+    // A full page never changes: only the last one is copied.
+    this.#pages = from === null ? [] : from.#pages.map((page) => (page.length === PAGE_ITEMS ? page : [...page]));
+    this.#skipped = from === null ? 0 : from.#skipped;
+    this.#length = from === null ? 0 : from.#length;
+  }
 
   get length(): number {
     return this.#length;

@@ -166,6 +166,7 @@ export class Engine {
 
   /** Resolves once the own log is durable up to the index. Rejects with DiskError when this member stops before. */
   #durable(index: LogIndex): Promise<void> {
+    if (this.#ended.signal.aborted) return Promise.reject(new DiskError("failed", "the log", "this member has stopped"));
     return new Promise((resolve, reject) => {
       this.#durableWaiter = { index, settle: (error) => (error === null ? resolve() : reject(error)) };
       this.#releaseDurable();

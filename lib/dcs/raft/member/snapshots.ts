@@ -26,6 +26,8 @@ interface SnapshotKeeperOptions {
   readonly machine: KeyValueMachine;
   readonly log: Log;
   readonly limits: SnapshotLimits;
+  /** Runs later, once, after what has already arrived. */
+  readonly defer: (run: () => void) => void;
   readonly send: (to: MemberId, frame: PeerFrame) => void;
   readonly push: (event: RaftEvent) => void;
   /** Resolves once the own log is durable up to the index. Rejects with DiskError where that will never be. */
@@ -107,14 +109,22 @@ export class SnapshotKeeper {
     // A newcomer that has not met a configuration yet could not describe what its state belongs to.
     if (index < from || raft.status().configuration.voters.length === 0) return;
     const meta = raft.snapshotMeta(index);
-    const body = machine.snapshot();
+    const steps = machine.snapshotInSteps();
+    let step = steps.next();
     this.#entries = 0;
     this.#bytes = 0;
+    // Members come to the same index together: a whole snapshot in one turn would hold up all of them at once.
+    for (; step.done !== true; step = steps.next()) await this.#nextTurn();
+    const body = step.value;
     // What is applied may be durable on the others alone: a snapshot never runs ahead of the own log.
     await durable(index);
     const size = await storage.saveSnapshot(meta, body, raft.snapshotsInUse);
     push({ kind: "snapshot-saved", meta, size });
     log.info(`raft: snapshot at index ${index}, ${size} bytes`);
+  }
+
+  #nextTurn(): Promise<void> {
+    return new Promise((resolve) => this.#options.defer(resolve));
   }
 
   async #receive(chunk: ReceivedChunk, installed: (index: LogIndex) => void): Promise<void> {

@@ -72,6 +72,28 @@ describe("a snapshot", () => {
     expect(restored.value.digest()).not.toBe(log.machine.digest());
   });
 
+  test("made in steps is of the state that the first one found, whatever is applied between the others", () => {
+    const log = new LogDriver(new KeyValueMachine());
+    const client = log.client("a");
+    client.send({ kind: "open-session", id: "s1", name: "one", ttl: ms(1_000), place: null });
+    for (let each = 0; each < 3000; each++) client.put(`k/${each % 1500}`, `value ${each}`);
+    const before = log.machine.snapshot();
+    const steps = log.machine.snapshotInSteps();
+    let count = 1;
+    let step = steps.next();
+    for (; step.done !== true; step = steps.next()) {
+      client.put(`k/${count}`, "later");
+      client.put(`new/${count}`, "later");
+      client.send({ kind: "delete-prefix", prefix: `k/1${count}` });
+      log.client("another");
+      log.time += 1;
+      count++;
+    }
+    expect(count).toBeGreaterThan(3);
+    expect(Buffer.compare(step.value, before)).toBe(0);
+    expect(Buffer.compare(log.machine.snapshot(), before)).not.toBe(0);
+  });
+
   test("of an empty machine restores", () => {
     const restored = KeyValueMachine.restore(new KeyValueMachine().snapshot());
     expect(restored.ok && restored.value.digest()).toBe(new KeyValueMachine().digest());

@@ -13,6 +13,7 @@ test("after any pushes and drops it holds what a plain array holds, and nothing 
       const list = new PagedList<number>();
       let plain: number[] = [];
       let next = 0;
+      const copies: { readonly list: PagedList<number>; readonly plain: readonly number[] }[] = [];
       for (const { kind, by } of steps) {
         if (kind === "drop") {
           list.dropFirst(by);
@@ -25,7 +26,11 @@ test("after any pushes and drops it holds what a plain array holds, and nothing 
         }
         expect(Array.from({ length: list.length }, (_, place) => list.at(place))).toEqual(plain);
         expect([list.at(-1), list.at(plain.length)]).toEqual([undefined, undefined]);
+        copies.push({ list: new PagedList(list), plain: [...plain] });
       }
+      // Each copy is what the list was, whatever became of the list since.
+      for (const copy of copies)
+        expect(Array.from({ length: copy.list.length }, (_, place) => copy.list.at(place))).toEqual([...copy.plain]);
     }),
     { numRuns: 60 },
   );

@@ -34,8 +34,14 @@ async function leaderWithSnapshot() {
   };
   const disks = { durable: Promise.resolve() };
   const told = { sent: Promise.withResolvers<PeerFrame>(), saved: Promise.withResolvers<void>(), warned: Promise.withResolvers<string>() };
+  const turns = { count: 0, between: (): void => {} };
   const keeper = new SnapshotKeeper({
     raft,
+    defer: (run) => {
+      turns.count++;
+      turns.between();
+      setImmediate(run);
+    },
     storage,
     machine,
     log: { ...SILENT, warning: (text) => told.warned.resolve(text) },
@@ -58,7 +64,7 @@ async function leaderWithSnapshot() {
   const chunk: ChunkToSend = { to: idOf(2), term: term(1), meta, size: snapshotBytes, offset: 0, length: snapshotBytes, round: 1 };
   disk.rot(snapshotName(meta), 8 * Math.floor(snapshotBytes / 2));
   told.saved = Promise.withResolvers<void>();
-  return { disk, disks, keeper, raft, chunk, propose, told };
+  return { disk, disks, keeper, machine, raft, storage, chunk, propose, told, turns };
 }
 
 describe("a snapshot that rotted on the leader's disk", () => {
@@ -106,4 +112,17 @@ test("a snapshot of what the others alone made durable waits for the own log", a
   own.resolve();
   await taken;
   expect(await disk.list()).not.toEqual(before);
+});
+
+test("a large snapshot is made in several turns, and is what was applied before the first of them", async () => {
+  const { keeper, machine, raft, storage, propose, turns } = await leaderWithSnapshot();
+  for (let each = 0; each < 3000; each++) propose(`client-${each}`);
+  const index = machine.appliedIndex;
+  const body = machine.snapshot();
+  turns.between = () => propose("between");
+  await keeper.take();
+  expect(turns.count).toBeGreaterThan(1);
+  expect(machine.appliedIndex).toBe((index + turns.count) as typeof index);
+  expect(raft.status().snapshotIndex).toBe(index);
+  expect(Buffer.compare(await storage.loadSnapshot(raft.snapshotMeta(index)), body)).toBe(0);
 });
