@@ -135,10 +135,13 @@ export interface Postgresql {
   /** Moves or deletes the data directory; refuses a foreign one. Errors: failed. */
   removeDataDirectory(): Promise<Result<null, PostgresError>>;
 
-  /** Takes a new effective configuration: writes files, reloads a running server. Value: whether a restart is now pending, and why. */
+  /**
+   * Takes a new effective configuration: writes files, reloads a running server. Value: whether a restart is now pending, and why.
+   * `reloaded` is called where the server was told to read its files again.
+   */
   configure(
     config: PostgresqlConfig,
-    options: { readonly role: "primary" | "replica" | "standby_leader"; readonly asked?: boolean },
+    options: { readonly role: "primary" | "replica" | "standby_leader"; readonly asked?: boolean; readonly reloaded?: () => void },
   ): Promise<Result<PendingRestartReason, PostgresError>>;
 
   /** Parameters that wait for a restart; {} where none. */

@@ -134,13 +134,13 @@ export class ServerConfiguration {
    */
   async configure(
     config: PostgresqlConfig,
-    { role, asked = false }: { readonly role: ServerRole; readonly asked?: boolean },
+    { role, asked = false, reloaded }: { readonly role: ServerRole; readonly asked?: boolean; readonly reloaded?: () => void },
   ): Promise<Result<PendingRestartReason, PostgresError>> {
     this.#config = config;
     if (role !== "primary") this.#standbyRole = role;
     this.#outdated = true;
     if ((await this.#options.postmaster.find()) === null) return ok(this.#pendingRestart);
-    return await this.#apply(asked);
+    return await this.#apply(asked, reloaded);
   }
 
   /** Brings a server up to date whose configuration changed while it was starting. */
@@ -150,7 +150,7 @@ export class ServerConfiguration {
     if (!applied.ok) this.#options.log.warning(`the new configuration of PostgreSQL is not in force: ${applied.error.message}`);
   }
 
-  async #apply(asked: boolean): Promise<Result<PendingRestartReason, PostgresError>> {
+  async #apply(asked: boolean, onReload?: () => void): Promise<Result<PendingRestartReason, PostgresError>> {
     const deadline = ms(this.#options.clock.now() + STATEMENT_TIMEOUT_MS);
     const written = await this.#alone(async () => {
       const actual = await this.#actualIntent(deadline);
@@ -162,6 +162,7 @@ export class ServerConfiguration {
     log.info(same ? "No PostgreSQL configuration items changed, nothing to reload." : "Reloading PostgreSQL configuration.");
     const reloaded = same ? ok(null) : await this.#reloadSeen(deadline);
     if (!reloaded.ok) return reloaded;
+    if (!same) onReload?.();
     const rows = await this.#options.connection.query(RESTART_SETTINGS_QUERY, [], deadline);
     if (!rows.ok) return rows;
     const settings = decodeSettingRows(rows.value);

@@ -15,12 +15,16 @@ export async function armWatchdog(context: NodeContext): Promise<TaskResult> {
   if (goesUnfenced(context)) return DONE;
   const armed = await arm(context);
   if (armed.ok) return DONE;
-  if (state.settings.node.watchdog.mode === "required") {
+  if (isRequired(context)) {
     state.fencingMissing = true;
     return { ok: false, message: `the watchdog is required: ${armed.error.message}` };
   }
   log.warning(`the watchdog cannot be armed, PostgreSQL is not fenced: ${armed.error.message}`);
   return DONE;
+}
+
+function isRequired({ state }: NodeContext): boolean {
+  return state.settings.node.watchdog.mode === "required";
 }
 
 async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null, WatchdogError>> {
@@ -44,7 +48,7 @@ export function fencingSettings({ settings }: NodeContext["state"]): FencingSett
 
 /**
  * For the end of a cycle: the guard died, a pause is over, or ttl, loop_wait or safety_margin changed: the leader's PostgreSQL is fenced by what is in
- * force now. Where nothing is to fence it, it is let go.
+ * force now. Where nothing is to fence it, it is let go; where it has to be fenced and cannot be, the rules stop it.
  */
 export async function keepFenced(context: NodeContext): Promise<void> {
   const { clock, log, state, watchdog } = context;
@@ -71,8 +75,10 @@ export async function keepFenced(context: NodeContext): Promise<void> {
     log.warning(`the watchdog goes on with its former timeout: ${armed.error.message}`);
   } else {
     log.error(`PostgreSQL is not fenced: ${armed.error.message}`);
-    // The mark has to say so at once.
-    if (fenced) context.waker.wake();
+    const mustStop = isRequired(context) && !state.fencingMissing;
+    if (mustStop) state.fencingMissing = true;
+    // The mark has to say so at once; where fencing is required, PostgreSQL has to be stopped.
+    if (fenced || mustStop) context.waker.wake();
   }
 }
 

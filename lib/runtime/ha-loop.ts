@@ -37,7 +37,7 @@ import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers, readControl } from "./perform-questions.ts";
 import { writeRestore } from "./perform-restore.ts";
 import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
-import { tellRole } from "./tell-role.ts";
+import { tellAdopted, tellRole } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
@@ -141,15 +141,15 @@ export class HaLoop {
   /** In Patroni's words, which monitoring looks for. */
   #tellOwner(): void {
     const { state, log } = this.#context;
-    if (state.cluster === null) return;
-    const owner = state.cluster.leader?.name ?? "None";
-    if (owner === this.#toldOwner) return;
+    const owner = state.cluster?.leader?.name ?? "None";
+    if (state.cluster === null || owner === this.#toldOwner) return;
     this.#toldOwner = owner;
     log.info(`Lock owner: ${owner}; I am ${state.settings.node.name}`);
   }
 
   async #finish(): Promise<void> {
     await touchMember(this.#context);
+    tellAdopted(this.#context);
     this.#logicalSlots.note();
     this.#context.state.lastCycleAt = this.#context.clock.now();
     await this.#afterCycle();

@@ -59,7 +59,8 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
   const released = state.held === null ? null : await releaseLock(context, checkpoint ?? (await shutdownCheckpoint(context)));
   // Whatever became of the lock, PostgreSQL is gone: nothing is left to fence.
   await settleStopped(context);
-  postgres.callback("on_stop", "primary");
+  // Patroni's words: who gave the lead to somebody else has been demoted, who goes was the primary until its end.
+  postgres.callback("on_stop", state.requests.shutdown ? "primary" : "demoted");
   if (released?.ok === false && state.requests.shutdown && state.dcsFailure !== null) {
     log.warning(`the lock is left to its lease: ${released.message}`);
     return DONE;

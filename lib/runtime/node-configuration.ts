@@ -53,11 +53,12 @@ export class NodeConfiguration {
     if (reloaded.loaded === settings.loaded) return log.warning("the configuration stays as it was");
     settings.applyFile(reloaded.loaded);
     state.settings = settings.current;
+    // What is not required any more is not missed.
+    if (state.settings.node.watchdog.mode !== "required") state.fencingMissing = false;
     onChange(state.settings);
     log.reconfigure(state.settings.node.log);
     sight.hooks.configure(state.settings.node.hooks);
     await this.#tellPostgres({ asked: true });
-    context.postgres.callback("on_reload", state.postgresRole());
     await takeOver(state.settings);
     log.info("the configuration was loaded again");
     waker.wake();
@@ -106,7 +107,8 @@ export class NodeConfiguration {
     this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
     if (this.#configureLater) return;
     this.#configured = text;
-    const done = await postgres.configure(config, { role, asked });
+    const reloaded = () => postgres.callback("on_reload", state.postgresRole());
+    const done = await postgres.configure(config, { role, asked, reloaded });
     if (!done.ok) log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
   }
 }

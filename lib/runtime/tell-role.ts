@@ -13,6 +13,14 @@ export function tellStarted(context: NodeContext, role: ToldRole): void {
   }
 }
 
+/** For a server that ran before this process did, once it has answered: nobody was told of it yet. */
+export function tellAdopted(context: NodeContext): void {
+  const { local, task, toldRole } = context.state;
+  if (toldRole !== null || task !== null || local.process.kind !== "running" || local.status === null) return;
+  const role = context.state.postgresRole();
+  if (role === "primary" || role === "standby_leader" || role === "replica") tellStarted(context, role);
+}
+
 /** For a server that goes on running under another role. */
 export function tellRole({ postgres, state }: NodeContext, role: ToldRole): void {
   postgres.callback("on_role_change", role);

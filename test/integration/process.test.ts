@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { give } from "../../lib/cli/quickstart/folder.ts";
 import { TestCluster } from "../harness/cluster.ts";
@@ -154,12 +154,17 @@ describe("callbacks and hooks", () => {
     expect(linesOf(replica, "calls")[0]).toBe(`${replica.name} on_start replica demo`);
     expect((await replica.api("/restart", { method: "POST", body: {}, timeoutMs: SOON_MS })).status).toBe(200);
     await until("on_restart", () => linesOf(replica, "calls").includes(`${replica.name} on_restart replica demo`), { withinMs: SOON_MS });
+    const reloads = () => linesOf(replica, "calls").filter((line) => line === `${replica.name} on_reload replica demo`).length;
+    const before = reloads();
     replica.editConfig((config) => {
       const postgresql = config["postgresql"] as { parameters: Record<string, unknown> };
       postgresql.parameters["work_mem"] = "7MB";
     });
     replica.kill("SIGHUP");
-    await until("on_reload", () => linesOf(replica, "calls").includes(`${replica.name} on_reload replica demo`), { withinMs: SOON_MS });
+    await until("on_reload", () => reloads() > before, { withinMs: SOON_MS });
+    const told = reloads();
+    await cluster.patchConfig({ postgresql: { parameters: { maintenance_work_mem: "17MB" } } });
+    await until("on_reload after PATCH /config", () => reloads() > told, { withinMs: SOON_MS });
     await cluster.untilHealthy();
   });
 
@@ -207,6 +212,37 @@ describe("callbacks and hooks", () => {
     expect(other.log).toContain("pre_promote");
     expect((await cluster.untilHealthy()).name).toBe(leader.name);
     await until("closed again", () => orders(other).endsWith("V"), { withinMs: SOON_MS });
+  });
+});
+
+describe("a watchdog that is required and gone", () => {
+  claim("demotes its leader, and somebody else leads; once it is not required any more that node may lead again", async () => {
+    const { leader: old, replica: next } = await roles();
+    rmSync(join(next.place.folder, "refuse-pre_promote"));
+    await cluster.patchConfig({ pause: true });
+    await until("disarmed", () => orders(old).endsWith("V"), { withinMs: SOON_MS });
+    renameSync(fifoOf(old), `${fifoOf(old)}-away`);
+    const from = old.log.length;
+    await cluster.patchConfig({ pause: null });
+    await old.untilLogs("Demoting self because watchdog could not be activated", { withinMs: SOON_MS, from });
+    await until("the other one leads", async () => (await cluster.leader()) === next, { withinMs: SOON_MS });
+    await cluster.untilHealthy();
+    expect((await old.status())["watchdog_failed"]).toBe(true);
+    const switchTo = (candidate: ClusterNode, leader: ClusterNode) => {
+      const body = { leader: leader.name, candidate: candidate.name };
+      return leader.api("/switchover", { method: "POST", body, timeoutMs: LIMIT_MS });
+    };
+    expect((await switchTo(old, next)).status).toBe(412);
+    renameSync(`${fifoOf(old)}-away`, fifoOf(old));
+    for (const mode of ["automatic", "required"]) {
+      old.editConfig((config) => Object.assign(config["watchdog"] as Record<string, unknown>, { mode }));
+      expect((await old.api("/reload", { method: "POST" })).status).toBe(202);
+      await until("it is not missed", async () => (await old.status())["watchdog_failed"] === undefined, { withinMs: SOON_MS });
+    }
+    const before = orders(old).length;
+    expect((await switchTo(old, next)).status).toBe(200);
+    await until("opened again", () => /^Ctimeout=\d+\n1/.test(orders(old).slice(before)), { withinMs: SOON_MS });
+    expect(old.log).toContain(`INFO: Watchdog test harness at watchdog activated with 15 second timeout, timing slack 13 seconds`);
   });
 });
 

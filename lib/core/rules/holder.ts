@@ -128,6 +128,12 @@ export const holderRules: readonly Rule[] = [
   ]),
   ...inSection(holdsStopped, [
     {
+      id: "holder-fencing-missing",
+      when: (o) => holdsStopped(o) && !isPaused(o) && o.self.fencingMissing && didThisCycle(o, "release-lock") === null,
+      then: () => ({ kind: "release-lock" }),
+      why: () => "the lock is released, because watchdog could not be activated",
+    },
+    {
       id: "holder-start-retry",
       when: (o) => holdsStopped(o) && hasData(o) && !releasesAfterCrash(o) && retryAt(o, "start") !== null,
       then: (o) => wait(retryAt(o, "start") ?? o.now),

@@ -27,6 +27,7 @@ export function chooseWatchdog(
       safetyMarginSeconds: safetyMargin,
       now: () => deps.clock.now(),
       note: (message) => deps.log.warning(message),
+      tell: (message) => deps.log.info(message),
     });
   switch (config.driver) {
     case "linux":

@@ -38,6 +38,8 @@ export interface TimerDevice {
   /** Switches it off. */
   close(): string | null;
   readonly opened: boolean;
+  /** For the log: which one. */
+  describe(): string;
 }
 
 /** A watchdog with a timeout of its own, counted from the last ping. */
@@ -47,6 +49,7 @@ export class TimerWatchdog implements Watchdog {
   readonly #safetyMarginSeconds: () => number;
   readonly #now: () => Ms;
   readonly #note: (message: string) => void;
+  readonly #tell: (message: string) => void;
   #lost = new Set<(reason: string) => void>();
   #seconds = 0;
   #fullSeconds = 0;
@@ -61,12 +64,15 @@ export class TimerWatchdog implements Watchdog {
     readonly now: () => Ms;
     /** For the log, once per arming at most. */
     readonly note: (message: string) => void;
+    /** For the log, no warning: with which timeout it was switched on, or goes on. */
+    readonly tell: (message: string) => void;
   }) {
     this.fencing = options.fencing;
     this.#device = options.device;
     this.#safetyMarginSeconds = options.safetyMarginSeconds;
     this.#now = options.now;
     this.#note = options.note;
+    this.#tell = options.tell;
   }
 
   get armed(): boolean {
@@ -85,10 +91,16 @@ export class TimerWatchdog implements Watchdog {
       return { ok: false, error: { kind: "unusable", message } };
     }
     if (timeout.adjusted) this.#note(`the watchdog's timeout is ttl / 2 = ${timeout.seconds} s: safety_margin leaves no room for a loop`);
-    const wrong = this.#device.opened ? this.#device.setTimeout(timeout.seconds) : this.#device.open(timeout.seconds);
+    const goesOn = this.#device.opened;
+    const wrong = goesOn ? this.#device.setTimeout(timeout.seconds) : this.#device.open(timeout.seconds);
     if (wrong !== null) {
       this.#device.close();
       return { ok: false, error: { kind: "unusable", message: wrong } };
+    }
+    if (!goesOn || this.#fullSeconds !== timeout.seconds) {
+      const slack = timeout.seconds - options.loopWait / 1000;
+      const how = goesOn ? "updated" : "activated";
+      this.#tell(`${this.#device.describe()} ${how} with ${timeout.seconds} second timeout, timing slack ${slack} seconds`);
     }
     this.#fullSeconds = timeout.seconds;
     this.#seconds = timeout.seconds;

@@ -9,6 +9,7 @@ const WDIOC_SETOPTIONS = 0x80045704;
 const WDIOC_KEEPALIVE = 0x80045705;
 const WDIOC_SETTIMEOUT = 0xc0045706;
 const WDIOS_DISABLECARD = 1;
+const DEFAULT_DEVICE = "/dev/watchdog";
 
 /** There, a character device, and ours to write. Says nothing about whether somebody else has it open. */
 export function kernelWatchdogUsable(path: string): boolean {
@@ -27,6 +28,11 @@ export class KernelWatchdog implements TimerDevice {
 
   constructor(path: string) {
     this.#path = path;
+  }
+
+  /** In Patroni's words, which name the device where it is not the usual one. */
+  describe(): string {
+    return this.#path === DEFAULT_DEVICE ? "Linux watchdog device" : `Linux watchdog device at ${this.#path}`;
   }
 
   get opened(): boolean {

@@ -15,6 +15,10 @@ export class TestingWatchdog implements TimerDevice {
     return this.#fd !== null;
   }
 
+  describe(): string {
+    return `Watchdog test harness at ${this.#path}`;
+  }
+
   open(seconds: number): string | null {
     try {
       // Without a reader this fails at once instead of waiting for one.

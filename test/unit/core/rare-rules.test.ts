@@ -65,6 +65,7 @@ const CASES: Readonly<Record<string, Observation>> = {
     done: [{ kind: "release-lock", ok: false, message: "" }],
   }),
   "holder-without-data": observation({ ...holding, local: empty }),
+  "holder-fencing-missing": observation({ ...holding, local: down, self: { ...self, fencingMissing: true } }),
   "holder-overdue-ask": observation({
     ...holding,
     config: { ...CONFIG, primaryStartTimeoutMs: ms(1000) },
@@ -90,6 +91,7 @@ const CASES: Readonly<Record<string, Observation>> = {
   }),
   "promote-retry": observation({ ...holding, lastTask: failed("promote", 3) }),
   "promote-wait": observation({ ...holding, lastTask: failed("promote", 1) }),
+  "leader-fencing-missing": leading({ self: { ...self, fencingMissing: true } }),
   "leader-restart": leading({ requests: restart }),
   "reinitialize-stop": observation({ requests: reinitialize }),
   "reinitialize-clone": observation({ requests: reinitialize, local: down }),

@@ -52,6 +52,18 @@ test("a ttl that the watchdog has no timeout for leaves it armed as it was, and 
   ]);
 });
 
+test("a guard that is gone and cannot be had again is missed where it is required alone", async () => {
+  for (const mode of ["automatic", "required"] as const) {
+    const a = await new Bench().leader();
+    const watchdog = a.watchdog as TestWatchdog;
+    a.state.settings = { ...a.state.settings, node: { ...a.state.settings.node, watchdog: { ...a.state.settings.node.watchdog, mode } } };
+    watchdog.armed = false;
+    watchdog.tooLong = 0;
+    await keepFenced(a);
+    expect(a.state.fencingMissing).toBe(mode === "required");
+  }
+});
+
 test("a ttl that was lowered by mistake and put right before the session followed: leases count with the right one again", async () => {
   const bench = new Bench();
   const a = await bench.leader();

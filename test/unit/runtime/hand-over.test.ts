@@ -117,3 +117,15 @@ test("primary_stop_timeout ends a stop by force in synchronous mode, and counts 
     ["quorum", "fast", ms(7_000)],
   ]);
 });
+
+test("on_stop is told of a primary where its node goes, of a demoted one where somebody else is to lead", async () => {
+  const told: string[] = [];
+  for (const shutdown of [true, false]) {
+    const { bench, node } = await given();
+    node.state.requests = { ...node.state.requests, shutdown };
+    node.postgres.callback = (action, role) => void told.push(`${action} ${role}`);
+    node.postgres.stop = async () => ok(null);
+    await run(bench, node, new AbortController().signal);
+  }
+  expect(told).toEqual(["on_stop primary", "on_stop demoted"]);
+});

@@ -103,18 +103,19 @@ describe("the stop budget", () => {
 function fifo(
   name: string,
   safetyMarginSeconds = () => 5,
-): { path: string; read: () => string; watchdog: TimerWatchdog; set: (at: number) => void; notes: string[] } {
+): { path: string; read: () => string; watchdog: TimerWatchdog; set: (at: number) => void; notes: string[]; told: string[] } {
   const path = join(folder, name);
   expect(makeFifo(path, 0o600)).toBe(true);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   let now = 0;
-  const notes: string[] = [];
+  const [notes, told]: [string[], string[]] = [[], []];
   const watchdog = new TimerWatchdog({
     fencing: "testing",
     device: new TestingWatchdog(path),
     safetyMarginSeconds,
     now: () => ms(now),
     note: (message) => notes.push(message),
+    tell: (message) => told.push(message),
   });
   const read = (): string => {
     const buffer = Buffer.alloc(1000);
@@ -125,7 +126,7 @@ function fifo(
       return "";
     }
   };
-  return { path, read, watchdog, set: (at) => (now = at), notes };
+  return { path, read, watchdog, set: (at) => (now = at), notes, told };
 }
 
 function arming(ttl: number, leaseEnd: number): ArmOptions {
@@ -153,12 +154,17 @@ describe("driver testing", () => {
 
   test("a safety_margin that has changed counts from the next arming on", async () => {
     let margin = 5;
-    const { watchdog, read } = fifo("margin", () => margin);
+    const { watchdog, path, read, told } = fifo("margin", () => margin);
     await watchdog.arm(arming(30_000, 29_400));
     expect(read()).toBe("Ctimeout=25\n1");
     margin = -1;
     await watchdog.arm(arming(30_000, 29_400));
     expect(read()).toBe("Ctimeout=15\n1");
+    await watchdog.arm(arming(30_000, 29_400));
+    expect(told).toEqual([
+      `Watchdog test harness at ${path} activated with 25 second timeout, timing slack 15 seconds`,
+      `Watchdog test harness at ${path} updated with 15 second timeout, timing slack 5 seconds`,
+    ]);
     await watchdog.disarm();
   });
 
@@ -189,10 +195,12 @@ describe("driver testing", () => {
         },
         ping: () => null,
         close: () => null,
+        describe: () => "a device",
       },
       safetyMarginSeconds: () => 5,
       now: () => ms(0),
       note: () => undefined,
+      tell: () => undefined,
     });
     expect((await watchdog.arm(arming(30_000, 29_400))).ok).toBe(true);
     refuses = true;
@@ -212,6 +220,7 @@ describe("driver testing", () => {
       safetyMarginSeconds: () => 5,
       now: () => ms(0),
       note: () => undefined,
+      tell: () => undefined,
     });
     const refused = await watchdog.arm(arming(30_000, 29_400));
     expect(refused.ok).toBe(false);
