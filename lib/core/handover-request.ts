@@ -24,7 +24,7 @@ export function actionName(o: Observation): "switchover" | "manual failover" {
 export function staleReason(o: Observation): string | null {
   const request = clusterOf(o)?.failover ?? null;
   if (request === null) return null;
-  if (request.leader !== null && request.leader !== o.self.name) return `it names ${request.leader} as leader`;
+  if (request.leader !== null && request.leader !== o.self.name) return `leader name does not match: ${request.leader} != ${o.self.name}`;
   if (request.candidate === o.self.name) return "this node is the leader already";
   if (isFromBefore(o, request)) return "it was made before this node was promoted";
   if (isMissed(o)) return "its time is past";

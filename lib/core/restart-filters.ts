@@ -17,11 +17,17 @@ export interface RestartFacts {
 }
 
 export function restartFiltersMatch(filters: RestartFilters, facts: RestartFacts): boolean {
-  if (filters.role !== null && filters.role !== facts.role) return false;
-  if (filters.restartPending && !facts.pendingRestart) return false;
-  if (filters.postgresVersion === null) return true;
-  const wanted = parsePostgresVersion(filters.postgresVersion);
-  return wanted !== null && facts.serverVersion !== null && facts.serverVersion < wanted;
+  return restartObstacle(filters, facts) === null;
+}
+
+/** Why this node is not meant, in Patroni's words, which names the last condition that does not hold; null: it is. */
+export function restartObstacle(filters: RestartFilters, facts: RestartFacts): string | null {
+  if (filters.restartPending && !facts.pendingRestart) return "pending restart flag is not set";
+  if (filters.postgresVersion !== null) {
+    const wanted = parsePostgresVersion(filters.postgresVersion);
+    if (wanted === null || facts.serverVersion === null || facts.serverVersion >= wanted) return "postgres version mismatch";
+  }
+  return filters.role !== null && filters.role !== facts.role ? "host role mismatch" : null;
 }
 
 /** `15.4` → 150004, `15` → 150000, `9.6.3` → 90603; null when it is no version. */

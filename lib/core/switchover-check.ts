@@ -58,6 +58,7 @@ export function switchoverCandidates(
 export interface MemberAnswer {
   readonly timeline: number | null;
   readonly lsn: Lsn | null;
+  /** By its tags, or because it lacks the watchdog that it requires. */
   readonly nofailover: boolean;
 }
 

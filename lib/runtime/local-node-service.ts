@@ -169,7 +169,8 @@ export class LocalNodeService implements NodeService {
     const apiUrl = state.cluster === null ? null : (findMember(state.cluster, name)?.apiUrl ?? null);
     const status: PeerStatus | null = apiUrl === null ? null : await peers.ask(apiUrl, deadline);
     if (status === null) return null;
-    return { timeline: status.timeline, lsn: status.lsn, nofailover: isNofailover(status.tags), role: status.role };
+    const nofailover = isNofailover(status.tags) || status.watchdogFailed;
+    return { timeline: status.timeline, lsn: status.lsn, nofailover, role: status.role };
   }
 
   async clusterChange(deadline: Ms): Promise<Cluster | null> {

@@ -2,7 +2,7 @@
 // time has come. The restart itself is the loop's.
 
 import { parseAppointment } from "../core/appointment.ts";
-import { restartFiltersMatch } from "../core/restart-filters.ts";
+import { restartObstacle } from "../core/restart-filters.ts";
 import { findMember } from "../model/cluster.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState, ScheduledRestart } from "./node-state.ts";
@@ -26,10 +26,19 @@ export function recallScheduledRestart({ state }: NodeContext): void {
   state.scheduledRestart = { schedule: String(schedule), at: appointment.epochMs, filters, postmasterStartTime };
 }
 
-/** A restart whose time has come is asked for; one whose conditions do not hold is dropped. In pause nothing is kept that was scheduled. */
+/**
+ * A restart whose time has come is asked for; one whose conditions do not hold is dropped, and one that has happened before its time as soon
+ * as that is seen. In pause nothing is kept that was scheduled.
+ */
 export function takeScheduledRestart(context: NodeContext): void {
   const { clock, log, state } = context;
   const due = state.scheduledRestart;
+  const started = state.local.status?.postmasterStartTime ?? null;
+  if (due !== null && due.postmasterStartTime !== null && started !== null && started !== due.postmasterStartTime) {
+    state.scheduledRestart = null;
+    log.info(`Cancelling scheduled restart: postgres restart has already happened at ${started}`);
+    return;
+  }
   if (due === null || clock.wallNow() < due.at || state.settings.dynamic.pause) return;
   state.scheduledRestart = null;
   if (clock.wallNow() - due.at > state.settings.dynamic.loopWaitMs) {
@@ -48,9 +57,6 @@ export function takeScheduledRestart(context: NodeContext): void {
 
 function whyNot({ postgres, state }: NodeContext, due: ScheduledRestart): string | null {
   const { role, postgres_version: version, restart_pending: pending } = due.filters;
-  const started = state.local.status?.postmasterStartTime ?? null;
-  if (due.postmasterStartTime !== null && started !== null && started !== due.postmasterStartTime)
-    return "postgres was restarted since it was scheduled";
   const filters = {
     role: role === undefined ? null : String(role),
     postgresVersion: version === undefined ? null : String(version),
@@ -61,6 +67,5 @@ function whyNot({ postgres, state }: NodeContext, due: ScheduledRestart): string
     serverVersion: state.local.status?.serverVersion ?? null,
     pendingRestart: Object.keys(postgres.pendingRestart()).length > 0,
   };
-  if (restartFiltersMatch(filters, facts)) return null;
-  return filters.role !== null && filters.role !== facts.role ? "host role mismatch" : "its conditions do not hold";
+  return restartObstacle(filters, facts);
 }

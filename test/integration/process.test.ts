@@ -218,7 +218,7 @@ describe("callbacks and hooks", () => {
 describe("a watchdog that is required and gone", () => {
   claim("demotes its leader, and somebody else leads; once it is not required any more that node may lead again", async () => {
     const { leader: old, replica: next } = await roles();
-    rmSync(join(next.place.folder, "refuse-pre_promote"));
+    rmSync(join(next.place.folder, "refuse-pre_promote"), { force: true });
     await cluster.patchConfig({ pause: true });
     await until("disarmed", () => orders(old).endsWith("V"), { withinMs: SOON_MS });
     renameSync(fifoOf(old), `${fifoOf(old)}-away`);

@@ -38,7 +38,10 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-ask",
     when: (o) => leads(o) && isDue(o) && staleReason(o) === null && didThisCycle(o, "ask-peers") === null,
     then: (o) => ({ kind: "ask-peers", names: candidateNames(o) }),
-    why: () => "a switchover was asked for: which member can take over?",
+    why: (o) => {
+      const at = clusterOf(o)?.failover?.scheduledAtText ?? null;
+      return `${at === null ? "a switchover was asked for" : `Manual scheduled switchover at ${at}`}: which member can take over?`;
+    },
   },
   {
     id: "failover-hand-over",

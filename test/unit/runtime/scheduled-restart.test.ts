@@ -47,17 +47,23 @@ test("waits for its time, and for the end of a pause only as long as a loop_wait
 });
 
 test.each([
-  ["host role mismatch", { role: "primary" }, STARTED],
-  ["its conditions do not hold", { postgres_version: "15.1" }, STARTED],
-  ["its conditions do not hold", { restart_pending: true }, STARTED],
-  ["postgres was restarted since it was scheduled", {}, "2020-01-01 00:00:00+00:00"],
-] as const)("is dropped at its time where %s", async (why, filters, startTime) => {
-  const { clock, context, log, state } = node(filters, startTime);
+  ["host role mismatch", { role: "primary" }],
+  ["postgres version mismatch", { postgres_version: "15.1" }],
+  ["pending restart flag is not set", { restart_pending: true }],
+] as const)("is dropped at its time where %s", async (why, filters) => {
+  const { clock, context, log, state } = node(filters);
   await clock.advance(60_000);
   takeScheduledRestart(context);
   expect([state.requests.restart, state.scheduledRestart]).toEqual([false, null]);
   expect(log.lines.join()).toContain(`not proceeding with the restart: ${why}`);
   expect(log.lines.join()).toContain("Scheduled restart: restart conditions are not satisfied");
+});
+
+test("is dropped as soon as PostgreSQL was restarted by somebody else", () => {
+  const { context, log, state } = node({}, "2020-01-01 00:00:00+00:00");
+  takeScheduledRestart(context);
+  expect([state.requests.restart, state.scheduledRestart]).toEqual([false, null]);
+  expect(log.lines).toEqual([`INFO: Cancelling scheduled restart: postgres restart has already happened at ${STARTED}`]);
 });
 
 test("goes on in the next process of the node, which finds it in the member key", () => {
