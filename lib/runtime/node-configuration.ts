@@ -29,6 +29,8 @@ export interface NodeConfigurationOptions {
 export class NodeConfiguration {
   readonly #options: NodeConfigurationOptions;
   #reloading: Promise<void> = Promise.resolve();
+  /** Asked for, and not begun yet. */
+  #waiting: Promise<void> | null = null;
   #configured = "";
   /** The configuration in force was not taken to PostgreSQL yet. */
   #configureLater = false;
@@ -37,17 +39,28 @@ export class NodeConfiguration {
     this.#options = options;
   }
 
-  /** SIGHUP, POST /reload, an upgrade. Reloads run one after the other; a broken file changes nothing. Never rejects. */
+  /**
+   * SIGHUP, POST /reload, an upgrade. Reloads run one after the other; whoever asks while one waits for its turn gets that one, which reads the
+   * file later. A broken file changes nothing. Never rejects.
+   */
   reload(): Promise<void> {
-    this.#reloading = this.#reloading
-      .then(() => this.#reloadNow())
+    if (this.#waiting !== null) return this.#waiting;
+    const next = this.#reloading
+      .then(() => {
+        this.#waiting = null;
+        return this.#reloadNow();
+      })
       .catch((reason: unknown) => this.#options.log.error(`the reload failed: ${String(reason)}`));
-    return this.#reloading;
+    this.#waiting = next;
+    this.#reloading = next;
+    return next;
   }
 
   async #reloadNow(): Promise<void> {
     const { context, env, log, onChange, path, settings, sight, takeOver } = this.#options;
     const { state, waker } = context;
+    // What would take it over is being closed.
+    if (state.requests.shutdown) return log.info("shutting down: the configuration is not loaded again");
     const reloaded = await reloadNodeConfig(settings.loaded, { path, env });
     for (const { path: option, message } of reloaded.faults) log.error(`${option}: ${message}`);
     if (reloaded.loaded === settings.loaded) return log.warning("the configuration stays as it was");

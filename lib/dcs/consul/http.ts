@@ -68,8 +68,9 @@ export class ConsulHttp {
     return this.#config;
   }
 
-  /** Takes over another section (token, certificates, address …); what is under way ends as it began. Throws as the constructor does. */
+  /** Takes over another section (token, certificates, address …); what is under way ends as it began. Nothing once it is closed. Throws as the constructor does. */
   reconfigure(config: ConsulConfig): void {
+    if (this.#closed) return;
     const pools = openPools(config);
     const old = this.#pools;
     this.#config = config;

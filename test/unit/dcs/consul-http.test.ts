@@ -160,3 +160,19 @@ describe("what a failed connection says of the request", () => {
     expect(after.ok ? null : after.error).toEqual({ kind: "unavailable", reason: "the store is closed" });
   });
 });
+
+test("a store that is closed takes over no configuration, and opens nothing for one", async () => {
+  const store = open(await serve({}));
+  await store.close();
+  const url = await serve({ data: (socket) => respond(socket, "[]") });
+  store.reconfigure(consulConfig(url));
+  // What is refused beside the caller is heard before the next turn of the loop.
+  const rejected: unknown[] = [];
+  const hear = (reason: unknown): void => void rejected.push(reason);
+  process.on("unhandledRejection", hear);
+  await Bun.sleep(0);
+  await store.snapshot("k", within(500));
+  process.off("unhandledRejection", hear);
+  expect(rejected).toEqual([]);
+  expect(await kinds(store)).toEqual(["unavailable", "unavailable"]);
+});
