@@ -70,7 +70,7 @@ export function acquireRunLock(path: string, worker: string | null = null): Resu
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
-    return err({ kind: "unusable", path, message: explain(path, error) });
+    return err({ kind: "unusable", path, message: whyUnusable(path, error) });
   }
   if (!lockAlone(fd)) {
     closeSync(fd);
@@ -88,7 +88,7 @@ export function acquireRunLock(path: string, worker: string | null = null): Resu
     writeSync(fd, `${process.pid} ${ownStartTicks()} ${token}\n${worker === null ? "" : `${worker}\n`}`, 0);
   } catch (error) {
     closeSync(fd);
-    return err({ kind: "unusable", path, message: explain(path, error) });
+    return err({ kind: "unusable", path, message: whyUnusable(path, error) });
   }
   let held = true;
   return ok({
@@ -151,7 +151,15 @@ function ownStartTicks(): string {
   return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "0";
 }
 
-function explain(path: string, error: unknown): string {
+/** The system's words, and what to do about them. */
+export function whyUnusable(path: string, error: unknown): string {
   const reason = error instanceof Error ? error.message : String(error);
-  return `${path}: ${reason} (make ${dirname(path)} once, owned by the user that runs this node)`;
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  return `${path}: ${reason} (${remedy(path, code)})`;
+}
+
+function remedy(path: string, code: unknown): string {
+  if (code === "EROFS") return "mount the file system writable, then start again";
+  if (code === "ENOSPC" || code === "EDQUOT") return "make room on the disk, then start again";
+  return `make ${dirname(path)} once, owned by the user that runs this node`;
 }

@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { acquireRunLock, runLockHolder, runLockOwner, runLockPath, stateDir } from "../../../lib/runtime/run-lock.ts";
+import { acquireRunLock, runLockHolder, runLockOwner, runLockPath, stateDir, whyUnusable } from "../../../lib/runtime/run-lock.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "run-lock-")));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -102,6 +102,13 @@ describe("acquireRunLock", () => {
     expect(lock.ok).toBe(true);
     process.kill(Number(childPid), "SIGKILL");
   });
+});
+
+test("a place that cannot be used is told with what to do about it: read-only, full, or not ours", () => {
+  const told = (code: string) => whyUnusable("/state/lock", Object.assign(new Error(`${code}: open '/state/lock'`), { code }));
+  expect(told("EROFS")).toBe("/state/lock: EROFS: open '/state/lock' (mount the file system writable, then start again)");
+  expect(told("ENOSPC")).toBe("/state/lock: ENOSPC: open '/state/lock' (make room on the disk, then start again)");
+  expect(told("EACCES")).toBe("/state/lock: EACCES: open '/state/lock' (make /state once, owned by the user that runs this node)");
 });
 
 function firstLines(stream: Readable, count: number): Promise<readonly string[]> {

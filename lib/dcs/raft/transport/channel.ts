@@ -21,13 +21,16 @@ const KEPT_RECORD_BYTES = 1024 * 1024;
 /** Looks in which nothing arrived until the other side counts as silent. Looks, not time: a pause of this process ends nothing. */
 const SILENT_LOOKS = 4;
 
+const MISFITS: readonly Farewell[] = ["security", "password", "version", "other-cluster"];
+
 /**
  * - `gone`: reset or end of stream; the other process is gone. - `silent`: nothing came for `silentMs`, or no HELLO in time.
  * - `farewell`: the other side closed on purpose and said why. - `refused`: this side did, for the other's fault.
+ * - `misfit`: the same, because its password, certificate, version or cluster is another one: so it will be the next time.
  * - `closed`: this side did, for reasons of its own.
  */
 export interface ChannelEnd {
-  readonly kind: "gone" | "silent" | "farewell" | "refused" | "closed";
+  readonly kind: "gone" | "silent" | "farewell" | "refused" | "misfit" | "closed";
   /** About the other side, for a log line: "it …". */
   readonly text: string;
 }
@@ -119,7 +122,7 @@ export class Channel {
   /** Closes for a fault of the other side, which is told the reason; `text` is for the log line. */
   refuse(farewell: Farewell, text: string): void {
     this.#farewell(farewell);
-    this.#end({ kind: "refused", text });
+    this.#end({ kind: MISFITS.includes(farewell) ? "misfit" : "refused", text });
   }
 
   /** Closes for a reason of this side's own. */
@@ -252,7 +255,7 @@ export class Channel {
         this.#end({ kind: "silent", text: "it does not answer any more" });
         return;
       case "untrusted":
-        this.#end({ kind: "refused", text: reason ?? "TLS failed" });
+        this.#end({ kind: "misfit", text: reason ?? "TLS failed" });
         return;
       case "reset":
         this.#end({ kind: "gone", text: this.#state === "handshake" ? "it closed in the middle of the handshake" : "it closed" });

@@ -86,6 +86,7 @@ function dialError(end: ChannelEnd, protection: Security["kind"]): DialError {
       return { kind: "timeout", message: end.text };
     case "farewell":
     case "refused":
+    case "misfit":
       return { kind: "rejected", message: end.text };
   }
 }

@@ -91,7 +91,8 @@ export class Reception {
     this.#waiting.delete(channel);
     // Whoever connects and leaves without a word (a port check) did nothing wrong; a farewell is logged where it was said.
     const cutShort = !known && (end.kind === "silent" || (end.kind === "gone" && channel.heard));
-    if (end.kind === "refused" || cutShort) this.#options.refusals.refused(channel.remote, end.text);
+    if (end.kind === "misfit") this.#options.refusals.refused(channel.remote, end.text, "misfit");
+    else if (end.kind === "refused" || cutShort) this.#options.refusals.refused(channel.remote, end.text);
     if (known) this.#options.onLeft(channel, end);
   }
 

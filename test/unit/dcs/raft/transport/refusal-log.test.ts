@@ -21,6 +21,20 @@ test("each refusal has its line until one host repeats itself; then they are cou
   ]);
 });
 
+test("who has another password, version or cluster and goes on knocking has one line in a minute, and is counted", async () => {
+  const [log, time] = [recordingLog(), new VirtualTime()];
+  const refusals = new RefusalLog(log, time);
+  for (let port = 1; port <= 600; port++) refusals.refused(`10.0.0.1:${port}`, "it does not know the password", "misfit");
+  refusals.refused("10.0.0.2:7", "it does not know the password", "misfit");
+  expect(log.lines).toHaveLength(2);
+  await time.advance(60_000);
+  refusals.refused("10.0.0.1:8", "it does not know the password", "misfit");
+  expect(log.lines.slice(2)).toEqual([
+    "WARNING: raft: refused 599 more connections for the same reasons",
+    "WARNING: raft: refused a connection from 10.0.0.1:8: it does not know the password",
+  ]);
+});
+
 test("many hosts together fill no log either", () => {
   const [log, time] = [recordingLog(), new VirtualTime()];
   const refusals = new RefusalLog(log, time);

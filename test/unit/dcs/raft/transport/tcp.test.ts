@@ -191,6 +191,34 @@ describe("who may not come in", () => {
     expect([...inside[0].log.lines, ...outsider.log.lines].filter((line) => line.includes("horse"))).toEqual([]);
   });
 
+  test("another password, no password or another version, again and again: one line for each, and nobody is disturbed", async () => {
+    const [a, b] = await pair(PASSWORD, PASSWORD);
+    const wrong = await start("c", { kind: "password", password: "correct horsf" });
+    const without = await start("d", PLAIN);
+    for (let time = 0; time < 4; time++) {
+      for (const { transport } of [wrong, without]) expect((await transport.ask(a.member.address, inMs(60_000))).ok).toBe(false);
+      const { socket, closed } = stranger(a);
+      socket.write(open({ version: 0 }));
+      await closed;
+    }
+    // The next one comes after all of them.
+    const last = stranger(a);
+    last.socket.write(open({ protection: "tls" }));
+    await last.closed;
+    await until("it is logged", () => refusals(a.log).some((line) => line.includes("it uses TLS")), { withinMs: 60_000 });
+    expect(
+      refusals(a.log)
+        .map((line) => line.replace(/^.*127\.0\.0\.1:\d+: /, ""))
+        .sort(),
+    ).toEqual([
+      "it does not know the password",
+      "it speaks version 0 of the protocol, this side version 2",
+      "it uses TLS, this side a password",
+      "it uses no protection, this side a password",
+    ]);
+    await expectUndisturbed(a, b);
+  });
+
   test("no password", async () => {
     const inside = await pair(PASSWORD, PASSWORD);
     await expectRefused(inside, await start("c", PLAIN), "it is protected in another way", "it uses no protection, this side a password");
