@@ -97,6 +97,11 @@ export class RaftProcess {
     });
   }
 
+  /** Stands still with SIGSTOP, goes on with SIGCONT. */
+  signal(name: "SIGSTOP" | "SIGCONT"): void {
+    this.#child?.kill(name);
+  }
+
   /** SIGKILL; what it wrote stays. */
   async kill(): Promise<void> {
     this.#child?.kill("SIGKILL");
