@@ -2,7 +2,7 @@
 // outcome by changes of the cluster. Works from any node; the change itself is the HA loop's.
 
 import type * as v from "valibot";
-import { readFlag, readSynchronousMode } from "../core/cluster-view.ts";
+import { readFlag, synchronousModeOf } from "../core/cluster-view.ts";
 import {
   isFitCandidate,
   requestRefusal,
@@ -92,7 +92,7 @@ async function scheduleSwitchover(context: ApiContext, plan: SwitchoverPlan, clu
 async function candidatesRefusal(context: ApiContext, plan: SwitchoverPlan, cluster: Cluster): Promise<OperatorAnswer | null> {
   const { service } = context;
   const facts = service.factsNow();
-  const found = switchoverCandidates(plan, cluster, readSynchronousMode(cluster.config?.data["synchronous_mode"]));
+  const found = switchoverCandidates(plan, cluster, synchronousModeOf(cluster.config?.data ?? {}));
   if (found.kind === "refused") return found.refusal;
   const limits = {
     action: plan.action,

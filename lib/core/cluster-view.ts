@@ -42,12 +42,7 @@ export interface ClusterView {
 export function clusterView(cluster: Cluster, scope: string): ClusterView {
   const config = cluster.config?.data ?? {};
   const standbyCluster = isStandbyCluster(config["standby_cluster"]);
-  const context: MemberContext = {
-    cluster,
-    // A standby cluster acknowledges no commits: nobody in it is synchronous.
-    synchronousMode: standbyCluster ? "off" : readSynchronousMode(config["synchronous_mode"]),
-    standbyCluster,
-  };
+  const context: MemberContext = { cluster, synchronousMode: synchronousModeOf(config), standbyCluster };
   return {
     members: cluster.members.map((member) => memberView(member, context)).sort((a, b) => compareText(a.name, b.name)),
     scope,
@@ -140,7 +135,10 @@ export function readFlag(value: unknown): boolean {
   return value === true || value === 1;
 }
 
-export function readSynchronousMode(value: unknown): SynchronousMode {
+/** Of a cluster's dynamic configuration, as it stands in the store. A standby cluster acknowledges no commits: nobody in it is synchronous. */
+export function synchronousModeOf(config: Readonly<Record<string, unknown>>): SynchronousMode {
+  const value = config["synchronous_mode"];
+  if (isStandbyCluster(config["standby_cluster"])) return "off";
   if (typeof value === "string" && value.toLowerCase() === "quorum") return "quorum";
   return readFlag(value) ? "on" : "off";
 }

@@ -82,7 +82,8 @@ export type Effect =
   /** The operator's own check, which may veto the promotion: then the lock is released. */
   | { readonly kind: "pre-promote" }
   | { readonly kind: "promote"; readonly syncNames: string | null }
-  | { readonly kind: "stop"; readonly mode: "fast" | "immediate"; readonly within: Ms }
+  /** `archive`: for whoever lives from the archive and leads next, down to the shutdown checkpoint. */
+  | { readonly kind: "stop"; readonly mode: "fast" | "immediate"; readonly within: Ms; readonly archive?: true }
   /** Stop with a checkpoint first, then release the lock as soon as a standby has the shutdown checkpoint. */
   | { readonly kind: "hand-over"; readonly within: Ms }
   | { readonly kind: "abort-task" };

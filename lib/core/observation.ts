@@ -126,6 +126,8 @@ export interface RunningTask {
   readonly aborting: boolean;
   /** Of a restore. */
   readonly step?: "forward" | "back";
+  /** As it is told of (task-words.ts); its kind where there are none. */
+  readonly words?: string;
 }
 
 export interface FinishedTask {

@@ -17,11 +17,28 @@ import { errorCode } from "./processes.ts";
 const CONTROLDATA_TIMEOUT_MS = 10_000;
 /** Offset of the state in ControlFileData: after system_identifier, pg_control_version and catalog_version_no; the same from 13 to 18. */
 const STATE_OFFSET = 16;
+/** Timeline, and the two halves of the segment's number. */
+const SEGMENT_NAME = /^[0-9A-F]{24}$/;
 /** DBState of pg_control.h: DB_SHUTDOWNED and DB_SHUTDOWNED_IN_RECOVERY. */
 const SHUT_DOWN_STATES = new Set([1, 2]);
 
 /** Errors: failed (no control file, checksum wrong, program missing). */
 export async function readControlData(run: RunProgram, clock: Clock, dataDir: string): Promise<Result<ControlData, PostgresError>> {
+  const text = await readControlText(run, clock, dataDir);
+  return text.ok ? parseControlData(text.value) : text;
+}
+
+/** The name of the WAL segment with the shutdown checkpoint. Errors: failed (as above; it was not shut down as a primary). */
+export async function readShutdownSegment(run: RunProgram, clock: Clock, dataDir: string): Promise<Result<string, PostgresError>> {
+  const text = await readControlText(run, clock, dataDir);
+  if (!text.ok) return text;
+  const fields = fieldsOf(text.value);
+  const [state, segment] = [fields.get("Database cluster state"), fields.get("Latest checkpoint's REDO WAL file")];
+  if (state === "shut down" && segment !== undefined && SEGMENT_NAME.test(segment)) return ok(segment);
+  return err({ kind: "failed", message: `there is no shutdown checkpoint: the server is "${state}", its WAL file ${segment}` });
+}
+
+async function readControlText(run: RunProgram, clock: Clock, dataDir: string): Promise<Result<string, PostgresError>> {
   const outcome = await run({
     argv: ["pg_controldata", "-D", dataDir],
     env: { LC_ALL: "C", LANG: "C" },
@@ -34,16 +51,21 @@ export async function readControlData(run: RunProgram, clock: Clock, dataDir: st
   if (/warning: .*(CRC|checksum)/i.test(stdout + stderr)) {
     return err({ kind: "failed", message: `pg_controldata: the control file of ${dataDir} is damaged` });
   }
-  return parseControlData(stdout);
+  return ok(stdout);
 }
 
-/** Parses the output of pg_controldata in the C locale. Errors: failed (a field is missing or unreadable, named). */
-export function parseControlData(text: string): Result<ControlData, PostgresError> {
+function fieldsOf(text: string): ReadonlyMap<string, string> {
   const fields = new Map<string, string>();
   for (const line of text.split("\n")) {
     const colon = line.indexOf(":");
     if (colon > 0) fields.set(line.slice(0, colon).trim(), line.slice(colon + 1).trim());
   }
+  return fields;
+}
+
+/** Parses the output of pg_controldata in the C locale. Errors: failed (a field is missing or unreadable, named). */
+export function parseControlData(text: string): Result<ControlData, PostgresError> {
+  const fields = fieldsOf(text);
   const problems: string[] = [];
   const word = (name: string): string => {
     const value = fields.get(name);

@@ -4,6 +4,7 @@
 import type { Clock } from "../model/clock.ts";
 import type { ConfigFault, PostgresError } from "../model/errors.ts";
 import type { TimelineSwitch } from "../model/history.ts";
+import { loaded } from "../model/lazy.ts";
 import type { Log } from "../model/log.ts";
 import type { PendingRestartReason } from "../model/member.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
@@ -129,17 +130,12 @@ export class LocalPostgresql implements Postgresql {
     if (options.mode === "fast" && (await options.beforeShutdown?.()) === "stay") {
       return err({ kind: "cancelled", message: "the stop was called off" });
     }
+    const archive = options.archive === true ? await this.#archiver(options.deadline) : null;
     this.#dropConnections();
-    return await stopServer(
-      {
-        postmaster: this.#postmaster,
-        dataDir: this.#dataDir,
-        clock: this.#clock,
-        log: this.#log,
-        readControlData: () => this.controlData(),
-      },
-      options,
-    );
+    const on = { postmaster: this.#postmaster, dataDir: this.#dataDir, clock: this.#clock, log: this.#log };
+    const stopped = await stopServer({ ...on, readControlData: () => this.controlData() }, options);
+    if (stopped.ok) await archive?.();
+    return stopped;
   }
 
   async promote(options: PromoteOptions): Promise<Result<null, PostgresError>> {
@@ -282,6 +278,14 @@ export class LocalPostgresql implements Postgresql {
   async close(): Promise<void> {
     this.#slots.drop();
     await Promise.all([this.#statusConnection.close(), this.#connection.close(), this.#postmaster.close(), this.#callbacks.close()]);
+  }
+
+  /** For the segment with the shutdown checkpoint, once the server is down. */
+  async #archiver(deadline: Ms): Promise<(() => Promise<void>) | null> {
+    const part = await loaded(() => import("./archive-checkpoint.ts"));
+    if (part.ok) return part.value.archiverOf(this.#configuration.context, this.#connection, deadline);
+    this.#log.error(`Failed to archive WAL file with the shutdown checkpoint: ${part.error}`);
+    return null;
   }
 
   async #start(options: StartOptions, extra: Partial<ConfigFilesRequest>): Promise<Result<null, PostgresError>> {

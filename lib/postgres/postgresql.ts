@@ -76,6 +76,8 @@ export interface Postgresql {
     /** How long a fast stop may take from its signal on, where the deadline leaves more; null: no such limit. */
     readonly fastWithin?: Ms | null;
     readonly checkpoint?: boolean;
+    /** Afterwards the segment with the shutdown checkpoint is archived, where the server archives; that it fails is told in the log alone. */
+    readonly archive?: boolean;
     /** Called once when pg_control says "shut down" although walsenders may still run: its shutdown checkpoint. */
     readonly onShutdownCheckpoint?: (control: ControlData) => void;
     /** Awaited after that checkpoint, before the server hears of the stop; `stay` calls it off (`cancelled`). Not for an immediate one. */

@@ -8,6 +8,7 @@ import { leaseMiddle } from "../core/lease.ts";
 import { notices } from "../core/notices.ts";
 import type { Observation, Outcome } from "../core/observation.ts";
 import { nearStandbys } from "../core/sync-standbys.ts";
+import { taskTold } from "../core/task-words.ts";
 import { describeStoreError } from "../model/errors.ts";
 import { loaded } from "../model/lazy.ts";
 import { assertNever, ok } from "../model/result.ts";
@@ -299,8 +300,7 @@ export class HaLoop {
         state.observer.taskEnded({ kind: effect.kind, ok: result.ok, message: result.message, took: ms(clock.now() - startedAt) });
         waker.wake();
       });
-    const step = effect.kind === "restore" ? { step: effect.step } : {};
-    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled, ...step };
+    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled, ...taskTold(effect, state.requests) };
     return { kind: effect.kind, ok: true, message: "" };
   }
 

@@ -239,10 +239,7 @@ export class LocalNodeService implements NodeService {
     if (state.held !== null) return { status: 503, text: "I am the leader, can not reinitialize" };
     if (state.cluster?.leader === null || state.cluster === null)
       return { status: 503, text: "Cluster has no leader, can not reinitialize" };
-    if (state.task !== null && !options.force) {
-      const action = state.task.kind === "clone" ? "reinitialize" : state.task.kind;
-      return { status: 503, text: `${action} already in progress` };
-    }
+    if (state.task !== null && !options.force) return { status: 503, text: `${state.task.words ?? state.task.kind} already in progress` };
     state.task?.controller.abort();
     state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };
     waker.wake();

@@ -209,8 +209,9 @@ function primaryParameter({ state }: NodeContext, name: string): string {
 
 function runningTask({ task }: NodeContext["state"]): RunningTask | null {
   if (task === null) return null;
-  const { kind, startedAt, controller, step } = task;
-  return { kind, startedAt, aborting: controller.signal.aborted, ...(step === undefined ? {} : { step }) };
+  const { kind, startedAt, controller, step, words } = task;
+  const said = words === undefined ? {} : { words };
+  return { kind, startedAt, aborting: controller.signal.aborted, ...said, ...(step === undefined ? {} : { step }) };
 }
 
 function dcsFacts(context: NodeContext): DcsFacts {

@@ -72,7 +72,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "promote":
       return await promote(context, effect.syncNames, signal);
     case "stop":
-      return await stop(context, effect.mode, ms(context.clock.now() + effect.within));
+      return await stop(context, effect.mode, ms(context.clock.now() + effect.within), effect.archive === true ? { archive: true } : {});
     case "hand-over":
       return await handOver(context, ms(context.clock.now() + effect.within), signal);
   }

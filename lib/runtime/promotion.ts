@@ -16,7 +16,10 @@ const CHECKPOINT_LIMIT_MS = 24 * 3600 * 1000;
 function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<boolean> {
   let stopping: Promise<TaskResult> | null = null;
   const onAbort = (): void => {
-    stopping = stop(context, "immediate", context.clock.now()).catch((reason: unknown) => ({ ok: false, message: String(reason) }));
+    stopping = stop(context, "immediate", context.clock.now()).catch((reason: unknown) => ({
+      ok: false,
+      message: String(reason),
+    }));
   };
   signal.addEventListener("abort", onAbort, { once: true });
   return async () => {

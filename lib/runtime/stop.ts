@@ -6,7 +6,13 @@ import type { NodeContext } from "./node-context.ts";
 import { goDown } from "./planned-stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
-export async function stop(context: NodeContext, mode: "fast" | "immediate", deadline: Ms): Promise<TaskResult> {
+/** `archive`: the segment with the shutdown checkpoint as well. */
+export async function stop(
+  context: NodeContext,
+  mode: "fast" | "immediate",
+  deadline: Ms,
+  options: { readonly archive?: true } = {},
+): Promise<TaskResult> {
   const { postgres, state } = context;
   const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
   // Beside the stop, which waits for nothing: the lock is gone or about to go.
@@ -14,7 +20,7 @@ export async function stop(context: NodeContext, mode: "fast" | "immediate", dea
   // A primary that nobody takes over from is stopped because its lease ends.
   if (mode === "fast" && role !== "primary") await goDown(context, deadline, null);
   const { unservedSince } = state.local;
-  const stopped = await postgres.stop({ mode, deadline });
+  const stopped = await postgres.stop({ mode, deadline, ...options });
   if (!stopped.ok) return taskResult(stopped);
   // A server that hung is as good as crashed from then on: its time to come back is counted from there.
   if (unservedSince !== null) state.local.crashedAt ??= unservedSince;

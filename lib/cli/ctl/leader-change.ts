@@ -2,7 +2,7 @@
 // the `failover` key. Whether the change is allowed is judged by the members; here only what is certainly a slip is refused.
 
 import type { MemberView } from "../../core/cluster-view.ts";
-import { readSynchronousMode } from "../../core/cluster-view.ts";
+import { synchronousModeOf } from "../../core/cluster-view.ts";
 import { isNofailover } from "../../model/member.ts";
 import { isSyncStandby } from "../../model/sync-state.ts";
 import { ms, seconds } from "../../model/units.ts";
@@ -145,7 +145,7 @@ async function confirmChange(context: CtlContext, read: ReadCluster, decided: De
 
 /** In synchronous mode only the synchronous standbys are known to have every acknowledged commit. */
 function losesCommits(read: ReadCluster, candidate: string): boolean {
-  const mode = readSynchronousMode(read.cluster.config?.data["synchronous_mode"]);
+  const mode = synchronousModeOf(read.cluster.config?.data ?? {});
   return mode !== "off" && !isSyncStandby(read.cluster.sync, candidate);
 }
 

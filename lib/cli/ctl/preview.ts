@@ -1,6 +1,6 @@
 // Owns telling beforehand what a switchover or failover would do: asks the members, changes nothing. The rules are lib/core's.
 
-import { readFlag, readSynchronousMode } from "../../core/cluster-view.ts";
+import { readFlag, synchronousModeOf } from "../../core/cluster-view.ts";
 import type { PeerAnswer } from "../../core/observation.ts";
 import type { SwitchoverPlan } from "../../core/switchover-check.ts";
 import { type CandidatePreview, previewSwitchover, type SwitchoverPreview } from "../../core/switchover-preview.ts";
@@ -35,7 +35,7 @@ export async function previewChange(
   const data = read.cluster.config?.data ?? {};
   const { maximumLagOnFailoverBytes, checkTimeline } = acceptDynamic(data, PATRONI_LIMITS).config;
   const limits = {
-    synchronousMode: readSynchronousMode(data["synchronous_mode"]),
+    synchronousMode: synchronousModeOf(data),
     maximumLagOnFailoverBytes,
     checkTimeline,
     paused: readFlag(data["pause"]),

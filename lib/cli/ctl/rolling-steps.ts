@@ -1,7 +1,7 @@
 // Owns the steps of a rolling restart as they are performed: asking the members, one restart or switchover at a time, and waiting until
 // all are well again. What is next is lib/core's; nothing is asked for twice.
 
-import { readSynchronousMode } from "../../core/cluster-view.ts";
+import { synchronousModeOf } from "../../core/cluster-view.ts";
 import {
   isRestarted,
   type RollingNode,
@@ -217,7 +217,7 @@ async function awaitWell(
     await context.readGroup(read.scope, read.group),
     async (now) => {
       const nodes = await lookAtNodes(context, now);
-      const wanted = readSynchronousMode(now.cluster.config?.data["synchronous_mode"]) === "off" ? 0 : record.synchronous;
+      const wanted = synchronousModeOf(now.cluster.config?.data ?? {}) === "off" ? 0 : record.synchronous;
       missing = [
         ...(leftOf(record, nodes).includes(member) ? [`${member}: it still runs the server of before, or does not say`] : []),
         ...troubles(nodes),

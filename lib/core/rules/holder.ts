@@ -117,7 +117,7 @@ export const holderRules: readonly Rule[] = [
       why: (o) =>
         isRunning(o)
           ? "the lock is released, because PostgreSQL was made a standby by hand"
-          : "the lock is released, because PostgreSQL is not running",
+          : "removed leader lock because postgres is not running",
     },
     {
       id: "holder-paused-down",

@@ -165,7 +165,7 @@ export const processRules: readonly Rule[] = [
       id: "task-wait",
       when: (o) => o.task !== null,
       then: (o) => waitAtMost(o, 1000),
-      why: (o) => `${o.task?.kind === "clone" ? "bootstrap" : o.task?.kind} in progress`,
+      why: (o) => `${o.task?.words ?? o.task?.kind} in progress`,
     },
   ]),
 ];

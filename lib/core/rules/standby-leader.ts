@@ -48,7 +48,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
   {
     id: "standby-leader-demote",
     when: (o) => leadsStandbys(o) && runsAsPrimary(o),
-    then: () => ({ kind: "stop", mode: "fast", within: ms(DEMOTE_LIMIT_MS) }),
+    then: () => ({ kind: "stop", mode: "fast", within: ms(DEMOTE_LIMIT_MS), archive: true }),
     why: () => "cannot be a real primary in standby cluster: demoting self (demote-cluster)",
   },
   ...inSection(isDown, [

@@ -167,6 +167,13 @@ describe("POST /switchover", () => {
     expect(await answer(node, "/failover", { candidate: "node3" })).toEqual([200, 'Successfully failed over to "node3"']);
   });
 
+  test("in a standby cluster goes to any standby, whatever synchronous_mode says", async () => {
+    const data = { synchronous_mode: true, standby_cluster: { host: "10.1.0.1" } };
+    const node = new NodeUnderTest(facts({ cluster: cluster({ config: { revision: revision(7), data } }) }));
+    willSucceed(node, "node3");
+    expect(await answer(node, "/switchover", { leader: "node1" })).toEqual([200, 'Successfully switched over to "node3"']);
+  });
+
   test("while paused needs a candidate and cannot be scheduled", async () => {
     const node = new NodeUnderTest(facts({ cluster: paused(), paused: true }));
     expect(await answer(node, "/switchover", { leader: "node1" })).toEqual([

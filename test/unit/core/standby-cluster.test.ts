@@ -108,7 +108,7 @@ describe("the standby leader", () => {
     const primary = local({ status: primaryStatus(), lastRole: "primary", upstream: "" });
     expect(decide(standbyLeader({ local: primary }))).toMatchObject({
       rule: "standby-leader-demote",
-      effect: { kind: "stop", mode: "fast" },
+      effect: { kind: "stop", mode: "fast", archive: true },
       why: expect.stringContaining("cannot be a real primary in standby cluster"),
     });
     expect(decide(standbyLeader({ local: primary, config: { ...config, pause: true } })).rule).toBe("standby-leader-paused-primary");
