@@ -71,9 +71,11 @@ function directoriesBeside(node: ClusterNode, word: string): readonly string[] {
   return readdirSync(dirname(node.dataDir)).filter((name) => name.startsWith(`${basename(node.dataDir)}.${word}-`));
 }
 
-async function ask(...words: readonly string[]): Promise<void> {
+/** Value: what it says. */
+async function ask(...words: readonly string[]): Promise<string> {
   const answer = await ctl.run(["restore", ...words, "--yes", "--no-wait"]);
   expect([answer.status, answer.text]).toEqual([0, expect.any(String)]);
+  return answer.text;
 }
 
 /** Commits a row and takes a full backup behind it. */
@@ -188,7 +190,7 @@ describe.skipIf(missing !== null)("a restore of three nodes", () => {
     await ask("--latest");
     await untilPhase("restore");
     await leader.killHost();
-    await ask("--abandon");
+    expect(await ask("--abandon")).toContain("abandoned: the other members go on with the old data\n");
     const next = await cluster.untilLeader({ ...PATIENT, among: cluster.others(leader) });
     expect(await rowsOf(next)).toEqual([1, 2, 4, 5, 6, 7]);
     leader.start();

@@ -58,8 +58,8 @@ export class ConsulSessions {
 
   /**
    * `ttl`: wanted from last renewal to end; Consul is asked for half of it. One request, three where the TTL is refused; two more with
-   * a check of the session's own. An agent that was cut off from the servers tells them of a new check only with its next attempt, 15 to 30 s
-   * later: the session is then opened without it, and SessionKeeper says that it is outdated.
+   * a check of the session's own. An agent that was cut off from the servers tells them of a new check late (docs/consul.md has
+   * measures): the session is then opened without it, and SessionKeeper says that it is outdated.
    */
   async open(options: OpenSessionOptions): Promise<Result<Session, StoreError>> {
     if (options.check == null) return await this.#open(options, null);

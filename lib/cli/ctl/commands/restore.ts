@@ -137,7 +137,10 @@ async function go(
   const { revision, ...value } = restore;
   const message = step.to === "done" ? "abandoned: the other members went on with the old data" : null;
   orRefuse(await read.store.values.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
-  return step.flags.wait && step.to !== "done" ? await follow(context, read) : EXIT.ok;
+  if (step.flags.wait && step.to !== "done") return await follow(context, read);
+  const says = step.to === "done" ? "abandoned: the other members go on with the old data" : "the members go on with it";
+  context.terminal.out(`Restore ${restore.id}: ${says}\n`);
+  return EXIT.ok;
 }
 
 /** Throws CtlRefusal where somebody has, or may have, what was restored. */

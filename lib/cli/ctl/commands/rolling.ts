@@ -180,7 +180,8 @@ async function refuseWithoutSuccessor(
   const { fit, reasons } = await candidatesNow(context, read, change.from, stays);
   if (fit.length > 0) return fit;
   throw new CtlRefusal(
-    `Nobody can take over from ${change.from} (${reasons}); --in-place restarts it where it leads, and nobody can write meanwhile`,
+    `Nobody can take over from ${change.from} (${reasons}). After a change of leader that passes in seconds: call it again then; ` +
+      "--in-place restarts it where it leads, and nobody can write meanwhile",
   );
 }
 
