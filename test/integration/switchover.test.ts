@@ -9,6 +9,9 @@ import { LAZY, TTL_MS } from "../harness/times.ts";
 import { staysTrue, until } from "../harness/wait.ts";
 import type { Writer } from "../harness/writer.ts";
 
+/** How long a write is waited for on a busy machine. How late it came is judged by itself, without what the machine stood still. */
+const WRITE_WITHIN_MS = 20_000;
+
 let cluster: TestCluster;
 let writer: Writer;
 let leader: ClusterNode;
@@ -46,7 +49,7 @@ async function post(node: ClusterNode, path: string, body: unknown): Promise<rea
 /** The new leader's write gap, with the whole cluster streaming from it again. */
 async function settled(since: number, what: string): Promise<ClusterNode> {
   const now = await cluster.untilHealthy();
-  await writer.afterNow(5_000);
+  await writer.afterNow(WRITE_WITHIN_MS);
   const gap = Math.round(writer.longestGap(since).ms);
   console.log(`${what}: write gap ${gap} ms`);
   expect(writer.longestOwnGap(since)).toBeLessThan(3_000);
@@ -108,7 +111,7 @@ describe("what cannot be done", () => {
         expect(await cluster.untilHealthy()).toBe(leader);
         expect(new Set(writer.acknowledged.map(({ timeline }) => timeline)).size).toBe(1);
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -126,7 +129,7 @@ describe("what cannot be done", () => {
         silent.sigcont();
         expect(await settled(since, "switchover beside a silent member")).toBe(other);
       }),
-    30_000,
+    60_000,
   );
 });
 
@@ -142,7 +145,7 @@ describe("a switchover", () => {
         expect(now).not.toBe(from);
         expect(now.name).not.toBe("node4");
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -157,7 +160,7 @@ describe("a switchover", () => {
         ]);
         expect(await settled(since, "switchover asked of a third node")).toBe(candidate);
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -172,7 +175,7 @@ describe("a switchover", () => {
         ]);
         expect(await settled(since, "switchover asked of the candidate")).toBe(candidate);
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -181,11 +184,11 @@ describe("a switchover", () => {
       cluster.during(async () => {
         expect(await started("node4")).toBe(bystanderStarted);
         const at = writer.acknowledged.length;
-        await writer.afterNow(5_000);
+        await writer.afterNow(WRITE_WITHIN_MS);
         const rows = new Set((await cluster.sql<{ id: string }>(leader, "select id from witness")).map(({ id }) => id));
         expect(writer.acknowledged.slice(0, at).filter(({ id }) => !rows.has(id))).toEqual([]);
       }),
-    30_000,
+    60_000,
   );
 });
 
@@ -209,7 +212,7 @@ describe("a scheduled switchover", () => {
         expect(((await leader.api("/cluster")).json as ListedCluster).scheduled_switchover).toBeUndefined();
         expect((await leader.api("/switchover", { method: "DELETE" })).status).toBe(404);
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -230,13 +233,13 @@ describe("a scheduled switchover", () => {
             forMs: at.getTime() - Date.now() - 100,
           },
         );
-        await writer.afterNowBy(candidate.name, 5_000);
+        await writer.afterNowBy(candidate.name, WRITE_WITHIN_MS);
         const late = Date.now() - at.getTime();
         console.log(`scheduled switchover: first write ${late} ms after its time`);
         expect(late - stalledMs(performance.now() - late)).toBeLessThan(3_000);
         expect(await settled(since, "scheduled switchover")).toBe(candidate);
       }),
-    30_000,
+    60_000,
   );
 });
 
@@ -253,7 +256,7 @@ describe("a failover", () => {
         ]);
         expect(await settled(since, "failover asked of a third node")).toBe(candidate);
       }),
-    30_000,
+    60_000,
   );
 
   test(
@@ -285,7 +288,7 @@ describe("a failover", () => {
           200,
           `Successfully failed over to "${candidate.name}"`,
         ]);
-        await writer.afterNowBy(candidate.name, 5_000);
+        await writer.afterNowBy(candidate.name, WRITE_WITHIN_MS);
         await cluster.patchConfig({ pause: null });
         old.start();
         expect(await cluster.untilHealthy()).toBe(candidate);
