@@ -239,7 +239,10 @@ export class LocalNodeService implements NodeService {
     if (state.held !== null) return { status: 503, text: "I am the leader, can not reinitialize" };
     if (state.cluster?.leader === null || state.cluster === null)
       return { status: 503, text: "Cluster has no leader, can not reinitialize" };
-    if (state.task !== null && !options.force) return { status: 503, text: `${state.task.words ?? state.task.kind} already in progress` };
+    // Accepted is as good as begun: a second one would begin anew once the first has its copy.
+    const task = state.task === null ? null : (state.task.words ?? state.task.kind);
+    const busy = state.requests.reinitialize === null ? task : "reinitialize";
+    if (busy !== null && !options.force) return { status: 503, text: `${busy} already in progress` };
     state.task?.controller.abort();
     state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };
     waker.wake();
