@@ -5,65 +5,15 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
-import { CountingProxy } from "../harness/counting-proxy.ts";
-import { OutsideConsul, type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
-import { serverPorts } from "../harness/ports.ts";
+import { OutsideConsul, startOutsideStore } from "../harness/outside-store.ts";
 import { staysTrue, until } from "../harness/wait.ts";
+import { withWays } from "../harness/ways.ts";
 
 /** Members have seconds to answer in, on a busy machine too. */
 const SHORT = { ttl: 8, loop_wait: 1, retry_timeout: 2, failsafe_mode: true };
 const TTL_MS = 8_000;
 
 afterAll(() => TestCluster.stopAll());
-
-/** Ways to one store, by node; each can be closed (refused) and opened again. */
-class Ways {
-  readonly store: OutsideStore;
-  readonly #ways: CountingProxy[];
-  readonly #ports: readonly number[];
-
-  private constructor(store: OutsideStore, ways: CountingProxy[]) {
-    this.store = store;
-    this.#ways = ways;
-    this.#ports = ways.map(({ port }) => port);
-  }
-
-  static async open(count: number): Promise<Ways> {
-    const store = await startOutsideStore();
-    // Of the range for servers that are started again: while a way is closed, nobody else gets its port.
-    const ports = await serverPorts(count);
-    return new Ways(store, await Promise.all(ports.map((port) => CountingProxy.start(store.port, port))));
-  }
-
-  port(index: number): number {
-    const port = this.#ports[index];
-    if (port === undefined) throw new Error(`there is no way ${index}`);
-    return port;
-  }
-
-  async close(index: number): Promise<void> {
-    await this.#ways[index]?.close();
-  }
-
-  async reopen(index: number): Promise<void> {
-    this.#ways[index] = await CountingProxy.start(this.store.port, this.port(index));
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#ways.map((way) => way.close()));
-    await this.store.stop();
-  }
-}
-
-async function withWays(count: number, body: (cluster: TestCluster, ways: Ways) => Promise<void>): Promise<void> {
-  const ways = await Ways.open(count);
-  try {
-    const wayPort = (index: number) => ways.port(index);
-    await TestCluster.with({ nodes: count, outside: ways.store, wayPort, dynamic: SHORT }, (cluster) => body(cluster, ways));
-  } finally {
-    await ways.stop();
-  }
-}
 
 function isPrimary(node: ClusterNode): () => Promise<string | null> {
   return async () => ((await node.health("/primary")) === 200 ? null : "/primary is not 200");
@@ -79,7 +29,7 @@ async function untilKeyNames(cluster: TestCluster, names: readonly string[]): Pr
 
 describe("a primary that alone is cut off from the store", () => {
   test("goes on while the lock is free, also where a member's supervisor is killed and started anew, and takes the lock again", async () => {
-    await withWays(3, async (cluster, ways) => {
+    await withWays({ nodes: 3, dynamic: SHORT }, async (cluster, ways) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer();
       const index = cluster.nodes.indexOf(leader);
@@ -111,7 +61,7 @@ describe("a primary that alone is cut off from the store", () => {
   }, 180_000);
 
   test("steps down where its supervisor dies, and then a member takes over: never two", async () => {
-    await withWays(2, async (cluster, ways) => {
+    await withWays({ nodes: 2, dynamic: SHORT }, async (cluster, ways) => {
       const leader = await cluster.untilHealthy();
       const writer = await cluster.writer();
       const [member] = cluster.others(leader);
