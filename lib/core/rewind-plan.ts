@@ -49,7 +49,16 @@ export function rewindPlan(question: RewindQuestion): RewindPlan {
   return { kind: "rewind", why: judged.why };
 }
 
-function clone(question: RewindQuestion, diverged: string, obstacle: string): RewindPlan {
+/**
+ * For a directory whose WAL does not tell where it ends, as a part of it is lost: no server comes up in it. pg_rewind finds out what can be
+ * done; where it fails too, the configuration or an operator has the word.
+ */
+export function planWithoutEnd(question: Pick<RewindQuestion, "usePgRewind" | "removeOnDivergedTimelines">): RewindPlan {
+  const why = "the local end of WAL cannot be read";
+  return question.usePgRewind ? { kind: "rewind", why } : clone(question, why, "use_pg_rewind is off");
+}
+
+function clone(question: Pick<RewindQuestion, "removeOnDivergedTimelines">, diverged: string, obstacle: string): RewindPlan {
   return { kind: "clone", allowed: question.removeOnDivergedTimelines, why: `${diverged}; it cannot be rewound: ${obstacle}` };
 }
 

@@ -3,7 +3,7 @@
 
 import type { Effect } from "../core/decision.ts";
 import { overhaulOf } from "../core/overhaul.ts";
-import { rewindPlan } from "../core/rewind-plan.ts";
+import { planWithoutEnd, type RewindPlan, rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
@@ -24,6 +24,9 @@ import { tellStarted } from "./tell-role.ts";
 const UPSTREAM_DEADLINE_MS = 5000;
 /** A standby that fetches WAL for a copied slot is not there for a race: the little that is fetched takes a second. */
 const MISSING_WAL_LIMIT_MS = 10_000;
+
+/** A disk may fail to answer once: after so many looks in a row that found no end of the WAL, there is none. */
+const ENDLESS_LOOKS = 3;
 
 export type TaskEffect = Extract<
   Effect,
@@ -177,8 +180,19 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
   if (!control.ok) return { ok: false, message: control.error.message };
   if (!upstream.ok) return { ok: false, message: upstream.error.message };
   state.local.systemIdentifier = control.value.systemIdentifier;
+  const { usePgRewind, removeDataDirectoryOnDivergedTimelines: removeOnDivergedTimelines } = state.settings.node.postgresql;
+  const may = { usePgRewind, removeOnDivergedTimelines };
+  const made = (plan: RewindPlan): TaskResult => ({
+    ok: true,
+    message: plan.why,
+    plan: { leader: effect.leader, leaderSession: effect.leaderSession, plan },
+  });
+  const before = state.lastTask;
   const end = running ? runningEnd(context) : await stoppedEnd(context);
-  if (end === null) return { ok: false, message: "the local end of WAL is not known" };
+  if (end === null) {
+    const looks = 1 + (before?.kind === "plan-rejoin" && !before.ok ? before.failures : 0);
+    return running || looks < ENDLESS_LOOKS ? { ok: false, message: "the local end of WAL is not known" } : made(planWithoutEnd(may));
+  }
   const switches = await postgres.timelineSwitches(end.timeline);
   const plan = rewindPlan({
     local: {
@@ -190,10 +204,9 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
       dataChecksums: control.value.dataChecksums,
     },
     upstream: upstream.value,
-    usePgRewind: state.settings.node.postgresql.usePgRewind,
-    removeOnDivergedTimelines: state.settings.node.postgresql.removeDataDirectoryOnDivergedTimelines,
+    ...may,
   });
-  return { ok: true, message: plan.why, plan: { leader: effect.leader, leaderSession: effect.leaderSession, plan } };
+  return made(plan);
 }
 
 function runningEnd(context: NodeContext): { readonly timeline: number; readonly lsn: Lsn } | null {
@@ -219,7 +232,11 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
   if (control.ok && !control.value.state.startsWith("shut down")) {
     log.info("doing crash recovery in a single user mode: the server was not shut down cleanly");
     const recovered = await postgres.crashRecover(signal);
-    if (!recovered.ok) return taskResult(recovered);
+    if (!recovered.ok) {
+      // Without it pg_rewind can do nothing: what the configuration says of its failure holds for this one.
+      if (recovered.error.kind === "failed") state.local.rewindFailed = true;
+      return taskResult(recovered);
+    }
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
   if (!rewound.ok) state.local.rewindFailed = true;

@@ -2,7 +2,7 @@
 // Method: random trees of timelines; the slow and obvious judge walks both histories byte range by byte range.
 
 import { expect, test } from "bun:test";
-import { type LocalWal, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
+import { type LocalWal, planWithoutEnd, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
 import type { TimelineSwitch } from "../../../lib/model/history.ts";
 import type { UpstreamHistory } from "../../../lib/model/postgres.ts";
 import { lsn, timeline } from "../../../lib/model/units.ts";
@@ -108,4 +108,10 @@ test("the plan says follow exactly when every local byte was written by the same
     ),
     { numRuns: 300 },
   );
+});
+
+test("WAL without an end is for pg_rewind to look at; where that is off, for the configuration or an operator", () => {
+  expect(planWithoutEnd({ usePgRewind: true, removeOnDivergedTimelines: false })).toMatchObject({ kind: "rewind" });
+  expect(planWithoutEnd({ usePgRewind: false, removeOnDivergedTimelines: true })).toMatchObject({ kind: "clone", allowed: true });
+  expect(planWithoutEnd({ usePgRewind: false, removeOnDivergedTimelines: false })).toMatchObject({ kind: "clone", allowed: false });
 });
