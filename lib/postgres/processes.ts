@@ -1,5 +1,6 @@
 // Owns what /proc says of processes: is this pid alive, is it the postmaster of THIS data directory, which processes
-// belong to it. It reads only and starts no child process. /proc is memory, so the reads are synchronous.
+// belong to it. It reads only and starts no child process. /proc is memory, so the reads are synchronous. Where not even that can be read
+// (no file descriptor is left) it throws: whoever takes a server for gone gives its lock away.
 
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { basename } from "node:path";
@@ -75,8 +76,23 @@ export function parseProcessStat(text: string): ProcessFacts | null {
   return { pid, state, parentPid: Number(parent), startTicks };
 }
 
-export function isAlive(process: { readonly pid: number; readonly startTicks: number }): boolean {
-  return readProcess(process.pid)?.startTicks === process.startTicks;
+/** Where /proc cannot be read, a pid that is taken counts as that process: what may live must not be taken for gone. */
+export function isAlive(target: { readonly pid: number; readonly startTicks: number }): boolean {
+  try {
+    return readProcess(target.pid)?.startTicks === target.startTicks;
+  } catch (error) {
+    if (errorCode(error) === null) throw error;
+    return isTaken(target.pid);
+  }
+}
+
+/** Asked of the kernel without a file. */
+function isTaken(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return errorCode(error) !== "ESRCH";
+  }
 }
 
 /**
@@ -155,12 +171,16 @@ function commandLine(pid: number): readonly string[] {
   return (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").split("\0");
 }
 
-/** A process may end between two reads, and another user's is closed to us: both mean "not there". */
+/** No file descriptor or no memory was left for the look: nothing was learnt of the process, least of all that it is not there. */
+const NOTHING_LEARNT: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
+
+/** A process may end between two reads, and another user's is closed to us: both mean "not there". Throws where nothing was learnt. */
 function attempt<T>(read: () => T): T | null {
   try {
     return read();
   } catch (error) {
-    if (errorCode(error) === null) throw error;
+    const code = errorCode(error);
+    if (code === null || NOTHING_LEARNT.has(code)) throw error;
     return null;
   }
 }

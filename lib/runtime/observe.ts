@@ -4,7 +4,8 @@
 import type { EffectKind } from "../core/decision.ts";
 import type { DcsFacts, LocalFacts, Observation, RunningTask } from "../core/observation.ts";
 import { syncPositionOf } from "../core/sync-standbys.ts";
-import { ms } from "../model/units.ts";
+import { type Ms, ms } from "../model/units.ts";
+import { errorCode } from "../postgres/processes.ts";
 import { clonesWithoutLeader } from "../postgres/replica-methods.ts";
 import { failsafeFacts, withFailsafe } from "./failsafe.ts";
 import { unfencedNow } from "./fencing.ts";
@@ -49,7 +50,9 @@ async function lookOnce(context: NodeContext): Promise<void> {
     return;
   }
   const generation = state.localGeneration;
-  const { dataDirectory, process } = await postgres.inspect();
+  const seen = await inspected(context);
+  if (seen === null) return;
+  const { dataDirectory, process } = seen;
   // Something was done to PostgreSQL, or it ended, while we looked: what we saw is old.
   if (generation !== state.localGeneration) return;
   const unread = dataDirectory.kind === "foreign" && dataDirectory.unread === true;
@@ -76,15 +79,32 @@ async function lookOnce(context: NodeContext): Promise<void> {
   else if (answer.ok || answer.error.answered === true) local.unservedSince = null;
   if (!answer.ok) {
     local.status = null;
-    const { message } = answer.error;
-    if (local.statusError === null || alike(message) !== alike(local.statusError))
-      log.warning(`PostgreSQL runs, but cannot be asked: ${message}`);
-    local.statusError = message;
-    local.statusMissingSince ??= startedAt;
+    noteNoStatus(context, "PostgreSQL runs, but cannot be asked", answer.error.message, startedAt);
     if (local.lastRole === null) await readRole(context, generation);
     return;
   }
   noteStatus(context, answer.value);
+}
+
+/** Null where the look itself failed (no file descriptor left): process and directory are what they were, and there is no status. */
+async function inspected(context: NodeContext): Promise<Awaited<ReturnType<NodeContext["postgres"]["inspect"]>> | null> {
+  const { clock, postgres, state } = context;
+  try {
+    return await postgres.inspect();
+  } catch (error) {
+    // Of no server that was seen to run there is nothing to hold on to: what is in the directory would be taken for what is not.
+    if (errorCode(error) === null || state.local.process.kind === "none") throw error;
+    state.local.status = null;
+    noteNoStatus(context, "PostgreSQL cannot be looked at", error instanceof Error ? error.message : String(error), clock.now());
+    return null;
+  }
+}
+
+function noteNoStatus({ log, state }: NodeContext, what: string, message: string, at: Ms): void {
+  const { local } = state;
+  if (local.statusError === null || alike(message) !== alike(local.statusError)) log.warning(`${what}: ${message}`);
+  local.statusError = message;
+  local.statusMissingSince ??= at;
 }
 
 /** The same trouble is told once: its numbers (a deadline, a port) do not make it another. */

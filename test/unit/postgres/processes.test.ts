@@ -75,3 +75,18 @@ test("a directory is the same under every spelling of its path, and absent ones 
   expect(directoryIdentity(`${folder}/../${folder.split("/").at(-1)}/`)).toEqual(directoryIdentity(folder));
   expect(directoryIdentity(join(folder, "absent"))).toBeNull();
 });
+
+test("with no file descriptor left a living process is alive, and no look says that nothing of a server is there", async () => {
+  const script = `
+    import { openSync } from "node:fs";
+    import { directoryIdentity, isAlive, readProcess, serverProcesses } from ${JSON.stringify(join(import.meta.dir, "../../../lib/postgres/processes.ts"))};
+    const parent = readProcess(process.ppid);
+    const here = directoryIdentity("/");
+    const said = (look) => { try { return look(); } catch (error) { return error.code; } };
+    said(() => serverProcesses(here));
+    try { for (;;) openSync("/dev/null"); } catch {}
+    process.stdout.write(JSON.stringify({ parent: isAlive(parent), search: said(() => serverProcesses(here)), gone: isAlive({ pid: 2 ** 22 + 1, startTicks: 1 }) }));
+  `;
+  const child = Bun.spawn(["bash", "-c", 'ulimit -n 64; "$0" -e "$1"; :', process.execPath, script], { stdout: "pipe", stderr: "inherit" });
+  expect(JSON.parse(await new Response(child.stdout).text())).toEqual({ parent: true, search: "EMFILE", gone: false });
+});

@@ -77,3 +77,16 @@ test("a server that was stopped because it hung counts as crashed since it did",
   expect((await stop(context, "immediate", bench.clock.now())).ok).toBe(true);
   expect(context.state.local.crashedAt).toBe(at);
 });
+
+test("a look for which no file descriptor was left says nothing: the server is what it was, without a status, which is told once", async () => {
+  const { context, warnings } = await (async () => {
+    const looked = await lookedAt(new Bench(), [null]);
+    looked.context.postgres.inspect = () => Promise.reject(Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" }));
+    await lookAtPostgres(looked.context);
+    await lookAtPostgres(looked.context);
+    return { ...looked, warnings: looked.context.log.lines.filter((line) => line.includes("WARNING")) };
+  })();
+  const { process, status, dataDirectory } = context.state.local;
+  expect({ process, status, dataDirectory }).toEqual({ process: RUNNING, status: null, dataDirectory: VALID });
+  expect(warnings).toEqual(["WARNING: PostgreSQL cannot be looked at: EMFILE: too many open files"]);
+});
