@@ -253,6 +253,14 @@ export const CORE_PLANTS: readonly Plant[] = [
     replace: `  return isQuorum(wanted, (voter) => canCount(core, leading, voter)) || core.term > 0 ? wanted : tooFewLeft(core, leading, voters);`,
   },
   {
+    name: "removal-beside-a-restart",
+    what: "a removal counts on a member whose process has ended, by what it said before",
+    scenario: "removal-beside-a-restarted-member",
+    file: `${CORE}/membership.ts`,
+    find: ` || progress.answeredRound <= progress.lostRound`,
+    replace: "",
+  },
+  {
     name: "cluster-time-from-own-clock",
     what: "cluster time is the leader's own clock",
     file: `${CORE}/leading.ts`,

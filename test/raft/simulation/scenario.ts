@@ -123,6 +123,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     }
     world.settle();
   },
+  /** `lose a b`: a hears that the process of b is gone. */
+  lose: (world, words) => {
+    const [at, lost] = seats(world, words);
+    at?.receive({ kind: "peer-lost", peer: (lost as Seat).member.id });
+    world.settle();
+  },
   /** `add a d [b]`: the leader a is asked to add d (in the place of b). */
   add: (world, [at, name, replaced]) => {
     const newcomer = world.seats.find((seat) => seat.name === name) ?? world.newcomer();
