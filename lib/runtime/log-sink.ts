@@ -144,6 +144,8 @@ class FileSink implements LogSink {
   #fd: number;
   #bytes: number;
   #lost = 0;
+  /** A disk that filled up took the beginning of the last line alone. */
+  #torn = false;
 
   /** Throws where the file cannot be opened. */
   constructor(dir: string, config: LogConfig) {
@@ -154,11 +156,14 @@ class FileSink implements LogSink {
   }
 
   write(line: string): boolean {
-    const bytes = Buffer.from(`${line}\n`);
+    const bytes = Buffer.from(`${this.#torn ? "\n" : ""}${line}\n`);
     try {
       if (this.#config.fileSizeBytes > 0 && this.#bytes > 0 && this.#bytes + bytes.length > this.#config.fileSizeBytes) this.#rotate();
-      this.#bytes += writeSync(this.#fd, bytes);
-      return true;
+      const written = writeSync(this.#fd, bytes);
+      this.#bytes += written;
+      this.#torn = written < bytes.length;
+      if (this.#torn) this.#lost++;
+      return !this.#torn;
     } catch {
       // Full or read-only disk: the line is lost, and counted.
       this.#lost++;

@@ -75,7 +75,10 @@ export class TwinFile<T> {
     line.write(text);
     line.write("\n", SLOT_BYTES - 1);
     try {
-      writeSync(this.#fd, line, 0, SLOT_BYTES, (sequence % 2) * SLOT_BYTES);
+      const written = writeSync(this.#fd, line, 0, SLOT_BYTES, (sequence % 2) * SLOT_BYTES);
+      // The next one goes to this place again: the record before it stands in the other.
+      if (written < SLOT_BYTES)
+        return err({ path: this.#path, message: `only ${written} of ${SLOT_BYTES} bytes were written (is the disk full?)` });
       this.#sequence = sequence;
       return ok(null);
     } catch (error) {
