@@ -5,8 +5,8 @@ import { type LogIndex, logIndex, type Term } from "../../../model/raft.ts";
 import { EntryPage } from "./entry-page.ts";
 import type { LogEntry } from "./types.ts";
 
-/** So many of the newest settled entries stay as they are: a follower that is a little behind needs them soon. */
-export const KEPT_ENTRIES = 256;
+/** So many of the newest settled entries stay as they are: a follower that is behind needs them soon, and again until it answers. */
+export const KEPT_ENTRIES = 1024;
 /** A page has so many entries, or fewer that have so many bytes. */
 export const PAGE_ENTRIES = 128;
 const PAGE_BYTES = 64 * 1024;
