@@ -137,16 +137,22 @@ function readOptions(): Options | null {
  * makes much garbage and keeps little: with the usual 32 MiB about an eighth of its time goes into collecting it, and more than this gains
  * nothing.
  */
-const HEAP_VARIABLE = "BUN_JSC_largeHeapSize";
-const HEAP_BYTES = 128 * 1024 * 1024;
+const HEAP = ["BUN_JSC_largeHeapSize", String(128 * 1024 * 1024)] as const;
+/**
+ * How hot code has to be for the engine's last compiler, six times as hot as usual. The HA loop is spread over so many functions that
+ * at the usual point a quarter of the processor time goes into compiling those that hardly gain by it.
+ */
+const LAST_TIER = ["BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", "600000"] as const;
 
-/** This process goes on as the same command with that heap; returns where it has it already. */
-function takeHeap(): void {
-  if (process.env[HEAP_VARIABLE] !== undefined) return;
-  const environment = { ...process.env, [HEAP_VARIABLE]: String(HEAP_BYTES) };
+/** This process goes on as the same command with these settings of the engine; returns where it has them, or others of somebody's choice. */
+function setEngine(settings: readonly (readonly [string, string])[]): void {
+  const missing = settings.filter(([name]) => process.env[name] === undefined);
+  if (missing.length === 0) return;
+  const environment = { ...process.env, ...Object.fromEntries(missing) };
   process.execve?.(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], environment);
 }
 
 const words = process.argv.slice(2);
-takeHeap();
-process.exitCode = words.includes("--raft") ? await raft(words.filter((word) => word !== "--raft")) : await main();
+const isRaft = words.includes("--raft");
+setEngine(isRaft ? [HEAP] : [HEAP, LAST_TIER]);
+process.exitCode = isRaft ? await raft(words.filter((word) => word !== "--raft")) : await main();
