@@ -14,10 +14,17 @@ import { PASSWORDS } from "../harness/passwords.ts";
 import { storeOfTests } from "../harness/store-sight.ts";
 import { until } from "../harness/wait.ts";
 
+/** The script that puts the backup in place, and the archive. */
+interface Backup {
+  readonly restore: string;
+  readonly archive: string;
+}
+
 const LIMIT_MS = 120_000;
 const WITHIN_MS = 40_000;
 /** Slow enough that somebody who looks sees it at work. */
 const COPY_RATE = "10M";
+let origin: Backup;
 let copy: TestCluster;
 
 afterAll(() => TestCluster.stopAll(), LIMIT_MS);
@@ -47,8 +54,8 @@ async function untilArchived(cluster: TestCluster, node: ClusterNode): Promise<v
   await until(`${row?.name} is archived`, done, { withinMs: WITHIN_MS });
 }
 
-/** A backup after row 1, a restore point after row 2, and row 3 behind it. Value: the script that puts the backup in place, and the archive. */
-async function makeBackup(): Promise<{ readonly restore: string; readonly archive: string }> {
+/** A backup after row 1, a restore point after row 2, and row 3 behind it. */
+async function makeBackup(): Promise<Backup> {
   const origin = await TestCluster.shared({
     nodes: ["origin"],
     scope: "origin",
@@ -78,7 +85,8 @@ async function makeBackup(): Promise<{ readonly restore: string; readonly archiv
 }
 
 beforeAll(async () => {
-  const { restore, archive } = await makeBackup();
+  origin = await makeBackup();
+  const { restore, archive } = origin;
   const recovery = { restore_command: `cp ${archive}/%f %p`, recovery_target_name: "before", recovery_target_action: "pause" };
   copy = await TestCluster.shared({
     // The third is for the test without a leader; a Raft is founded only once all of its members are there.
@@ -202,6 +210,26 @@ describe("a cluster from a backup", () => {
     LIMIT_MS,
   );
 });
+
+test(
+  "with keep_existing_recovery_conf the recovery is the one that the restore has prepared, up to its own target",
+  async () => {
+    const { restore, archive } = origin;
+    const settings = `restore_command = 'cp ${archive}/%%f %%p'\\nrecovery_target_name = 'before'\\nrecovery_target_action = 'promote'\\n`;
+    const prepare = `"${restore}" "$@" || exit 1\nfor a in "$@"; do case $a in --datadir=*) d=\${a#--datadir=};; esac; done
+printf "${settings}" >> "$d/postgresql.auto.conf" && touch "$d/recovery.signal"`;
+    const prepared = { command: script(`${restore}.prepared`, prepare), keep_existing_recovery_conf: true };
+    const extra = () => ({ bootstrap: { method: "prepared", prepared } });
+    await TestCluster.with({ nodes: ["kept"], scope: "kept", dynamic: { loop_wait: 1 }, extra }, async (cluster) => {
+      const node = await cluster.untilLeader();
+      expect(await rowsOf(cluster, node)).toEqual([1, 2]);
+      const published = async () => JSON.parse((await cluster.key("history"))?.value || "[]") as readonly (readonly unknown[])[];
+      const [line] = await until("its history", async () => ((await published()).length > 0 ? published() : null), { withinMs: WITHIN_MS });
+      expect(line).toMatchObject([1, expect.any(Number), 'at restore point "before"', expect.any(String), "kept"]);
+    });
+  },
+  LIMIT_MS,
+);
 
 describe("data that a PostgreSQL without us left", () => {
   test(

@@ -139,10 +139,11 @@ test("a cluster of one lives through an outage of its store for 3 × ttl without
   }
 }, 120_000);
 
-test("permanent slots of the members follow the primary's while the store is away", async () => {
+test("permanent slots of the members follow the primary's while the store is away, physical and logical ones", async () => {
   const store = await startOutsideStore();
   try {
-    const dynamic = { ...SHORT, slots: { keeper: { type: "physical" } } };
+    const slots = { keeper: { type: "physical" }, events: { type: "logical", database: "postgres", plugin: "test_decoding" } };
+    const dynamic = { ...SHORT, slots, postgresql: { parameters: { wal_level: "logical" } } };
     await TestCluster.with({ nodes: 2, outside: store, dynamic }, async (cluster) => {
       const leader = await cluster.untilHealthy();
       const [member] = cluster.others(leader);
@@ -151,12 +152,15 @@ test("permanent slots of the members follow the primary's while the store is awa
         cluster,
         cluster.nodes.map(({ name }) => name),
       );
-      const positionOn = async (node: ClusterNode) => {
-        const text = "select restart_lsn - '0/0' as at from pg_replication_slots where slot_name = 'keeper'";
+      const positionOn = async (node: ClusterNode, slot: string) => {
+        const text = `select coalesce(confirmed_flush_lsn, restart_lsn) - '0/0' as at from pg_replication_slots where slot_name = '${slot}'`;
         const [row] = await cluster.sql<{ at: string | null }>(node, text);
         return Number(row?.at ?? 0);
       };
-      await until("both have the slot", async () => (await positionOn(leader)) > 0 && (await positionOn(member)) > 0, { withinMs: 20_000 });
+      for (const slot of Object.keys(slots)) {
+        const both = async () => (await positionOn(leader, slot)) > 0 && (await positionOn(member, slot)) > 0;
+        await until(`both have the slot ${slot}`, both, { withinMs: 20_000 });
+      }
       if (store instanceof OutsideConsul) store.consul.sigstop();
       else await store.kill();
       await until("failsafe mode is active", async () => (await member.status())["failsafe_mode_is_active"] === true, {
@@ -164,8 +168,13 @@ test("permanent slots of the members follow the primary's while the store is awa
       });
       await cluster.sql(leader, "create table made_meanwhile as select generate_series(1, 1000)");
       await cluster.sql(leader, "select pg_replication_slot_advance('keeper', pg_current_wal_flush_lsn())");
-      const wanted = await positionOn(leader);
-      await until("the member's slot has followed", async () => (await positionOn(member)) >= wanted, { withinMs: 4 * TTL_MS });
+      await cluster.sql(leader, "select count(*) from pg_logical_slot_get_changes('events', null, null)");
+      for (const slot of Object.keys(slots)) {
+        const wanted = await positionOn(leader, slot);
+        await until(`the member's slot ${slot} has followed`, async () => (await positionOn(member, slot)) >= wanted, {
+          withinMs: 4 * TTL_MS,
+        });
+      }
       expect(await leader.health("/primary")).toBe(200);
     });
   } finally {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { majorOf, postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
 
 /** Programs of a minute each on a busy machine: nothing here is about how long they take. */

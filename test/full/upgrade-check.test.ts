@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 import { serverStarts } from "../harness/server-starts.ts";
 
 const LIMIT_MS = 400_000;

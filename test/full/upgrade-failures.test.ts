@@ -11,7 +11,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl, startCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
 import { serverStarts } from "../harness/server-starts.ts";
 import { until } from "../harness/wait.ts";

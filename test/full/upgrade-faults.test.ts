@@ -9,7 +9,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 import { until } from "../harness/wait.ts";
 import { withConnection } from "../harness/writer.ts";
 

@@ -10,7 +10,7 @@ import { rehearsalEnvironment } from "../../lib/postgres/making-processes.ts";
 import { rehearse } from "../../lib/postgres/upgrade/rehearsal.ts";
 import { readServerFacts } from "../../lib/postgres/upgrade/server-facts.ts";
 import { clock, discard, type LocalServer, newServer, postgresBinDir, program } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 import { serverPorts } from "../harness/ports.ts";
 import { describeUnprivileged, scratchFolder } from "../harness/unprivileged.ts";
 

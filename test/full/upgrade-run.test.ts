@@ -7,7 +7,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { Tree } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 
 const LIMIT_MS = 900_000;
 let cluster: TestCluster;

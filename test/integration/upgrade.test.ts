@@ -9,7 +9,7 @@ import { TestCluster } from "../harness/cluster.ts";
 import type { Tree } from "../harness/cluster-node.ts";
 import { ownCtl } from "../harness/ctl-tools.ts";
 import { majorOf, postgresBinDir } from "../harness/local-server.ts";
-import { postgres13 } from "../harness/older-postgresql.ts";
+import { postgres13 } from "../harness/other-postgresql.ts";
 
 const LIMIT_MS = 600_000;
 const next = postgresBinDir();
