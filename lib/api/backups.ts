@@ -2,11 +2,16 @@
 // stand.
 
 import { scheduledBackups } from "../core/scheduled-backups.ts";
+import { RESTORE_ID } from "../model/restore.ts";
 import { jsonAnswer, textAnswer } from "./answers.ts";
 import type { ApiApp, ApiContext } from "./context.ts";
 
 export function backupRoutes(app: ApiApp, { service, wallNow }: ApiContext): void {
-  app.get("/restore", async () => jsonAnswer({ obstacle: await service.restoreObstacle() }));
+  app.get("/restore", async ({ req }) => {
+    const back = req.query("back") ?? null;
+    if (back !== null && !RESTORE_ID.test(back)) return textAnswer(400, "back: not the id of a restore");
+    return jsonAnswer({ obstacle: await service.restoreObstacle(back) });
+  });
   app.get("/backups", async () => {
     const listing = await service.backups();
     if (listing === null) return textAnswer(502, "pgbackrest is not configured on this node");

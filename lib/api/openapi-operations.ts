@@ -199,8 +199,9 @@ export const OPERATIONS: readonly Operation[] = [
   {
     path: "/restore",
     method: "get",
-    summary: "What keeps this node from restoring the cluster from a backup; null where nothing does",
-    answers: { 200: ["the obstacle", "json"] },
+    summary: "What keeps this node from restoring the cluster from a backup, or from taking a restore back; null where nothing does",
+    parameters: [{ name: "back", in: "query", description: "the id of the restore that is to be taken back", schema: { type: "string" } }],
+    answers: { 200: ["the obstacle", "json"], 400: ["that is no id", "text"] },
   },
   { path: "/openapi.json", method: "get", summary: "This document", answers: { 200: ["OpenAPI 3.1", "json"] } },
   ...["/mpp", "/citus"].map((path) => ({

@@ -54,7 +54,8 @@ export function isPublished(overhaul: Overhaul, initialize: string | null): bool
 
 /** What is done to the cluster, for people: `restored from backup X`, `upgraded to PostgreSQL 15`. */
 export function overhaulText({ of, request }: Overhaul): string {
-  if (of === "restore") return `restored from backup ${request.label}`;
+  if (of === "restore")
+    return request.direction === "back" ? `taken back to before restore ${request.id}` : `restored from backup ${request.label}`;
   return request.direction === "back"
     ? `taken back to PostgreSQL ${request.fromMajor}`
     : `upgraded from PostgreSQL ${request.fromMajor} to ${request.toMajor}`;

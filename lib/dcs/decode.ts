@@ -153,6 +153,7 @@ const leaseMarkSchema = v.object({
 const restoreSchema = v.object({
   id: v.pipe(v.string(), v.regex(RESTORE_ID)),
   phase: v.picklist(RESTORE_PHASES),
+  direction: v.optional(v.picklist(["forward", "back"]), "forward"),
   node: v.string(),
   label: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/)),
   target: v.nullable(v.string()),

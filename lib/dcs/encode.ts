@@ -250,6 +250,6 @@ export function encodeLeaseMark(mark: Omit<LeaseMark, "revision">, cycle: number
 
 /** In the order of the model; what is not known is null. */
 export function encodeRestore(request: Omit<RestoreRequest, "revision">): string {
-  const { id, phase, node, label, target, recoveryTimeline, timeline, cloned, message } = request;
-  return encodeJson({ id, phase, node, label, target, recovery_timeline: recoveryTimeline, timeline, cloned, message });
+  const { id, phase, direction, node, label, target, recoveryTimeline, timeline, cloned, message } = request;
+  return encodeJson({ id, phase, direction, node, label, target, recovery_timeline: recoveryTimeline, timeline, cloned, message });
 }

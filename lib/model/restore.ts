@@ -18,6 +18,8 @@ export interface RestoreRequest {
   /** Names the directories that are put aside; letters, digits and dashes. */
   readonly id: string;
   readonly phase: RestorePhase;
+  /** `back`: the data from before the restore takes the place of what was restored again, after that has led. */
+  readonly direction: "forward" | "back";
   /** The member that restores, and then leads. */
   readonly node: string;
   /** The backup to restore. */
@@ -47,6 +49,7 @@ export function unreadableRestore(revision: Revision): RestoreRequest {
     revision,
     id: "unreadable",
     phase: "failed",
+    direction: "forward",
     node: "",
     label: "unknown",
     target: null,

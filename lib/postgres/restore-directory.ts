@@ -85,9 +85,10 @@ export async function whyNoRestore(place: Pick<RestorePlace, "config" | "pgbackr
 }
 
 const NO_PGBACKREST = "pgbackrest: this node's file has no such section";
-const NO_RESTORE_COMMAND = "postgresql.recovery_conf.restore_command is missing: nothing could be recovered from the archive";
+export const NO_RESTORE_COMMAND = "postgresql.recovery_conf.restore_command is missing: nothing could be recovered from the archive";
 
-function hasRestoreCommand({ config }: Pick<RestorePlace, "config">): boolean {
+/** Whether anything could be recovered from the archive. */
+export function hasRestoreCommand({ config }: Pick<RestorePlace, "config">): boolean {
   return config.recoveryConf["restore_command"] !== undefined;
 }
 
@@ -114,6 +115,17 @@ async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: 
   if (!control.ok) return control;
   const stranger = strangerText(control.value, options.systemIdentifier);
   if (stranger !== null) return err({ kind: "failed", message: stranger });
+  return await recoverUnarchived(place, control.value, options);
+}
+
+/** Recovers what lies in the data directory to its target, by a server that nobody can connect to. Errors: failed, cancelled. */
+export async function recoverUnarchived(
+  place: RestorePlace,
+  controlData: ControlData,
+  options: Pick<RestoreAsideOptions, "recoveryTimeline" | "target" | "signal" | "progress">,
+): Promise<Result<null, PostgresError>> {
+  const { config } = place;
+  const { signal, progress } = options;
   const version = await readMajorVersion(config.dataDir);
   if (!version.ok) return version;
   const majorVersion = version.value;
@@ -122,7 +134,7 @@ async function fill(place: RestorePlace, pgbackrest: PgBackRestConfig, options: 
     follow: null,
     synchronousStandbyNames: "",
     majorVersion,
-    controlData: control.value,
+    controlData,
     recoverySettings: recoverySettings(config.recoveryConf, options),
   });
   if (!written.ok) return written;

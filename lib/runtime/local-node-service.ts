@@ -103,8 +103,12 @@ export class LocalNodeService implements NodeService {
     return await (await this.#backups.get()).read();
   }
 
-  async restoreObstacle(): Promise<string | null> {
+  async restoreObstacle(back: string | null): Promise<string | null> {
     const { pgbackrest, postgresql } = this.#context.state.settings.node;
+    if (back !== null) {
+      const { whyNoWayBack } = await import("../postgres/restore-back.ts");
+      return await whyNoWayBack({ config: postgresql }, back);
+    }
     const { whyNoRestore } = await import("../postgres/restore-directory.ts");
     return await whyNoRestore({ config: postgresql, pgbackrest });
   }

@@ -94,8 +94,8 @@ export interface NodeService {
   explain(): Promise<Explanation>;
   /** What pgBackRest's repository holds, as read from here; null where pgBackRest is not configured. */
   backups(): Promise<Result<BackupListing, PostgresError> | null>;
-  /** What keeps this node from restoring the cluster, were it to; null where nothing does. */
-  restoreObstacle(): Promise<string | null>;
+  /** What keeps this node from restoring the cluster, were it to, or from taking the restore of this id back; null where nothing does. */
+  restoreObstacle(back: string | null): Promise<string | null>;
   /** What happened here. */
   readonly events: EventSource;
   /** Facts as they are, for paths that need no SQL (liveness). */

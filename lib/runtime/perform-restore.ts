@@ -6,6 +6,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { RestorePhase, RestoreRequest } from "../model/restore.ts";
 import type { PostgresContext } from "../postgres/context.ts";
 import { programRunner } from "../postgres/programs.ts";
+import { keepRestored, takeRestoreBack } from "../postgres/restore-back.ts";
 import { finishRestore, putBack, restoreAside } from "../postgres/restore-directory.ts";
 import type { NodeContext } from "./node-context.ts";
 import { changeRestore } from "./overhaul.ts";
@@ -28,14 +29,17 @@ export async function restoreCluster(context: NodeContext, step: "forward" | "ba
   state.local.lastRole = "replica";
   state.local.control = null;
   try {
-    if (step === "back") return await goBack(context, request);
+    if (step === "back") return request.direction === "back" ? await stay(context, request) : await goBack(context, request);
     if (request.phase === "clone") return taskResult(await finishRestore(placeOf(context)));
     if (request.phase !== "restore") return { ok: false, message: `the restore is in phase ${request.phase}` };
-    const done = await restoreAside(placeOf(context), { ...request, ...known(context), signal, progress: (text) => log.info(text) });
+    const options = { ...request, ...known(context), signal, progress: (text: string) => log.info(text) };
+    const isBack = request.direction === "back";
+    const done = isBack ? await takeRestoreBack(placeOf(context), options) : await restoreAside(placeOf(context), options);
     if (!done.ok) return await failedWith(context, request, done.error);
     const noted = await changeRestore(context, request, { phase: "clone", timeline: done.value.timeline, cloned: [], message: null });
     // Not in force before everybody can see it: what was restored stays half-made, and is found so by the next attempt.
-    return noted.ok ? taskResult(await finishRestore(placeOf(context))) : { ok: false, message: noted.error };
+    if (!noted.ok) return { ok: false, message: noted.error };
+    return isBack ? DONE : taskResult(await finishRestore(placeOf(context)));
   } finally {
     state.local.control = null;
     state.local.rewindFailed = false;
@@ -47,6 +51,14 @@ async function goBack(context: NodeContext, request: RestoreRequest): Promise<Ta
   const back = await putBack(placeOf(context), request.id);
   if (!back.ok) return taskResult(back);
   const noted = await changeRestore(context, request, { phase: "done", message: "undone: the data is what it was before" });
+  return noted.ok ? DONE : { ok: false, message: noted.error };
+}
+
+/** The way back is given up: everybody goes on with what was restored. */
+async function stay(context: NodeContext, request: RestoreRequest): Promise<TaskResult> {
+  const kept = await keepRestored(placeOf(context), request.id);
+  if (!kept.ok) return taskResult(kept);
+  const noted = await changeRestore(context, request, { phase: "done", direction: "forward", message: null });
   return noted.ok ? DONE : { ok: false, message: noted.error };
 }
 

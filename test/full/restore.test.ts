@@ -196,4 +196,27 @@ describe.skipIf(missing !== null)("a restore of three nodes", () => {
     leader.start();
     expect(await expectRows([1, 2, 4, 5, 6, 7])).toBe(next);
   });
+
+  scenario(
+    "taken back after it has led, a supervisor being killed on the way, everybody has the data from before on a newer timeline",
+    async () => {
+      const leader = await commitAndBackUp(9);
+      const before = await rowsOf(leader);
+      const done = await ctl.run(["restore", "--latest", "--yes"]);
+      expect([done.status, done.text]).toEqual([0, expect.stringContaining(": done")]);
+      expect(await expectRows(before)).toBe(leader);
+      await cluster.sql(leader, "INSERT INTO t VALUES (10)");
+      const kept = directoriesBeside(leader, "restored").length;
+      const timeline = (await cluster.list()).members[0]?.timeline ?? 0;
+      await ask("--undo");
+      await untilPhase("restore", "clone", "done");
+      await leader.killSupervisor();
+      leader.start();
+      expect(await untilPhase("done")).toMatchObject({ direction: "back", message: null });
+      expect(await expectRows(before)).toBe(leader);
+      expect((await cluster.list()).members[0]?.timeline).toBeGreaterThan(timeline);
+      expect(directoriesBeside(leader, "restored")).toHaveLength(kept + 1);
+      await repository.archive(cluster, leader);
+    },
+  );
 });

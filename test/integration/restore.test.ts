@@ -1,9 +1,9 @@
-// Goal: `ctl restore` brings a cluster back to a point in time and keeps the old data.
+// Goal: `ctl restore` brings a cluster back to a point in time and keeps the old data, which `--undo` takes into use again.
 // Method: one node with the real pgBackRest; three nodes, failures and deaths are in test/full/restore.test.ts.
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import { ownCtl } from "../harness/ctl-tools.ts";
 import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
@@ -57,13 +57,20 @@ describe.skipIf(missing !== null)("ctl restore", () => {
           // What recovered archived nothing; what it left to be archived is, once the node leads.
           const archived = () => readdirSync(repository.folder, { recursive: true }).some((name) => /00000002\.history/.test(String(name)));
           await until("the new timeline is in the archive", archived, PATIENT);
+          const beside = () =>
+            readdirSync(dirname(node.dataDir)).flatMap((name) => /^data\.(before-restore|restored)-[0-9-]+$/.exec(name)?.[1] ?? []);
+          expect(beside()).toEqual(["before-restore"]);
+
+          await cluster.sql(node, "INSERT INTO t VALUES (4)");
+          const back = await ctl.run(["restore", "--undo", "--yes"]);
+          expect([back.status, back.text]).toEqual([0, expect.stringContaining(": taken back\n")]);
+          await cluster.untilHealthy(PATIENT);
+          expect(await rows()).toEqual([1, 2, 3]);
+          expect([beside(), (await cluster.list()).members[0]?.timeline]).toEqual([["restored"], 3]);
+          // Its timeline is in the archive, and what is written goes there.
+          await repository.archive(cluster, node);
           const late = await ctl.run(["restore", "--undo", "--yes"]);
-          expect([late.status, late.text]).toEqual([
-            1,
-            expect.stringContaining(`The old data of ${node.name} is beside its data directory`),
-          ]);
-          const aside = readdirSync(dirname(node.dataDir)).filter((name) => name.startsWith(`${basename(node.dataDir)}.before-restore-`));
-          expect(aside.length).toBe(1);
+          expect([late.status, late.text]).toEqual([1, expect.stringContaining("it was taken back already")]);
         });
       } finally {
         repository.remove();

@@ -250,7 +250,7 @@ function mayCopy(o: Observation): boolean {
 
 function target(o: Observation): string {
   const overhaul = overhaulOf(clusterOf(o));
-  if (overhaul?.of !== "restore") return "";
+  if (overhaul?.of !== "restore" || overhaul.request.direction === "back") return "";
   const time = overhaul.request.target;
   return time === null ? ", to the end of the archive" : `, to ${time}`;
 }

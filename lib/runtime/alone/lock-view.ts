@@ -56,8 +56,8 @@ export class LockViewService implements NodeService {
     return this.#local.backups();
   }
 
-  restoreObstacle(): Promise<string | null> {
-    return this.#local.restoreObstacle();
+  restoreObstacle(back: string | null): Promise<string | null> {
+    return this.#local.restoreObstacle(back);
   }
 
   get events(): NodeService["events"] {

@@ -79,6 +79,7 @@ describe("a backup that is due", () => {
         revision: revision(9),
         id: "x",
         phase: "restore",
+        direction: "forward",
         node: "a",
         label: "l",
         target: null,

@@ -20,6 +20,7 @@ function request(fields: Partial<RestoreRequest> = {}): RestoreRequest {
     revision: revision(20),
     id: "20260131-120000",
     phase: "stop",
+    direction: "forward",
     node: "b",
     label: "20260131-110000F",
     target: null,
@@ -69,6 +70,17 @@ describe("the node that restores", () => {
     const finish = restoring({ phase: "clone", timeline: 2 }, { local: local(halfMade) });
     expect(decide(finish)).toMatchObject({ rule: "restore-finish", effect: { kind: "restore", step: "forward" } });
     expect(decide(restoring({ phase: "undo" })).effect).toEqual({ kind: "restore", step: "back" });
+  });
+
+  test("on the way back of what has led goes through the same phases, with the data from before in place of the backup", () => {
+    const on = { direction: "back", timeline: 2 } as const;
+    expect(decide(restoring({ ...on }))).toMatchObject({ rule: "restore-begin", effect: { kind: "write-restore", phase: "restore" } });
+    expect(decide(restoring({ ...on, phase: "restore" }))).toMatchObject({
+      effect: { kind: "restore", step: "forward" },
+      why: "the cluster is taken back to before restore 20260131-120000",
+    });
+    expect(decide(restoring({ ...on, phase: "undo" })).effect).toEqual({ kind: "restore", step: "back" });
+    expect(rule(beside({ ...on, phase: "restore" }, { local: local(stopped) }))).toBe("restore-wait");
   });
 
   test("does nothing before its lock is confirmed, takes a free one again, and gives one up that is not for it", () => {

@@ -170,6 +170,7 @@ test("the node that restores takes a lock that somebody else held last, once his
   const value = {
     id: "20260131-120000",
     phase: "restore",
+    direction: "forward",
     label: "F",
     target: null,
     recoveryTimeline: "latest",

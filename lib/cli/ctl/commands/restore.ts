@@ -21,7 +21,7 @@ import { askYes } from "../prompt.ts";
 import { CtlRefusal, usageRefusal } from "../refusal.ts";
 import { followRequest, requestId } from "../request.ts";
 import { memberObstacles } from "../restore-members.ts";
-import { abandonObstacle, planRestore, type RestoreWish } from "../restore-plan.ts";
+import { abandonObstacle, overhaulObstacles, planRestore, type RestoreWish } from "../restore-plan.ts";
 
 interface RestoreFlags {
   readonly to?: string;
@@ -52,15 +52,14 @@ export function addRestore({ command, run }: CommandHost): void {
     .option("--no-wait", "do not wait for the end")
     .option("--status", "how the last restore stands")
     .option("--retry", "try one that failed again")
-    .option("--undo", "put the old data back, as long as nobody leads with what was restored")
+    .option("--undo", "put the old data back; what was written since the restore is kept beside it, and lost to the cluster")
     .addOption(new Option("--abandon", "give up a restore whose node is lost: the other members go on with the old data"))
     .action((cluster: string | undefined, flags: RestoreFlags, self: Command) =>
       run(self, async (context) => {
         const read = await context.read(context.scopeOf(cluster));
         if (flags.status) return status(context, read);
         if (flags.retry) return await go(context, read, { from: ["failed"], to: "restore", question: "Try the restore again?", flags });
-        if (flags.undo)
-          return await go(context, read, { from: ["stop", "restore", "failed"], to: "undo", question: "Put the old data back?", flags });
+        if (flags.undo) return await undo(context, read, flags);
         if (flags.abandon)
           return await go(context, read, {
             from: ["stop", "restore", "clone", "failed", "undo"],
@@ -95,6 +94,7 @@ async function begin(context: CtlContext, read: ReadCluster, flags: RestoreFlags
   const request: Omit<RestoreRequest, "revision"> = {
     id: requestId(terminal.clock.wallNow()),
     phase: "stop",
+    direction: "forward",
     node: plan.value.node,
     label: plan.value.backup.label,
     target: wish.target?.text ?? null,
@@ -135,12 +135,54 @@ async function go(
   // The answer may have taken a while: the lost node may be back. The request itself is written over the one that was read.
   if (step.to === "done") refuseAbandon(await context.readGroup(read.scope, read.group), step.to);
   const { revision, ...value } = restore;
-  const message = step.to === "done" ? "abandoned: the other members went on with the old data" : null;
+  const theirs = restore.direction === "back" ? "what was restored" : "the old data";
+  const message = step.to === "done" ? `abandoned: the other members went on with ${theirs}` : null;
   orRefuse(await read.store.values.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
   if (step.flags.wait && step.to !== "done") return await follow(context, read);
   const says = step.to === "done" ? "abandoned: the other members go on with the old data" : "the members go on with it";
   context.terminal.out(`Restore ${restore.id}: ${says}\n`);
   return EXIT.ok;
+}
+
+/** Before what was restored has led, its phases only go the other way; behind that it is work of its own. */
+async function undo(context: CtlContext, read: ReadCluster, flags: RestoreFlags): Promise<ExitCode> {
+  const { restore } = read.cluster;
+  if (restore === null || !hasLed(restore)) {
+    const question = restore?.direction === "back" ? "Give up the way back, and go on with what was restored?" : "Put the old data back?";
+    return await go(context, read, { from: ["stop", "restore", "failed"], to: "undo", question, flags });
+  }
+  await refuseWayBack(context, read);
+  const { id, node } = restore;
+  context.terminal.out(`${describe(restore)}\n`);
+  const question = `Stop every server, and go back to the data of ${node} as it was before restore ${id}? What was written since is lost to the cluster.`;
+  if (!flags.yes && !(await askYes(context.terminal, question))) throw new CtlRefusal("nothing was changed");
+  // The answer may have taken a while.
+  const now = await context.readGroup(read.scope, read.group);
+  const seen = now.cluster.restore;
+  if (seen === null || seen.id !== id || !hasLed(seen))
+    throw new CtlRefusal("the restore has gone on meanwhile: nothing was changed; ctl restore --status");
+  await refuseWayBack(context, now);
+  const { revision, ...value } = seen;
+  const asked = { ...value, phase: "stop", direction: "back", cloned: [] } as const;
+  orRefuse(await read.store.values.setRestoreValue(asked, revision, context.storeDeadline()));
+  return flags.wait ? await follow(context, now) : EXIT.ok;
+}
+
+/** Somebody leads with what was restored, or has. */
+function hasLed({ direction, message, phase }: RestoreRequest): boolean {
+  return direction === "forward" && message === null && (phase === "clone" || phase === "done");
+}
+
+/** Throws CtlRefusal where the data from before could not lead now. */
+async function refuseWayBack(context: CtlContext, read: ReadCluster): Promise<void> {
+  const { cluster } = read;
+  const { restore } = cluster;
+  // The restore itself is what is under way in the phase `clone`.
+  const obstacles = overhaulObstacles({ ...cluster, restore: null }, { work: "restore", paused: isPaused(read) });
+  if (restore !== null && cluster.leader?.name !== restore.node)
+    obstacles.push(`${restore.node} has the data from before it, and does not lead: switch over to it first`);
+  obstacles.push(...(await memberObstacles(context, read, restore?.id ?? null)));
+  if (obstacles.length > 0) throw new CtlRefusal(`it cannot be taken back now:\n  ${obstacles.join("\n  ")}`);
 }
 
 /** Throws CtlRefusal where somebody has, or may have, what was restored. */
@@ -149,10 +191,12 @@ function refuseAbandon({ cluster }: ReadCluster, to: RestorePhase): void {
   if (obstacle !== null) throw new CtlRefusal(`it cannot be given up: ${obstacle}`);
 }
 
-function refusal({ id, message, node, phase }: RestoreRequest): string {
+function refusal({ direction, message, phase }: RestoreRequest): string {
+  if (direction === "back" && phase === "done") return "it was taken back already";
+  if (direction === "back" && phase === "clone") return "the cluster runs with the data from before it already";
   if (phase === "done" && message !== null) return "that is not possible any more: the cluster went on without it";
   if (phase === "clone" || phase === "done")
-    return `that is not possible any more: the cluster runs with what was restored. The old data of ${node} is beside its data directory, in the one whose name ends in .before-restore-${id}: start a server of its own there and take from it what is missing (docs/backups.md), or restore again`;
+    return "that is not possible any more: the cluster runs with what was restored; ctl restore --undo goes back to the data from before";
   return "that is not possible now";
 }
 
@@ -162,14 +206,17 @@ function status(context: CtlContext, { cluster }: ReadCluster): ExitCode {
   return restore === null || restore.phase === "failed" ? EXIT.failed : EXIT.ok;
 }
 
-function describe({ id, phase, node, label, target, cloned, message }: RestoreRequest): string {
+function describe({ id, phase, direction, node, label, target, cloned, message }: RestoreRequest): string {
+  const isBack = direction === "back";
   const words: Readonly<Record<RestorePhase, string>> = {
     stop: "every server is being stopped",
-    restore: `${node} restores ${label} ${target === null ? "to the end of the archive" : `to ${target}`}`,
-    clone: `${node} leads with what was restored; copied so far: ${cloned.length === 0 ? "nobody" : cloned.join(", ")}`,
+    restore: isBack
+      ? `${node} puts its data from before it back`
+      : `${node} restores ${label} ${target === null ? "to the end of the archive" : `to ${target}`}`,
+    clone: `${node} leads with ${isBack ? "the data from before it" : "what was restored"}; copied so far: ${cloned.length === 0 ? "nobody" : cloned.join(", ")}`,
     failed: node === "" ? "unknown" : `failed on ${node}`,
-    undo: `${node} puts the old data back`,
-    done: "done",
+    undo: isBack ? `${node} keeps what was restored` : `${node} puts the old data back`,
+    done: isBack ? "taken back" : "done",
   };
   return `Restore ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}`;
 }

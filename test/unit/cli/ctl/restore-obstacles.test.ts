@@ -10,6 +10,7 @@ const request = (phase: RestorePhase, cloned: readonly string[] = []): RestoreRe
   revision: revision(20),
   id: "20260131-120000",
   phase,
+  direction: "forward",
   node: "b",
   label: "20260131-110000F",
   target: null,

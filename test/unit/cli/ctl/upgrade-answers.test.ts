@@ -7,8 +7,8 @@ import { err, ok } from "../../../../lib/model/result.ts";
 import { lsn, revision } from "../../../../lib/model/units.ts";
 import { type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
 import { cluster, member } from "../../core/observations.ts";
+import { runUpgrade, type UpgradeValues } from "./overhaul-command.ts";
 import { scriptedTerminal } from "./scripted-terminal.ts";
-import { runUpgrade, type UpgradeValues } from "./upgrade-command.ts";
 
 const product = { name: "Matriarch", version: "1" };
 const streaming = { product, replicationState: "streaming" };

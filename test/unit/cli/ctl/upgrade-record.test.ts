@@ -6,8 +6,8 @@ import { err, ok } from "../../../../lib/model/result.ts";
 import { revision } from "../../../../lib/model/units.ts";
 import { type UpgradeCheck, type UpgradeRequest, unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
 import { cluster, member } from "../../core/observations.ts";
+import { runUpgrade, type UpgradeValues } from "./overhaul-command.ts";
 import { scriptedTerminal } from "./scripted-terminal.ts";
-import { runUpgrade, type UpgradeValues } from "./upgrade-command.ts";
 
 const product = { name: "Matriarch", version: "1" };
 const members = [member("a", { role: "primary", product }), member("b", { product, replicationState: "streaming" })];

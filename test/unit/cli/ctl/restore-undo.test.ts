@@ -1,0 +1,77 @@
+// Goal: `ctl restore --undo` takes back what has led only where the node that has the old data leads and can, and says what is lost; before that,
+// and on the way back itself, it goes the other way. Method: the command itself over a key in memory.
+
+import { expect, test } from "bun:test";
+import type { Cluster } from "../../../../lib/model/cluster.ts";
+import { type RestoreRequest, unreadableRestore } from "../../../../lib/model/restore.ts";
+import { err, ok } from "../../../../lib/model/result.ts";
+import { revision } from "../../../../lib/model/units.ts";
+import { cluster, member } from "../../core/observations.ts";
+import { runRestore } from "./overhaul-command.ts";
+import { scriptedTerminal } from "./scripted-terminal.ts";
+
+const ID = "20260131-120000";
+const product = { name: "Matriarch", version: "1" };
+const members = [member("a", { role: "primary", product }), member("b", { product })];
+const leader = (name: string) => ({ name, session: `s-${name}`, revision: revision(4) });
+
+function request(fields: Partial<RestoreRequest>): RestoreRequest {
+  return { ...unreadableRestore(revision(3)), ...{ id: ID, phase: "done", node: "a", label: "F", timeline: 2, message: null, ...fields } };
+}
+
+async function undone(restore: RestoreRequest, over: Partial<Cluster> = {}, given: { obstacle?: string; meanwhile?: RestoreRequest } = {}) {
+  let now = cluster({ members, leader: leader("a"), restore, ...over });
+  const written: string[] = [];
+  const asked: string[] = [];
+  const terminal = {
+    ...scriptedTerminal(),
+    readLine: async () => {
+      if (given.meanwhile !== undefined) now = { ...now, restore: given.meanwhile };
+      return "y";
+    },
+  };
+  const failure = await runRestore(["--undo", "--no-wait"], {
+    terminal,
+    cluster: () => now,
+    values: {
+      setRestoreValue: async ({ phase, direction, timeline, cloned }, expected) => {
+        if (expected !== now.restore?.revision) return err({ kind: "condition-failed", message: "it has changed" });
+        written.push(`${phase} ${direction} ${timeline} ${cloned.length}`);
+        return ok(revision(99));
+      },
+    },
+    answer: (path) => {
+      asked.push(path);
+      return ok({ status: 200, text: JSON.stringify({ obstacle: given.obstacle ?? null }) });
+    },
+  });
+  return { failure, written, asked, out: terminal.said.out };
+}
+
+test("what has led is stopped and taken back after a question that says what is lost, and each member was asked for that restore", async () => {
+  for (const phase of ["clone", "done"] as const) {
+    const done = await undone(request({ phase, cloned: ["b"] }));
+    expect(done).toMatchObject({
+      failure: null,
+      written: ["stop back 2 0"],
+      out: expect.stringContaining("What was written since is lost"),
+    });
+    expect(new Set(done.asked)).toEqual(new Set([`/restore?back=${ID}`]));
+  }
+});
+
+test("it is refused where another node leads, the old data is gone, or the cluster is paused; and where it was taken back already", async () => {
+  const refused = async (why: string, ...given: Parameters<typeof undone>) =>
+    expect(await undone(...given)).toMatchObject({ failure: expect.stringContaining(why), written: [] });
+  await refused("a has the data from before it, and does not lead", request({}), { leader: leader("b") });
+  await refused("a leads, and cannot restore: it is not there any more", request({}), {}, { obstacle: "it is not there any more" });
+  await refused("taken back already", request({ direction: "back" }));
+  await refused("the cluster went on without it", request({ message: "abandoned" }));
+  await refused("gone on meanwhile", request({}), {}, { meanwhile: request({ id: "20260131-130000", revision: revision(5) }) });
+});
+
+test("what has not led goes the other way, and so does a way back that fails", async () => {
+  expect(await undone(request({ phase: "failed", timeline: null }))).toMatchObject({ failure: null, written: ["undo forward null 0"] });
+  const failed = await undone(request({ phase: "failed", direction: "back" }));
+  expect(failed).toMatchObject({ failure: null, written: ["undo back 2 0"], out: expect.stringContaining("go on with what was restored") });
+});

@@ -1,0 +1,131 @@
+// Goal: the way back from a restore that has led loses no directory, whatever moment a crash leaves behind, goes on with a timeline that nobody
+// has used, and touches nothing that it refuses. Method: real folders in each of the states; the programs are stood in for.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ok } from "../../../lib/model/result.ts";
+import type { RunProgram } from "../../../lib/postgres/context.ts";
+import { keepRestored, takeRestoreBack, whyNoWayBack } from "../../../lib/postgres/restore-back.ts";
+import type { RestorePlace } from "../../../lib/postgres/restore-directory.ts";
+import { realClock } from "../../../lib/runtime/clock.ts";
+import { serverConfig } from "../../harness/local-server.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { controlText } from "./control-text.ts";
+
+const ID = "20260131-120000";
+/** What a server takes that leaves recovery. */
+const NEXT = 3;
+let folder: string;
+let servers: (readonly string[])[];
+let promotesTo: number;
+
+const data = (): string => join(folder, "data");
+const aside = (): string => `${data()}.before-restore-${ID}`;
+const kept = (): string => `${data()}.restored-${ID}`;
+const history = (path: string): string => join(path, "pg_wal/00000002.history");
+const wordOf = (path: string): string | null => (existsSync(join(path, "word")) ? readFileSync(join(path, "word"), "utf8") : null);
+
+function directory(path: string, word: string, timeline: number): void {
+  for (const inner of ["global", "pg_wal", "pg_tblspc"]) mkdirSync(join(path, inner), { recursive: true });
+  writeFileSync(join(path, "PG_VERSION"), "15\n");
+  writeFileSync(join(path, "global/pg_control"), String(timeline));
+  writeFileSync(join(path, "word"), word);
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "matriarch-restore-back-"));
+  servers = [];
+  promotesTo = NEXT;
+  directory(data(), "restored", 2);
+  writeFileSync(history(data()), "1\t0/3000000\tbefore 2026\n");
+  directory(aside(), "old", 1);
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const run: RunProgram = async ({ argv }) => {
+  if (argv[0] === "pg_controldata") {
+    const timeline = readFileSync(join(argv.at(-1) ?? "", "global/pg_control"), "utf8");
+    return ok({ exitCode: 0, stdout: controlText({ timeline: Number(timeline) }), stderr: "" });
+  }
+  // Others are asked for their parameters alone.
+  if (!argv.includes("listen_addresses=")) return ok({ exitCode: 0, stdout: "", stderr: "" });
+  servers.push(argv);
+  writeFileSync(join(data(), "global/pg_control"), String(promotesTo));
+  rmSync(join(data(), "recovery.signal"), { force: true });
+  return ok({ exitCode: 0, stdout: "", stderr: "" });
+};
+
+function place(over: Partial<RestorePlace["config"]> = {}): RestorePlace {
+  const config = { ...serverConfig(folder, "data", 1), recoveryConf: { restore_command: "archive-get" }, ...over };
+  const pgbackrest = { stanza: "demo", config: null, command: "pgbackrest", schedule: null };
+  return { config, scope: "demo", memberName: "a", log: recordingLog(), clock: realClock(), run, pgbackrest };
+}
+
+const back = (over?: Partial<RestorePlace["config"]>) =>
+  takeRestoreBack(place(over), { id: ID, timelineAbove: 2, signal: new AbortController().signal, progress: () => undefined });
+const words = () => [data(), aside(), kept(), `${aside()}-recovered`].map(wordOf);
+
+const exchanged = (): void => {
+  writeFileSync(history(aside()), "");
+  renameSync(data(), kept());
+};
+const states: Readonly<Record<string, () => void>> = {
+  "before anything was moved": () => undefined,
+  "between the two renames": exchanged,
+  "before the recovery": () => {
+    exchanged();
+    renameSync(aside(), data());
+  },
+};
+
+test.each(Object.entries(states))(
+  "begun %s, it ends with the old data on a new timeline, and what was restored beside it",
+  async (_, arrange) => {
+    arrange();
+    for (const again of [1, 2]) {
+      expect([again, await back()]).toEqual([again, ok({ timeline: NEXT })]);
+      expect(words()).toEqual(["old", null, "restored", null]);
+    }
+    // The archive learns of the timeline when the node leads with it.
+    expect(servers.map((argv) => argv.filter((word) => /^archive_(command|library)=$/.test(word)).length)).toEqual([2]);
+    expect(readFileSync(join(data(), "postgresql.conf"), "utf8")).toContain("recovery_target_timeline = 'current'");
+    // The server looks for it here as well, should the archive not have it yet.
+    expect(existsSync(history(data()))).toBe(true);
+    expect(existsSync(`${data()}.matriarch-making`)).toBe(false);
+  },
+);
+
+test("a timeline that was used already is a failure, and is not taken for done", async () => {
+  promotesTo = 2;
+  for (const attempt of [1, 2])
+    expect([attempt, await back()]).toMatchObject([attempt, { ok: false, error: { message: expect.stringContaining("timeline 2") } }]);
+});
+
+test("it is refused before anything is touched where something of it is missing", async () => {
+  const refused = async (why: string, over?: Partial<RestorePlace["config"]>) => {
+    expect(await back(over)).toMatchObject({ ok: false, error: { kind: "refused", message: expect.stringContaining(why) } });
+    expect([wordOf(data()), existsSync(kept()), servers]).toEqual(["restored", false, []]);
+  };
+  await refused("restore_command is missing", { recoveryConf: {} });
+  expect(await whyNoWayBack(place(), ID)).toBeNull();
+  rmSync(history(data()));
+  await refused("00000002.history is missing");
+  rmSync(join(aside(), "PG_VERSION"));
+  await refused("is no whole data directory");
+  rmSync(aside(), { recursive: true });
+  await refused("is not there any more");
+  expect(await whyNoWayBack(place(), ID)).toContain("is not there any more");
+});
+
+test("given up, what was restored is in its place again, and the old data beside it: under its name only where no recovery may have begun", async () => {
+  for (const [name, arrange] of Object.entries(states)) {
+    arrange();
+    const wasRecovered = name === "before the recovery";
+    for (const again of [1, 2]) {
+      expect([name, again, await keepRestored(place(), ID)]).toEqual([name, again, ok(null)]);
+      expect([name, ...words()]).toEqual([name, "restored", wasRecovered ? null : "old", null, wasRecovered ? "old" : null]);
+    }
+  }
+});
