@@ -11,6 +11,7 @@ import { err, ok, type Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
 import { Connection, presentEndpoint, type Row } from "./connection.ts";
 import { readPostmasterPid } from "./data-directory.ts";
+import { literal } from "./sql-literal.ts";
 
 /**
  * Statements wait for locks as long as their deadline says, and a held transaction is idle on purpose. Whoever leads the coordinator
@@ -106,8 +107,9 @@ function statementOf(change: NodeChange, cooldownMs: Ms): { readonly text: strin
   switch (change.kind) {
     case "update": {
       const { nodeId, to } = change;
-      const text = "SELECT pg_catalog.citus_update_node($1::int4, $2::text, $3::int4, true, $4::int4)";
-      return { text, values: [nodeId, to.host, to.port, Math.round(cooldownMs)] };
+      // The host stands in the text: who looks at pg_stat_activity sees by it, as with Patroni, which transaction holds queries back.
+      const text = `SELECT pg_catalog.citus_update_node($1::int4, ${literal(to.host)}, $2::int4, true, $3::int4)`;
+      return { text, values: [nodeId, to.port, Math.round(cooldownMs)] };
     }
     case "add": {
       const { at, group, role } = change;

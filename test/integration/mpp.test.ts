@@ -96,6 +96,19 @@ describe("a Citus cluster", () => {
     expect((await citus.calls(coordinator)).slice(before)).toEqual([]);
   });
 
+  scenario("the transaction that holds queries is seen in pg_stat_activity, and the next event of its group ends it", async () => {
+    const leader = await citus.worker.untilHealthy();
+    await citus.untilRegistered(coordinator, leader);
+    const event = { group: 1, leader: leader.name, timeout: 60, cooldown: 1 };
+    const holding = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND query ~ 'citus_update_node.*-demoted'";
+    const tell = (type: string) => coordinator.api("/citus", { method: "POST", body: { ...event, type } });
+    expect(await tell("before_demote")).toMatchObject({ status: 200, text: "OK" });
+    expect(await citus.sql(coordinator, holding)).toHaveLength(1);
+    expect(await tell("after_promote")).toMatchObject({ status: 200, text: "OK" });
+    await until("nothing is held", async () => (await citus.sql(coordinator, holding)).length === 0, { withinMs: WITHIN_MS });
+    await citus.untilRegistered(coordinator, leader);
+  });
+
   scenario("an event about somebody who does not lead that group, or that says nothing, changes nothing", async () => {
     const leader = await citus.worker.untilHealthy();
     const before = await citus.calls(coordinator);
