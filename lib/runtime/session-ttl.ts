@@ -13,6 +13,9 @@ export class SessionTtl {
   /** What the session has and leases are counted with; null while the two may differ. */
   #settled: { readonly ttl: Ms; readonly sessionCheckTtl: Ms | null } | null;
 
+  /** Why the last exchange of the session failed. */
+  #told = "";
+
   constructor(context: NodeContext) {
     this.#context = context;
     this.#settled = wantedOf(context);
@@ -35,9 +38,15 @@ export class SessionTtl {
     // before the session has followed has to be told as well.
     this.#settled = null;
     const changed = await store.reloadConfig({ ...wanted, deadline: dcsDeadline(this.#context) });
-    if (!changed.ok) log.warning(`the session keeps its former TTL for now: ${describeStoreError(changed.error)}`);
-    else if (!changed.value.pending) this.#settled = wanted;
-    if (!changed.ok || changed.value.lock === null) return;
+    if (!changed.ok) {
+      // Tried again in each cycle, for as long as the store is against it.
+      const why = describeStoreError(changed.error);
+      if (why !== this.#told) log.warning(`the session stays what it was for now, without another TTL or check: ${why}`);
+      this.#told = why;
+    } else if (!changed.value.pending) this.#settled = wanted;
+    if (!changed.ok) return;
+    this.#told = "";
+    if (changed.value.lock === null) return;
     state.hold(changed.value.lock);
     // At once: whoever goes on for a supervisor that dies now knows the lease under this session, and no longer under the former one.
     await settleLease(this.#context, changed.value.lock);

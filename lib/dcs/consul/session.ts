@@ -37,6 +37,10 @@ const CHECK_KNOWN_PAUSE_MS = 50;
 /** Where a session is there already, its lock is to be confirmed again soon: the next cycle asks anew. */
 const CHECK_KNOWN_WITHIN_MS = 500;
 
+/** The same words each time: the check has another name with each attempt. */
+const CHECK_UNKNOWN =
+  "Consul's servers do not know the check of this node, although its agent has it; they refuse an agent that lost its data while its former self counts as alive";
+
 export class ConsulSessions {
   readonly #http: ConsulHttp;
   readonly #clock: Clock;
@@ -182,7 +186,8 @@ export class ConsulSessions {
     const body = JSON.stringify(sessionBody({ name: options.name, ttl, checks, serviceChecks: own === null ? [] : [own.id] }));
     const answer = await this.#sendCreate(body, own, options);
     if (!answer.ok) return err(noAnswerError(answer.error, "write"));
-    if (own !== null && saysMissing(answer.value, own) && options.unchecked !== "refused") {
+    if (own !== null && saysMissing(answer.value, own)) {
+      if (options.unchecked === "refused") return err({ kind: "unavailable", reason: CHECK_UNKNOWN });
       this.#log.warning(
         "Consul's servers do not know the check of this node's session yet: the session is opened without it, and follows later",
       );

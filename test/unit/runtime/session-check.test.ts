@@ -12,6 +12,7 @@ import { MemoryCluster } from "../../../lib/dcs/memory.ts";
 import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import type { OpenSessionOptions } from "../../../lib/dcs/store.ts";
 import type { FailsafeHeartbeat } from "../../../lib/model/failsafe.ts";
+import { err } from "../../../lib/model/result.ts";
 import { type Ms, ms, seconds } from "../../../lib/model/units.ts";
 import { recallLease } from "../../../lib/runtime/adoption.ts";
 import { askFailsafe, takeHeartbeat } from "../../../lib/runtime/failsafe.ts";
@@ -185,6 +186,23 @@ test("a lock that went over to another session is on disk and at the guard at on
   const leaseEnd = a.state.heldFacts()?.leaseEndsAt ?? ms(0);
   expect(saved).toEqual([{ session: held?.session ?? "", revision: held?.revision ?? (0 as FormerLease["revision"]), deadline: leaseEnd }]);
   expect((a.watchdog as TestWatchdog).leaseEnd).toBe(leaseEnd);
+});
+
+test("why a session cannot be exchanged is told once, and again after it was exchanged", async () => {
+  const bench = new Bench({});
+  const a = await bench.leader();
+  const sessionTtl = new SessionTtl(a);
+  const warnings: string[] = [];
+  a.log.warning = (text) => void warnings.push(text);
+  const reloadConfig = a.store.reloadConfig.bind(a.store);
+  const wish = async (ttl: Ms, reason: string | null): Promise<void> => {
+    a.state.settings = { ...a.state.settings, dynamic: { ...a.state.settings.dynamic, ttlMs: ttl, leaseTtlMs: ttl } };
+    a.store.reloadConfig = reason === null ? reloadConfig : async () => err({ kind: "unavailable", reason });
+    await sessionTtl.follow();
+  };
+  await bench.clock.advance(1_000);
+  for (const reason of ["one", "one", "two", "two", null, "two"]) await wish(seconds(reason === null ? 40 : 50), reason);
+  expect(warnings.map((text) => text.split(": ").at(-1))).toEqual(["one", "two", "two"]);
 });
 
 test("a session without its check is taken where there is none, and not in exchange for one: that would be exchanged for ever", async () => {
