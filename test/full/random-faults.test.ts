@@ -4,6 +4,7 @@
 // given again as FAULT_SEED (the moments themselves are the machine's). FAULT_ROUNDS says how many.
 
 import { afterAll, describe, expect, test } from "bun:test";
+import { sendSignal, serverDirectory, serverProcesses } from "../../lib/postgres/processes.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { wholeFromEnvironment } from "../harness/from-environment.ts";
@@ -37,6 +38,19 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     node.start();
   },
   "postmaster is killed": async (_, node) => {
+    if (node.postmasterPid() !== null) node.killPostmaster();
+  },
+  "all of PostgreSQL hangs": async (_, node, random) => {
+    const directory = serverDirectory(node.dataDir);
+    const pids = directory === null ? [] : serverProcesses(directory);
+    for (const each of pids) sendSignal(each, "SIGSTOP");
+    await Bun.sleep(random() * 25_000);
+    // Those that are left: it may have been stopped meanwhile.
+    for (const each of pids) sendSignal(each, "SIGCONT");
+  },
+  "postmaster is stopped, and killed after a while": async (_, node, random) => {
+    if (node.postmasterPid() !== null) node.killPostmaster("SIGSTOP");
+    await Bun.sleep(random() * 10_000);
     if (node.postmasterPid() !== null) node.killPostmaster();
   },
   "supervisor is killed and started": async (_, node, random) => {
