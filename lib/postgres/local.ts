@@ -16,9 +16,9 @@ import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
 import { CallbackLanes } from "./callbacks.ts";
 import type { ConfigFilesRequest } from "./config-files.ts";
-import { Connection, type Endpoint, presentEndpoint } from "./connection.ts";
+import { Connection, LocalAddress } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
-import { inspectDataDirectory, inspectPostmaster, readPostmasterPid, readTimelineSwitches } from "./data-directory.ts";
+import { inspectDataDirectory, inspectPostmaster, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
 import { type HookName, runHook } from "./hooks.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
@@ -60,13 +60,13 @@ export class LocalPostgresql implements Postgresql {
   readonly #log: Log;
   readonly #dataDir: string;
   readonly #postmaster: Postmaster;
+  readonly #address: LocalAddress;
   /** For the status query alone, so that no other statement makes it wait. */
   readonly #statusConnection: Connection;
   readonly #connection: Connection;
   readonly #configuration: ServerConfiguration;
   readonly #slots: SlotKeeper;
   readonly #callbacks = new CallbackLanes();
-  #socketLost = false;
 
   constructor(options: LocalPostgresqlOptions) {
     const { config, clock, log, scope } = options;
@@ -74,6 +74,11 @@ export class LocalPostgresql implements Postgresql {
     this.#log = log;
     this.#dataDir = config.dataDir;
     this.#postmaster = new Postmaster({ dataDir: config.dataDir, clock, log });
+    this.#address = new LocalAddress({
+      config: () => this.#configuration.config,
+      pidFile: () => this.#postmaster.pidFile(),
+      log,
+    });
     this.#statusConnection = this.#newConnection();
     this.#connection = this.#newConnection();
     this.#configuration = new ServerConfiguration({
@@ -85,7 +90,7 @@ export class LocalPostgresql implements Postgresql {
       connection: this.#connection,
       postmaster: this.#postmaster,
     });
-    this.#slots = new SlotKeeper({ clock, log, connection: this.#connection, endpoint: () => this.#endpoint() });
+    this.#slots = new SlotKeeper({ clock, log, connection: this.#connection, endpoint: () => this.#address.endpoint() });
     // Backends may answer for a moment after their postmaster is dead; nothing of that is a status.
     this.#postmaster.onExit(() => this.#dropConnections());
   }
@@ -327,19 +332,7 @@ export class LocalPostgresql implements Postgresql {
   }
 
   #newConnection(): Connection {
-    return new Connection({ clock: this.#clock, endpoint: () => this.#endpoint() });
-  }
-
-  async #endpoint(): Promise<Endpoint | null> {
-    const file = await readPostmasterPid(this.#dataDir);
-    if (file === null) return null;
-    const { config } = this.#configuration;
-    const endpoint = await presentEndpoint(config, file);
-    const lost = config.useUnixSocket && file.socketDirectory !== null && endpoint.at.kind === "tcp";
-    if (lost && !this.#socketLost)
-      this.#log.warning(`PostgreSQL's socket in ${file.socketDirectory} is gone: it is asked over TCP until a restart makes it again`);
-    this.#socketLost = lost;
-    return endpoint;
+    return new Connection({ clock: this.#clock, endpoint: () => this.#address.endpoint() });
   }
 
   #dropConnections(): void {

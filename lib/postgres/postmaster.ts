@@ -8,7 +8,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { Log } from "../model/log.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
-import { findPostmaster, readPostmasterPid } from "./data-directory.ts";
+import { findPostmaster, type PostmasterPidFile, readPostmasterPid } from "./data-directory.ts";
 import { ExitWatch, type WatchedProcess } from "./exit-watch.ts";
 import { pollUntil } from "./poll.ts";
 import { errorCode, isAlive, type ProcessFacts, sendSignal, serverDirectory, serverProcesses } from "./processes.ts";
@@ -40,6 +40,8 @@ export class Postmaster {
   readonly #listeners = new Set<() => void>();
   readonly #exitWatch: ExitWatch;
   #logTimer: ReturnType<typeof setInterval> | null = null;
+  /** As it was last read. */
+  #pidFile: PostmasterPidFile | null = null;
 
   constructor(options: { readonly dataDir: string; readonly clock: Clock; readonly log: Log }) {
     this.#dataDir = options.dataDir;
@@ -51,6 +53,21 @@ export class Postmaster {
   /** The living postmaster of the data directory; null where there is none. */
   async find(): Promise<ProcessFacts | null> {
     return await findPostmaster(this.#dataDir);
+  }
+
+  /** postmaster.pid; where somebody has removed or spoilt it, what it said of the server that runs on. Null where none is known. */
+  async pidFile(): Promise<PostmasterPidFile | null> {
+    const file = await readPostmasterPid(this.#dataDir);
+    if (file !== null) this.#pidFile = file;
+    const last = this.#pidFile;
+    if (file !== null || last === null) return file;
+    try {
+      return (await this.find())?.pid === last.pid ? last : null;
+    } catch (error) {
+      // Who cannot be looked at may run: asked there, it will tell.
+      if (errorCode(error) === null) throw error;
+      return last;
+    }
   }
 
   /** Called once per exit of a postmaster that is watched. Returns the way to unsubscribe. */
@@ -226,6 +243,7 @@ export class Postmaster {
   }
 
   #exited(): void {
+    this.#pidFile = null;
     for (const listener of [...this.#listeners]) listener();
   }
 }

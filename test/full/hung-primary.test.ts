@@ -53,6 +53,22 @@ test("a primary whose socket was taken away is asked over TCP, which is told; a 
   });
 }, 400_000);
 
+test("a primary whose postmaster.pid was removed is asked where it listens, for as long as it runs", async () => {
+  await TestCluster.with({ nodes: 1, dynamic: DYNAMIC }, async (cluster) => {
+    const leader = await cluster.untilHealthy();
+    // PostgreSQL looks after its file once a minute from its start on, and ends without it.
+    expect((await restart(leader)).status).toBe(200);
+    const pid = leader.postmasterPid();
+    await until("it is the primary", async () => (await leader.health("/primary")) === 200, PATIENT);
+    rmSync(join(leader.dataDir, "postmaster.pid"));
+    const from = leader.log.length;
+    await endOurBackends(cluster, leader);
+    await until("it is the primary", async () => (await leader.health("/primary")) === 200, PATIENT);
+    expect(leader.log.slice(from)).not.toContain("PostgreSQL ended unasked");
+    expect(serverPids(leader)).toContain(Number(pid));
+  });
+}, 400_000);
+
 test("where PostgreSQL lets us in no more it is told, and a restart that an operator asks for is done and mends what it can", async () => {
   await TestCluster.with({ nodes: 1, dynamic: DYNAMIC }, async (cluster) => {
     const leader = await cluster.untilHealthy();
