@@ -189,7 +189,7 @@ function reasonOf(rule: string, why: string, seen: Observation): string {
     case "race-without-quorum":
       return quorumText(seen);
     default:
-      return why.replace("following a different leader because I am not the healthiest node: ", "").replace(" my ", " its ");
+      return why.replace("following a different leader because i am not the healthiest node: ", "").replace(" my ", " its ");
   }
 }
 

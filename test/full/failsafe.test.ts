@@ -96,7 +96,7 @@ test("a node that the key does not name stays a replica where nobody leads, unti
       await untilKeyNames(cluster, [leader.name]);
       await leader.killHost();
       member.start();
-      const refusal = "following a different leader because I am not the healthiest node: the failsafe key does not name me";
+      const refusal = "following a different leader because i am not the healthiest node: the failsafe key does not name me";
       await member.untilLogs(refusal, { withinMs: 4 * TTL_MS });
       const isReplica = async () => ((await member.health("/replica")) === 200 ? null : "/replica is not 200");
       await staysTrue("not named", isReplica, { forMs: 2 * TTL_MS, everyMs: 100 });

@@ -26,7 +26,7 @@ export const raceFailsafeRules: readonly Rule[] = [
     id: "race-failsafe-unknown",
     when: (o) => races(o) && isUnknownToFailsafe(o),
     then: waitCycle,
-    why: () => "following a different leader because I am not the healthiest node: the failsafe key does not name me",
+    why: () => "following a different leader because i am not the healthiest node: the failsafe key does not name me",
   },
 ];
 

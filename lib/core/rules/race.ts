@@ -31,19 +31,19 @@ export const raceRules: readonly Rule[] = [
     id: "race-fencing-missing",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && o.self.fencingMissing,
     then: waitCycle,
-    why: () => "following a different leader because I am not the healthiest node: Watchdog device is not usable",
+    why: () => "following a different leader because i am not the healthiest node: Watchdog device is not usable",
   },
   {
     id: "race-not-synchronous",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && !allowedBySync(o),
     then: waitCycle,
-    why: () => "following a different leader because I am not the healthiest node: I am not a synchronous standby",
+    why: () => "following a different leader because i am not the healthiest node: I am not a synchronous standby",
   },
   {
     id: "race-lagging",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && tooFarBehind(o),
     then: (o) => waitAtMost(o, 1000),
-    why: () => "following a different leader because I am not the healthiest node: My wal position exceeds maximum replication lag",
+    why: () => "following a different leader because i am not the healthiest node: My wal position exceeds maximum replication lag",
   },
   {
     id: "race-handed-over",
@@ -103,13 +103,13 @@ export const raceRules: readonly Rule[] = [
     id: "race-not-healthiest",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedCandidate(o) && !standing(o).fit,
     then: (o) => waitAtMost(o, 500),
-    why: (o) => `following a different leader because I am not the healthiest node: ${standing(o).why}`,
+    why: (o) => `following a different leader because i am not the healthiest node: ${standing(o).why}`,
   },
   {
     id: "race-without-quorum",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && !namedFailover(o) && lacksVotes(o),
     then: (o) => waitAtMost(o, 500),
-    why: (o) => `following a different leader because I am not the healthiest node: the quorum is not reached: ${votesText(o)}`,
+    why: (o) => `following a different leader because i am not the healthiest node: the quorum is not reached: ${votesText(o)}`,
   },
   {
     id: "race-primary-alive",

@@ -37,7 +37,7 @@ describe("events of decisions", () => {
       name: "b",
       kind: "decision",
       rule: "race-not-healthiest",
-      text: "following a different leader because I am not the healthiest node: Wal position of c is ahead of my wal position",
+      text: "following a different leader because i am not the healthiest node: Wal position of c is ahead of my wal position",
       effect: "wait",
       facts: {
         dcs: "reachable",
