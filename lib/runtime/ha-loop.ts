@@ -38,7 +38,7 @@ import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers, readControl } from "./perform-questions.ts";
 import { writeRestore } from "./perform-restore.ts";
 import { recallScheduledRestart, takeScheduledRestart } from "./scheduled-restart.ts";
-import { tellAdopted, tellRole } from "./tell-role.ts";
+import { tellAdopted, tellFollowing } from "./tell-role.ts";
 import { askRelease, endRelease, touchMember } from "./touch-member.ts";
 
 /** A cycle is a handful of steps; more means that rules chase each other. */
@@ -309,7 +309,7 @@ export class HaLoop {
     const followed = await postgres.follow(effect.target, effect.role === "standby" ? "replica" : effect.role);
     state.localChanged();
     if (!followed.ok) return { kind: "follow", ok: false, message: followed.error.message };
-    if (state.local.standbyRole !== effect.role) tellRole(this.#context, effect.role === "standby" ? "replica" : effect.role);
+    if (state.local.standbyRole !== effect.role) tellFollowing(this.#context, effect.role === "standby" ? "replica" : effect.role);
     state.setSource(effect.target, effect.role);
     return { kind: "follow", ok: true, message: "" };
   }

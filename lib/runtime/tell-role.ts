@@ -21,6 +21,13 @@ export function tellAdopted(context: NodeContext): void {
   if (role === "primary" || role === "standby_leader" || role === "replica") tellStarted(context, role);
 }
 
+/** For a standby that follows in another role from now on; one that was found running may have been told of already, or not at all. */
+export function tellFollowing(context: NodeContext, role: ToldRole): void {
+  const { toldRole } = context.state;
+  if (toldRole === null) tellStarted(context, role);
+  else if (toldRole !== role) tellRole(context, role);
+}
+
 /** For a server that goes on running under another role. */
 export function tellRole({ postgres, state }: NodeContext, role: ToldRole): void {
   postgres.callback("on_role_change", role);

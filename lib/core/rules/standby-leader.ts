@@ -146,7 +146,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
     },
     {
       id: "standby-leader-follow-plan",
-      when: (o) => mustFollow(o) && remoteTarget(o.config) !== null && planFor(o) === null && !couldNotPlan(o),
+      when: (o) => hasOtherSource(o) && remoteTarget(o.config) !== null && planFor(o) === null && !couldNotPlan(o),
       then: planEffect,
       why: () => "may the local data follow the remote primary?",
     },
@@ -155,7 +155,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
       when: (o) => mustFollow(o) && mayStream(o) && didThisCycle(o, "follow") === null,
       then: (o) => ({ kind: "follow", target: sourceTarget(o), role: "standby_leader" }),
       why: (o) =>
-        followedMemberBefore(o)
+        followedMemberBefore(o) || isNotYetLeader(o)
           ? "promoted self to a standby leader by acquiring session lock"
           : `following the remote primary ${upstreamKey(sourceTarget(o))}`,
     },
@@ -198,8 +198,17 @@ function isAtWork(o: Observation): boolean {
   return leadsStandbys(o) && runsAsStandby(o);
 }
 
-/** Follows somebody else than the remote primary: it led nothing a moment ago, or the configuration has another one now. */
 function mustFollow(o: Observation): boolean {
+  return hasOtherSource(o) || isNotYetLeader(o);
+}
+
+/** It was started behind the remote primary while nobody led: it has a replica's settings, and nobody was told that it leads. */
+function isNotYetLeader(o: Observation): boolean {
+  return isAtWork(o) && o.local.standbyRole !== "standby_leader";
+}
+
+/** Follows somebody else than the remote primary: it led nothing a moment ago, or the configuration has another one now. */
+function hasOtherSource(o: Observation): boolean {
   if (!isAtWork(o)) return false;
   const source = sourceTarget(o);
   if (o.local.upstream !== upstreamKey(source)) return true;

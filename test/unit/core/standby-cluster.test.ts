@@ -42,8 +42,11 @@ function led(fields: Partial<Cluster> = {}): Cluster {
   });
 }
 
+/** It follows the remote primary, with the settings of a standby leader. */
+const SETTLED = { upstream: REMOTE, standbyRole: "standby_leader" } as const;
+
 function standbyLeader(fields: Partial<Observation> & { readonly cluster?: Cluster } = {}): Observation {
-  return observation({ cluster: led(), config, lock: held, local: local({ upstream: REMOTE }), ...fields });
+  return observation({ cluster: led(), config, lock: held, local: local(SETTLED), ...fields });
 }
 
 function planned(plan: "follow" | "rewind" | "clone"): FinishedTask {
@@ -90,7 +93,7 @@ describe("the standby leader", () => {
   });
 
   test("follows another remote primary where the configuration names another one", () => {
-    const moved = standbyLeader({ local: local({ upstream: "elsewhere:5432" }), lastTask: planned("follow") });
+    const moved = standbyLeader({ local: local({ ...SETTLED, upstream: "elsewhere:5432" }), lastTask: planned("follow") });
     expect(decide(moved).why).toBe("following the remote primary remote:5433");
   });
 
@@ -114,8 +117,15 @@ describe("the standby leader", () => {
     expect(decide(standbyLeader({ local: primary, config: { ...config, pause: true } })).rule).toBe("standby-leader-paused-primary");
   });
 
+  test("that was started behind the remote primary while nobody led gets a standby leader's settings, and is told of", () => {
+    expect(decide(standbyLeader({ local: local({ upstream: REMOTE }) }))).toMatchObject({
+      effect: { kind: "follow", target: { host: "remote" }, role: "standby_leader" },
+      why: "promoted self to a standby leader by acquiring session lock",
+    });
+  });
+
   test("whose cluster is a standby cluster no more is promoted", () => {
-    const alone = standbyLeader({ config: CONFIG, local: local({ upstream: REMOTE, standbyRole: "standby_leader" }) });
+    const alone = standbyLeader({ config: CONFIG, local: local(SETTLED) });
     expect(decide(alone)).toMatchObject({ effect: { kind: "promote" }, why: "promoted self to leader because I had the session lock" });
   });
 
@@ -132,7 +142,7 @@ describe("the standby leader", () => {
   });
 
   test("keeps the slots of its members", () => {
-    const o = standbyLeader({ local: local({ upstream: REMOTE, slotsFor: "" }), done: [{ kind: "renew-lock", ok: true, message: "" }] });
+    const o = standbyLeader({ local: local({ ...SETTLED, slotsFor: "" }), done: [{ kind: "renew-lock", ok: true, message: "" }] });
     const actions = ["a", "c"].map((name) => ({ kind: "create-physical", name }));
     expect(decide(o)).toMatchObject({ rule: "standby-leader-slots", effect: { kind: "sync-slots", actions } });
   });
@@ -194,7 +204,7 @@ describe("a stopped standby leader", () => {
 });
 
 describe("a standby leader that does not stream", () => {
-  const silent = local({ upstream: REMOTE, notStreamingSince: ms(90_000) });
+  const silent = local({ ...SETTLED, notStreamingSince: ms(90_000) });
 
   test("compares timelines, and stops to be rewound where it has diverged, but not in pause", () => {
     expect(decide(standbyLeader({ local: silent })).rule).toBe("standby-leader-diverged-plan");
