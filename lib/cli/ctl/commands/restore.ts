@@ -139,7 +139,7 @@ async function go(
   const message = step.to === "done" ? `abandoned: the other members went on with ${theirs}` : null;
   orRefuse(await read.store.values.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
   if (step.flags.wait && step.to !== "done") return await follow(context, read);
-  const says = step.to === "done" ? "abandoned: the other members go on with the old data" : "the members go on with it";
+  const says = step.to === "done" ? `abandoned: the other members go on with ${theirs}` : "the members go on with it";
   context.terminal.out(`Restore ${restore.id}: ${says}\n`);
   return EXIT.ok;
 }
