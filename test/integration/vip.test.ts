@@ -59,8 +59,8 @@ describe.skipIf(reason !== null)("the address of the primary's host", () => {
 
   for (const family of cases([], ["IPv6"] as const))
     test(
-      `of ${family} follows a switchover and a supervisor that is killed, and is never on two hosts`,
-      () => follows(family, ["killed"]),
+      `of ${family} follows a switchover, a supervisor that is killed and one that is stopped, and is never on two hosts`,
+      () => follows(family, ["killed", "stopped"]),
       600_000,
     );
 });
