@@ -33,7 +33,7 @@ beforeAll(async () => {
     archive_command: `cp %p ${archive}/%f.part && mv ${archive}/%f.part ${archive}/%f`,
   };
   const dynamic = { synchronous_mode: true, slots: SLOTS, postgresql: { parameters } };
-  both = await StandbySite.shared({ nodes: ["s1", "s2"], dynamic });
+  both = await StandbySite.shared({ nodes: ["s1", "s2"], dynamic, standbyCluster: { recovery_min_apply_delay: "10ms" } });
   await both.main.patchConfig({ slots: SLOTS, postgresql: { parameters } });
   const restart = { method: "POST", body: { restart_pending: true }, timeoutMs: 60_000 };
   await until("m1 waits for a restart", async () => (await both.source.status())["pending_restart"] === true, { withinMs: WITHIN_MS });
@@ -73,6 +73,15 @@ scenario("a switchover of a standby cluster asks for no synchronous standby, wha
   expect([answer.status, answer.text]).toEqual([200, `Successfully switched over to "${other.name}"`]);
   expect(await both.untilStandbys()).toBe(other);
   expect(await both.site.key("sync")).toBeNull();
+});
+
+scenario("after all of its nodes were down, the standby leader has the settings of one again", async () => {
+  await both.untilStandbys();
+  await Promise.all(both.site.nodes.map((node) => node.terminate()));
+  for (const node of both.site.nodes) node.start();
+  const leader = await both.untilStandbys();
+  const delay = async () => (await both.setting(leader, "recovery_min_apply_delay")) === "10ms";
+  await until("its delay", delay, { withinMs: WITHIN_MS });
 });
 
 scenario(
