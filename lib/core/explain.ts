@@ -8,7 +8,7 @@ import type { PostgresStatus } from "../model/postgres.ts";
 import { lsn, ms } from "../model/units.ts";
 import { lineageOf, sharedPosition } from "./candidates.ts";
 import { promisedTo } from "./failsafe.ts";
-import { raceVerdict } from "./leader-trace.ts";
+import { primaryThatWaitsFor, raceVerdict } from "./leader-trace.ts";
 import type { Observation, PeerAnswer, PeerStatus } from "./observation.ts";
 import { leaderlessRules } from "./rules/leaderless.ts";
 import { previewSwitchover } from "./switchover-preview.ts";
@@ -111,7 +111,8 @@ function obstaclesOf(o: Observation, cluster: Cluster, { member, status, answers
 /** Where nobody leads: the former leader's lease may still run. */
 function openLease(o: Observation, cluster: Cluster, name: string): readonly Obstacle[] {
   if (cluster.leader !== null) return [];
-  const verdict = raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: name });
+  const waitedForBy = primaryThatWaitsFor(name, cluster.sync, o.config);
+  const verdict = raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: name, waitedForBy });
   if (verdict.kind === "go") return [];
   const reason =
     verdict.kind === "wait" ? verdict.why : `${o.trace.name ?? "the old leader"} has to be asked first whether it is still primary`;

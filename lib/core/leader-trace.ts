@@ -2,6 +2,8 @@
 // gone or foreign"; docs/adr/0002). Pure: the trace is folded from snapshots, marks and answers.
 
 import { type Cluster, findMember, type LeaseMark } from "../model/cluster.ts";
+import type { DynamicConfig } from "../model/dynamic-config.ts";
+import { isSyncStandby, type SyncState } from "../model/sync-state.ts";
 import { type Ms, ms } from "../model/units.ts";
 
 export interface LeaderTrace {
@@ -81,8 +83,25 @@ export const ANSWER_FRESH_MS = ms(500);
 
 const NOT_WORTH_ASKING_MS = 300;
 
-/** May this node race for the free lock now? `ttl` is the one in force here; a mark carries its holder's own. */
-export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; readonly ttl: Ms; readonly self: string }): RaceVerdict {
+export interface RaceQuestion {
+  readonly now: Ms;
+  /** The one in force here; a mark carries its holder's own. */
+  readonly ttl: Ms;
+  readonly self: string;
+  /** The primary whose commits all wait for this node (primaryThatWaitsFor); null where there is none. */
+  readonly waitedForBy: string | null;
+}
+
+/**
+ * The primary that acknowledges no commit without this node, which the `sync` key names: a key without a quorum names those alone of whom each
+ * is waited for. Null where nothing says so.
+ */
+export function primaryThatWaitsFor(name: string, sync: SyncState, config: DynamicConfig): string | null {
+  return config.synchronousMode !== "off" && sync.quorum === 0 && isSyncStandby(sync, name) ? sync.leader : null;
+}
+
+/** May this node race for the free lock now? */
+export function raceVerdict(trace: LeaderTrace, options: RaceQuestion): RaceVerdict {
   const { now, self } = options;
   const mark = trace.mark;
   const markFits = mark !== null && (trace.session === null || mark.session === trace.session);
@@ -93,7 +112,7 @@ export function raceVerdict(trace: LeaderTrace, options: { readonly now: Ms; rea
   const unseenUntil = mark !== null && !markFits && !mark.released && trace.markSeenAt !== null ? trace.markSeenAt + mark.ttl : 0;
   if (markIsLast && now < unseenUntil)
     return { kind: "wait", until: ms(unseenUntil), why: "the lease of a leader that was not seen may still run" };
-  const unfenced = unfencedVerdict(trace, now, self);
+  const unfenced = unfencedVerdict(trace, options);
   if (markIsLast && unfenced !== null) return unfenced;
   if (trace.name === self) return { kind: "go", why: "the lock was my own" };
   if (markFits && markIsLast && mark.released) return { kind: "go", why: "the old leader released the lock" };
@@ -131,12 +150,13 @@ const UNFENCED_SILENCE_MS = 5_000;
 
 /**
  * The lease of a holder that nothing fences ends on paper only: its PostgreSQL takes writes for as long as it runs. It is looked at
- * before anybody is promoted (docs/adr/0004). Null where it is in nobody's way.
+ * before anybody is promoted (docs/adr/0004). Null where it is in nobody's way; as is one whose commits wait for this node: it can
+ * acknowledge none of them from the promotion on.
  */
-function unfencedVerdict(trace: LeaderTrace, now: Ms, self: string): RaceVerdict | null {
+function unfencedVerdict(trace: LeaderTrace, { now, self, waitedForBy }: RaceQuestion): RaceVerdict | null {
   const { mark, unfenced: seen } = trace;
   const place = mark?.unfenced ?? null;
-  if (mark === null || place === null || mark.released || place.name === self) return null;
+  if (mark === null || place === null || mark.released || place.name === self || place.name === waitedForBy) return null;
   if (seen === null || now - seen.at >= UNFENCED_FRESH_MS) return { kind: "ask" };
   if (seen.kind === "down" || (seen.kind === "silent" && now - seen.since >= UNFENCED_SILENCE_MS)) return null;
   const until = ms(seen.at + UNFENCED_FRESH_MS);

@@ -1,7 +1,7 @@
 // Owns the effects on the DCS. Each returns its outcome in words; none decides what comes next.
 
 import type { Effect } from "../core/decision.ts";
-import { raceVerdict } from "../core/leader-trace.ts";
+import { primaryThatWaitsFor, raceVerdict } from "../core/leader-trace.ts";
 import type { Outcome } from "../core/observation.ts";
 import { overhaulOf } from "../core/overhaul.ts";
 import { changedStatus, type RetainedSlots, slotsStatus } from "../core/slots-status.ts";
@@ -137,7 +137,8 @@ async function whyNotRace(context: NodeContext, deadline: Ms): Promise<string | 
   const isFresh = (): boolean => state.trace.markReadAt !== null && clock.now() - state.trace.markReadAt < MARK_FRESH_MS;
   if (!isFresh()) await refreshMark(context, deadline);
   if (!isFresh()) return "the lease mark cannot be read";
-  const verdict = raceVerdict(state.trace, { now: clock.now(), ttl: dynamic.ttlMs, self: node.name });
+  const waitedForBy = state.cluster === null ? null : primaryThatWaitsFor(node.name, state.cluster.sync, dynamic);
+  const verdict = raceVerdict(state.trace, { now: clock.now(), ttl: dynamic.ttlMs, self: node.name, waitedForBy });
   if (verdict.kind === "go") return null;
   return verdict.kind === "wait" ? verdict.why : "the lease mark says that somebody has to be asked first";
 }

@@ -65,6 +65,26 @@ describe.concurrent("a primary that lost its supervisor in a pause", () => {
     });
   }, 120_000);
 
+  test("is not waited for in synchronous mode: the standby that its commits wait for is promoted, and it acknowledges none any more", async () => {
+    await TestCluster.with({ ...OPTIONS, dynamic: { ...OPTIONS.dynamic, synchronous_mode: true } }, async (cluster) => {
+      const old = await cluster.untilHealthy();
+      const [replica] = cluster.others(old) as [ClusterNode];
+      await until("it is synchronous", async () => (await cluster.syncStandbys()).includes(replica.name), { withinMs: 30_000 });
+      const writer = await cluster.writer();
+      await writer.afterNow(5_000);
+      await killInPause(cluster, old);
+      const pid = old.postmasterPid();
+      expect(pid).not.toBeNull();
+      await cluster.patchConfig({ pause: null });
+      await writer.afterNowBy((name) => name === replica.name, 30_000);
+      expect(old.postmasterPid()).toBe(pid);
+      expect(writer.overlaps()).toEqual([]);
+      old.start();
+      expect(await cluster.untilHealthy()).toBe(replica);
+      expect(await writer.lost(replica)).toEqual([]);
+    });
+  }, 120_000);
+
   test("is not waited for where its host died: the end of the pause brings a new primary", async () => {
     await TestCluster.with(OPTIONS, async (cluster) => {
       const old = await cluster.untilHealthy();

@@ -23,6 +23,8 @@ export class Invariants {
   #leading: Branch | null = null;
   /** `who>whom` → since when an unfenced primary could be seen. */
   readonly #visible = new Map<string, number>();
+  /** Unfenced primaries whose commits waited for a standby that was promoted: they can acknowledge none of them on this branch any more. */
+  readonly #starved = new Map<FakeServer, Branch>();
   /** For the figures: how much acknowledged WAL automatic failovers lost where they may. */
   lostBytes = 0;
   promotions = 0;
@@ -53,7 +55,11 @@ export class Invariants {
 
   /** What a paused primary, which nothing fences, acknowledges after another was promoted is promised to nobody. */
   acknowledged(server: FakeServer, lsn: number, synchronous: boolean): void {
-    if (server.branch !== this.#leading && this.#world.isUnfenced(server.name)) return;
+    if (server.branch !== this.#leading && this.#world.isUnfenced(server.name)) {
+      if (synchronous && this.#starved.get(server) === server.branch)
+        this.#world.violation(`${server.name} acknowledges synchronously, although the standby that it waits for was promoted`);
+      return;
+    }
     const end: WalEnd = { branch: server.wal.branch, lsn };
     this.#newest = end;
     if (synchronous && this.#keyIsOf(server)) this.#synchronous = end;
@@ -124,6 +130,10 @@ export class Invariants {
     for (const { server: other } of world.nodes) {
       const since = this.#visible.get(`${server.name}>${other.name}`);
       if (since === undefined || !other.writable || other.branch !== this.#leading || world.queue.now - since < SEEN_WITHIN_MS) continue;
+      if (other.branch !== null && waitsFor(other, server.name)) {
+        this.#starved.set(other, other.branch);
+        continue;
+      }
       world.violation(`${server.name} was promoted although the PostgreSQL of ${other.name}, which nothing fences, still runs as primary`);
     }
   }
@@ -164,4 +174,9 @@ export class Invariants {
       this.#world.violation(`at the end ${primary.name} lacks WAL that was acknowledged synchronously`);
     }
   }
+}
+
+/** No commit of it is acknowledged without that standby. */
+function waitsFor({ sync }: FakeServer, name: string): boolean {
+  return sync.count > 0 && sync.count === sync.names.length && sync.names.includes(name);
 }

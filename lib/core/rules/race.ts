@@ -5,7 +5,7 @@ import { lsn, ms } from "../../model/units.ts";
 import { healthiest, lagsTooMuch, lineageOf, syncAllows } from "../candidates.ts";
 import { clusterOf, didThisCycle, isPaused, lockIsFree, ownLsn, runsAsPrimary, runsAsStandby } from "../facts.ts";
 import { isUnknownToFailsafe } from "../failsafe.ts";
-import { raceVerdict } from "../leader-trace.ts";
+import { primaryThatWaitsFor, raceVerdict } from "../leader-trace.ts";
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
@@ -135,7 +135,9 @@ export const raceRules: readonly Rule[] = [
 ];
 
 function verdict(o: Observation): ReturnType<typeof raceVerdict> {
-  return raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: o.self.name });
+  const cluster = clusterOf(o);
+  const waitedForBy = cluster === null ? null : primaryThatWaitsFor(o.self.name, cluster.sync, o.config);
+  return raceVerdict(o.trace, { now: o.now, ttl: o.config.ttlMs, self: o.self.name, waitedForBy });
 }
 
 /** How long everybody leaves the free lock to the candidate that an operator named. */

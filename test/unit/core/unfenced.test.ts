@@ -5,6 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import { type LeaderTrace, traceUnfenced, UNFENCED_FRESH_MS } from "../../../lib/core/leader-trace.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
+import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
+import type { SyncState } from "../../../lib/model/sync-state.ts";
 import { type Ms, ms, revision } from "../../../lib/model/units.ts";
 import { CONFIG, cluster, leading, local, mark, observation, released, unlocked } from "./observations.ts";
 
@@ -41,6 +43,20 @@ describe("before a race for the lock of a holder that nothing fenced", () => {
     expect(race(seen("alive", ms(99_000)), { dcs: { kind: "reachable", readAt: NOW, cluster: { ...unlocked, failover } } }).rule).toBe(
       "race-wait",
     );
+  });
+
+  test("it is in nobody's way where all of its commits wait for this node, which a promotion takes from it", () => {
+    const inSync = (fields: Partial<SyncState>, config: Partial<DynamicConfig> = {}) => {
+      const sync = { revision: revision(7), leader: "a", standbys: ["b"], quorum: 0, ...fields };
+      return race(seen("alive", ms(99_000)), {
+        config: { ...CONFIG, synchronousMode: "on", ...config },
+        dcs: { kind: "reachable", readAt: NOW, cluster: { ...unlocked, sync } },
+      });
+    };
+    expect(inSync({}).effect.kind).toBe("ask-peers");
+    expect(inSync({}, { synchronousMode: "off" }).rule).toBe("race-wait");
+    expect(inSync({ leader: "c" }).rule).toBe("race-wait");
+    expect(inSync({ standbys: ["b", "c"], quorum: 1 }, { synchronousMode: "quorum" }).rule).toBe("race-wait");
   });
 
   test("an answer grows old and is asked for again", () => {
