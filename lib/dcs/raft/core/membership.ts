@@ -148,7 +148,7 @@ function promoted(configuration: Configuration, learner: Learner): Configuration
 
 function mayVote(core: CoreState, leading: Leading, learner: Learner): boolean {
   const progress = leading.progress.get(learner.id);
-  if (progress === undefined || progress.trust === "doubted" || !inContact(core, leading, learner.id)) return false;
+  if (progress === undefined || !canCount(core, leading, learner.id)) return false;
   // Whom it was to replace may have been removed, and others have come meanwhile.
   if (placeOf(core.configuration, learner) === "new" && core.configuration.voters.length >= VOTERS_MAX) return false;
   if (progress.match === 0 || progress.match + CAUGHT_UP_ENTRIES < core.log.lastIndex) return false;

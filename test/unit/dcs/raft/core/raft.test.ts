@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Raft } from "../../../../../lib/dcs/raft/core/raft.ts";
 import { CHUNK_BYTES_MAX } from "../../../../../lib/dcs/raft/core/snapshots.ts";
-import type { SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
+import type { RaftEvent, SnapshotMeta } from "../../../../../lib/dcs/raft/core/types.ts";
 import { logIndex, type MemberId, term } from "../../../../../lib/model/raft.ts";
 import { bytes, CoreWorld, founding, idOf, memberOf, TIMINGS } from "./core-world.ts";
 
@@ -208,6 +208,32 @@ describe("membership", () => {
     const after = world.members.get(world.leader())?.raft.status().configuration;
     expect(after?.voters.map(({ id }) => id)).not.toContain(old);
     expect(after?.outgoing).toBeNull();
+  });
+
+  test("a learner whose process was lost votes only once its next process has answered: what it holds now is not known", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const raft = world.members.get(leader)?.raft as Raft;
+    const learner = idOf(4);
+    world.step(leader, { kind: "change-members", id: 1, change: { kind: "add", member: memberOf(4), replaces: null } });
+    // Nothing of its own is there: the test answers for it.
+    const answer = (): RaftEvent => {
+      const sent = world.members.get(leader)?.outputs.flatMap(({ messages }) => messages) ?? [];
+      const last = sent.flatMap(({ to, message }) => (to === learner && message.kind === "append" ? [message] : [])).at(-1);
+      if (last === undefined) throw new Error("it was sent nothing");
+      const head = { kind: "append-answer", term: last.term, outcome: "matched", damage: null, round: last.round } as const;
+      return { kind: "message", from: learner, message: { ...head, index: raft.status().lastIndex } };
+    };
+    world.run(TIMINGS.heartbeatMs);
+    const before = answer();
+    world.step(leader, before, { kind: "peer-lost", peer: learner });
+    world.step(leader, before);
+    world.settle();
+    expect(raft.status().configuration).toMatchObject({ outgoing: null, learners: [{ id: learner }] });
+    world.run(TIMINGS.heartbeatMs);
+    world.step(leader, answer());
+    expect(raft.status().configuration).toMatchObject({ voters: [{}, {}, {}, { id: learner }], learners: [] });
   });
 
   test("a newcomer at a voter's address replaces it when that voter is gone, and is refused while it lives", () => {
