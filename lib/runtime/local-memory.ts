@@ -17,6 +17,8 @@ export interface LocalMemory {
   crashedAt: Ms | null;
   unservedSince: Ms | null;
   statusMissingSince: Ms | null;
+  /** What of it was told since the last status. */
+  toldTroubles: ReadonlySet<string>;
   upstream: string;
   /** As what the server was last started or pointed at its source. */
   standbyRole: StandbyRole;
@@ -52,6 +54,7 @@ export function nothingSeen(): LocalMemory {
     crashedAt: null,
     unservedSince: null,
     statusMissingSince: null,
+    toldTroubles: new Set(),
     upstream: "",
     standbyRole: "standby",
     source: null,

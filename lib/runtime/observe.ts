@@ -100,9 +100,15 @@ async function inspected(context: NodeContext): Promise<Awaited<ReturnType<NodeC
   }
 }
 
+const NO_TROUBLES: ReadonlySet<string> = new Set();
+/** A server in trouble has two or three, by turns. */
+const TROUBLES_MAX = 16;
+
 function noteNoStatus({ log, state }: NodeContext, what: string, message: string, at: Ms): void {
   const { local } = state;
-  if (local.statusError === null || alike(message) !== alike(local.statusError)) log.warning(`${what}: ${message}`);
+  const trouble = alike(message);
+  if (!local.toldTroubles.has(trouble)) log.warning(`${what}: ${message}`);
+  local.toldTroubles = new Set([...local.toldTroubles, trouble].slice(-TROUBLES_MAX));
   local.statusError = message;
   local.statusMissingSince ??= at;
 }
@@ -129,6 +135,7 @@ export function noteStatus(context: NodeContext, status: NonNullable<LocalFacts[
   const local = state.local;
   local.status = status;
   local.statusError = null;
+  local.toldTroubles = NO_TROUBLES;
   local.statusMissingSince = null;
   // Only an answer ends a crash: a server in recovery runs, and may never come back.
   local.crashedAt = null;

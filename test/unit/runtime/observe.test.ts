@@ -65,7 +65,7 @@ test("a server whose postmaster is stopped serves nobody, whatever it answers on
 });
 
 test("why a running server cannot be asked is told once for each reason, and again after it could", async () => {
-  const { warnings } = await lookedAt(new Bench(), [LATE, LATER, FULL, FULL, null, FULL]);
+  const { warnings } = await lookedAt(new Bench(), [LATE, LATER, FULL, LATE, FULL, null, FULL]);
   expect(warnings.map((line) => line.replace(/^.*asked: /, ""))).toEqual([LATE.message, FULL.message, FULL.message]);
 });
 
