@@ -2,7 +2,7 @@
 // Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { contains, encodeConfiguration, everyMember, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { contains, encodeConfiguration, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
 import { appendEntry, hasAnsweredLately, inContact, notLeader, onTransfer } from "./leading.ts";
 import { trackMembers } from "./progress.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
@@ -66,18 +66,26 @@ function changed(core: CoreState, leading: Leading, change: MembershipChange): C
     case "remove":
       return withoutMember(core, leading, change.id);
     case "move":
-      return withAddress(core.configuration, change.member);
+      return withAddress(core, leading, change.member);
   }
 }
 
 /** Who counts stays the same, so the new configuration needs no joint one before it. */
-function withAddress(configuration: Configuration, { id, address }: RaftMember): Configuration | Refusal {
-  const all = everyMember(configuration);
-  if (!contains(all, id)) return { kind: "invalid", reason: `${id} is not a member` };
-  const other = all.find((member) => member.address === address && member.id !== id);
+function withAddress(core: CoreState, leading: Leading, { id, address }: RaftMember): Configuration | Refusal {
+  const { configuration } = core;
+  const before = findMember(configuration, id);
+  if (before === null) return { kind: "invalid", reason: `${id} is not a member` };
+  // A learner that never came to vote must not keep the address for ever: nobody hears it.
+  const remaining = configuration.learners.filter(
+    (learner) => learner.address !== address || learner.id === id || isLive(core, leading, learner.id),
+  );
+  const other = [...configuration.voters, ...remaining].find((member) => member.address === address && member.id !== id);
   if (other !== undefined) return { kind: "invalid", reason: `${address} is the address of the member ${other.id}` };
   const at = <T extends RaftMember>(member: T): T => (member.id === id ? { ...member, address } : member);
-  return { ...configuration, voters: configuration.voters.map(at), learners: configuration.learners.map(at) };
+  // Who came to the address that is left was to replace a member that was gone, and has its own place now that this one lives elsewhere.
+  const freed = (learner: Learner): Learner =>
+    learner.replaces === id && learner.address === before.address ? { ...learner, replaces: null } : learner;
+  return { ...configuration, voters: configuration.voters.map(at), learners: remaining.map((learner) => at(freed(learner))) };
 }
 
 function withLearner(core: CoreState, leading: Leading, member: RaftMember, replaces: MemberId | null): Configuration | Refusal {
