@@ -76,15 +76,22 @@ export function restoreObstacle({ groups, ...keys }: Pick<Cluster, "restore" | "
 }
 
 /**
- * Why a restore cannot be given up in favour of the old data; null where it can. Once what was restored may have served, only where nobody
- * has copied it and nobody leads: the node that restored it is the only one that has it.
+ * Why a restore cannot be given up in favour of the data that the others have; null where it can. Once what was made may have served, only where
+ * nobody has copied it and nobody leads: the node that made it is the only one that has it. On the way back from a restore it lies there
+ * without a mark of something half-made, so that a living node would go on with it.
  */
-export function abandonObstacle({ leader, ...keys }: Pick<Cluster, "restore" | "upgrade" | "leader">): string | null {
+export function abandonObstacle({ leader, members, ...keys }: Pick<Cluster, "restore" | "upgrade" | "leader" | "members">): string | null {
   const overhaul = overhaulOf(keys);
-  if (overhaul === null || overhaul.request.phase !== "clone") return null;
+  if (overhaul === null) return null;
+  const { direction, node, phase } = overhaul.request;
+  const isAlive = leader?.name === node || members.some(({ name }) => name === node);
+  if (overhaul.of === "restore" && direction === "back" && phase !== "clone" && isAlive)
+    return `'${node}' is alive: ${phase === "undo" ? "it keeps what was restored, wait for it (ctl restore --status)" : "ctl restore --undo"}`;
+  if (phase !== "clone") return null;
   const { cloned } = overhaul.request;
   if (cloned.length > 0) return `${cloned.join(", ")} has copied the new data: the others go on with that`;
-  return leader === null ? null : `'${leader.name}' holds the lock, and leads or is about to lead with the new data`;
+  if (leader !== null) return `'${leader.name}' holds the lock, and leads or is about to lead with the new data`;
+  return overhaul.of === "restore" && direction === "back" && isAlive ? `'${node}' is alive, and is to lead with the old data` : null;
 }
 
 function underWay({ of, request: { id, phase, node } }: Overhaul): string {

@@ -64,7 +64,7 @@ export function addRestore({ command, run }: CommandHost): void {
           return await go(context, read, {
             from: ["stop", "restore", "clone", "failed", "undo"],
             to: "done",
-            question: "Is the restoring node lost, and shall the others go on with the old data?",
+            question: `Is the restoring node lost, and shall the others go on with ${dataOfOthers(read.cluster.restore)}?`,
             flags,
           });
         return await begin(context, read, flags);
@@ -135,7 +135,7 @@ async function go(
   // The answer may have taken a while: the lost node may be back. The request itself is written over the one that was read.
   if (step.to === "done") refuseAbandon(await context.readGroup(read.scope, read.group), step.to);
   const { revision, ...value } = restore;
-  const theirs = restore.direction === "back" ? "what was restored" : "the old data";
+  const theirs = dataOfOthers(restore);
   const message = step.to === "done" ? `abandoned: the other members went on with ${theirs}` : null;
   orRefuse(await read.store.values.setRestoreValue({ ...value, phase: step.to, message }, revision, context.storeDeadline()));
   if (step.flags.wait && step.to !== "done") return await follow(context, read);
@@ -191,8 +191,14 @@ function refuseAbandon({ cluster }: ReadCluster, to: RestorePhase): void {
   if (obstacle !== null) throw new CtlRefusal(`it cannot be given up: ${obstacle}`);
 }
 
+/** What the members other than the node have, until they copy it. */
+function dataOfOthers(restore: RestoreRequest | null): string {
+  return restore?.direction === "back" ? "what was restored" : "the old data";
+}
+
 function refusal({ direction, message, phase }: RestoreRequest): string {
-  if (direction === "back" && phase === "done") return "it was taken back already";
+  if (direction === "back" && phase === "done")
+    return message === null ? "it was taken back already" : "that is not possible any more: the cluster went on with what was restored";
   if (direction === "back" && phase === "clone") return "the cluster runs with the data from before it already";
   if (phase === "done" && message !== null) return "that is not possible any more: the cluster went on without it";
   if (phase === "clone" || phase === "done")
@@ -216,7 +222,8 @@ function describe({ id, phase, direction, node, label, target, cloned, message }
     clone: `${node} leads with ${isBack ? "the data from before it" : "what was restored"}; copied so far: ${cloned.length === 0 ? "nobody" : cloned.join(", ")}`,
     failed: node === "" ? "unknown" : `failed on ${node}`,
     undo: isBack ? `${node} keeps what was restored` : `${node} puts the old data back`,
-    done: isBack ? "taken back" : "done",
+    // One that was abandoned says so itself.
+    done: isBack && message === null ? "taken back" : "done",
   };
   return `Restore ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}`;
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { abandonObstacle, restoreObstacle } from "../../../../lib/cli/ctl/restore-plan.ts";
 import { RESTORE_PHASES, type RestorePhase, type RestoreRequest } from "../../../../lib/model/restore.ts";
 import { revision } from "../../../../lib/model/units.ts";
-import { cluster } from "../../core/observations.ts";
+import { cluster, member } from "../../core/observations.ts";
 
 const request = (phase: RestorePhase, cloned: readonly string[] = []): RestoreRequest => ({
   revision: revision(20),
@@ -28,6 +28,24 @@ describe("a restore", () => {
     expect(at("clone", ["c"], false)).toContain("c has copied");
     expect(at("clone", [], true)).toContain("holds the lock");
     for (const phase of ["stop", "restore", "failed", "undo"] as const) expect([phase, at(phase, [], true)]).toEqual([phase, null]);
+  });
+
+  test("that is being taken back is given up only once its node is gone: the old data would lead from there, unmarked", () => {
+    const at = (phase: RestorePhase, alive: { leader?: boolean; member?: boolean }) =>
+      abandonObstacle(
+        cluster({
+          restore: { ...request(phase), direction: "back" },
+          leader: alive.leader ? { name: "b", session: "s-b", revision: revision(4) } : null,
+          members: [member("a"), ...(alive.member ? [member("b")] : [])],
+        }),
+      );
+    for (const phase of RESTORE_PHASES.filter((it) => it !== "done")) {
+      expect([phase, at(phase, {})]).toEqual([phase, null]);
+      for (const alive of [{ leader: true }, { member: true }])
+        expect([phase, at(phase, alive)]).toEqual([phase, expect.stringContaining("'b' ")]);
+    }
+    for (const phase of ["stop", "restore", "failed"] as const)
+      expect(at(phase, { member: true })).toBe("'b' is alive: ctl restore --undo");
   });
 
   test("that is under way, of a group as well, is an obstacle to an import and a move; one that is done is not", () => {

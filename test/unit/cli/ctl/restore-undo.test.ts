@@ -19,10 +19,18 @@ function request(fields: Partial<RestoreRequest>): RestoreRequest {
   return { ...unreadableRestore(revision(3)), ...{ id: ID, phase: "done", node: "a", label: "F", timeline: 2, message: null, ...fields } };
 }
 
-async function undone(restore: RestoreRequest, over: Partial<Cluster> = {}, given: { obstacle?: string; meanwhile?: RestoreRequest } = {}) {
+interface Given {
+  readonly obstacle?: string;
+  readonly meanwhile?: RestoreRequest;
+}
+
+const undone = (restore: RestoreRequest, over: Partial<Cluster> = {}, given: Given = {}) =>
+  asked(["--undo", "--no-wait"], restore, over, given);
+
+async function asked(words: readonly string[], restore: RestoreRequest, over: Partial<Cluster> = {}, given: Given = {}) {
   let now = cluster({ members, leader: leader("a"), restore, ...over });
   const written: string[] = [];
-  const asked: string[] = [];
+  const paths: string[] = [];
   const terminal = {
     ...scriptedTerminal(),
     readLine: async () => {
@@ -30,7 +38,7 @@ async function undone(restore: RestoreRequest, over: Partial<Cluster> = {}, give
       return "y";
     },
   };
-  const failure = await runRestore(["--undo", "--no-wait"], {
+  const failure = await runRestore(words, {
     terminal,
     cluster: () => now,
     values: {
@@ -41,11 +49,11 @@ async function undone(restore: RestoreRequest, over: Partial<Cluster> = {}, give
       },
     },
     answer: (path) => {
-      asked.push(path);
+      paths.push(path);
       return ok({ status: 200, text: JSON.stringify({ obstacle: given.obstacle ?? null }) });
     },
   });
-  return { failure, written, asked, out: terminal.said.out };
+  return { failure, written, asked: paths, out: terminal.said.out };
 }
 
 test("what has led is stopped and taken back after a question that says what is lost, and each member was asked for that restore", async () => {
@@ -74,4 +82,19 @@ test("what has not led goes the other way, and so does a way back that fails", a
   expect(await undone(request({ phase: "failed", timeline: null }))).toMatchObject({ failure: null, written: ["undo forward null 0"] });
   const failed = await undone(request({ phase: "failed", direction: "back" }));
   expect(failed).toMatchObject({ failure: null, written: ["undo back 2 0"], out: expect.stringContaining("go on with what was restored") });
+});
+
+test("given up, its node being lost, it is asked whether the others go on with what they have, and it is never said to be taken back", async () => {
+  const lost = { leader: null, members: [member("b", { product })] };
+  const forward = await asked(["--abandon"], request({ phase: "restore" }), lost);
+  expect(forward).toMatchObject({ failure: null, written: ["done forward 2 0"], out: expect.stringContaining("go on with the old data?") });
+  const back = await asked(["--abandon"], request({ phase: "restore", direction: "back" }), lost);
+  expect(back).toMatchObject({ failure: null, written: ["done back 2 0"], out: expect.stringContaining("go on with what was restored?") });
+  const abandoned = request({ direction: "back", message: "abandoned: the other members went on with what was restored" });
+  const status = await asked(["--status"], abandoned);
+  expect(status.out).toContain(`${ID}: done (abandoned`);
+  const again = await undone(abandoned);
+  expect(again.failure).toContain("went on with what was restored");
+  for (const text of [status.out, again.failure]) expect(text).not.toContain("taken back");
+  expect((await asked(["--status"], request({ direction: "back" }))).out).toContain("taken back");
 });
