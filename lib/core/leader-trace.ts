@@ -25,7 +25,8 @@ export interface LeaderTrace {
 }
 
 /** `alive`: it may write. `down`: it is stopped, or a standby. `silent`: nothing answers at its address. */
-export type UnfencedKind = "alive" | "down" | "silent";
+/** `starved`: its supervisor is silent, and by its own settings it acknowledges no commit without this node. */
+export type UnfencedKind = "alive" | "starved" | "down" | "silent";
 
 export const NO_TRACE: LeaderTrace = {
   unfenced: null,
@@ -88,7 +89,7 @@ export interface RaceQuestion {
   /** The one in force here; a mark carries its holder's own. */
   readonly ttl: Ms;
   readonly self: string;
-  /** The primary whose commits all wait for this node (primaryThatWaitsFor); null where there is none. */
+  /** The primary whose commits all wait for this node by the `sync` key (primaryThatWaitsFor); null where there is none. */
   readonly waitedForBy: string | null;
 }
 
@@ -150,15 +151,16 @@ const UNFENCED_SILENCE_MS = 5_000;
 
 /**
  * The lease of a holder that nothing fences ends on paper only: its PostgreSQL takes writes for as long as it runs. It is looked at
- * before anybody is promoted (docs/adr/0004). Null where it is in nobody's way; as is one whose commits wait for this node: it can
- * acknowledge none of them from the promotion on.
+ * before anybody is promoted (docs/adr/0004). Null where it is in nobody's way; as is one whose commits wait for this node, by the key and
+ * by what it says itself: it can acknowledge none of them from the promotion on.
  */
 function unfencedVerdict(trace: LeaderTrace, { now, self, waitedForBy }: RaceQuestion): RaceVerdict | null {
   const { mark, unfenced: seen } = trace;
   const place = mark?.unfenced ?? null;
-  if (mark === null || place === null || mark.released || place.name === self || place.name === waitedForBy) return null;
+  if (mark === null || place === null || mark.released || place.name === self) return null;
   if (seen === null || now - seen.at >= UNFENCED_FRESH_MS) return { kind: "ask" };
   if (seen.kind === "down" || (seen.kind === "silent" && now - seen.since >= UNFENCED_SILENCE_MS)) return null;
+  if (seen.kind === "starved" && place.name === waitedForBy) return null;
   const until = ms(seen.at + UNFENCED_FRESH_MS);
   if (seen.kind === "silent") return { kind: "wait", until, why: `does the PostgreSQL of ${place.name}, which nothing fences, still run?` };
   return {

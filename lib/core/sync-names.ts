@@ -83,6 +83,15 @@ export function guaranteedHolders(setting: SyncSetting, voters: readonly string[
   return Math.max(0, Math.min(voters.length, setting.count - strangers));
 }
 
+/** synchronous_commit of a session that waits for a standby. */
+const WAITING_COMMITS: ReadonlySet<string> = new Set(["on", "remote_write", "remote_apply"]);
+
+/** By these settings of a primary no commit is acknowledged without that standby, but in sessions that wait for nobody by a setting of their own. */
+export function acknowledgesOnlyWith(standby: string, settings: { readonly names: string; readonly commit: string }): boolean {
+  const { count, names } = parseSyncSetting(settings.names);
+  return WAITING_COMMITS.has(settings.commit) && count > 0 && count === names.length && includesName(names, standby);
+}
+
 /** Names match as PostgreSQL matches them: without regard to case. */
 export function includesName(names: readonly string[], name: string): boolean {
   // Usually they are written alike.

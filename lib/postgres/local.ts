@@ -24,7 +24,7 @@ import { type HookName, runHook } from "./hooks.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
-import type { Postgresql, PromoteOptions, RemoteRole, StartOptions } from "./postgresql.ts";
+import type { Postgresql, PromoteOptions, RemoteServer, StartOptions } from "./postgresql.ts";
 import { Postmaster } from "./postmaster.ts";
 import { programPath } from "./programs.ts";
 import { promoteServer } from "./promote.ts";
@@ -191,7 +191,7 @@ export class LocalPostgresql implements Postgresql {
     return (await this.#refuseWhileRunning("clone")) ?? (await cloneReplica(this.#configuration.context, options));
   }
 
-  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole> {
+  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteServer> {
     return askRole(this.#configuration.context, target, deadline);
   }
 

@@ -28,6 +28,13 @@ import type { NearStandbys } from "./standby-watch.ts";
  */
 export type RemoteRole = "primary" | "standby" | "unclear" | "down" | "silent";
 
+/** What was learnt of another server. */
+export interface RemoteServer {
+  readonly role: RemoteRole;
+  /** How the commits of a primary wait: synchronous_standby_names, and synchronous_commit of a session that sets none; null of all else. */
+  readonly synchronous: { readonly names: string; readonly commit: string } | null;
+}
+
 export type StopMode = "fast" | "immediate";
 
 export interface PromoteOptions {
@@ -116,7 +123,7 @@ export interface Postgresql {
   upstreamHistory(source: FollowTarget, deadline: Ms): Promise<Result<UpstreamHistory, PostgresError>>;
 
   /** What runs at another server's address, whoever its supervisor is. Never fails: what cannot be told is `unclear`. */
-  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole>;
+  roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteServer>;
 
   /** How this data directory's timelines came about: pg_wal/NNNNNNNN.history, oldest first; [] on timeline 1. Errors: failed. */
   timelineSwitches(timeline: number): Promise<Result<readonly TimelineSwitch[], PostgresError>>;

@@ -4,6 +4,7 @@
 import { addressIn } from "../core/facts.ts";
 import { traceUnfenced, type UnfencedKind } from "../core/leader-trace.ts";
 import type { Outcome, PeerAnswer, PeerStatus } from "../core/observation.ts";
+import { acknowledgesOnlyWith } from "../core/sync-names.ts";
 import { findMember, type UnfencedPrimary } from "../model/cluster.ts";
 import { ms } from "../model/units.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -72,10 +73,12 @@ async function askWhetherPrimary({ clock, peers }: NodeContext, apiUrl: string):
 }
 
 /** Its supervisor does not say: whatever accepts connections there and is no standby may take writes. */
-async function lookAtPostgresOf({ clock, postgres }: NodeContext, place: UnfencedPrimary): Promise<UnfencedKind> {
+async function lookAtPostgresOf({ clock, postgres, state }: NodeContext, place: UnfencedPrimary): Promise<UnfencedKind> {
   const address = place.connUrl === null ? null : addressIn(place.connUrl);
   if (address === null) return "silent";
-  const role = await postgres.roleAt({ name: place.name, ...address, slotName: null }, ms(clock.now() + ROLE_DEADLINE_MS));
+  const target = { name: place.name, ...address, slotName: null };
+  const { role, synchronous } = await postgres.roleAt(target, ms(clock.now() + ROLE_DEADLINE_MS));
+  if (synchronous !== null && acknowledgesOnlyWith(state.settings.node.name, synchronous)) return "starved";
   if (role === "primary" || role === "unclear") return "alive";
   return role === "silent" ? "silent" : "down";
 }

@@ -29,6 +29,12 @@ async function killInPause(cluster: TestCluster, leader: ClusterNode): Promise<v
   await until("the lock is free", async () => (await cluster.key("leader")) === null, { withinMs: 15_000 });
 }
 
+/** In force at once. */
+async function alter(cluster: TestCluster, node: ClusterNode, what: string): Promise<void> {
+  await cluster.sql(node, `alter system ${what}`);
+  await cluster.sql(node, "select pg_reload_conf()");
+}
+
 describe.concurrent("a primary that lost its supervisor in a pause", () => {
   test("keeps everybody from being promoted for as long as it runs; once it is stopped, a replica takes over", async () => {
     await TestCluster.with(OPTIONS, async (cluster) => {
@@ -75,7 +81,11 @@ describe.concurrent("a primary that lost its supervisor in a pause", () => {
       await killInPause(cluster, old);
       const pid = old.postmasterPid();
       expect(pid).not.toBeNull();
+      // What the key says is not enough: an operator may have taken the setting away, to go on without the standby.
+      await alter(cluster, old, "set synchronous_standby_names to ''");
       await cluster.patchConfig({ pause: null });
+      await replica.untilLogs(STILL_RUNS, { withinMs: LONG_MS });
+      await alter(cluster, old, "reset synchronous_standby_names");
       await writer.afterNowBy((name) => name === replica.name, 30_000);
       expect(old.postmasterPid()).toBe(pid);
       expect(writer.overlaps()).toEqual([]);

@@ -16,7 +16,7 @@ import type {
 import { err, ok, type Result } from "../../lib/model/result.ts";
 import type { SlotAction } from "../../lib/model/slots.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
-import type { Postgresql, RemoteRole, StartOptions } from "../../lib/postgres/postgresql.ts";
+import type { Postgresql, RemoteServer, StartOptions } from "../../lib/postgres/postgresql.ts";
 import type { NearStandbys } from "../../lib/postgres/standby-watch.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { watchFakeStandbys } from "./fake-standby-watch.ts";
@@ -210,17 +210,18 @@ export class FakePostgres implements Postgresql {
     return DONE;
   }
 
-  async roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteRole> {
+  async roleAt(target: FollowTarget, deadline: Ms): Promise<RemoteServer> {
     const { world, name } = this.#server;
     const other = world.byAddress.get(`${target.host}:${target.port}`);
     if (other === undefined || other.frozen || !world.hooks.reaches(name, other.name) || !world.hooks.reaches(other.name, name)) {
       await this.#process.sleepUntil(deadline);
-      return "silent";
+      return { role: "silent", synchronous: null };
     }
-    return await this.#process.later(world.random.between(1, 60), () => {
-      if (other.postmaster === null) return "down";
-      if (!other.up || other.hung) return "unclear";
-      return other.inRecovery ? "standby" : "primary";
+    return await this.#process.later(world.random.between(1, 60), (): RemoteServer => {
+      if (other.postmaster === null) return { role: "down", synchronous: null };
+      if (!other.up || other.hung) return { role: "unclear", synchronous: null };
+      if (other.inRecovery) return { role: "standby", synchronous: null };
+      return { role: "primary", synchronous: { names: other.sync.text, commit: "on" } };
     });
   }
 

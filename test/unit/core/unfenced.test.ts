@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
-import { type LeaderTrace, traceUnfenced, UNFENCED_FRESH_MS } from "../../../lib/core/leader-trace.ts";
+import { type LeaderTrace, traceUnfenced, UNFENCED_FRESH_MS, type UnfencedKind } from "../../../lib/core/leader-trace.ts";
 import type { Observation } from "../../../lib/core/observation.ts";
 import type { DynamicConfig } from "../../../lib/model/dynamic-config.ts";
 import type { SyncState } from "../../../lib/model/sync-state.ts";
@@ -25,7 +25,7 @@ function race(trace: LeaderTrace, fields: Partial<Observation> = {}): ReturnType
   return decide(observation({ cluster: unlocked, trace, ...fields }));
 }
 
-function seen(kind: "alive" | "down" | "silent", at: Ms, since: Ms = at): LeaderTrace {
+function seen(kind: UnfencedKind, at: Ms, since: Ms = at): LeaderTrace {
   return { ...over, unfenced: { kind, at, since } };
 }
 
@@ -45,18 +45,20 @@ describe("before a race for the lock of a holder that nothing fenced", () => {
     );
   });
 
-  test("it is in nobody's way where all of its commits wait for this node, which a promotion takes from it", () => {
-    const inSync = (fields: Partial<SyncState>, config: Partial<DynamicConfig> = {}) => {
+  test("it is in nobody's way where, by the key and by its own settings, all of its commits wait for this node", () => {
+    const inSync = (kind: UnfencedKind, fields: Partial<SyncState> = {}, config: Partial<DynamicConfig> = {}) => {
       const sync = { revision: revision(7), leader: "a", standbys: ["b"], quorum: 0, ...fields };
-      return race(seen("alive", ms(99_000)), {
+      return race(seen(kind, ms(99_000)), {
         config: { ...CONFIG, synchronousMode: "on", ...config },
         dcs: { kind: "reachable", readAt: NOW, cluster: { ...unlocked, sync } },
       });
     };
-    expect(inSync({}).effect.kind).toBe("ask-peers");
-    expect(inSync({}, { synchronousMode: "off" }).rule).toBe("race-wait");
-    expect(inSync({ leader: "c" }).rule).toBe("race-wait");
-    expect(inSync({ standbys: ["b", "c"], quorum: 1 }, { synchronousMode: "quorum" }).rule).toBe("race-wait");
+    expect(inSync("starved").effect.kind).toBe("ask-peers");
+    // Its settings say otherwise than the key, or its supervisor answered for it.
+    expect(inSync("alive").rule).toBe("race-wait");
+    expect(inSync("starved", {}, { synchronousMode: "off" }).rule).toBe("race-wait");
+    expect(inSync("starved", { leader: "c" }).rule).toBe("race-wait");
+    expect(inSync("starved", { standbys: ["b", "c"], quorum: 1 }, { synchronousMode: "quorum" }).rule).toBe("race-wait");
   });
 
   test("an answer grows old and is asked for again", () => {

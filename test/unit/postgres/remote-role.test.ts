@@ -41,27 +41,37 @@ async function listening(): Promise<FollowTarget> {
   return { name: "a", host: "127.0.0.1", port: address.port, slotName: null };
 }
 
+const roleOf = async (context: PostgresContext, target: FollowTarget) => (await askRole(context, target, soon())).role;
+
+test("of a primary it is learnt how its commits wait, of a standby not", async () => {
+  const target = await listening();
+  const answer = (recovery: string) => psql(`${[recovery, "1 (b)", "on"].join("\x1f")}\n`);
+  expect((await askRole(answer("f"), target, soon())).synchronous).toEqual({ names: "1 (b)", commit: "on" });
+  expect((await askRole(answer("t"), target, soon())).synchronous).toBeNull();
+  expect((await askRole(psql("f\n"), target, soon())).synchronous).toBeNull();
+});
+
 test("a server that says so is a primary or a standby", async () => {
   const target = await listening();
-  expect(await askRole(psql("f\n"), target, soon())).toBe("primary");
-  expect(await askRole(psql("t\n"), target, soon())).toBe("standby");
+  expect(await roleOf(psql("f\n"), target)).toBe("primary");
+  expect(await roleOf(psql("t\n"), target)).toBe("standby");
 });
 
 test("one that accepts and refuses the login, hangs, or talks nonsense may be anything", async () => {
   const target = await listening();
-  expect(await askRole(psql("", 2), target, soon())).toBe("unclear");
-  expect(await askRole(psql("maybe\n"), target, soon())).toBe("unclear");
+  expect(await roleOf(psql("", 2), target)).toBe("unclear");
+  expect(await roleOf(psql("maybe\n"), target)).toBe("unclear");
   const hanging = asking(async () => err({ kind: "timeout", message: "no answer by the deadline" }));
-  expect(await askRole(hanging, target, soon())).toBe("unclear");
+  expect(await roleOf(hanging, target)).toBe("unclear");
 });
 
 test("a host that refuses the connection runs none there", async () => {
   const target = await listening();
   await new Promise((resolve) => servers.splice(0)[0]?.close(resolve));
-  expect(await askRole(never, target, soon())).toBe("down");
+  expect(await roleOf(never, target)).toBe("down");
 });
 
 test("an address without a host is silence", async () => {
   const target = { name: "a", host: "no-such-host.invalid", port: 5432, slotName: null };
-  expect(await askRole(never, target, soon())).toBe("silent");
+  expect(await roleOf(never, target)).toBe("silent");
 });
