@@ -76,7 +76,8 @@ export type Effect =
       readonly target: FollowTarget | null;
       readonly syncNames: string | null;
     }
-  | { readonly kind: "restart" }
+  /** `syncNames`: what a primary waits for from its first commit on, where nobody has seen what it waits for now. */
+  | { readonly kind: "restart"; readonly syncNames: string | null }
   /** Copies logical slots of the primary into this standby, with a restart. */
   | { readonly kind: "copy-slots"; readonly source: FollowTarget; readonly slots: readonly LogicalSlot[] }
   /** The operator's own check, which may veto the promotion: then the lock is released. */

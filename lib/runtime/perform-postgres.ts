@@ -67,7 +67,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "start":
       return await start(context, effect, signal);
     case "restart":
-      return await restart(context, signal);
+      return await restart(context, effect.syncNames, signal);
     case "copy-slots":
       return await copySlots(context, effect, signal);
     case "pre-promote":
@@ -299,7 +299,7 @@ async function copySlots(context: NodeContext, effect: Extract<Effect, { kind: "
     };
   const { files } = copies.value;
   if (files.length === 0) return { ok: false, message: "no logical slot can be copied yet" };
-  const copied = await restart(context, signal, () => postgres.writeLogicalSlots(copies.value));
+  const copied = await restart(context, null, signal, () => postgres.writeLogicalSlots(copies.value));
   if (copied.ok) state.logicalSlots.copied(files.map(({ name }) => name));
   return copied;
 }

@@ -14,14 +14,16 @@ export const START_LIMIT_MS = 24 * 3600 * 1000;
 /** Of the stop in a restart; what is not down by then is ended. */
 const STOP_LIMIT_MS = 60_000;
 
+/** `syncNames`: for a primary whose own were never seen. */
 export async function restart(
   context: NodeContext,
+  syncNames: string | null,
   signal: AbortSignal,
   whileStopped: () => Promise<Result<null, PostgresError>> = async () => ok(null),
 ): Promise<TaskResult> {
   const planned = new PlannedStop(context);
   try {
-    return await stopAndStart(context, signal, planned, whileStopped);
+    return await stopAndStart(context, syncNames, signal, planned, whileStopped);
   } finally {
     await planned.end();
   }
@@ -29,6 +31,7 @@ export async function restart(
 
 async function stopAndStart(
   context: NodeContext,
+  syncNames: string | null,
   signal: AbortSignal,
   planned: PlannedStop,
   whileStopped: () => Promise<Result<null, PostgresError>>,
@@ -36,7 +39,7 @@ async function stopAndStart(
   const { clock, postgres, state } = context;
   state.requests = { ...state.requests, restart: false };
   const primary = state.local.lastRole === "primary";
-  const names = state.local.syncNamesSeen?.names ?? null;
+  const names = state.local.syncNamesSeen?.names ?? syncNames;
   const target = state.local.source;
   const role = primary ? "primary" : state.local.standbyRole;
   const deadline = ms(clock.now() + STOP_LIMIT_MS);

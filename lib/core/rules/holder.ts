@@ -27,7 +27,7 @@ import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { otherNames, overdueSinceCrash, overdueUnserved, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
 import { mustRenew } from "./process.ts";
-import { namesAtStart } from "./promotion.ts";
+import { namesAtStart, restartEffect } from "./promotion.ts";
 
 export const holderRules: readonly Rule[] = [
   ...inSection(runsAsPrimary, [
@@ -210,7 +210,7 @@ export const holderRules: readonly Rule[] = [
     {
       id: "holder-restart-unanswered",
       when: (o) => lockIsOurs(o) && restartsUnaskable(o),
-      then: () => ({ kind: "restart" }),
+      then: restartEffect,
       why: () => "a restart was asked for, of a PostgreSQL that gives no status",
     },
     {

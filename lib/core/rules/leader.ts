@@ -10,6 +10,7 @@ import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
 import { type SyncInput, type SyncStep, syncStep } from "../sync-step.ts";
+import { restartEffect } from "./promotion.ts";
 
 /** Bound of a planned stop; the lock is renewed meanwhile. */
 const HAND_OVER_LIMIT_MS = 60_000;
@@ -58,7 +59,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
   {
     id: "leader-restart",
     when: (o) => leads(o) && o.requests.restart,
-    then: () => ({ kind: "restart" }),
+    then: restartEffect,
     why: () => "a restart was asked for",
   },
   {

@@ -18,6 +18,7 @@ import type { Observation } from "../observation.ts";
 import { followsRemote, isStandbyCluster, remoteTarget, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { promisedSource } from "./failsafe.ts";
+import { restartEffect } from "./promotion.ts";
 import { raceRules } from "./race.ts";
 
 export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
@@ -108,7 +109,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   {
     id: "leaderless-restart",
     when: (o) => lockIsFree(o) && runsAsStandby(o) && o.requests.restart,
-    then: () => ({ kind: "restart" }),
+    then: restartEffect,
     why: () => "a restart was asked for",
   },
   ...raceRules,

@@ -36,6 +36,7 @@ import {
 import { cloneSource, isStandbyCluster, sourceTarget } from "../replication-source.ts";
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect, slotsPlan } from "../slots-plan.ts";
+import { restartEffect } from "./promotion.ts";
 
 export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   {
@@ -134,7 +135,7 @@ export const memberRules: readonly Rule[] = inSection(lockIsForeign, [
   {
     id: "standby-restart",
     when: (o) => lockIsForeign(o) && ((runsAsStandby(o) && o.requests.restart) || restartsUnaskable(o)),
-    then: () => ({ kind: "restart" }),
+    then: restartEffect,
     why: () => "a restart was asked for",
   },
   ...inSection(mustFollow, [

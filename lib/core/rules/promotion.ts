@@ -6,6 +6,7 @@ import { clusterOf, didThisCycle, lockIsOurs, retryAt, runsAsStandby } from "../
 import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { inSection, type Rule, wait } from "../rule.ts";
+import { STRICT_PLACEHOLDER } from "../sync-names.ts";
 import { namesBeforePromotion, namesForKey } from "../sync-standbys.ts";
 import { lacksVotes, votesText } from "../votes.ts";
 import { promoteFailsafeRules } from "./failsafe.ts";
@@ -88,6 +89,20 @@ export function namesAtStart(o: Observation): string | null {
   const leader = cluster.sync.leader;
   const formerLeader = leader === o.self.name ? null : leader;
   return namesBeforePromotion({ config: o.config, self: o.self.name, formerLeader, members: cluster.members });
+}
+
+/** A standby comes back as one, whatever the names are. */
+export function restartEffect(o: Observation): Effect {
+  return { kind: "restart", syncNames: namesAtRestart(o) };
+}
+
+/**
+ * In a pause a former primary without the lock may be restarted too. The sync key then tells whom others' commits wait for: what this
+ * one acknowledged would be lost with it, so it acknowledges nothing.
+ */
+function namesAtRestart(o: Observation): string | null {
+  const known = o.config.synchronousMode === "off" || lockIsOurs(o) || clusterOf(o)?.sync.leader === o.self.name;
+  return known ? namesAtStart(o) : STRICT_PLACEHOLDER;
 }
 
 /** An operator's failover to this node goes beyond the sync key. */

@@ -32,6 +32,7 @@ import { isStandbyCluster, remoteTarget, sourceTarget } from "../replication-sou
 import { inSection, type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { slotsAreDue, slotsEffect } from "../slots-plan.ts";
 import { otherNames, releasesAfterCrash, someoneCanTakeOver } from "../takeover.ts";
+import { restartEffect } from "./promotion.ts";
 
 /** The demotion of a busy primary; the lock is renewed meanwhile. */
 const DEMOTE_LIMIT_MS = 60_000;
@@ -141,7 +142,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
     {
       id: "standby-leader-restart",
       when: (o) => isAtWork(o) && o.requests.restart,
-      then: () => ({ kind: "restart" }),
+      then: restartEffect,
       why: () => "a restart was asked for",
     },
     {

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { decide, RULES } from "../../../lib/core/decide.ts";
 import type { FinishedTask, Observation } from "../../../lib/core/observation.ts";
+import { STRICT_PLACEHOLDER } from "../../../lib/core/sync-names.ts";
 import { ms, revision } from "../../../lib/model/units.ts";
 import { answer, CONFIG, cluster, leading, local, observation, primaryStatus, released, unlocked } from "./observations.ts";
 
@@ -122,3 +123,16 @@ for (const [id, o] of Object.entries(CASES)) {
     expect(decide(o).why.length).toBeGreaterThan(10);
   });
 }
+
+test("a restart of a server that was never seen knows the names of its key, and acknowledges nothing where the key is another's", () => {
+  const unseen = local({ status: null, lastRole: "primary", statusMissingSince: ms(90_000) });
+  const key = (leader: string) => ({ revision: revision(3), leader, standbys: ["c"], quorum: 0 });
+  const holder = { ...holding, config: synchronous, local: unseen, requests: restart };
+  const byKey = decide(observation({ ...holder, cluster: { ...holding.cluster, sync: key("b") } }));
+  expect(byKey).toMatchObject({ rule: "holder-restart-unanswered", effect: { kind: "restart", syncNames: "c" } });
+  const without = decide(observation({ ...holder, config: CONFIG }));
+  expect(without.effect).toEqual({ kind: "restart", syncNames: null });
+  const paused = { config: { ...synchronous, pause: true }, requests: restart, local: { ...unseen, lastRole: null } };
+  const member = decide(observation({ ...paused, cluster: cluster({ sync: key("a") }) }));
+  expect(member).toMatchObject({ rule: "standby-restart", effect: { kind: "restart", syncNames: STRICT_PLACEHOLDER } });
+});

@@ -148,7 +148,10 @@ describe("the standby leader", () => {
   });
 
   test("restarts on request", () => {
-    expect(decide(standbyLeader({ requests: { shutdown: false, restart: true, reinitialize: null } })).effect).toEqual({ kind: "restart" });
+    expect(decide(standbyLeader({ requests: { shutdown: false, restart: true, reinitialize: null } })).effect).toEqual({
+      kind: "restart",
+      syncNames: null,
+    });
   });
 });
 

@@ -21,7 +21,7 @@ test("a task in progress is told of in Patroni's words, others by their kind", (
     [{ kind: "copy-slots", source: { name: "a", host: "h", port: 1, slotName: null }, slots: [] }, "copy_logical_slots in progress"],
     [{ ...start, role: "standby" }, "restarting after failure in progress"],
     [{ ...start, role: "primary" }, "starting primary after failure in progress"],
-    [{ kind: "restart" }, "restart in progress"],
+    [{ kind: "restart", syncNames: null }, "restart in progress"],
   ];
   for (const [effect, words] of told) {
     const task = { kind: effect.kind, startedAt: ms(99_000), aborting: false, ...taskTold(effect, none) };

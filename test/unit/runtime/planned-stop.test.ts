@@ -77,7 +77,7 @@ test("a switchover's primary serves until the poolers have answered; before_stop
 
 test("a restart waits for the poolers as a switchover does, and lets their clients go on once PostgreSQL is there again", async () => {
   const { node, seen, signal } = await given({ task: "restart" });
-  expect(await restart(node, signal)).toMatchObject({ ok: true });
+  expect(await restart(node, null, signal)).toMatchObject({ ok: true });
   expect(seen).toEqual([
     "checkpoint: running, serves",
     "poolers asked: running, serves",
@@ -88,9 +88,29 @@ test("a restart waits for the poolers as a switchover does, and lets their clien
   ]);
 });
 
+test("a primary that was never seen comes back with the names that its restart was given, one that was seen with those it had", async () => {
+  for (const [seen, expected] of [
+    [null, "b"],
+    [{ names: "c", at: ms(0) }, "c"],
+    [{ names: "", at: ms(0) }, ""],
+  ] as const) {
+    const { node, signal } = await given({ task: "restart" });
+    node.state.local.syncNamesSeen = seen;
+    // It gives no status, before its stop and after.
+    node.postgres.status = async () => err({ kind: "unreachable", message: "no slot is left" });
+    const started: (string | null)[] = [];
+    node.postgres.start = async ({ synchronousStandbyNames }) => {
+      started.push(synchronousStandbyNames);
+      return ok(null);
+    };
+    expect(await restart(node, "b", signal)).toMatchObject({ ok: true });
+    expect(started).toEqual([expected]);
+  }
+});
+
 test("a restart that a pooler's operator is against is given up: PostgreSQL was not touched, and before_stop has not run", async () => {
   const { node, seen, signal } = await given({ task: "restart", verdict: AGAINST });
-  expect(await restart(node, signal)).toEqual({ ok: false, message: `it is given up: ${AGAINST.why}` });
+  expect(await restart(node, null, signal)).toEqual({ ok: false, message: `it is given up: ${AGAINST.why}` });
   expect(seen).toEqual(["checkpoint: running, serves", "poolers asked: running, serves", "announcement taken back"]);
   expect(node.state.postgresState()).toBe("running");
 });
@@ -98,7 +118,7 @@ test("a restart that a pooler's operator is against is given up: PostgreSQL was 
 test("a replica is stopped and restarted without a word to the poolers, and before_stop runs there too", async () => {
   for (const task of ["restart", "stop"] as const) {
     const { node, seen, deadline, signal } = await given({ task, role: "replica" });
-    if (task === "restart") await restart(node, signal);
+    if (task === "restart") await restart(node, null, signal);
     else await stop(node, "fast", deadline);
     expect(seen.filter((line) => line.startsWith("poolers"))).toEqual([]);
     expect(seen.some((line) => line.startsWith("before_stop"))).toBe(true);
@@ -118,7 +138,7 @@ test("a primary whose lease ends in the middle of a restart or hand-over is stop
     for (const step of ["checkpoint", "poolers asked", "before_stop", "stopped"]) {
       const lease = new AbortController();
       const { node, seen, deadline } = await given({ task, at: (what) => void (what === step && lease.abort()) });
-      const done = task === "restart" ? restart(node, lease.signal) : handOver(node, deadline, lease.signal);
+      const done = task === "restart" ? restart(node, null, lease.signal) : handOver(node, deadline, lease.signal);
       const { ok: went } = await done;
       const at = seen.findIndex((line) => line.startsWith(`${step}:`));
       expect([task, step, seen[at + 1]]).toEqual([task, step, "stopped at once"]);
@@ -132,7 +152,7 @@ test("a primary whose lease ends in the middle of a restart or hand-over is stop
 test("the end of a restart is the end of what its lease could stop", async () => {
   const lease = new AbortController();
   const { node, seen } = await given({ task: "restart" });
-  expect(await restart(node, lease.signal)).toMatchObject({ ok: true });
+  expect(await restart(node, null, lease.signal)).toMatchObject({ ok: true });
   lease.abort();
   expect(seen).not.toContain("stopped at once");
 });
@@ -147,7 +167,7 @@ test("a shutdown that is asked for before a restart has touched PostgreSQL takes
       if (what === step) state.requests = { ...state.requests, shutdown: true };
     };
     const { node, seen, signal } = await given({ task: "restart", role, at: shutDown });
-    expect(await restart(node, signal)).toEqual({ ok: false, message: "it is given up: the node is shut down" });
+    expect(await restart(node, null, signal)).toEqual({ ok: false, message: "it is given up: the node is shut down" });
     expect(seen.filter((line) => /^(before_stop|stopped|started)/.test(line))).toEqual([]);
     expect(node.state.postgresState()).toBe("running");
   }
@@ -164,7 +184,7 @@ test("a shutdown that is asked for while a restart waits for the poolers ends th
       return { verdict: { kind: "go" }, withdraw: async () => undefined };
     },
   };
-  const restarted = restart(node, signal);
+  const restarted = restart(node, null, signal);
   await asked.promise;
   node.state.requests = { ...node.state.requests, shutdown: true };
   node.state.shutdownAsked.abort();
