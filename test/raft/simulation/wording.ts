@@ -1,6 +1,6 @@
 // Owns how events, messages and writes read in a trace and in scenario files.
 
-import type { LogEntry, LogWrite, Message, RaftEvent, RoleState, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
+import type { LogEntry, LogWrite, MembershipChange, Message, RaftEvent, RoleState, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
 import type { MemberId } from "../../../lib/model/raft.ts";
 
 /** Simulated identities are numbers; people read letters. */
@@ -48,9 +48,7 @@ export function describeEvent(event: RaftEvent): string {
     case "read":
       return `${event.kind} #${event.id}`;
     case "change-members":
-      return `change-members #${event.id} ${event.change.kind} ${nameOf(event.change.kind === "remove" ? event.change.id : event.change.member.id)}${
-        event.change.kind === "add" && event.change.replaces !== null ? ` for ${nameOf(event.change.replaces)}` : ""
-      }`;
+      return `change-members #${event.id} ${describeChange(event.change)}`;
     case "transfer":
       return `transfer to ${nameOf(event.to)}`;
     case "peer-lost":
@@ -90,4 +88,15 @@ function describeEntries(entries: readonly LogEntry[]): string {
   return entries.length === 1
     ? `${first.index}/t${first.term} ${first.kind}`
     : `${first.index}/t${first.term}..${last.index}/t${last.term}`;
+}
+
+function describeChange(change: MembershipChange): string {
+  switch (change.kind) {
+    case "add":
+      return `add ${nameOf(change.member.id)}${change.replaces === null ? "" : ` for ${nameOf(change.replaces)}`}`;
+    case "remove":
+      return `remove ${nameOf(change.id)}`;
+    case "move":
+      return `move ${change.members.map(({ id }) => nameOf(id)).join(", ")}`;
+  }
 }

@@ -2,7 +2,7 @@
 // Source: Ongaro, sections 4.1 to 4.3; the bug of the single-server algorithm (2015) is avoided by the own-term commit.
 
 import type { MemberId, RaftMember } from "../../../model/raft.ts";
-import { contains, encodeConfiguration, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
+import { contains, encodeConfiguration, everyMember, findMember, isQuorum, LEARNERS_MAX, VOTERS_MAX } from "./configuration.ts";
 import { appendEntry, hasAnsweredLately, inContact, notLeader, onTransfer } from "./leading.ts";
 import { trackMembers } from "./progress.ts";
 import { becomeFollower, type CoreState, type Leading } from "./state.ts";
@@ -66,26 +66,50 @@ function changed(core: CoreState, leading: Leading, change: MembershipChange): C
     case "remove":
       return withoutMember(core, leading, change.id);
     case "move":
-      return withAddress(core, leading, change.member);
+      return withAddresses(core, leading, change.members);
   }
 }
 
-/** Who counts stays the same, so the new configuration needs no joint one before it. */
-function withAddress(core: CoreState, leading: Leading, { id, address }: RaftMember): Configuration | Refusal {
+/**
+ * Who counts stays the same, so the new configuration needs no joint one before it. All at once, because one may take the address that
+ * another one leaves; who would then share an address with somebody stays where it was.
+ */
+function withAddresses(core: CoreState, leading: Leading, moving: readonly RaftMember[]): Configuration | Refusal {
   const { configuration } = core;
-  const before = findMember(configuration, id);
-  if (before === null) return { kind: "invalid", reason: `${id} is not a member` };
-  // A learner that never came to vote must not keep the address for ever: nobody hears it.
-  const remaining = configuration.learners.filter(
-    (learner) => learner.address !== address || learner.id === id || isLive(core, leading, learner.id),
-  );
-  const other = [...configuration.voters, ...remaining].find((member) => member.address === address && member.id !== id);
-  if (other !== undefined) return { kind: "invalid", reason: `${address} is the address of the member ${other.id}` };
-  const at = <T extends RaftMember>(member: T): T => (member.id === id ? { ...member, address } : member);
-  // Who came to the address that is left was to replace a member that was gone, and has its own place now that this one lives elsewhere.
-  const freed = (learner: Learner): Learner =>
-    learner.replaces === id && learner.address === before.address ? { ...learner, replaces: null } : learner;
-  return { ...configuration, voters: configuration.voters.map(at), learners: remaining.map((learner) => at(freed(learner))) };
+  const entered = new Map<MemberId, string>();
+  const reasons: string[] = [];
+  for (const { id, address } of moving) {
+    if (findMember(configuration, id) === null) reasons.push(`${id} is not a member`);
+    else entered.set(id, address);
+  }
+  // A learner that nobody hears must not keep an address for ever.
+  const givesWay = ({ id }: RaftMember): boolean => !entered.has(id) && !contains(configuration.voters, id) && !isLive(core, leading, id);
+  const staying = everyMember(configuration).filter((member) => !givesWay(member));
+  const holderOf = (id: MemberId, address: string): RaftMember | undefined =>
+    staying.find((other) => other.id !== id && (entered.get(other.id) ?? other.address) === address);
+  for (;;) {
+    // Of two that name the same address the first one gets it.
+    const [id, address] = [...entered].findLast(([one, wanted]) => holderOf(one, wanted) !== undefined) ?? [];
+    if (id === undefined || address === undefined) break;
+    reasons.push(`${address} is the address of the member ${holderOf(id, address)?.id}`);
+    entered.delete(id);
+  }
+  if (entered.size === 0) return { kind: "invalid", reason: reasons.join("; ") };
+  const taken = [...entered.values()];
+  const learners = configuration.learners.filter((learner) => !(givesWay(learner) && taken.includes(learner.address)));
+  const at = <T extends RaftMember>(member: T): T => ({ ...member, address: entered.get(member.id) ?? member.address });
+  return {
+    ...configuration,
+    voters: configuration.voters.map(at),
+    learners: learners.map((learner) => at(freed(configuration, learner, entered))),
+  };
+}
+
+/** Who came to the address that a member has left was to replace one that was gone: that one has its own place elsewhere now. */
+function freed(configuration: Configuration, learner: Learner, entered: ReadonlyMap<MemberId, string>): Learner {
+  const replaced = configuration.voters.find(({ id }) => id === learner.replaces);
+  if (replaced === undefined || replaced.address !== learner.address) return learner;
+  return (entered.get(replaced.id) ?? replaced.address) === replaced.address ? learner : { ...learner, replaces: null };
 }
 
 function withLearner(core: CoreState, leading: Leading, member: RaftMember, replaces: MemberId | null): Configuration | Refusal {

@@ -126,8 +126,8 @@ export type Message =
 export type MembershipChange =
   | { readonly kind: "add"; readonly member: RaftMember; readonly replaces: MemberId | null }
   | { readonly kind: "remove"; readonly id: MemberId }
-  /** The same member is reached at another address from now on. */
-  | { readonly kind: "move"; readonly member: RaftMember };
+  /** The same members are reached at other addresses from now on; those whose address is another one's stay where they were. */
+  | { readonly kind: "move"; readonly members: readonly RaftMember[] };
 
 /** One thing that happened. The instant is given to `step` beside the events. */
 export type RaftEvent =

@@ -5,7 +5,7 @@ import type { Clock } from "../../../model/clock.ts";
 import type { Log } from "../../../model/log.ts";
 import type { RaftClusterId, RaftMember } from "../../../model/raft.ts";
 import { ms } from "../../../model/units.ts";
-import { everyMember } from "../core/configuration.ts";
+import { everyMember, findMember } from "../core/configuration.ts";
 import type { Configuration } from "../core/types.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Admin } from "./admin.ts";
@@ -19,11 +19,11 @@ export interface AddressesOptions {
   readonly clusterId: RaftClusterId;
   readonly engine: Engine;
   readonly admin: Admin;
-  readonly transport: Transport;
+  readonly transport: Pick<Transport, "connected">;
   readonly configuration: () => Configuration;
   readonly clock: Clock;
   readonly log: Log;
-  /** What was refused, or has not come about, is tried again after so long. */
+  /** What was refused, or has not come about, is tried again after so long; two processes with one identity change it no faster either. */
   readonly retryMs: number;
 }
 
@@ -39,7 +39,7 @@ export class Addresses {
 
   /** To be called when somebody is connected, the configuration is another one, or this member leads. */
   review(): void {
-    if (this.#working || this.#moved() === null) return;
+    if (this.#working || this.#moved().length === 0) return;
     this.#working = true;
     void this.#putRight().finally(() => {
       this.#working = false;
@@ -51,30 +51,40 @@ export class Addresses {
   }
 
   async #putRight(): Promise<void> {
-    const { admin, clock, log, retryMs } = this.#options;
-    for (let member = this.#moved(); member !== null; member = this.#moved()) {
-      const answer = await admin.change({ kind: "move", member }, ms(clock.now() + ENTERED_WITHIN_MS));
-      if (answer.kind === "done") {
-        log.info(`raft: member ${member.id} is at ${member.address} now`);
-        continue;
-      }
-      const text = `raft: the new address ${member.address} of member ${member.id} is not entered yet: ${"reason" in answer ? answer.reason : answer.kind}`;
-      if (text !== this.#told && !this.#stop.signal.aborted) log.warning(text);
-      this.#told = text;
+    const { admin, clock, retryMs } = this.#options;
+    for (let moved = this.#moved(); moved.length > 0; moved = this.#moved()) {
+      const answer = await admin.change({ kind: "move", members: moved }, ms(clock.now() + ENTERED_WITHIN_MS));
+      if (answer.kind === "done") this.#tellEntered(moved);
+      else this.#tellMissing(moved, "reason" in answer ? answer.reason : answer.kind);
       await clock.sleepUntil(ms(clock.now() + retryMs), this.#stop.signal);
     }
   }
 
-  /** A member that says of itself to be elsewhere than the configuration has it, as it is now; null where there is none, or another one leads. */
-  #moved(): RaftMember | null {
+  /** Those that were left out for somebody else's address are refused by themselves in the next round. */
+  #tellEntered(moved: readonly RaftMember[]): void {
+    const { log, configuration } = this.#options;
+    for (const { id, address } of moved) {
+      if (findMember(configuration(), id)?.address === address) log.info(`raft: member ${id} is at ${address} now`);
+    }
+  }
+
+  /** Once for the same members and the same reason. */
+  #tellMissing(moved: readonly RaftMember[], reason: string): void {
+    const who = moved.map(({ id, address }) => `the new address ${address} of member ${id}`).join(", ");
+    const text = `raft: not entered yet: ${who}: ${reason}`;
+    if (text !== this.#told && !this.#stop.signal.aborted) this.#options.log.warning(text);
+    this.#told = text;
+  }
+
+  /** Members that say of themselves to be elsewhere than the configuration has them, as they are now; none where another one leads. */
+  #moved(): readonly RaftMember[] {
     const { engine, configuration, self, transport, clusterId } = this.#options;
-    if (this.#stop.signal.aborted || engine.role.role !== "leader") return null;
+    if (this.#stop.signal.aborted || engine.role.role !== "leader") return [];
     const connected = transport.connected();
-    for (const { id, address } of everyMember(configuration())) {
+    return everyMember(configuration()).flatMap(({ id, address }) => {
       const hello = connected.get(id);
       const said = id === self.id ? self.address : hello?.clusterId === clusterId ? hello.address : address;
-      if (said !== address && said !== "") return { id, address: said };
-    }
-    return null;
+      return said !== address && said !== "" ? [{ id, address: said }] : [];
+    });
   }
 }

@@ -16,7 +16,8 @@ function three() {
   const away = [1, 2, 3].find((number) => idOf(number) !== leader) as number;
   const add = (member: RaftMember): Output =>
     world.step(leader, { kind: "change-members", id: 1, change: { kind: "add", member, replaces: null } });
-  const move = (member: RaftMember): Output => world.step(leader, { kind: "change-members", id: 2, change: { kind: "move", member } });
+  const move = (...members: readonly RaftMember[]): Output =>
+    world.step(leader, { kind: "change-members", id: 2, change: { kind: "move", members } });
   return { world, raft, away, add, move };
 }
 
@@ -46,5 +47,33 @@ describe("a member that has moved", () => {
     const { voters, learners } = raft.status().configuration;
     expect(voters).toContainEqual({ id: idOf(away), address });
     expect(learners).toEqual([]);
+  });
+});
+
+describe("members that have moved together", () => {
+  const [a, b, c] = [1, 2, 3].map((number) => memberOf(number).address) as [string, string, string];
+
+  test.each([
+    ["one to where the other was", [a, c, "elsewhere:1"], [a, c, "elsewhere:1"]],
+    ["each to where the other was", [a, c, b], [a, c, b]],
+    ["all of them, in a circle", [b, c, a], [b, c, a]],
+    ["one, where the other names somebody's who stays", [a, a, "elsewhere:1"], [a, b, "elsewhere:1"]],
+    ["only where nobody has to stay in the other's way", [b, a, a], [b, a, c]],
+    ["the first of two that name one address", [a, "elsewhere:1", "elsewhere:1"], [a, "elsewhere:1", c]],
+  ])("are entered in one step: %s", (_what, named, entered) => {
+    const { raft, move } = three();
+    const at = (addresses: readonly string[]) => addresses.map((address, place) => ({ id: idOf(place + 1), address }));
+    const moving = at(named).filter(({ address }, place) => address !== memberOf(place + 1).address);
+    expect(move(...moving)).toMatchObject({ accepted: [{ id: 2 }], refused: [] });
+    expect(raft.status().configuration).toEqual({ voters: at(entered), outgoing: null, learners: [] });
+  });
+
+  test("are refused together, with each one's reason, where none can be entered", () => {
+    const { raft, move } = three();
+    const before = raft.status().configuration;
+    const reason = `${idOf(9)} is not a member; ${a} is the address of the member ${idOf(1)}`;
+    const refused = move({ id: idOf(2), address: a }, { id: idOf(9), address: "elsewhere:1" });
+    expect(refused).toMatchObject({ accepted: [], refused: [{ refusal: { kind: "invalid", reason } }] });
+    expect(raft.status().configuration).toEqual(before);
   });
 });

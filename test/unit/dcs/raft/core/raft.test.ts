@@ -260,7 +260,9 @@ describe("a member that has moved", () => {
     const world = new CoreWorld(3);
     world.run(2000);
     const member = { id: idOf(2), address: "elsewhere:1" };
-    expect(world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", member } }).accepted).toHaveLength(1);
+    expect(
+      world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", members: [member] } }).accepted,
+    ).toHaveLength(1);
     world.run(1000);
     for (const number of [1, 2, 3]) {
       const { voters, outgoing } = world.member(number).raft.status().configuration;
@@ -273,7 +275,7 @@ describe("a member that has moved", () => {
     const world = new CoreWorld(3);
     world.run(2000);
     const move = (member: { readonly id: MemberId; readonly address: string }) =>
-      world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", member } });
+      world.step(world.leader(), { kind: "change-members", id: 1, change: { kind: "move", members: [member] } });
     const { address } = memberOf(3);
     const reason = `${address} is the address of the member ${idOf(3)}`;
     expect(move({ id: idOf(2), address })).toMatchObject({ accepted: [], refused: [{ id: 1, refusal: { kind: "invalid", reason } }] });
