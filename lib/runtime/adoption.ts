@@ -103,8 +103,10 @@ async function attachGuard(context: NodeContext): Promise<void> {
     ttl: dynamic.leaseTtlMs,
     loopWait: dynamic.loopWaitMs,
   });
-  if (attached.ok) state.fencedFor = fencingSettings(state);
-  else log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
+  if (attached.ok) {
+    state.fencedFor = fencingSettings(state);
+    state.fencingMissing = false;
+  } else log.error(`the guard of the former process cannot be taken over, PostgreSQL is not fenced: ${attached.error.message}`);
 }
 
 /** PostgreSQL runs here as primary, and it is this cluster's. */

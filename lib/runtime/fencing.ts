@@ -36,7 +36,11 @@ async function arm({ clock, state, watchdog }: NodeContext): Promise<Result<null
     ttl: dynamic.leaseTtlMs,
     loopWait: dynamic.loopWaitMs,
   });
-  if (armed.ok) state.fencedFor = fencingSettings(state);
+  if (armed.ok) {
+    state.fencedFor = fencingSettings(state);
+    state.fencingMissing = false;
+  }
+  state.fencingTriedAt = clock.now();
   return armed;
 }
 
@@ -52,6 +56,7 @@ export function fencingSettings({ settings }: NodeContext["state"]): FencingSett
  */
 export async function keepFenced(context: NodeContext): Promise<void> {
   const { clock, log, state, watchdog } = context;
+  if (state.fencingMissing) await lookForFencing(context);
   if (goesUnfenced(context)) {
     await disarmUnfenced(context);
     return;
@@ -80,6 +85,24 @@ export async function keepFenced(context: NodeContext): Promise<void> {
     // The mark has to say so at once; where fencing is required, PostgreSQL has to be stopped.
     if (fenced || mustStop) context.waker.wake();
   }
+}
+
+/** What could not be armed is looked at again, at most once in a loop_wait: a device that is back lets this node lead. */
+async function lookForFencing({ clock, log, state, waker, watchdog }: NodeContext): Promise<void> {
+  const { dynamic } = state.settings;
+  if (state.local.lastRole === "primary" && state.local.process.kind === "running") {
+    // A pause asks for none: its end tries to arm, and only where that fails PostgreSQL is stopped.
+    if (dynamic.pause) state.fencingMissing = false;
+    return;
+  }
+  const triedAt = state.fencingTriedAt;
+  if (state.task !== null || (triedAt !== null && clock.now() - triedAt < dynamic.loopWaitMs)) return;
+  state.fencingTriedAt = clock.now();
+  const prepared = await watchdog.prepare({ ttl: dynamic.leaseTtlMs, loopWait: dynamic.loopWaitMs });
+  if (!prepared.ok) return;
+  state.fencingMissing = false;
+  log.info("the watchdog is usable again: this node may lead");
+  waker.wake();
 }
 
 /**

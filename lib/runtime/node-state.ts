@@ -105,7 +105,10 @@ export class NodeState {
   /** Aborts with the request for a shutdown: whoever only waits for others waits no longer. */
   readonly shutdownAsked = new AbortController();
   scheduledRestart: ScheduledRestart | null = null;
+  /** Fencing is required and cannot be had, as far as is known: this node does not lead. */
   fencingMissing = false;
+  /** When the fencing was last armed or looked at; null before the first time. */
+  fencingTriedAt: Ms | null = null;
   /** What the fencing was armed with, or was last asked to be; null before the first time. */
   fencedFor: FencingSettings | null = null;
   /** Role that the last callback was told; null before the first one of this process. */

@@ -285,7 +285,8 @@ export class MatriarchNode {
     const prepared = await watchdog.prepare();
     if (prepared.ok) return;
     this.#log.error(`the watchdog is not usable: ${prepared.error.message}`);
-    if (mode === "required") state.fencingMissing = true;
+    // A guard taken over from the former process fences what runs here already.
+    if (mode === "required" && !watchdog.armed) state.fencingMissing = true;
   }
 
   /** The postmaster is gone: where nobody here ended it, it crashed. */

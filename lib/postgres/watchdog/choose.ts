@@ -99,8 +99,10 @@ export class FallbackWatchdog implements Watchdog {
     return this.#current.armed;
   }
 
-  prepare(): Promise<Result<null, WatchdogError>> {
-    return this.#current.prepare();
+  /** Where the first is not usable now, the second has to be: arming would take it. */
+  async prepare(times?: Pick<ArmOptions, "ttl" | "loopWait">): Promise<Result<null, WatchdogError>> {
+    const prepared = await this.#current.prepare(times);
+    return prepared.ok || this.#current === this.#second ? prepared : this.#second.prepare(times);
   }
 
   arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {

@@ -37,6 +37,8 @@ export interface TimerDevice {
   ping(): string | null;
   /** Switches it off. */
   close(): string | null;
+  /** Looks whether it is there to be opened, and does not open it: that starts it, and one that was built so never stops. */
+  look(): string | null;
   readonly opened: boolean;
   /** For the log: which one. */
   describe(): string;
@@ -79,17 +81,20 @@ export class TimerWatchdog implements Watchdog {
     return this.#device.opened;
   }
 
-  async prepare(): Promise<Result<null, WatchdogError>> {
-    // Opening would start it: nothing can be done beforehand.
-    return ok(null);
+  async prepare(times?: Pick<ArmOptions, "ttl" | "loopWait">): Promise<Result<null, WatchdogError>> {
+    if (times !== undefined) {
+      const timeout = this.#timeout(times);
+      if (!timeout.ok) return timeout;
+    }
+    // Opening would start it: no more than a look can be had beforehand.
+    const wrong = this.#device.opened ? null : this.#device.look();
+    return wrong === null ? ok(null) : { ok: false, error: { kind: "unusable", message: wrong } };
   }
 
   async arm(options: ArmOptions): Promise<Result<null, WatchdogError>> {
-    const timeout = watchdogTimeout({ ...options, safetyMarginSeconds: this.#safetyMarginSeconds() });
-    if (!timeout.usable) {
-      const message = `a watchdog timeout of ${timeout.seconds} s is shorter than loop_wait (ttl ${options.ttl / 1000} s)`;
-      return { ok: false, error: { kind: "unusable", message } };
-    }
+    const found = this.#timeout(options);
+    if (!found.ok) return found;
+    const timeout = found.value;
     if (timeout.adjusted) this.#note(`the watchdog's timeout is ttl / 2 = ${timeout.seconds} s: safety_margin leaves no room for a loop`);
     const goesOn = this.#device.opened;
     const wrong = goesOn ? this.#device.setTimeout(timeout.seconds) : this.#device.open(timeout.seconds);
@@ -106,6 +111,13 @@ export class TimerWatchdog implements Watchdog {
     this.#seconds = timeout.seconds;
     this.#healthy = true;
     return this.extend(options.leaseEnd);
+  }
+
+  #timeout(times: Pick<ArmOptions, "ttl" | "loopWait">): Result<WatchdogTimeout, WatchdogError> {
+    const timeout = watchdogTimeout({ ...times, safetyMarginSeconds: this.#safetyMarginSeconds() });
+    if (timeout.usable) return ok(timeout);
+    const message = `a watchdog timeout of ${timeout.seconds} s is shorter than loop_wait (ttl ${times.ttl / 1000} s)`;
+    return { ok: false, error: { kind: "unusable", message } };
   }
 
   extend(leaseEnd: Ms): Result<null, WatchdogError> {

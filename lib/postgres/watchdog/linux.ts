@@ -35,6 +35,10 @@ export class KernelWatchdog implements TimerDevice {
     return this.#path === DEFAULT_DEVICE ? "Linux watchdog device" : `Linux watchdog device at ${this.#path}`;
   }
 
+  look(): string | null {
+    return kernelWatchdogUsable(this.#path) ? null : `watchdog ${this.#path} is not there, or not to be written by this user`;
+  }
+
   get opened(): boolean {
     return this.#fd !== null;
   }

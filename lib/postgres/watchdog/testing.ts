@@ -1,6 +1,6 @@
 // Owns the watchdog driver for tests: the orders that a kernel device would get, as text into a FIFO (contract §10).
 
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, writeSync } from "node:fs";
 import type { TimerDevice } from "./device.ts";
 
 export class TestingWatchdog implements TimerDevice {
@@ -13,6 +13,15 @@ export class TestingWatchdog implements TimerDevice {
 
   get opened(): boolean {
     return this.#fd !== null;
+  }
+
+  look(): string | null {
+    try {
+      accessSync(this.#path, constants.W_OK);
+      return null;
+    } catch (error) {
+      return `watchdog ${this.#path}: ${error instanceof Error ? error.message : String(error)}`;
+    }
   }
 
   describe(): string {

@@ -36,8 +36,11 @@ export interface Watchdog {
   readonly fencing: Fencing;
   /** True from a successful arm until disarm. */
   readonly armed: boolean;
-  /** Makes arming fast (starts the guard process, idle). Errors as arm; arm does it itself where it was not called. */
-  prepare(): Promise<Result<null, WatchdogError>>;
+  /**
+   * Makes arming fast (starts the guard process, idle), or looks whether a device is there, without opening it; for these times, where
+   * they are given. Errors as arm; arm does it itself where it was not called.
+   */
+  prepare(times?: Pick<ArmOptions, "ttl" | "loopWait">): Promise<Result<null, WatchdogError>>;
   /** Only on the leader, outside pause, before promotion. Again with another postmaster, ttl or loop_wait: replaces. Errors: unusable, failed. */
   arm(options: ArmOptions): Promise<Result<null, WatchdogError>>;
   /**

@@ -37,7 +37,7 @@ export class TestWatchdog implements Watchdog {
   leaseEnd = Number.NaN;
   /** Of each order to arm it, in ms. */
   readonly ttls: number[] = [];
-  /** A ttl from which on it has no timeout to offer. */
+  /** A ttl from which on it has no timeout to offer; 0: it is not there. */
   tooLong = Number.POSITIVE_INFINITY;
   readonly #machine: Machine;
 
@@ -45,8 +45,12 @@ export class TestWatchdog implements Watchdog {
     this.#machine = machine;
   }
 
-  async prepare() {
-    return ok(null);
+  /** How often it was asked whether it is usable. */
+  looks = 0;
+
+  async prepare(): Promise<Result<null, WatchdogError>> {
+    this.looks += 1;
+    return this.tooLong === 0 ? err({ kind: "unusable", message: "no device" }) : ok(null);
   }
 
   async arm({ ttl }: ArmOptions): Promise<Result<null, WatchdogError>> {

@@ -64,6 +64,62 @@ test("a guard that is gone and cannot be had again is missed where it is require
   }
 });
 
+function required({ state }: NodeContext): void {
+  state.settings = { ...state.settings, node: { ...state.settings.node, watchdog: { ...state.settings.node.watchdog, mode: "required" } } };
+}
+
+test("fencing that was missed is not missed any more once it is armed", async () => {
+  const a = await new Bench().leader();
+  required(a);
+  a.state.fencingMissing = true;
+  await rearm(a);
+  expect(a.state.fencingMissing).toBe(false);
+});
+
+test("a node whose required watchdog was gone is looked after once in a loop_wait, and may lead once that is back", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  const watchdog = a.watchdog as TestWatchdog;
+  required(a);
+  watchdog.armed = false;
+  watchdog.tooLong = 0;
+  await keepFenced(a);
+  expect(a.state.fencingMissing).toBe(true);
+  // The rules stop it: until then it leads, and nothing is taken back.
+  await bench.clock.advance(CONFIG.loopWaitMs);
+  await keepFenced(a);
+  Object.assign(a.state.local, { process: { kind: "none" }, status: null });
+  await bench.clock.advance(CONFIG.loopWaitMs);
+  for (let wake = 0; wake < 3; wake++) await keepFenced(a);
+  expect(a.state.fencingMissing).toBe(true);
+  expect(watchdog.looks).toBe(1);
+  watchdog.tooLong = Number.POSITIVE_INFINITY;
+  await keepFenced(a);
+  expect(a.state.fencingMissing).toBe(true);
+  await bench.clock.advance(CONFIG.loopWaitMs);
+  await keepFenced(a);
+  expect(a.state.fencingMissing).toBe(false);
+  expect(watchdog.looks).toBe(2);
+});
+
+test("a required watchdog that was missed before or in a pause and is back: the end of the pause arms it and stops nothing", async () => {
+  for (const device of ["back", "gone"] as const) {
+    const a = await new Bench().leader();
+    const watchdog = a.watchdog as TestWatchdog;
+    required(a);
+    watchdog.armed = false;
+    a.state.fencingMissing = true;
+    pause(a, "on");
+    await keepFenced(a);
+    pause(a, "off");
+    expect(a.state.fencingMissing).toBe(false);
+    if (device === "gone") watchdog.tooLong = 0;
+    await keepFenced(a);
+    expect(watchdog.armed).toBe(device === "back");
+    expect(a.state.fencingMissing).toBe(device === "gone");
+  }
+});
+
 test("a ttl that was lowered by mistake and put right before the session followed: leases count with the right one again", async () => {
   const bench = new Bench();
   const a = await bench.leader();
@@ -237,8 +293,10 @@ test("a process that took over the guard with the rest of the former lease tells
   };
   const continued = { ...again, lease: { ...again.lease, former: () => record } };
   const watchdog = again.watchdog as TestWatchdog;
+  continued.state.fencingMissing = true;
   await recallLease(continued);
   expect(watchdog.leaseEnd).toBe(deadline);
+  expect(continued.state.fencingMissing).toBe(false);
   expect(await adoptLock(continued)).toBe(true);
   expect(watchdog.leaseEnd).toBe(continued.state.heldFacts()?.leaseEndsAt ?? Number.NaN);
   expect(watchdog.leaseEnd).toBeGreaterThan(deadline);

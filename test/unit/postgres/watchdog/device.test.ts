@@ -195,6 +195,7 @@ describe("driver testing", () => {
         },
         ping: () => null,
         close: () => null,
+        look: () => null,
         describe: () => "a device",
       },
       safetyMarginSeconds: () => 5,
@@ -209,6 +210,17 @@ describe("driver testing", () => {
     expect([watchdog.extend(ms(10_000)).ok, watchdog.healthy(), watchdog.actsAt()]).toEqual([true, true, ms(10_000)]);
     expect(asked).toEqual([25, 10, 10]);
     await watchdog.disarm();
+  });
+
+  test("a look tells whether it is there and has a timeout, and gives it no order", async () => {
+    const { watchdog, path, read } = fifo("look");
+    const times = { ttl: seconds(30), loopWait: seconds(10) };
+    expect((await watchdog.prepare(times)).ok).toBe(true);
+    expect((await watchdog.prepare({ ttl: seconds(3), loopWait: seconds(2) })).ok).toBe(false);
+    expect(watchdog.armed).toBe(false);
+    expect(read()).toBe("");
+    rmSync(path);
+    expect((await watchdog.prepare(times)).ok).toBe(false);
   });
 
   test("without a reader it is unusable, and a reader that goes away makes it fail", async () => {
@@ -252,6 +264,7 @@ describe("driver linux", () => {
     expect(kernelWatchdogUsable(path)).toBe(false);
     expect(kernelWatchdogUsable(join(folder, "nothing"))).toBe(false);
     const device = new KernelWatchdog(path);
+    expect(device.look()).toContain("is not there");
     expect(device.open(10)).toContain("does not take a timeout of 10 s");
     expect(device.close()).toBeNull();
     expect(device.opened).toBe(false);
@@ -276,6 +289,17 @@ describe("chooseWatchdog", () => {
     expect(chooseWatchdog({ ...config, driver: "linux" }, deps).fencing).toBe("linux");
     expect(chooseWatchdog({ ...config, driver: "testing" }, deps).fencing).toBe("testing");
     expect(chooseWatchdog({ ...config, mode: "off", driver: "process" }, deps).fencing).toBe("none");
+  });
+
+  test("where the device is not there the second driver has to be usable, and goes on being the second", async () => {
+    const [first, second] = [fifo("look-first"), fifo("look-second")];
+    const both = new FallbackWatchdog({ first: first.watchdog, second: second.watchdog, warn: () => undefined });
+    rmSync(first.path);
+    expect((await both.prepare()).ok).toBe(true);
+    rmSync(second.path);
+    expect((await both.prepare()).ok).toBe(false);
+    expect(makeFifo(first.path, 0o600)).toBe(true);
+    expect((await both.prepare()).ok).toBe(true);
   });
 
   test("a device that turns out not to work gives way to the second driver until that is disarmed", async () => {
