@@ -12,10 +12,12 @@ import { processRules } from "./rules/process.ts";
 import { promotionRules } from "./rules/promotion.ts";
 import { restoreRules } from "./rules/restore.ts";
 import { standbyLeaderRules } from "./rules/standby-leader.ts";
+import { wayBackRules } from "./rules/way-back.ts";
 
 /** In order: the first whose `when` holds decides. */
 export const RULES: readonly Rule[] = [
   ...processRules,
+  ...wayBackRules,
   ...outageRules,
   ...restoreRules,
   ...holderRules,

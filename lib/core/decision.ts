@@ -9,6 +9,8 @@ import type { UpgradePhase } from "../model/upgrade.ts";
 /** Of the leader of a standby cluster, or of anybody else. */
 export type StandbyRole = "standby" | "standby_leader";
 
+export type RestoreStep = "forward" | "back" | "settle";
+
 export type Effect =
   /** End of the cycle; look again at the instant, or when an event wakes the loop: with `watch`, also a change among the standbys. */
   | { readonly kind: "wait"; readonly until: Ms; readonly watch?: "standbys" }
@@ -64,8 +66,8 @@ export type Effect =
       /** The restore or the upgrade of the cluster that it belongs to, by its id: a base backup of the leader, made known there before it is started. */
       readonly restore?: string;
     }
-  /** Of a restore or an upgrade. `forward`: the directory aside, another in its place. `back`: the old directory again. */
-  | { readonly kind: "restore"; readonly step: "forward" | "back" }
+  /** Of a restore or an upgrade. `forward`: the directory aside, another in its place. `back`: the old directory again. `settle`: what was left of a way back. */
+  | { readonly kind: "restore"; readonly step: RestoreStep }
   /** `leader`: whose history decides; the remote primary of a standby cluster has a name of its own (replication-source.ts). */
   | { readonly kind: "plan-rejoin"; readonly target: FollowTarget; readonly leader: string; readonly leaderSession: string | null }
   /** After a clean recovery in single-user mode, where the server had crashed. */

@@ -5,7 +5,7 @@ import type { DynamicConfig } from "../model/dynamic-config.ts";
 import type { PostgresState, Tags } from "../model/member.ts";
 import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess } from "../model/postgres.ts";
 import type { Lsn, Ms, Revision, Timeline } from "../model/units.ts";
-import type { EffectKind, StandbyRole } from "./decision.ts";
+import type { EffectKind, RestoreStep, StandbyRole } from "./decision.ts";
 import type { FailsafeFacts } from "./failsafe.ts";
 import type { LeaderTrace } from "./leader-trace.ts";
 import type { RewindPlan } from "./rewind-plan.ts";
@@ -80,6 +80,8 @@ export interface HeldFacts {
 
 export interface LocalFacts {
   readonly dataDirectory: DataDirectory;
+  /** The restore whose way back has begun on this disk, as the mark beside the directory says; null where none is there. */
+  readonly wayBack: string | null;
   readonly process: PostmasterProcess;
   readonly status: PostgresStatus | null;
   readonly state: PostgresState;
@@ -125,7 +127,7 @@ export interface RunningTask {
   readonly startedAt: Ms;
   readonly aborting: boolean;
   /** Of a restore. */
-  readonly step?: "forward" | "back";
+  readonly step?: RestoreStep;
   /** As it is told of (task-words.ts); its kind where there are none. */
   readonly words?: string;
 }

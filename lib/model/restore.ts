@@ -60,6 +60,21 @@ export function unreadableRestore(revision: Revision): RestoreRequest {
   };
 }
 
+/**
+ * Of the way back that the mark beside a data directory names: whether the data from before is there, was taken into use, or was given up for
+ * what had been restored.
+ */
+export type WayBackStanding = "under-way" | "in-force" | "given-up";
+
+/** `id`: of the mark. Nobody knows of a request that cannot be read how far it is, so that it waits for an operator. */
+export function wayBackStanding(request: RestoreRequest | null, id: string): WayBackStanding {
+  if (request !== null && isUnreadable(request)) return "under-way";
+  if (request === null || request.id !== id || request.direction !== "back") return "given-up";
+  if (request.phase === "clone") return "in-force";
+  if (request.phase === "done") return request.message === null ? "in-force" : "given-up";
+  return "under-way";
+}
+
 /** It tells of no restore that anybody could go on with. */
 export function isUnreadable({ phase, node }: RestoreRequest): boolean {
   return phase === "failed" && node === "";

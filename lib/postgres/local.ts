@@ -8,7 +8,7 @@ import { loaded } from "../model/lazy.ts";
 import type { Log } from "../model/log.ts";
 import type { PendingRestartReason } from "../model/member.ts";
 import type { PostgresqlConfig } from "../model/node-config.ts";
-import type { ControlData, DataDirectory, FollowTarget, PostgresStatus, PostmasterProcess, UpstreamHistory } from "../model/postgres.ts";
+import type { ControlData, FollowTarget, PostgresStatus, UpstreamHistory } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { SlotAction } from "../model/slots.ts";
 import { type Ms, ms, timeline } from "../model/units.ts";
@@ -22,6 +22,7 @@ import { inspectDataDirectory, inspectPostmaster, readTimelineSwitches } from ".
 import { localEndOfWal } from "./end-of-wal.ts";
 import { type HookName, runHook } from "./hooks.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
+import { readWayBackMark } from "./making-marker.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import { pollUntil } from "./poll.ts";
 import type { Postgresql, PromoteOptions, RemoteServer, StartOptions } from "./postgresql.ts";
@@ -95,9 +96,13 @@ export class LocalPostgresql implements Postgresql {
     this.#postmaster.onExit(() => this.#dropConnections());
   }
 
-  async inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess }> {
-    const [dataDirectory, process] = await Promise.all([inspectDataDirectory(this.#dataDir), inspectPostmaster(this.#dataDir)]);
-    return { dataDirectory, process };
+  async inspect(): ReturnType<Postgresql["inspect"]> {
+    const [dataDirectory, process, wayBack] = await Promise.all([
+      inspectDataDirectory(this.#dataDir),
+      inspectPostmaster(this.#dataDir),
+      readWayBackMark(this.#dataDir),
+    ]);
+    return wayBack === null ? { dataDirectory, process } : { dataDirectory, process, wayBack };
   }
 
   async controlData(): Promise<Result<ControlData, PostgresError>> {
@@ -117,7 +122,9 @@ export class LocalPostgresql implements Postgresql {
   }
 
   async start(options: StartOptions): Promise<Result<null, PostgresError>> {
-    const { dataDirectory } = await this.inspect();
+    const { dataDirectory, wayBack } = await this.inspect();
+    if (wayBack !== undefined)
+      return err({ kind: "refused", message: `cannot start PostgreSQL: the way back from restore ${wayBack} has not come to its end` });
     if (dataDirectory.kind === "valid") return await this.#start(options, {});
     return err({ kind: "refused", message: `cannot start PostgreSQL: the data directory is ${dataDirectory.kind}` });
   }

@@ -1,5 +1,6 @@
-// Owns the two markers beside the data directory. "making": we are filling it, and only such a directory may be cleared
-// unasked. "rewinding": pg_rewind was at work in it; it must not be started before a rewind or a new copy has succeeded.
+// Owns the markers beside the data directory. "making": we are filling it, and only such a directory may be cleared unasked.
+// "rewinding": pg_rewind was at work in it; it must not be started before a rewind or a new copy has succeeded. "way-back": what lies
+// there may be the data from before a restore (restore-back.ts); it is whole, but not for use before the DCS says so.
 
 import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
@@ -50,4 +51,24 @@ export async function writeRewindingMarker(dataDir: string): Promise<void> {
 /** Durable when it returns. Throws the system's error. */
 export async function clearRewindingMarker(dataDir: string): Promise<void> {
   await removeFile(rewindingMarkerPath(dataDir));
+}
+
+/** `<data_dir>.matriarch-way-back`, beside the directory. */
+export function wayBackMarkPath(dataDir: string): string {
+  return `${dataDir.replace(/\/+$/, "")}.matriarch-way-back`;
+}
+
+/** The id of the restore that is being taken back; null where none is. Throws the system's error. */
+export async function readWayBackMark(dataDir: string): Promise<string | null> {
+  return (await readIfThere(wayBackMarkPath(dataDir)))?.trim() ?? null;
+}
+
+/** Durable when it returns. Throws the system's error. */
+export async function writeWayBackMark(dataDir: string, id: string): Promise<void> {
+  await replaceFile(wayBackMarkPath(dataDir), `${id}\n`);
+}
+
+/** Durable when it returns. Throws the system's error. */
+export async function clearWayBackMark(dataDir: string): Promise<void> {
+  await removeFile(wayBackMarkPath(dataDir));
 }

@@ -45,8 +45,11 @@ export interface PromoteOptions {
 }
 
 export interface Postgresql {
-  /** Facts without SQL and without a child process: files and /proc only. Cheap enough for every cycle. */
-  inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess }>;
+  /**
+   * Facts without SQL and without a child process: files and /proc only. Cheap enough for every cycle. `wayBack`: the id of a restore
+   * whose way back has begun here; left out where none has.
+   */
+  inspect(): Promise<{ readonly dataDirectory: DataDirectory; readonly process: PostmasterProcess; readonly wayBack?: string }>;
 
   /** Runs pg_controldata. Errors: failed. */
   controlData(): Promise<Result<ControlData, PostgresError>>;

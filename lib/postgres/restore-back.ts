@@ -10,6 +10,7 @@ import { asideObstacle, putAsideBack } from "./aside.ts";
 import { isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import { readControlData } from "./control-data.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
+import { clearWayBackMark, readWayBackMark, writeWayBackMark } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 import {
   asideDirectory,
@@ -26,8 +27,9 @@ type Options = Pick<RestoreAsideOptions, "id" | "timelineAbove" | "signal" | "pr
 
 /**
  * The stopped data directory is kept, the one from before the restore takes its place and is recovered to its own end: the archive knows the
- * timelines that came after it, so that it goes on with a newer one. Does nothing where that was done already; nothing marks it, as it is
- * whole: whoever calls keeps it from being started. Errors: refused (nothing was changed), failed, cancelled.
+ * timelines that came after it, so that it goes on with a newer one. Does nothing where that was done already. From before the first rename a
+ * mark beside it names this way back, until finishWayBack: a node that comes back later can tell that nobody waits for it any more. Errors:
+ * refused (nothing was changed), failed, cancelled.
  */
 export async function takeRestoreBack(
   place: RestorePlace,
@@ -45,6 +47,7 @@ export async function takeRestoreBack(
       const known = await bringHistories(place, aside, timelineAbove);
       if (!known.ok) return known;
     }
+    await writeWayBackMark(dataDir, id);
   } catch (error) {
     return err({ kind: "failed", message: reasonOf(error) });
   }
@@ -63,6 +66,16 @@ export async function takeRestoreBack(
   return err({ kind: "failed", message });
 }
 
+/** The data from before is in force from now on. Errors: failed. */
+export async function finishWayBack({ config: { dataDir } }: RestorePlace): Promise<Result<null, PostgresError>> {
+  try {
+    await clearWayBackMark(dataDir);
+    return ok(null);
+  } catch (error) {
+    return err({ kind: "failed", message: reasonOf(error) });
+  }
+}
+
 /** What keeps this node from it, whether or not PostgreSQL runs; null where nothing does. Changes nothing. */
 export async function whyNoWayBack({ config }: Pick<RestorePlace, "config">, id: string): Promise<string | null> {
   const aside = asideDirectory(config.dataDir, id);
@@ -78,12 +91,18 @@ export async function whyNoWayBack({ config }: Pick<RestorePlace, "config">, id:
 
 /**
  * It is not to be: what was restored is in its place again. The data from before stays beside it; where its recovery may have begun, under another
- * name, as its timeline may be used otherwise from now on. Does nothing where nothing was exchanged. Errors: refused, failed.
+ * name, as its timeline may be used otherwise from now on. Does nothing where nothing was exchanged. Errors: refused, failed (what was
+ * restored is gone, too).
  */
 export async function keepRestored({ config: { dataDir }, log }: RestorePlace, id: string): Promise<Result<null, PostgresError>> {
   const [aside, kept] = [asideDirectory(dataDir, id), undoneDirectory(dataDir, id)];
   try {
-    if (!(await isThere(kept))) return ok(null);
+    if (!(await isThere(kept))) {
+      if ((await readWayBackMark(dataDir)) === id && !(await isThere(aside)))
+        return err({ kind: "failed", message: `${dataDir} holds the data from before the restore, and ${kept} is not there any more` });
+      await clearWayBackMark(dataDir);
+      return ok(null);
+    }
     const ended = await endLeftoverMakers(dataDir);
     if (ended.length > 0) log.warning(`ended process ${ended.join(", ")}, left over from a recovery in ${dataDir}`);
     if (await isThere(dataDir)) {
@@ -93,6 +112,7 @@ export async function keepRestored({ config: { dataDir }, log }: RestorePlace, i
     }
     await rename(kept, dataDir);
     await syncFolder(dirname(dataDir));
+    await clearWayBackMark(dataDir);
     return ok(null);
   } catch (error) {
     return err({ kind: "failed", message: `what was restored could not be put back: ${reasonOf(error)}` });

@@ -8,6 +8,7 @@ import type { Lsn, Ms, Timeline } from "../model/units.ts";
 /** What is known of the server under our eyes. */
 export interface LocalMemory {
   dataDirectory: DataDirectory;
+  wayBack: string | null;
   process: PostmasterProcess;
   status: PostgresStatus | null;
   statusError: string | null;
@@ -45,6 +46,7 @@ export interface LocalMemory {
 export function nothingSeen(): LocalMemory {
   return {
     dataDirectory: { kind: "absent" },
+    wayBack: null,
     process: { kind: "none" },
     status: null,
     statusError: null,

@@ -52,13 +52,14 @@ async function lookOnce(context: NodeContext): Promise<void> {
   const generation = state.localGeneration;
   const seen = await inspected(context);
   if (seen === null) return;
-  const { dataDirectory, process } = seen;
+  const { dataDirectory, process, wayBack } = seen;
   // Something was done to PostgreSQL, or it ended, while we looked: what we saw is old.
   if (generation !== state.localGeneration) return;
   const unread = dataDirectory.kind === "foreign" && dataDirectory.unread === true;
   // No verdict on what a server runs in: it is what it was.
   if (unread && process.kind === "running" && local.dataDirectory.kind === "valid") log.warning(dataDirectory.sample);
   else local.dataDirectory = dataDirectory;
+  local.wayBack = wayBack ?? null;
   local.process = process;
   if (process.kind === "none") {
     local.status = null;

@@ -14,7 +14,7 @@ import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { noteCopied } from "./overhaul.ts";
 import { writeConfig } from "./perform-dcs.ts";
-import { restoreCluster } from "./perform-restore.ts";
+import { restoreCluster, settleWayBack } from "./perform-restore.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { restart, START_LIMIT_MS } from "./restart.ts";
 import { stop } from "./stop.ts";
@@ -57,6 +57,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "clone":
       return await clone(context, effect, signal);
     case "restore":
+      if (effect.step === "settle") return await settleWayBack(context);
       return overhaulOf(context.state.cluster)?.of === "upgrade"
         ? await (await import("./perform-upgrade.ts")).upgradeCluster(context, effect.step, signal)
         : await restoreCluster(context, effect.step, signal);

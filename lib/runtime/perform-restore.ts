@@ -3,10 +3,10 @@
 
 import type { Outcome } from "../core/observation.ts";
 import type { PostgresError } from "../model/errors.ts";
-import type { RestorePhase, RestoreRequest } from "../model/restore.ts";
+import { type RestorePhase, type RestoreRequest, wayBackStanding } from "../model/restore.ts";
 import type { PostgresContext } from "../postgres/context.ts";
 import { programRunner } from "../postgres/programs.ts";
-import { keepRestored, takeRestoreBack } from "../postgres/restore-back.ts";
+import { finishWayBack, keepRestored, takeRestoreBack } from "../postgres/restore-back.ts";
 import { finishRestore, putBack, restoreAside } from "../postgres/restore-directory.ts";
 import type { NodeContext } from "./node-context.ts";
 import { changeRestore } from "./overhaul.ts";
@@ -39,12 +39,36 @@ export async function restoreCluster(context: NodeContext, step: "forward" | "ba
     const noted = await changeRestore(context, request, { phase: "clone", timeline: done.value.timeline, cloned: [], message: null });
     // Not in force before everybody can see it: what was restored stays half-made, and is found so by the next attempt.
     if (!noted.ok) return { ok: false, message: noted.error };
-    return isBack ? DONE : taskResult(await finishRestore(placeOf(context)));
+    return taskResult(isBack ? await finishWayBack(placeOf(context)) : await finishRestore(placeOf(context)));
   } finally {
-    state.local.control = null;
-    state.local.rewindFailed = false;
-    state.local.historyPublished = null;
+    forget(context);
   }
+}
+
+/** What a crash, or the loss of this node, has left of a way back: the data from before is in force, or what was restored is in its place again. */
+export async function settleWayBack(context: NodeContext): Promise<TaskResult> {
+  const { log, state } = context;
+  const id = state.local.wayBack;
+  if (id === null) return DONE;
+  if (!(await refreshCluster(context))) return { ok: false, message: "the DCS does not say how the restore stands" };
+  const standing = wayBackStanding(state.cluster?.restore ?? null, id);
+  if (standing === "under-way") return { ok: false, message: `the way back from restore ${id} goes on` };
+  try {
+    if (standing === "in-force") return taskResult(await finishWayBack(placeOf(context)));
+    log.warning(
+      `the way back from restore ${id} was given up: what was restored is put in its place again, the data from before it beside it`,
+    );
+    return taskResult(await keepRestored(placeOf(context), id));
+  } finally {
+    forget(context);
+  }
+}
+
+/** What was remembered of the server that ran in this directory before. */
+function forget({ state }: NodeContext): void {
+  state.local.control = null;
+  state.local.rewindFailed = false;
+  state.local.historyPublished = null;
 }
 
 async function goBack(context: NodeContext, request: RestoreRequest): Promise<TaskResult> {

@@ -202,6 +202,8 @@ function isTakenAgain(o: Observation): boolean {
 
 /** The request by which the data here is being replaced, or put back, still stands. */
 function isRestored(o: Observation): boolean {
+  // What was left of one that is over needs none.
+  if (o.task?.step === "settle") return true;
   const overhaul = overhaulOf(o.dcs.cluster);
   if (overhaul === null) return false;
   if (o.task?.step === "back") return overhaul.request.phase === "undo";

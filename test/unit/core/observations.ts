@@ -122,6 +122,7 @@ const SETTLED_SLOTS = "settled";
 export function local(fields: Partial<LocalFacts> = {}): LocalFacts {
   return {
     dataDirectory: { kind: "valid", majorVersion: 15 },
+    wayBack: null,
     process: { kind: "running", pid: 10, startTicks: 1, stopped: false },
     status: status(),
     state: "running",

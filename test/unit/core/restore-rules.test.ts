@@ -233,3 +233,52 @@ test("no random moment of a restore has a node race, promote or found anything, 
     { numRuns: 3000 },
   );
 });
+
+describe("the mark of a way back that has begun on this disk", () => {
+  const marked = (over: Parameters<typeof local>[0] = {}) => local({ ...stopped, wayBack: request().id, ...over });
+  const at = (restore: RestoreRequest | null, over: Parameters<typeof observation>[0] = {}) =>
+    observation({ cluster: cluster({ restore }), local: marked(), ...over });
+  const back = (fields: Partial<RestoreRequest>) => request({ direction: "back", timeline: 2, ...fields });
+
+  test("is settled before anything is started, raced for or copied where nobody goes on with that way back, or it is in force", () => {
+    const over: readonly (RestoreRequest | null)[] = [
+      null,
+      back({ phase: "done", message: "abandoned" }),
+      back({ phase: "clone" }),
+      back({ phase: "done" }),
+      request({ phase: "done" }),
+      request({ phase: "stop" }),
+      back({ id: "20260201-120000", phase: "stop" }),
+      { ...unreadableRestore(revision(20)), phase: "done" },
+    ];
+    const absent = marked({ dataDirectory: { kind: "absent" } });
+    for (const restore of over)
+      for (const leader of [null, OURS, { name: "a", session: "s-a", revision: revision(4) }])
+        for (const here of [marked(), absent])
+          for (const pause of [false, true]) {
+            const o = at(null, { cluster: cluster({ restore, leader }), local: here, config: { ...CONFIG, pause } });
+            expect([restore, leader, decide(o).effect]).toEqual([restore, leader, { kind: "restore", step: "settle" }]);
+          }
+    const task = { kind: "restore", step: "settle", startedAt: ms(90_000), aborting: false } as const;
+    expect(rule(at(null, { task }))).toBe("task-wait");
+    const failed = { kind: "restore", finishedAt: ms(99_999), ok: false, message: "no", failures: 1, plan: null } as const;
+    expect(decide(at(null, { lastTask: failed }))).toMatchObject({ rule: "way-back-retry", why: expect.stringContaining("no") });
+  });
+
+  test("says nothing to the phases of the way back itself, nor to a request that cannot be read", () => {
+    for (const restore of [
+      ...(["stop", "restore", "failed", "undo"] as const).map((phase) => back({ phase, node: "a" })),
+      unreadableRestore(revision(20)),
+    ])
+      expect([restore.phase, rule(at(restore))]).toEqual([restore.phase, "restore-wait"]);
+  });
+
+  test("keeps everything from being started while the DCS is out of reach, and stops what runs with data that was given up", () => {
+    const away = { kind: "unreachable", since: ms(99_000), cluster: cluster(), reason: "no" } as const;
+    for (const pause of [false, true])
+      expect(rule(observation({ dcs: away, local: marked(), config: { ...CONFIG, pause } }))).toBe("way-back-unknown");
+    const runs = local({ wayBack: request().id });
+    expect(decide(observation({ local: runs }))).toMatchObject({ rule: "way-back-stop", effect: { kind: "stop", mode: "fast" } });
+    expect(rule(observation({ local: runs, cluster: cluster({ restore: back({ phase: "clone" }) }) }))).not.toContain("way-back");
+  });
+});

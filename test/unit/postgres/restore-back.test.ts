@@ -2,12 +2,12 @@
 // has used, and touches nothing that it refuses. Method: real folders in each of the states; the programs are stood in for.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ok } from "../../../lib/model/result.ts";
 import type { RunProgram } from "../../../lib/postgres/context.ts";
-import { keepRestored, takeRestoreBack, whyNoWayBack } from "../../../lib/postgres/restore-back.ts";
+import { finishWayBack, keepRestored, takeRestoreBack, whyNoWayBack } from "../../../lib/postgres/restore-back.ts";
 import type { RestorePlace } from "../../../lib/postgres/restore-directory.ts";
 import { realClock } from "../../../lib/runtime/clock.ts";
 import { serverConfig } from "../../harness/local-server.ts";
@@ -25,6 +25,7 @@ const data = (): string => join(folder, "data");
 const aside = (): string => `${data()}.before-restore-${ID}`;
 const kept = (): string => `${data()}.restored-${ID}`;
 const history = (path: string): string => join(path, "pg_wal/00000002.history");
+const mark = (): string => `${data()}.matriarch-way-back`;
 const wordOf = (path: string): string | null => (existsSync(join(path, "word")) ? readFileSync(join(path, "word"), "utf8") : null);
 
 function directory(path: string, word: string, timeline: number): void {
@@ -63,8 +64,8 @@ function place(over: Partial<RestorePlace["config"]> = {}): RestorePlace {
   return { config, scope: "demo", memberName: "a", log: recordingLog(), clock: realClock(), run, pgbackrest };
 }
 
-const back = (over?: Partial<RestorePlace["config"]>) =>
-  takeRestoreBack(place(over), { id: ID, timelineAbove: 2, signal: new AbortController().signal, progress: () => undefined });
+const options = () => ({ id: ID, timelineAbove: 2, signal: new AbortController().signal, progress: () => undefined });
+const back = (over?: Partial<RestorePlace["config"]>) => takeRestoreBack(place(over), options());
 const words = () => [data(), aside(), kept(), `${aside()}-recovered`].map(wordOf);
 
 const exchanged = (): void => {
@@ -94,6 +95,9 @@ test.each(Object.entries(states))(
     // The server looks for it here as well, should the archive not have it yet.
     expect(existsSync(history(data()))).toBe(true);
     expect(existsSync(`${data()}.matriarch-making`)).toBe(false);
+    // Until the key says that it is in force.
+    expect([readFileSync(mark(), "utf8"), statSync(mark()).mode & 0o777]).toEqual([`${ID}\n`, 0o600]);
+    expect([await finishWayBack(place()), existsSync(mark())]).toEqual([ok(null), false]);
   },
 );
 
@@ -106,7 +110,7 @@ test("a timeline that was used already is a failure, and is not taken for done",
 test("it is refused before anything is touched where something of it is missing", async () => {
   const refused = async (why: string, over?: Partial<RestorePlace["config"]>) => {
     expect(await back(over)).toMatchObject({ ok: false, error: { kind: "refused", message: expect.stringContaining(why) } });
-    expect([wordOf(data()), existsSync(kept()), servers]).toEqual(["restored", false, []]);
+    expect([wordOf(data()), existsSync(kept()), existsSync(mark()), servers]).toEqual(["restored", false, false, []]);
   };
   await refused("restore_command is missing", { recoveryConf: {} });
   expect(await whyNoWayBack(place(), ID)).toBeNull();
@@ -122,10 +126,26 @@ test("it is refused before anything is touched where something of it is missing"
 test("given up, what was restored is in its place again, and the old data beside it: under its name only where no recovery may have begun", async () => {
   for (const [name, arrange] of Object.entries(states)) {
     arrange();
+    writeFileSync(mark(), `${ID}\n`);
     const wasRecovered = name === "before the recovery";
     for (const again of [1, 2]) {
       expect([name, again, await keepRestored(place(), ID)]).toEqual([name, again, ok(null)]);
       expect([name, ...words()]).toEqual([name, "restored", wasRecovered ? null : "old", null, wasRecovered ? "old" : null]);
+      expect([name, existsSync(mark())]).toEqual([name, false]);
     }
   }
+});
+
+test("the mark is there before anything is moved, and stays where what was restored is gone: the old data is not taken for it", async () => {
+  // The first rename comes to nothing.
+  rmSync(kept(), { recursive: true, force: true });
+  mkdirSync(join(kept(), "in the way"), { recursive: true });
+  expect(await back()).toMatchObject({ ok: false });
+  expect([existsSync(mark()), wordOf(data())]).toEqual([true, "restored"]);
+  rmSync(kept(), { recursive: true });
+  exchanged();
+  renameSync(aside(), data());
+  rmSync(kept(), { recursive: true });
+  expect(await keepRestored(place(), ID)).toMatchObject({ ok: false, error: { message: expect.stringContaining("not there any more") } });
+  expect([existsSync(mark()), wordOf(data())]).toEqual([true, "old"]);
 });
