@@ -112,11 +112,19 @@ export async function acquireLock(context: NodeContext): Promise<Outcome> {
   state.hold(answer.value);
   afterMark(context, unfenced, answer.value.session);
   state.adopted = false;
+  dropReinitialize(context);
   await settleLease(context, answer.value);
   if (wasHeld !== null && wasHeld.session !== answer.value.session) context.log.info("the lock was taken again under a new session");
   // The sync key that allows a promotion is read after the lock was taken, when nobody else changes it any more.
   if (racing) await refreshCluster(context);
   return done("acquire-lock");
+}
+
+/** Who leads is what the others copy: a copy that was asked for before is not made when it leads no more. */
+export function dropReinitialize({ log, state }: NodeContext): void {
+  if (state.requests.reinitialize === null) return;
+  log.warning("reinitialize: the request is dropped, because this node leads now");
+  state.requests = { ...state.requests, reinitialize: null };
 }
 
 /** A standby that wants to lead; otherwise a primary, or one in the making, that wants its lock back. */

@@ -3,7 +3,7 @@
 import { ms } from "../model/units.ts";
 import { armWatchdog } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
-import { releaseLock } from "./perform-dcs.ts";
+import { dropReinitialize, releaseLock } from "./perform-dcs.ts";
 import { stop } from "./stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 import { tellRole } from "./tell-role.ts";
@@ -31,7 +31,9 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
 }
 
 /** Looks from before show a standby; who stops the server for a promotion that is given up tells nobody of it. */
-function noteWritable({ clock, state }: NodeContext, signal: AbortSignal): void {
+function noteWritable(context: NodeContext, signal: AbortSignal): void {
+  const { clock, state } = context;
+  dropReinitialize(context);
   state.localChanged();
   state.local.lastRole = "primary";
   state.local.promotedAt = clock.now();
