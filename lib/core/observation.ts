@@ -94,7 +94,7 @@ export interface LocalFacts {
   readonly crashedAt: Ms | null;
   /** Since when the running server has served nobody new: it answers nothing, or its postmaster is stopped; null where it answers, also by a refusal. */
   readonly unservedSince: Ms | null;
-  /** Since when the running server has given us no status, for whatever reason; null where it does. */
+  /** Since when the running server has given us no status; null where it does, and while it says itself that it starts up, recovers or shuts down. */
   readonly statusMissingSince: Ms | null;
   /** Source that the running standby is pointed at: `host:port`, "" for none. */
   readonly upstream: string;

@@ -30,6 +30,8 @@ export interface PostgresError {
   readonly message: string;
   /** Of `unreachable`: the server is there and has said so itself (starting up, no slot left, login refused). */
   readonly answered?: true;
+  /** Of `answered`: it takes no connection now (SQLSTATE 57P03), because it starts up, recovers or shuts down; that passes by itself. */
+  readonly passing?: true;
 }
 
 export function describeStoreError(error: StoreError): string {

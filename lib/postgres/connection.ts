@@ -45,6 +45,8 @@ const OWN_SETTINGS = { synchronous_commit: "local", search_path: "pg_catalog" } 
 const CONNECT_TIMEOUT_SECONDS = 600;
 /** SQLSTATE classes and codes that say "not now" rather than "your statement is wrong". */
 const UNREACHABLE_SQLSTATES = /^(08|28|57P0[1-5]|53300|3D000)/;
+/** Starting up, in recovery, or shutting down. */
+const CANNOT_CONNECT_NOW = "57P03";
 
 export class Connection {
   readonly #clock: Clock;
@@ -253,6 +255,7 @@ function describe(error: unknown): CodedError {
   if (!(error instanceof SQL.PostgresError)) return { kind: "unreachable", message: `cannot connect: ${message}`, code: null };
   const sqlState = error.errno;
   if (sqlState === undefined) return { kind: "unreachable", message, code: error.code };
+  if (sqlState === CANNOT_CONNECT_NOW) return { kind: "unreachable", message, answered: true, passing: true, code: error.code };
   if (UNREACHABLE_SQLSTATES.test(sqlState)) return { kind: "unreachable", message, answered: true, code: error.code };
   return { kind: "failed", message: `${message} (SQLSTATE ${sqlState})`, code: error.code };
 }

@@ -65,10 +65,15 @@ async function detachFromSource(
 ): Promise<Result<null, PostgresError>> {
   const changed = await on.detach(options.synchronousStandbyNames);
   if (!changed.ok) return changed;
-  if (!changed.value) return ok(null);
+  const wanted = options.synchronousStandbyNames;
+  if (!changed.value) {
+    // Written by an attempt before this one, which is no proof that PostgreSQL has taken it.
+    const row = await ask(on, DETACHED_QUERY, options.deadline);
+    if (!row.ok) return row;
+    if (isInForce(row.value, wanted)) return ok(null);
+  }
   const reloaded = await on.reload();
   if (!reloaded.ok) return reloaded;
-  const wanted = options.synchronousStandbyNames;
   const until = ms(Math.min(options.deadline, on.clock.now() + RECEIVER_GONE_MAX_MS));
   let failure: PostgresError | null = null;
   let synchronous = false;
@@ -78,13 +83,18 @@ async function detachFromSource(
       failure = row.error;
       return true;
     }
-    synchronous = wanted === null || row.value["synchronous"] === wanted;
+    synchronous = isInForce(row.value, wanted);
     return row.value["conninfo"] === "" && row.value["receivers"] === 0 && synchronous ? true : null;
   });
   if (failure !== null) return err(failure);
   // Without the receiver gone the promotion is slower, no more; without the names in force it would not be safe.
   if (!synchronous) return err({ kind: "failed", message: "synchronous_standby_names did not take effect: not promoted" });
   return ok(null);
+}
+
+/** null: whatever the operator's own parameters say. */
+function isInForce(row: Row, wanted: string | null): boolean {
+  return wanted === null || row["synchronous"] === wanted;
 }
 
 const DETACHED_QUERY = `SELECT current_setting('primary_conninfo') AS conninfo, current_setting('synchronous_standby_names') AS synchronous,

@@ -81,6 +81,8 @@ async function lookOnce(context: NodeContext): Promise<void> {
   if (!answer.ok) {
     local.status = null;
     noteNoStatus(context, "PostgreSQL runs, but cannot be asked", answer.error.message, startedAt);
+    // A recovery takes its time: a restart would only begin it again.
+    if (answer.error.passing === true) local.statusMissingSince = null;
     if (local.lastRole === null) await readRole(context, generation);
     return;
   }

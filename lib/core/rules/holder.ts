@@ -180,6 +180,13 @@ export const holderRules: readonly Rule[] = [
       why: () => "the lock is released: there is no data to serve here",
     },
   ]),
+  // Before whatever waits for a server that gives no status: it may serve all the same.
+  {
+    id: "leader-fencing-missing",
+    when: (o) => lockIsOurs(o) && runsAsPrimary(o) && !isStandbyCluster(o) && o.self.fencingMissing && !isPaused(o),
+    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
+    why: () => "Demoting self because watchdog could not be activated",
+  },
   ...inSection(servesNobody, [
     {
       id: "holder-unserved-ask",

@@ -2,7 +2,7 @@
 
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
-import { clusterOf, didThisCycle, isPaused, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
+import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
 import { actionName, candidateNames, fitCandidates, isDue, isMissed, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import { perObservation } from "../per-observation.ts";
@@ -20,12 +20,6 @@ const CONNECTING_MS = 10_000;
 const GRACE_LIMIT_MS = 2_000;
 
 export const leaderRules: readonly Rule[] = inSection(leads, [
-  {
-    id: "leader-fencing-missing",
-    when: (o) => leads(o) && o.self.fencingMissing && !isPaused(o),
-    then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-    why: () => "Demoting self because watchdog could not be activated",
-  },
   {
     id: "failover-stale",
     when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,

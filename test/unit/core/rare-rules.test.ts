@@ -116,6 +116,15 @@ const CASES: Readonly<Record<string, Observation>> = {
   }),
 };
 
+test("a required watchdog that is gone stops also a primary that gives no status, and none in a pause", () => {
+  const unasked = local({ status: null, lastRole: "primary" });
+  const unfenced = { self: { ...self, fencingMissing: true }, local: unasked };
+  expect(decide(leading(unfenced))).toMatchObject({ rule: "leader-fencing-missing", effect: { kind: "stop", mode: "immediate" } });
+  expect(decide(leading({ ...unfenced, local: { ...unasked, crashedAt: ms(-900_000) } })).rule).toBe("leader-fencing-missing");
+  expect(decide(leading({ ...unfenced, config: { ...CONFIG, pause: true } })).rule).toBe("holder-starting");
+  expect(decide(leading({ local: unasked })).rule).toBe("holder-starting");
+});
+
 for (const [id, o] of Object.entries(CASES)) {
   test(`the rule ${id} decides where its case is given`, () => {
     expect(RULES.map((rule) => rule.id)).toContain(id);

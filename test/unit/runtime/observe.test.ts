@@ -1,11 +1,12 @@
 // Owns the tests of what a look at the local PostgreSQL makes of what it sees.
 
 import { expect, test } from "bun:test";
+import { restartsUnaskable } from "../../../lib/core/facts.ts";
 import type { PostgresError } from "../../../lib/model/errors.ts";
 import type { DataDirectory } from "../../../lib/model/postgres.ts";
 import { err, ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
-import { lookAtPostgres } from "../../../lib/runtime/observe.ts";
+import { lookAtPostgres, observe } from "../../../lib/runtime/observe.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { primaryStatus } from "../core/observations.ts";
@@ -89,4 +90,18 @@ test("a look for which no file descriptor was left says nothing: the server is w
   const { process, status, dataDirectory } = context.state.local;
   expect({ process, status, dataDirectory }).toEqual({ process: RUNNING, status: null, dataDirectory: VALID });
   expect(warnings).toEqual(["WARNING: PostgreSQL cannot be looked at: EMFILE: too many open files"]);
+});
+
+const STARTING: PostgresError = { kind: "unreachable", message: "the database system is starting up", answered: true, passing: true };
+
+test("a restart that was asked for ends no recovery, however long that takes: only a server that is not on its way is one that cannot be asked", async () => {
+  const bench = new Bench();
+  const { context } = await lookedAt(bench, [null, FULL, ...new Array(30).fill(STARTING)]);
+  context.state.requests = { ...context.state.requests, restart: true };
+  expect(restartsUnaskable(observe(context))).toBe(false);
+  const since = bench.clock.now();
+  const { context: full } = await lookedAt(bench, [null, STARTING, ...new Array(8).fill(FULL)]);
+  full.state.requests = { ...full.state.requests, restart: true };
+  expect(observe(full).local.statusMissingSince).toBe(ms(since + 2000));
+  expect(restartsUnaskable(observe(full))).toBe(true);
 });
