@@ -187,33 +187,21 @@ export const holderRules: readonly Rule[] = [
     then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
     why: () => "Demoting self because watchdog could not be activated",
   },
-  ...inSection(servesNobody, [
+  ...inSection(failsItsClients, [
     {
-      id: "holder-unserved-ask",
-      when: (o) => servesNobody(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
+      id: "holder-no-service-ask",
+      when: (o) => noService(o) !== null && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
       then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
-      why: () => "PostgreSQL runs, but has served nobody for longer than primary_start_timeout: is there a replica to take over?",
+      why: (o) => `${noService(o)}: is there a replica to take over?`,
     },
     {
-      id: "holder-unserved",
-      when: (o) => servesNobody(o) && someoneCanTakeOver(o),
+      id: "holder-no-service",
+      when: (o) => noService(o) !== null && someoneCanTakeOver(o),
       then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-      why: () => "PostgreSQL runs, but has served nobody for longer than primary_start_timeout, and a replica can take over: it is stopped",
+      why: (o) => `${noService(o)}, and a replica can take over: it is stopped`,
     },
   ]),
   ...inSection(holdsUnanswered, [
-    {
-      id: "holder-overdue-ask",
-      when: (o) => isOverdue(o) && otherNames(o).length > 0 && didThisCycle(o, "ask-peers") === null,
-      then: (o) => ({ kind: "ask-peers", names: otherNames(o) }),
-      why: () => "PostgreSQL has not come back within primary_start_timeout: is there a replica to take over?",
-    },
-    {
-      id: "holder-overdue",
-      when: (o) => isOverdue(o) && someoneCanTakeOver(o),
-      then: () => ({ kind: "stop", mode: "immediate", within: ms(0) }),
-      why: () => "PostgreSQL has not come back within primary_start_timeout and a replica can take over: it is stopped",
-    },
     {
       id: "holder-restart-unanswered",
       when: (o) => lockIsOurs(o) && restartsUnaskable(o),
@@ -237,9 +225,20 @@ function holdsUnanswered(o: Observation): boolean {
   return lockIsOurs(o) && isRunning(o) && o.local.status === null;
 }
 
-/** It hangs, or somebody has stopped its postmaster: clients are served as little as by one that crashed. */
-function servesNobody(o: Observation): boolean {
-  return lockIsOurs(o) && runsAsPrimary(o) && !isPaused(o) && !isStandbyCluster(o) && overdueUnserved(o);
+/**
+ * PostgreSQL runs and is of no use to clients for longer than primary_start_timeout: it hangs, or somebody has stopped its postmaster,
+ * or it has not answered since a crash. Null where it is of use, or where its time is not over.
+ */
+function noService(o: Observation): string | null {
+  if (!lockIsOurs(o) || isPaused(o)) return null;
+  if (runsAsPrimary(o) && !isStandbyCluster(o) && overdueUnserved(o))
+    return "PostgreSQL runs, but has served nobody for longer than primary_start_timeout";
+  if (holdsUnanswered(o) && overdueSinceCrash(o)) return "PostgreSQL has not come back within primary_start_timeout";
+  return null;
+}
+
+function failsItsClients(o: Observation): boolean {
+  return noService(o) !== null;
 }
 
 /** Whether it was a primary cannot be told now: it is read again in the next cycle. */
@@ -261,11 +260,6 @@ function startAsItWas(o: Observation): Effect {
 function ownNameUnderOldSession(o: Observation): boolean {
   const leader = o.dcs.cluster?.leader ?? null;
   return leader !== null && leader.name === o.self.name && !lockIsOurs(o);
-}
-
-/** Running again after a crash, but not yet answering, for longer than primary_start_timeout. */
-function isOverdue(o: Observation): boolean {
-  return lockIsOurs(o) && isRunning(o) && o.local.status === null && !isPaused(o) && overdueSinceCrash(o);
 }
 
 function mayHandOver(o: Observation): boolean {

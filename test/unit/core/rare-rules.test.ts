@@ -67,12 +67,11 @@ const CASES: Readonly<Record<string, Observation>> = {
   }),
   "holder-without-data": observation({ ...holding, local: empty }),
   "holder-fencing-missing": observation({ ...holding, local: down, self: { ...self, fencingMissing: true } }),
-  "holder-overdue-ask": observation({
+  "holder-no-service-ask": observation({
     ...holding,
     config: { ...CONFIG, primaryStartTimeoutMs: ms(1000) },
     local: local({ status: null, lastRole: "primary", crashedAt: ms(90_000) }),
   }),
-  "holder-unserved-ask": observation({ ...holding, local: local({ status: null, lastRole: "primary", unservedSince: ms(-300_000) }) }),
   "holder-restart-unanswered": observation({
     ...holding,
     local: local({ status: null, lastRole: "primary", statusMissingSince: ms(90_000) }),

@@ -125,7 +125,7 @@ describe("a primary that does not come back", () => {
     );
     expect(decide({ ...recovering, now: ms(98_000) }).rule).toBe("task-wait");
     const left = { ...recovering, task: null, done: asked, peers: { answers: [answer("a")] } };
-    expect(decide(left)).toMatchObject({ rule: "holder-overdue", effect: { kind: "stop", mode: "immediate" } });
+    expect(decide(left)).toMatchObject({ rule: "holder-no-service", effect: { kind: "stop", mode: "immediate" } });
   });
 
   test("or hangs is stopped, once primary_start_timeout is over and a replica can take over; with none it is waited for, and in pause", () => {
@@ -138,9 +138,9 @@ describe("a primary that does not come back", () => {
     // A lease at the least: one late answer is no hang, whatever primary_start_timeout says.
     expect(decide(seconds(29)).rule).toBe("holder-starting");
     const hung = seconds(30);
-    expect(decide(hung)).toMatchObject({ rule: "holder-unserved-ask", effect: { kind: "ask-peers", names: ["a", "c"] } });
+    expect(decide(hung)).toMatchObject({ rule: "holder-no-service-ask", effect: { kind: "ask-peers", names: ["a", "c"] } });
     const judged = (answers: Observation["peers"]["answers"]) => decide({ ...hung, done: asked, peers: { answers } });
-    expect(judged([answer("a")])).toMatchObject({ rule: "holder-unserved", effect: { kind: "stop", mode: "immediate" } });
+    expect(judged([answer("a")])).toMatchObject({ rule: "holder-no-service", effect: { kind: "stop", mode: "immediate" } });
     expect(judged([answer("a", { tags: { nofailover: true } })]).rule).toBe("holder-starting");
     expect(decide({ ...hung, config: { ...config, pause: true } }).rule).toBe("holder-starting");
     // A stopped postmaster answers on connections that it had: new clients wait all the same.
@@ -149,7 +149,7 @@ describe("a primary that does not come back", () => {
       status: primaryStatus(),
       process: { kind: "running" as const, pid: 10, startTicks: 1, stopped: true },
     };
-    expect(decide({ ...hung, local: stopped, done: asked, peers: { answers: [answer("a")] } }).rule).toBe("holder-unserved");
+    expect(decide({ ...hung, local: stopped, done: asked, peers: { answers: [answer("a")] } }).rule).toBe("holder-no-service");
     // What was stopped so counts as crashed: the lock goes.
     const down = { ...hung.local, process: { kind: "none" as const }, control, unservedSince: null, crashedAt: hung.local.unservedSince };
     const gone = {
