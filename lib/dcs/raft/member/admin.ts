@@ -10,6 +10,7 @@ import type { Configuration, MembershipChange } from "../core/types.ts";
 import type { ClientAnswer, ClientRequest } from "../kv/client-protocol.ts";
 import type { HelloAnswer } from "../transport/hello.ts";
 import type { Engine } from "./engine.ts";
+import type { Forwarder } from "./forwarder.ts";
 import type { Leadership } from "./leadership.ts";
 import type { JoinAnswer, PeerRequest } from "./peer-protocol.ts";
 import { type Requests, refusalAnswer } from "./requests.ts";
@@ -20,6 +21,7 @@ export interface AdminOptions {
   readonly engine: Engine;
   readonly leadership: Leadership;
   readonly requests: Requests;
+  readonly forwarder: Pick<Forwarder, "isConnected">;
   readonly configuration: () => Configuration;
   readonly leader: () => RaftMember | null;
   /** Who answers at an address, and what it says of itself. */
@@ -98,13 +100,27 @@ export class Admin {
     const clusterId = this.#options.clusterId();
     if (request.clusterId !== clusterId) return { kind: "refused", reason: `${self.address} belongs to another cluster (${clusterId})` };
     if (engine.role.role !== "leader") return { kind: "ask-leader", address: leader()?.address ?? null };
-    if (findMember(this.#options.configuration(), request.from.id) !== null) return { kind: "member" };
-    if (request.was === "voter") return this.#removal(request.from.id);
     const { id, address } = request.from;
+    const known = findMember(this.#options.configuration(), id);
+    if (known !== null) return this.#stays(known, address, deadline);
+    if (request.was === "voter") return this.#removal(id);
     const answer = await this.change({ kind: "add", member: { id, address }, replaces: null }, deadline);
+    if (answer.kind === "done") log.info(`raft: ${address} (${id}) joins as a learner`);
+    return this.#joinAnswer(answer);
+  }
+
+  /** One that cannot be found where it is entered, and finds nobody itself, is entered where it says to be. */
+  async #stays(known: RaftMember, address: string, deadline: Ms): Promise<JoinAnswer> {
+    const { self, forwarder, log } = this.#options;
+    if (known.address === address || known.id === self.id || forwarder.isConnected(known.id)) return { kind: "member" };
+    const answer = await this.change({ kind: "move", members: [{ id: known.id, address }] }, deadline);
+    if (answer.kind === "done") log.info(`raft: member ${known.id} is at ${address} now`);
+    return this.#joinAnswer(answer);
+  }
+
+  #joinAnswer(answer: ClientAnswer): JoinAnswer {
     switch (answer.kind) {
       case "done":
-        log.info(`raft: ${address} (${id}) joins as a learner`);
         return { kind: "member" };
       case "refused":
         return { kind: "refused", reason: answer.reason };
@@ -112,7 +128,7 @@ export class Admin {
       case "unknown-outcome":
         return { kind: "wait", reason: answer.reason };
       default:
-        return { kind: "ask-leader", address: leader()?.address ?? null };
+        return { kind: "ask-leader", address: this.#options.leader()?.address ?? null };
     }
   }
 

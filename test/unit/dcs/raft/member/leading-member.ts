@@ -67,5 +67,5 @@ export async function leadingMember(count: number, electionMaxMs: number) {
   const admin = new Admin({ ...parts, ...known, log: SILENT, requests, ask: () => Promise.resolve(err("nobody")) });
   engine.push({ kind: "tick" });
   await led.promise;
-  return { peer, engine, admin, known, stop: () => engine.stop("the test is over") };
+  return { peer, engine, admin, forwarder, known, stop: () => engine.stop("the test is over") };
 }
