@@ -5,7 +5,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { serverDirectory, serverProcesses } from "../../lib/postgres/processes.ts";
+import { type ProcessFacts, sendSignal, serverDirectory, serverProcesses } from "../../lib/postgres/processes.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { TTL_S } from "../harness/times.ts";
@@ -85,7 +85,7 @@ test("where PostgreSQL lets us in no more it is told, and a restart that an oper
         ),
       PATIENT,
     );
-    for (const each of serverPids(leader)) if (/ postgres postgres /.test(commandOf(each))) process.kill(each, "SIGTERM");
+    for (const each of serversOf(leader)) if (/ postgres postgres /.test(commandOf(each.pid))) sendSignal(each, "SIGTERM");
     await leader.untilLogs("PostgreSQL runs, but cannot be asked: ", PATIENT);
     expect((await restart(leader)).status).toBe(200);
     expect(leader.postmasterPid()).not.toBe(pid);
@@ -103,8 +103,12 @@ async function endOurBackends(cluster: TestCluster, node: ClusterNode): Promise<
 }
 
 function serverPids(node: ClusterNode): readonly number[] {
+  return serversOf(node).map(({ pid }) => pid);
+}
+
+function serversOf(node: ClusterNode): readonly ProcessFacts[] {
   const directory = serverDirectory(node.dataDir);
-  return directory === null ? [] : serverProcesses(directory).map(({ pid }) => pid);
+  return directory === null ? [] : serverProcesses(directory);
 }
 
 /** As PostgreSQL shows it: `postgres: CLUSTER: USER DATABASE FROM STATE`. */

@@ -7,6 +7,7 @@ import { appendFileSync, chmodSync, mkdtempSync, openSync, readdirSync, realpath
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ms } from "../../lib/model/units.ts";
+import { sendSignal } from "../../lib/postgres/processes.ts";
 import { ProcessGuard } from "../../lib/postgres/watchdog/guard.ts";
 import { collectReports, livingGuards } from "../../lib/postgres/watchdog/guard-report.ts";
 import { processAlive, processId } from "../../lib/postgres/watchdog/process-table.ts";
@@ -42,7 +43,7 @@ afterEach(async () => {
   supervisor?.process.kill("SIGCONT");
   supervisor?.process.kill("SIGKILL");
   supervisor = null;
-  for (const id of livingGuards(stateDir(postgres.dataDir))) process.kill(id.pid, "SIGKILL");
+  for (const id of livingGuards(stateDir(postgres.dataDir))) sendSignal(id, "SIGKILL");
   await postgres.stop();
   await writers.stop();
 });
@@ -174,7 +175,7 @@ describe("a restart beside a former guard that is stopped", () => {
     await Bun.sleep(100);
     await guarded();
     await Bun.sleep(RESTART_TTL_MS);
-    if (processAlive(guard)) process.kill(guard.pid, "SIGCONT");
+    sendSignal(guard, "SIGCONT");
     await until(() => !processAlive(guard));
     expect(processId(postgres.pid)).not.toBeNull();
   });
