@@ -13,7 +13,7 @@ import { until } from "../../test/harness/wait.ts";
 const USAGE = `usage: bun run scripts/benchmarks/redirect.ts [--n N]
   --n    switchovers, and deaths of the primary's host, each so often (default 5)
 From the moment the new primary accepts writes: until Consul's DNS names it and nobody else; until PgBouncer's lines lead there; until a
-client of the pool has written there.`;
+client of the pool has written there. And the longest time that no client of the pool was answered, with the errors that they saw.`;
 const SAMPLES = 5;
 const WITHIN = { withinMs: 60_000, everyMs: 2 };
 const NAME = "primary.demo.service.consul";
@@ -22,12 +22,16 @@ const TITLES = {
   dnsMs: "promotion → Consul's DNS names the new primary alone",
   linesMs: "promotion → PgBouncer's lines lead there",
   clientMs: "promotion → a client of the pool has written there",
+  pauseMs: "longest time that no client of the pool was answered",
+  errors: "errors that clients of the pool saw",
 } as const;
 
 interface Sample {
   readonly dnsMs: number;
   readonly linesMs: number;
   readonly clientMs: number;
+  readonly pauseMs: number;
+  readonly errors: number;
 }
 
 const { values } = parseArgs({ options: { n: { type: "string", default: String(SAMPLES) }, help: { type: "boolean", short: "h" } } });
@@ -75,11 +79,15 @@ async function measureAll(measured: Measured): Promise<void> {
       for (let index = 0; index < count; index++) {
         const sample = await measure(event, { ...measured, clients });
         samples.push(sample);
-        const { dnsMs, linesMs, clientMs } = sample;
-        console.error(`${event}: DNS ${dnsMs}, lines ${linesMs}, client ${clientMs} ms (load ${loadavg()[0]?.toFixed(1)})`);
+        const { dnsMs, linesMs, clientMs, pauseMs, errors } = sample;
+        const load = loadavg()[0]?.toFixed(1);
+        console.error(
+          `${event}: DNS ${dnsMs}, lines ${linesMs}, client ${clientMs}, longest pause ${pauseMs} ms, ${errors} errors (load ${load})`,
+        );
       }
-      for (const key of ["dnsMs", "linesMs", "clientMs"] as const)
+      for (const key of ["dnsMs", "linesMs", "clientMs", "pauseMs"] as const)
         console.log(`${event}, ${TITLES[key]}: ${summary(samples.map((each) => each[key]))}`);
+      console.log(`${event}, ${TITLES.errors}: ${samples.map(({ errors }) => errors).join(", ")}`);
     }
   } finally {
     await clients.stop();
@@ -94,6 +102,7 @@ async function measure(
   await until("DNS names the primary", async () => (await dns.ports(NAME)).join() === String(old.place.postgresPort), WITHIN);
   const from = new Map(cluster.nodes.map((node) => [node.name, node.log.length]));
   const since = performance.now();
+  const errorsBefore = clients.errors.length;
   const others = cluster.others(old);
   const wanted = others.map(({ place }) => String(place.postgresPort));
   const acted =
@@ -111,7 +120,13 @@ async function measure(
   if (event === "host death") old.start();
   await cluster.untilHealthy();
   const after = (moment: number): number => Math.round(performance.timeOrigin + moment - promotedAt);
-  return { dnsMs: after(named), linesMs: after(led), clientMs: after(served) };
+  return {
+    dnsMs: after(named),
+    linesMs: after(led),
+    clientMs: after(served),
+    pauseMs: Math.round(clients.longestGap(since).ms),
+    errors: clients.errors.length - errorsBefore,
+  };
 }
 
 /** `performance.now()` when it came true. */
