@@ -53,9 +53,11 @@ export function mayRemove(o: Observation): boolean {
   return o.self.removeDataDirectoryOnDivergedTimelines;
 }
 
-/** pg_rewind has failed here, and the configuration allows a new copy in its stead. */
+/** pg_rewind, or the start of a standby whose WAL cannot be read, has failed here, and the configuration allows a new copy in its stead. */
 export function replacesInstead(o: Observation): boolean {
-  return planFor(o)?.kind === "rewind" && o.local.rewindFailed && o.self.removeDataDirectoryOnRewindFailure;
+  const plan = planFor(o);
+  const mended = plan?.kind === "rewind" || (plan?.kind === "clone" && plan.unread === true);
+  return mended && o.local.rewindFailed && o.self.removeDataDirectoryOnRewindFailure;
 }
 
 /** pg_rewind reads from a primary: in a standby cluster that is the remote one. */

@@ -28,15 +28,21 @@ export interface RewindQuestion {
 }
 
 export type RewindPlan =
-  /** Its WAL is a prefix of the upstream's history (or nothing better can be done: `why` says so). */
-  | { readonly kind: "follow"; readonly why: string }
+  /**
+   * Its WAL is a prefix of the upstream's history (or nothing better can be done: `why` says so). `unread`: of a standby whose WAL cannot be
+   * read, so that nothing is known of it.
+   */
+  | { readonly kind: "follow"; readonly why: string; readonly unread?: true }
   /** It has WAL that the upstream does not have. */
   | { readonly kind: "rewind"; readonly why: string }
   /** It has diverged, and only a new copy helps. `allowed` by the configuration, else an operator has to decide. */
-  | { readonly kind: "clone"; readonly allowed: boolean; readonly why: string };
+  | { readonly kind: "clone"; readonly allowed: boolean; readonly why: string; readonly unread?: true };
 
 /** States of pg_control in which only a primary leaves its directory. */
 const PRIMARY_STATES: ReadonlySet<string> = new Set(["in production", "shutting down", "shut down"]);
+
+/** States in which only a standby leaves it: nothing was written there that some primary has not written. */
+const STANDBY_STATES: ReadonlySet<string> = new Set(["in archive recovery", "shut down in recovery"]);
 
 /** Compares the local end of WAL with the upstream's history and chooses the cheapest way that is safe. */
 export function rewindPlan(question: RewindQuestion): RewindPlan {
@@ -49,12 +55,26 @@ export function rewindPlan(question: RewindQuestion): RewindPlan {
   return { kind: "rewind", why: judged.why };
 }
 
+export interface EndlessQuestion extends Pick<RewindQuestion, "usePgRewind" | "removeOnDivergedTimelines"> {
+  /** pg_control's word, e.g. "in production". */
+  readonly state: string;
+  /** A start without knowing the end, or pg_rewind, has failed here. */
+  readonly failed: boolean;
+  /** May the directory be deleted and copied anew after that? */
+  readonly removeOnRewindFailure: boolean;
+}
+
 /**
- * For a directory whose WAL does not tell where it ends, as a part of it is lost: no server comes up in it. pg_rewind finds out what can be
- * done; where it fails too, the configuration or an operator has the word.
+ * For a directory whose WAL does not tell where it ends, as a part of it is lost or the disk or a program fails. Of a former primary pg_rewind
+ * finds out what can be done; where it fails too, the configuration or an operator has the word. A standby is started: what it has may well be
+ * whole, once it streams its timelines can be compared, and the recovery in a single-user server that comes before pg_rewind would end its own.
  */
-export function planWithoutEnd(question: Pick<RewindQuestion, "usePgRewind" | "removeOnDivergedTimelines">): RewindPlan {
+export function planWithoutEnd(question: EndlessQuestion): RewindPlan {
   const why = "the local end of WAL cannot be read";
+  if (STANDBY_STATES.has(question.state)) {
+    if (!question.failed || !question.removeOnRewindFailure) return { kind: "follow", why, unread: true };
+    return { kind: "clone", allowed: true, why: `${why}, and the server does not start`, unread: true };
+  }
   return question.usePgRewind ? { kind: "rewind", why } : clone(question, why, "use_pg_rewind is off");
 }
 

@@ -192,7 +192,9 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
   const end = running ? runningEnd(context) : await stoppedEnd(context);
   if (end === null) {
     const looks = 1 + (before?.kind === "plan-rejoin" && !before.ok ? before.failures : 0);
-    return running || looks < ENDLESS_LOOKS ? { ok: false, message: "the local end of WAL is not known" } : made(planWithoutEnd(may));
+    if (running || looks < ENDLESS_LOOKS) return { ok: false, message: "the local end of WAL is not known" };
+    const { removeDataDirectoryOnRewindFailure: removeOnRewindFailure } = state.settings.node.postgresql;
+    return made(planWithoutEnd({ ...may, state: control.value.state, failed: state.local.rewindFailed, removeOnRewindFailure }));
   }
   const switches = await postgres.timelineSwitches(end.timeline);
   const plan = rewindPlan({
@@ -279,6 +281,9 @@ async function startServer(context: NodeContext, effect: Extract<Effect, { kind:
   if (!started.ok) {
     // What does not start is as good as crashed: primary_start_timeout counts from here.
     if (effect.role === "primary") state.local.crashedAt ??= clock.now();
+    const plan = state.lastTask?.plan?.plan;
+    // Nor can its WAL be read: what the configuration says of pg_rewind's failure holds for this one.
+    if (plan?.kind === "follow" && plan.unread === true && started.error.kind === "failed") state.local.rewindFailed = true;
     return taskResult(started);
   }
   state.local.crashedAt = null;

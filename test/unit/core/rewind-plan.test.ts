@@ -111,7 +111,25 @@ test("the plan says follow exactly when every local byte was written by the same
 });
 
 test("WAL without an end is for pg_rewind to look at; where that is off, for the configuration or an operator", () => {
-  expect(planWithoutEnd({ usePgRewind: true, removeOnDivergedTimelines: false })).toMatchObject({ kind: "rewind" });
-  expect(planWithoutEnd({ usePgRewind: false, removeOnDivergedTimelines: true })).toMatchObject({ kind: "clone", allowed: true });
-  expect(planWithoutEnd({ usePgRewind: false, removeOnDivergedTimelines: false })).toMatchObject({ kind: "clone", allowed: false });
+  const crashed = { state: "in production", failed: false, removeOnRewindFailure: false };
+  expect(planWithoutEnd({ ...crashed, usePgRewind: true, removeOnDivergedTimelines: false })).toMatchObject({ kind: "rewind" });
+  expect(planWithoutEnd({ ...crashed, usePgRewind: false, removeOnDivergedTimelines: true })).toMatchObject({
+    kind: "clone",
+    allowed: true,
+  });
+  expect(planWithoutEnd({ ...crashed, usePgRewind: false, removeOnDivergedTimelines: false })).toMatchObject({
+    kind: "clone",
+    allowed: false,
+  });
+});
+
+test("a standby whose end of WAL cannot be read is started and never rewound, and copied anew only where that failed and a copy is allowed", () => {
+  for (const state of ["in archive recovery", "shut down in recovery"])
+    for (const usePgRewind of [true, false])
+      for (const removeOnDivergedTimelines of [true, false])
+        for (const failed of [true, false])
+          for (const removeOnRewindFailure of [true, false]) {
+            const plan = planWithoutEnd({ state, usePgRewind, removeOnDivergedTimelines, failed, removeOnRewindFailure });
+            expect(plan.kind).toBe(failed && removeOnRewindFailure ? "clone" : "follow");
+          }
 });

@@ -1,0 +1,65 @@
+// Goal: a stopped server whose end of WAL cannot be read is dealt with by what pg_control says of it. Method: the real task over a
+// PostgreSQL whose answers are the test's, and the rules on what it leaves behind.
+
+import { expect, test } from "bun:test";
+import { decide } from "../../../lib/core/decide.ts";
+import type { PostgresError } from "../../../lib/model/errors.ts";
+import type { ControlData } from "../../../lib/model/postgres.ts";
+import { err, ok } from "../../../lib/model/result.ts";
+import { lsn, ms, timeline } from "../../../lib/model/units.ts";
+import type { NodeContext } from "../../../lib/runtime/node-context.ts";
+import { runTask } from "../../../lib/runtime/perform-postgres.ts";
+import { local, observation } from "../core/observations.ts";
+import { Bench } from "./fenced-node.ts";
+
+const LEADER = { name: "a", host: "127.0.0.1", port: 5432, slotName: null } as const;
+const FAILED: PostgresError = { kind: "failed", message: "out of memory" };
+
+/** Plans as often as it takes, and leaves the finished task as the loop does. */
+async function planned(node: NodeContext, state: string) {
+  node.postgres.controlData = async () => ok({ systemIdentifier: "1", state, walLogHints: true, dataChecksums: true } as ControlData);
+  node.postgres.upstreamHistory = async () => ok({ timeline: timeline(2), switches: [], walLsn: lsn(10n), inRecovery: false } as never);
+  node.postgres.localEndOfWal = async () => err(FAILED);
+  node.state.local.process = { kind: "none" };
+  const effect = { kind: "plan-rejoin", target: LEADER, leader: "a", leaderSession: "s-a" } as const;
+  for (let failures = 1; failures < 9; failures += 1) {
+    const result = await runTask(node, effect, new AbortController().signal);
+    const plan = "plan" in result ? (result.plan ?? null) : null;
+    const finished = { kind: effect.kind, finishedAt: ms(0), ok: result.ok, message: "", failures: result.ok ? 0 : failures };
+    node.state.lastTask = { ...finished, plan };
+    if (plan !== null) return plan.plan;
+  }
+  throw new Error("no plan is made");
+}
+
+function decided(node: NodeContext, mayCopy: boolean): string {
+  const { rewindFailed } = node.state.local;
+  const o = observation({ local: local({ process: { kind: "none" }, status: null, rewindFailed }), lastTask: node.state.lastTask });
+  return decide({ ...o, self: { ...o.self, removeDataDirectoryOnRewindFailure: mayCopy } }).rule;
+}
+
+test("a standby is started, and where that fails too the configuration alone lets it be copied anew", async () => {
+  for (const mayCopy of [true, false]) {
+    const node = await new Bench().node("replica", "b");
+    const { node: config } = node.state.settings;
+    const postgresql = { ...config.postgresql, usePgRewind: true, removeDataDirectoryOnRewindFailure: mayCopy };
+    node.state.settings = { ...node.state.settings, node: { ...config, postgresql } };
+    expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "follow" });
+    expect(decided(node, mayCopy)).toBe("rejoin-start");
+    node.postgres.start = async () => err(FAILED);
+    const start = { kind: "start", role: "standby", target: LEADER, syncNames: null } as const;
+    expect((await runTask(node, start, new AbortController().signal)).ok).toBe(false);
+    node.state.lastTask = null;
+    expect(await planned(node, "in archive recovery")).toMatchObject({ kind: mayCopy ? "clone" : "follow" });
+    expect(decided(node, mayCopy)).toBe(mayCopy ? "rejoin-clone" : "rejoin-start");
+  }
+});
+
+test("a former primary is for pg_rewind to look at", async () => {
+  const node = await new Bench().node("primary", "b");
+  const { node: config } = node.state.settings;
+  const postgresql = { ...config.postgresql, usePgRewind: true };
+  node.state.settings = { ...node.state.settings, node: { ...config, postgresql } };
+  expect(await planned(node, "in production")).toMatchObject({ kind: "rewind" });
+  expect(decided(node, false)).toBe("rejoin-rewind");
+});
