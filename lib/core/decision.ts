@@ -12,8 +12,9 @@ export type StandbyRole = "standby" | "standby_leader";
 export type RestoreStep = "forward" | "back" | "settle";
 
 export type Effect =
-  /** End of the cycle; look again at the instant, or when an event wakes the loop: with `watch`, also a change among the standbys. */
-  | { readonly kind: "wait"; readonly until: Ms; readonly watch?: "standbys" }
+  /** End of the cycle; look again at the instant, or when an event wakes the loop: with `watch`, also a change among the standbys.
+   * `toldEvery`: how often its reason is told while it stays the same; once a loop_wait without it. */
+  | { readonly kind: "wait"; readonly until: Ms; readonly watch?: "standbys"; readonly toldEvery?: Ms }
   /** The process ends; PostgreSQL is left as it is. */
   | { readonly kind: "exit"; readonly code: number; readonly message: string }
   // The DCS

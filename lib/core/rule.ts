@@ -24,7 +24,7 @@ export function inSection(section: (o: Observation) => boolean, rules: readonly 
   return rules.map((rule) => (rule.section === undefined ? { ...rule, section } : rule));
 }
 
-export function wait(until: Ms): Effect {
+export function wait(until: Ms): Extract<Effect, { kind: "wait" }> {
   return { kind: "wait", until };
 }
 
@@ -32,6 +32,6 @@ export function waitCycle(o: Observation): Effect {
   return wait(nextCycle(o));
 }
 
-export function waitAtMost(o: Observation, duration: number): Effect {
+export function waitAtMost(o: Observation, duration: number): Extract<Effect, { kind: "wait" }> {
   return wait(ms(Math.min(nextCycle(o), o.now + duration)));
 }

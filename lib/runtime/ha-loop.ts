@@ -178,19 +178,19 @@ export class HaLoop {
     else state.dcsFailed(describeStoreError(result.error));
   }
 
-  /** What is done is told each time; what is waited for, when it changes; the heartbeat, once a loop_wait. */
+  /** What is done is told each time; what is waited for, when it changes; the heartbeat, once a loop_wait or as often as the decision says. */
   #note(decision: Decision, observation: Observation): void {
     const { clock, state, log } = this.#context;
     state.lastDecision = { rule: decision.rule, why: decision.why };
     const event = state.observer.decided(decision, observation);
     const now = clock.now();
-    const again = decision.why === this.#lastWhy;
-    const regular = now - this.#toldAt >= state.settings.dynamic.loopWaitMs * 0.9;
+    const every = ("toldEvery" in decision.effect ? decision.effect.toldEvery : undefined) ?? state.settings.dynamic.loopWaitMs * 0.9;
+    const untold = decision.why !== this.#lastWhy || now - this.#toldAt >= every;
     this.#lastRule = decision.rule;
     // Done again and again, and what comes of it is told by itself.
     const routine = decision.effect.kind === "renew-lock" || decision.effect.kind === "sync-slots";
     if (!routine) this.#lastWhy = decision.why;
-    if (routine || (decision.effect.kind === "wait" && again && !regular)) {
+    if (routine || (decision.effect.kind === "wait" && !untold)) {
       log.debug(decision.why);
       return;
     }
@@ -293,14 +293,14 @@ export class HaLoop {
           failures,
           plan: "plan" in result ? (result.plan ?? null) : null,
         };
+        if (!result.ok) log.error(`${effect.kind === "restore" ? state.task?.words : effect.kind}: ${result.message}`);
         state.task = null;
         state.localChanged();
         state.changes.notify();
-        if (!result.ok) log.error(`${effect.kind}: ${result.message}`);
         state.observer.taskEnded({ kind: effect.kind, ok: result.ok, message: result.message, took: ms(clock.now() - startedAt) });
         waker.wake();
       });
-    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled, ...taskTold(effect, state.requests) };
+    state.task = { kind: effect.kind, startedAt, aborting: false, controller, settled, ...taskTold(effect, state) };
     return { kind: effect.kind, ok: true, message: "" };
   }
 

@@ -29,6 +29,8 @@ import { mustRenew } from "./process.ts";
 
 /** Of the stop of a busy standby; a primary has the time that its lease leaves it. */
 const STOP_LIMIT_MS = 60_000;
+/** What waits for an operator is told again for whoever reads only the end of the log. */
+const FAILED_TOLD_EVERY_MS = 60_000;
 /** A standby that does not stream for as long gets no more of a primary that has stopped. */
 const LAST_WAL_WITHIN_MS = 5_000;
 
@@ -125,7 +127,8 @@ export const restoreRules: readonly Rule[] = inSection(isRestoring, [
     {
       id: "restore-wait",
       when: isDown,
-      then: (o) => waitAtMost(o, 1000),
+      then: (o) =>
+        requestOf(o)?.phase === "failed" ? { ...waitAtMost(o, 1000), toldEvery: ms(FAILED_TOLD_EVERY_MS) } : waitAtMost(o, 1000),
       why: waitWhy,
     },
   ]),

@@ -4,12 +4,14 @@ import { expect, test } from "bun:test";
 import { decide } from "../../../lib/core/decide.ts";
 import type { Effect } from "../../../lib/core/decision.ts";
 import { taskTold } from "../../../lib/core/task-words.ts";
-import { ms } from "../../../lib/model/units.ts";
+import { unreadableRestore } from "../../../lib/model/restore.ts";
+import { ms, revision } from "../../../lib/model/units.ts";
+import { unreadableUpgrade } from "../../../lib/model/upgrade.ts";
 import { observation } from "./observations.ts";
 
 const copy = { kind: "clone", target: null, methods: "members", follow: null, clear: false } as const;
 const start = { kind: "start", target: null, syncNames: null } as const;
-const none = { shutdown: false, restart: false, reinitialize: null };
+const none = { requests: { shutdown: false, restart: false, reinitialize: null }, cluster: null };
 
 test("a task in progress is told of in Patroni's words, others by their kind", () => {
   const told: readonly (readonly [Effect, string])[] = [
@@ -30,6 +32,15 @@ test("a task in progress is told of in Patroni's words, others by their kind", (
 });
 
 test("a copy that an operator asked for is a reinitialize", () => {
-  const asked = { ...none, reinitialize: { fromLeader: false } };
+  const asked = { ...none, requests: { ...none.requests, reinitialize: { fromLeader: false } } };
   expect(taskTold({ ...copy, from: "leader 'a'" }, asked)).toEqual({ words: "reinitialize" });
+});
+
+test("the exchange of a data directory is called by what it is for", () => {
+  const upgrade = { ...unreadableUpgrade(revision(1)), phase: "upgrade", node: "a" } as const;
+  const restore = { ...unreadableRestore(revision(1)), phase: "restore", node: "a" } as const;
+  const told = (cluster: Parameters<typeof taskTold>[1]["cluster"], step: "forward" | "back" = "forward") =>
+    taskTold({ kind: "restore", step }, { ...none, cluster }).words;
+  expect([told({ restore: null, upgrade }), told({ restore: null, upgrade }, "back")]).toEqual(["upgrade", "upgrade"]);
+  expect([told({ restore, upgrade: null }), told({ restore, upgrade }), told(null)]).toEqual(["restore", "restore", "restore"]);
 });

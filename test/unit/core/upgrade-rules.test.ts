@@ -83,7 +83,10 @@ test("the node works, takes into use what was made known, and puts back what is 
   expect(decide(upgrading({ phase: "upgrade" })).effect).toEqual({ kind: "restore", step: "forward" });
   expect(rule(upgrading({ phase: "clone", identifier: NEW }, { local: local(upgraded) }))).toBe("restore-finish");
   expect(decide(upgrading({ phase: "undo" })).effect).toEqual({ kind: "restore", step: "back" });
-  expect(decide(upgrading({ phase: "failed", message: "no disk" })).why).toContain("ctl upgrade --run or --rollback): no disk");
+  const failed = decide(upgrading({ phase: "failed", message: "no disk" }));
+  expect(failed.why).toContain("ctl upgrade --run or --rollback): no disk");
+  // However often it is looked at, an operator is told once, and again once a minute.
+  expect(failed.effect).toMatchObject({ kind: "wait", toldEvery: 60_000 });
   const task = { kind: "restore", startedAt: ms(90_000), aborting: false } as const;
   expect(rule(upgrading({ phase: "upgrade" }, { task }))).toBe("task-wait");
   expect(rule(upgrading({ phase: "undo" }, { task }))).toBe("task-restore-over");
