@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { formatLsn, parseLsn } from "../model/lsn.ts";
 import { RESTORE_ID } from "../model/restore.ts";
-import { UPGRADE_PHASES, type UpgradeRequest, unreadableUpgrade } from "../model/upgrade.ts";
+import { type FormerUpgrade, UPGRADE_PHASES, type UpgradeRequest, unreadableUpgrade } from "../model/upgrade.ts";
 import type { Decoded } from "./decode.ts";
 import { encodeJson } from "./encode.ts";
 import type { Entry } from "./store.ts";
@@ -15,7 +15,7 @@ const major = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(999));
 const identifier = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
 /** Options that describe a cluster; nothing that names a file or a program. */
 const initdbWord = v.pipe(v.string(), v.regex(/^--((username|encoding|lc-collate|lc-ctype|wal-segsize)=.{1,200}|(no-)?data-checksums)$/u));
-const schema = v.object({
+const own = v.object({
   id: v.pipe(v.string(), v.regex(RESTORE_ID)),
   phase: v.picklist(UPGRADE_PHASES),
   direction: v.picklist(["forward", "back"]),
@@ -50,25 +50,37 @@ const schema = v.object({
   analyzed: v.boolean(),
   message: v.nullish(v.string(), null),
 });
+/** What cannot be read of the one before stands against nothing. */
+const schema = v.object({ ...own.entries, former: v.fallback(v.nullish(own, null), null) });
 
 /** Null where it is empty. What cannot be read may be in the middle of an upgrade: it counts as one that failed. */
 export function decodeUpgrade(entry: Entry): Decoded<UpgradeRequest | null> {
   if (entry.value.trim() === "") return { value: null, faults: [] };
   const parsed = v.safeParse(schema, parsedJson(entry.value));
   if (!parsed.success) return { value: unreadableUpgrade(entry.revision), faults: [`${entry.key}: not the JSON that is expected there`] };
-  const { from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier, ...rest } = parsed.output;
-  return { value: { revision: entry.revision, ...rest, fromMajor, toMajor, binDir, fromIdentifier }, faults: [] };
+  const { former, ...request } = parsed.output;
+  const value = { revision: entry.revision, ...named(request), former: former === null ? null : named(former) };
+  return { value, faults: [] };
+}
+
+function named(read: v.InferOutput<typeof own>): FormerUpgrade {
+  const { from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier, ...rest } = read;
+  return { ...rest, fromMajor, toMajor, binDir, fromIdentifier };
 }
 
 /** What is not known is null. */
-export function encodeUpgrade(value: Omit<UpgradeRequest, "revision">): string {
+export function encodeUpgrade({ former, ...value }: Omit<UpgradeRequest, "revision">): string {
+  return encodeJson({ ...asWritten(value), ...(former === null ? {} : { former: asWritten(former) }) });
+}
+
+function asWritten(value: FormerUpgrade): object {
   const { fromMajor, toMajor, binDir, fromIdentifier, checkpoint, checked, id, phase, direction, node, mode, ...rest } = value;
-  return encodeJson({
+  return {
     ...{ id, phase, direction, node, mode, from_major: fromMajor, to_major: toMajor, bin_dir: binDir, from_identifier: fromIdentifier },
     ...rest,
     checkpoint: checkpoint === null ? null : formatLsn(checkpoint),
     checked: Object.entries(checked).map(([name, found]) => [name, found.major, found.against, found.notes]),
-  });
+  };
 }
 
 function parsedJson(text: string): unknown {

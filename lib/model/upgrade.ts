@@ -59,6 +59,19 @@ export interface UpgradeRequest {
   readonly analyzed: boolean;
   /** Why it failed, or how it ended; null where there is nothing to say. */
   readonly message: string | null;
+  /** In `check`: the upgrade before, whose record stands in the key again where this one is not begun. Null where there was none. */
+  readonly former: FormerUpgrade | null;
+}
+
+/** An upgrade that is over, as it stood in the key. */
+export type FormerUpgrade = Omit<UpgradeRequest, "revision" | "former">;
+
+/** What an upgrade that is only being asked for would take the place of; null where nothing was ever upgraded. */
+export function formerOf(request: UpgradeRequest | null): FormerUpgrade | null {
+  if (request === null) return null;
+  const { revision: _, former, ...own } = request;
+  if (request.phase === "check") return former;
+  return request.phase === "done" ? own : null;
 }
 
 /** Servers stop, and nobody races: all phases between the question and the end. */
@@ -97,12 +110,13 @@ export function unreadableUpgrade(revision: Revision): UpgradeRequest {
     received: [],
     cloned: [],
     analyzed: false,
+    former: null,
     message: "the request of an upgrade cannot be read; ctl upgrade --abandon ends it, and the members go on with the data that they have",
   };
 }
 
 /** It tells of no upgrade that anybody could go on with. */
-export function isUnreadableUpgrade({ phase, node }: UpgradeRequest): boolean {
+export function isUnreadableUpgrade({ phase, node }: Pick<UpgradeRequest, "phase" | "node">): boolean {
   return phase === "failed" && node === "";
 }
 

@@ -3,6 +3,7 @@
 // loaded when it is needed: hardly any start of a supervisor is in an upgrade.
 
 import { loaded } from "../model/lazy.ts";
+import type { Ms } from "../model/units.ts";
 import type { UpgradeRequest } from "../model/upgrade.ts";
 import { identifierAfter } from "../model/upgrade.ts";
 import { programRunner } from "../postgres/programs.ts";
@@ -13,6 +14,8 @@ import { noteUpgrade } from "./overhaul.ts";
 const AGAIN_AFTER_MS = 10_000;
 /** A stanza and statistics that cannot be made do not hold the upgrade up for ever: an operator is told, and makes them. */
 const COMPLETE_ATTEMPTS_MAX = 3;
+/** Each reason has its own process ids in it: what is told of a server that does not start is brought up to date as often. */
+const STUCK_TOLD_EVERY_MS = 60_000;
 
 export class UpgradePart {
   readonly #context: NodeContext;
@@ -20,6 +23,7 @@ export class UpgradePart {
   #working: Promise<void> | null = null;
   #notBefore = 0;
   #attempts = 0;
+  #stuckToldAt: Ms | null = null;
 
   constructor(context: NodeContext) {
     this.#context = context;
@@ -63,8 +67,34 @@ export class UpgradePart {
       const has = received !== null && request.checkpoint !== null && received > request.checkpoint;
       return has && !request.received.includes(name) ? () => this.#received(name) : null;
     }
-    if (request.phase !== "clone" || request.analyzed || !state.leads() || status === null || status.inRecovery) return null;
-    return state.local.systemIdentifier === identifierAfter(request) ? () => this.#complete(request) : null;
+    if (request.phase !== "clone" || request.analyzed || !state.leads()) return null;
+    if (status === null) return this.#stuck(request);
+    if (status.inRecovery || state.local.systemIdentifier !== identifierAfter(request)) return null;
+    // It is the reason why the server did not start; what is left undone is only known at the end.
+    if (request.message !== null) return () => this.#tell(request, null);
+    return () => this.#complete(request);
+  }
+
+  /** What was made is in force and cannot start: that is told where an operator looks. */
+  #stuck(request: UpgradeRequest): (() => Promise<Said>) | null {
+    const { clock, state } = this.#context;
+    const { lastTask, settings, task } = state;
+    if (request.node !== settings.node.name || task !== null || lastTask === null || lastTask.ok) return null;
+    if (lastTask.kind !== "start" && lastTask.kind !== "restore") return null;
+    if (this.#stuckToldAt !== null && clock.now() - this.#stuckToldAt < STUCK_TOLD_EVERY_MS) return null;
+    const version = request.direction === "back" ? request.fromMajor : request.toMajor;
+    const message = `version ${version} does not start on ${request.node}: ${lastTask.message}; its data is whole, and it is tried again until that is mended`;
+    return async () => {
+      this.#stuckToldAt = clock.now();
+      return await this.#tell(request, message);
+    };
+  }
+
+  async #tell(request: UpgradeRequest, message: string | null): Promise<Said> {
+    const noted = await noteUpgrade(this.#context, (now) =>
+      now.id !== request.id || now.phase !== "clone" || now.analyzed || now.message === message ? null : { message },
+    );
+    return noted.ok ? WELL : { ok: false, message: noted.error.message };
   }
 
   async #look(request: UpgradeRequest): Promise<Said> {

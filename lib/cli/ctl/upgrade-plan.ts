@@ -2,7 +2,7 @@
 
 import type { Cluster } from "../../model/cluster.ts";
 import { leaderMember } from "../../model/cluster.ts";
-import { isUnreadableUpgrade, type UpgradePhase, type UpgradeRequest } from "../../model/upgrade.ts";
+import { type FormerUpgrade, isUnreadableUpgrade, type UpgradePhase, type UpgradeRequest } from "../../model/upgrade.ts";
 import { overhaulObstacles } from "./restore-plan.ts";
 
 /** Why no upgrade can be begun now, one line each; before the members look at themselves. */
@@ -62,8 +62,8 @@ export function planLines(request: UpgradeRequest, { members }: Pick<Cluster, "m
 }
 
 /** The record of an upgrade that could still be taken back gives way to this one's. */
-export function lostWayBack(former: UpgradeRequest | null): readonly string[] {
-  if (former?.phase !== "done" || typeof rollbackOf(former) === "string") return [];
+export function lostWayBack(former: FormerUpgrade | null): readonly string[] {
+  if (former === null || typeof rollbackOf(former) === "string") return [];
   return [`beware: upgrade ${former.id} can no longer be taken back once this one is begun`];
 }
 
@@ -73,7 +73,7 @@ export function leftUndone({ direction, analyzed, message }: UpgradeRequest): st
 }
 
 /** The way back from here: the phase to write, and what it costs. A text says why there is none. */
-export function rollbackOf(request: UpgradeRequest): { readonly phase: UpgradePhase; readonly question: string } | string {
+export function rollbackOf(request: FormerUpgrade): { readonly phase: UpgradePhase; readonly question: string } | string {
   const { phase, direction, mode, fromMajor, toMajor, id } = request;
   if (isUnreadableUpgrade(request)) return "the request of the upgrade cannot be read: ctl upgrade --abandon ends it";
   if (direction === "back") return phase === "done" ? "it was taken back already" : "it is being taken back already";
@@ -82,14 +82,14 @@ export function rollbackOf(request: UpgradeRequest): { readonly phase: UpgradePh
   if (phase !== "clone" && phase !== "done") return { phase: "undo", question: "Put the old data back?" };
   if (phase === "done" && request.identifier === null) return "there is nothing to take back: the last upgrade changed nothing";
   if (mode === "link")
-    return `the server of version ${toMajor} has been started, or is about to: with --link it shares its files with the old data, which may not be started any more. Restore a backup of version ${fromMajor} instead`;
+    return `the server of version ${toMajor} has been started, or is about to: with --link it shares its files with the old data, which may not be started any more. ${isStuck(request) ? `What keeps it from starting can be mended, and then it goes on by itself: ${request.message}` : `Restore a backup of version ${fromMajor} instead`}`;
   return {
     phase: "stop",
     question: `Stop version ${toMajor} everywhere, and go back to the data of version ${fromMajor} as it was at upgrade ${id}? What was written since is lost to the cluster.`,
   };
 }
 
-export function describeUpgrade(request: UpgradeRequest): string {
+export function describeUpgrade(request: FormerUpgrade): string {
   const { id, phase, direction, node, mode, fromMajor, toMajor, received, cloned, analyzed, checked, message } = request;
   const names = (list: readonly string[]): string => (list.length === 0 ? "nobody" : list.join(", "));
   const version = direction === "back" ? fromMajor : toMajor;
@@ -101,13 +101,20 @@ export function describeUpgrade(request: UpgradeRequest): string {
       direction === "back"
         ? `${node} puts its data of version ${fromMajor} back`
         : `${node} upgrades its data to version ${toMajor} (${mode})`,
-    clone: `${node} leads with version ${version}; copied so far: ${names(cloned)}; statistics: ${analyzed ? (message === null ? "made" : "not all is done") : "being made"}`,
+    clone: isStuck(request)
+      ? `${node} is to lead with version ${version}`
+      : `${node} leads with version ${version}; copied so far: ${names(cloned)}; statistics: ${analyzed ? (message === null ? "made" : "not all is done") : "being made"}`,
     failed: node === "" ? "unknown" : `failed on ${node}`,
     undo: `${node} puts the old data back`,
     done: "done",
   };
   const ways = phase === "failed" && node !== "" ? `: ${WAYS_ON}` : "";
   return `Upgrade ${id}: ${words[phase]}${message === null ? "" : ` (${message})`}${ways}`;
+}
+
+/** What was made is in force, and says in its message why it does not start. */
+function isStuck({ phase, analyzed, message }: FormerUpgrade): boolean {
+  return phase === "clone" && !analyzed && message !== null;
 }
 
 /** Of an upgrade that failed. */

@@ -63,8 +63,13 @@ export async function upgradeAside(context: PostgresContext, options: UpgradeFil
   if (!made.ok) return made;
   const control = await readControlData(next.run, next.clock, dataDir);
   if (!control.ok) return control;
-  if (control.value.state === "shut down") return ok(control.value.systemIdentifier);
-  return err({ kind: "failed", message: `the upgraded directory is ${control.value.state}, and not shut down` });
+  if (control.value.state !== "shut down")
+    return err({ kind: "failed", message: `the upgraded directory is ${control.value.state}, and not shut down` });
+  // Once it is to serve there may be no way back: what could not start is not made known.
+  const [full] = await fullDisk(dataDir, initdb);
+  if (full === undefined) return ok(control.value.systemIdentifier);
+  const ways = "make room, and ctl upgrade --run goes on from there; or --rollback, which loses nothing";
+  return err({ kind: "failed", message: `version ${options.request.toMajor} is made and whole, but could not start: ${full}; ${ways}` });
 }
 
 /** The upgraded directory is in use from now on. Errors: failed. */
@@ -120,7 +125,7 @@ async function fill(
     const superuser = initdb.find((word) => word.startsWith(USERNAME))?.slice(USERNAME.length) ?? "postgres";
     progress(`pg_upgrade (${request.mode})`);
     // It begins with what --check does, which was rehearsed while the old server ran: a second time would only cost time.
-    return await runPgUpgrade(old, next, { mode: request.mode, superuser, folder, how: { signal, env, onLine: progress } });
+    return await runPgUpgrade(old, next, { mode: request.mode, initdb, superuser, folder, how: { signal, env, onLine: progress } });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -136,6 +141,7 @@ async function enableOld(directory: string): Promise<void> {
 
 interface PgUpgradeOptions {
   readonly mode: UpgradeMode;
+  readonly initdb: readonly string[];
   /** Who made the old cluster: the same in both. */
   readonly superuser: string;
   /** Of nobody but this user: sockets, access rules, and what pg_upgrade writes beside. */
@@ -146,7 +152,7 @@ interface PgUpgradeOptions {
 async function runPgUpgrade(
   old: PostgresContext,
   next: PostgresContext,
-  { mode, superuser, folder, how }: PgUpgradeOptions,
+  { mode, initdb, superuser, folder, how }: PgUpgradeOptions,
 ): Promise<Result<null, PostgresError>> {
   const hba = join(folder, "pg_hba.conf");
   const ident = join(folder, "pg_ident.conf");
@@ -174,7 +180,7 @@ async function runPgUpgrade(
   if (done.value.exitCode === 0) return ok(null);
   const complaints = [
     ...(await serverComplaints([folder, join(next.config.dataDir, PG_UPGRADE_OUTPUT)])),
-    ...(await fullDisk(next.config.dataDir)),
+    ...(await fullDisk(next.config.dataDir, initdb)),
   ];
   return err({
     kind: "failed",

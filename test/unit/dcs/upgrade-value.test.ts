@@ -28,6 +28,7 @@ const request: UpgradeRequest = {
   cloned: [],
   analyzed: false,
   message: null,
+  former: null,
 };
 
 const entry = (value: string) => ({ key: "service/demo/upgrade", value, revision: revision(7), session: null });
@@ -36,6 +37,14 @@ const written = ({ revision: _, ...value }: UpgradeRequest): string => encodeUpg
 test("what is written is read as it was", () => {
   expect(decodeUpgrade(entry(written(request)))).toEqual({ value: request, faults: [] });
   expect(decodeUpgrade(entry(""))).toEqual({ value: null, faults: [] });
+});
+
+test("the record of the one before is kept beside one that is only asked for; where it cannot be read, it stands against nothing", () => {
+  const { revision: _, former: __, ...before } = { ...request, id: "20250131-120000", phase: "done" as const };
+  const asked = { ...request, phase: "check" as const, former: before };
+  expect(decodeUpgrade(entry(written(asked)))).toEqual({ value: asked, faults: [] });
+  const garbled = JSON.stringify({ ...JSON.parse(written(asked)), former: { id: 1 } });
+  expect(decodeUpgrade(entry(garbled))).toEqual({ value: { ...asked, former: null }, faults: [] });
 });
 
 test("words for initdb that name anything but a cluster's make are garbage, and so is a folder that is no path", () => {

@@ -11,8 +11,10 @@ import { type UpgradeRequest, unreadableUpgrade } from "../../../lib/model/upgra
 import { oldDirectory, upgradedDirectory } from "../../../lib/postgres/upgrade/directory.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NO_FILE, type NodeFile } from "../../../lib/runtime/node-file.ts";
-import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
 import { upgradeCluster, writeUpgrade } from "../../../lib/runtime/perform-upgrade.ts";
+import { UpgradePart } from "../../../lib/runtime/upgrade-part.ts";
+import type { ManualClock } from "../dcs/manual-clock.ts";
 import { Bench } from "./fenced-node.ts";
 
 const ID = "20260131-120000";
@@ -155,4 +157,34 @@ test("undone is what is undone: where the old data is gone nothing says that it 
   dataOf(data(), OLD);
   expect(await undo(untouched)).toMatchObject({ ok: true });
   expect(request(untouched)).toMatchObject({ phase: "done", message: "undone: the data is what it was before" });
+});
+
+test("what was made and does not start says why in the key, once a minute; when it runs, that is no longer so", async () => {
+  const context = await upgrading({ phase: "clone", direction: "forward", mode: "link" });
+  const { state } = context;
+  const clock = context.clock as ManualClock;
+  const part = new UpgradePart(context);
+  const noted = async (words: string): Promise<string | null> => {
+    state.lastTask = { kind: "start", finishedAt: clock.now(), ok: false, message: words, failures: 1, plan: null };
+    part.note();
+    await clock.advance(0);
+    await refreshCluster(context);
+    return request(context).message;
+  };
+  const status = state.local.status;
+  expect(await noted("of another time")).toBeNull();
+  state.local.status = null;
+  expect(await noted("no space left")).toStartWith("version 18 does not start on a: no space left; its data is whole");
+  for (const step of [20_000, 20_000, 19_000]) {
+    await clock.advance(step);
+    expect((await renewLock(context)).ok).toBe(true);
+  }
+  expect(await noted("no room")).toContain("no space left");
+  await clock.advance(1_000);
+  expect(await noted("no room")).toContain("no room");
+  state.local.status = status;
+  state.local.systemIdentifier = NEW;
+  expect(await noted("of another time")).toBeNull();
+  expect(request(context)).toMatchObject({ phase: "clone", analyzed: false });
+  await part.close();
 });

@@ -5,7 +5,14 @@ import { type Command, Option } from "commander";
 import { formatJson } from "../../../core/json-text.ts";
 import type { Cluster } from "../../../model/cluster.ts";
 import { seconds } from "../../../model/units.ts";
-import { isUnreadableUpgrade, isUpgrading, lackingLastWal, type UpgradeMode, type UpgradeRequest } from "../../../model/upgrade.ts";
+import {
+  formerOf,
+  isUnreadableUpgrade,
+  isUpgrading,
+  lackingLastWal,
+  type UpgradeMode,
+  type UpgradeRequest,
+} from "../../../model/upgrade.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { type CtlContext, orRefuse, type ReadCluster } from "../context.ts";
 import { isPaused } from "../member-requests.ts";
@@ -92,21 +99,20 @@ function folderOf({ toBinDir }: UpgradeFlags): string {
 async function begin(context: CtlContext, read: ReadCluster, flags: UpgradeFlags): Promise<ExitCode> {
   const { terminal } = context;
   if (isUpgrading(read.cluster.upgrade)) return await goOn(context, read, read.cluster.upgrade, flags);
-  const former = read.cluster.upgrade;
   const checked = await lookAll(context, read, flags);
   const faults = checkFaults(checked.cluster, checked.request);
   if (faults.length > 0) {
-    await forget(context, read, { asked: checked.request, former, message: "refused by the look before it; nothing was changed" });
+    await forget(context, read, checked.request, "refused by the look before it; nothing was changed");
     throw new CtlRefusal(`it cannot be upgraded now:\n  ${faults.join("\n  ")}`);
   }
   const { fromMajor, toMajor, id } = checked.request;
-  const lines = [...planLines(checked.request, checked.cluster), ...lostWayBack(former)];
+  const lines = [...planLines(checked.request, checked.cluster), ...lostWayBack(checked.request.former)];
   terminal.out(`Upgrade of ${read.scope} from PostgreSQL ${fromMajor} to ${toMajor}:\n${lines.map((line) => ` ${line}\n`).join("")}`);
   const wanted = !flags.plan && (flags.force || (await askYes(terminal, `Upgrade cluster ${read.scope}?`)));
   // The answer may have taken a while.
   const now = (await context.readGroup(read.scope, read.group)).cluster;
   if (!wanted) {
-    await forget(context, read, { asked: checked.request, former, message: "not begun; nothing was changed" });
+    await forget(context, read, checked.request, "not begun; nothing was changed");
     if (flags.plan) {
       terminal.out(" Nothing was changed.\n");
       return EXIT.ok;
@@ -118,10 +124,10 @@ async function begin(context: CtlContext, read: ReadCluster, flags: UpgradeFlags
     obstacles.push(`${now.leader?.name ?? "nobody"} leads now, and no longer ${checked.request.node}`);
   if (now.upgrade?.id !== id || now.upgrade.phase !== "check") obstacles.push("somebody else has changed the request meanwhile");
   if (obstacles.length > 0) {
-    await forget(context, read, { asked: checked.request, former, message: "not begun; nothing was changed" });
+    await forget(context, read, checked.request, "not begun; nothing was changed");
     throw new CtlRefusal(`nothing was changed:\n  ${obstacles.join("\n  ")}`);
   }
-  await write(context, read, checked.request, { phase: "stop" });
+  await write(context, read, checked.request, { phase: "stop", former: null });
   terminal.out(`Upgrade ${id} was asked for\n`);
   return flags.wait ? await follow(context, read) : EXIT.ok;
 }
@@ -140,7 +146,7 @@ async function lookAll(
   const request: Omit<UpgradeRequest, "revision"> = {
     ...{ id, phase: "check", direction: "forward", node: cluster.leader.name, mode: flags.mode, fromMajor: 0, toMajor: 0, binDir },
     ...{ fromIdentifier: cluster.initialize ?? "", identifier: null, initdb: null, checkpoint: null, checked: {} },
-    ...{ received: [], cloned: [], analyzed: false, message: null },
+    ...{ received: [], cloned: [], analyzed: false, message: null, former: formerOf(cluster.upgrade) },
   };
   orRefuse(await read.store.values.setUpgradeValue(request, cluster.upgrade?.revision ?? null, context.storeDeadline()));
   context.terminal.out("Every member looks at itself; pg_upgrade --check is rehearsed on the leader …\n");
@@ -154,26 +160,25 @@ async function lookAll(
   if (looked === null) {
     const message = "the members have not looked at themselves: nothing was changed";
     const asked = (await context.readGroup(read.scope, read.group)).cluster.upgrade;
-    if (asked?.id === id) await forget(context, read, { asked, former: cluster.upgrade, message });
+    if (asked?.id === id) await forget(context, read, asked, message);
     throw new CtlRefusal(message);
   }
   if (found?.id !== id) throw new CtlRefusal("somebody else has changed the request meanwhile: nothing was changed");
   return { cluster: looked.cluster, request: found };
 }
 
-interface Forgotten {
-  readonly asked: UpgradeRequest;
-  readonly former: UpgradeRequest | null;
-  readonly message: string;
-}
-
 /** Nothing was begun: what is known of the upgrade before it stands in the key again, as `--rollback` needs it. */
-async function forget(context: CtlContext, read: ReadCluster, { asked, former, message }: Forgotten): Promise<void> {
+async function forget(context: CtlContext, read: ReadCluster, asked: UpgradeRequest, message: string): Promise<void> {
   const now = (await context.readGroup(read.scope, read.group)).cluster.upgrade;
   // Whatever another operator has asked for since is not ours to end.
   if (now?.id !== asked.id || now.phase !== "check") return;
-  if (former?.phase === "done") await write(context, read, { ...former, revision: now.revision }, {});
-  else await end(context, read, now, message);
+  await letGo(context, read, now, message);
+}
+
+async function letGo(context: CtlContext, read: ReadCluster, request: UpgradeRequest, message: string): Promise<void> {
+  const { former, revision } = request;
+  if (former === null) await end(context, read, request, message);
+  else await write(context, read, { ...former, former: null, revision }, {});
 }
 
 /** What has begun is followed; what failed is tried again. */
@@ -205,9 +210,13 @@ async function rollback(context: CtlContext, read: ReadCluster, flags: UpgradeFl
   if (seen?.id !== upgrade.id || wayBack(now).question !== way.question || (seen.phase === "done") !== (upgrade.phase === "done"))
     throw new CtlRefusal("the upgrade has gone on meanwhile: nothing was changed; ctl upgrade --status");
   const served = way.phase === "stop" ? { direction: "back" as const, checkpoint: null, received: [], cloned: [], analyzed: false } : {};
-  const message = way.phase === "done" ? "not begun; nothing was changed" : null;
-  await write(context, now, seen, { phase: way.phase, message, ...served });
-  return flags.wait && way.phase !== "done" ? await follow(context, now) : EXIT.ok;
+  if (way.phase === "done") {
+    await letGo(context, now, seen, "not begun; nothing was changed");
+    if (seen.former !== null) context.terminal.out(`${describeUpgrade(seen.former)}\n`);
+    return EXIT.ok;
+  }
+  await write(context, now, seen, { phase: way.phase, message: null, ...served });
+  return flags.wait ? await follow(context, now) : EXIT.ok;
 }
 
 /** Throws CtlRefusal where there is none now. */
@@ -266,6 +275,8 @@ async function write(
 
 function status(context: CtlContext, { cluster: { upgrade } }: ReadCluster): ExitCode {
   context.terminal.out(upgrade === null ? "no upgrade was ever asked for\n" : `${describeUpgrade(upgrade)}\n`);
+  const former = upgrade?.phase === "check" ? upgrade.former : null;
+  if (former !== null) context.terminal.out(`Before that: ${describeUpgrade(former)}\n`);
   return upgrade === null || upgrade.phase === "failed" ? EXIT.failed : EXIT.ok;
 }
 

@@ -80,6 +80,14 @@ test("what was left undone is not told as made", () => {
   expect(leftUndone({ ...left, analyzed: false, message: "undone" })).toBeNull();
 });
 
+test("what was made and does not start is not told as leading; where there is no way back, it is told what mends it", () => {
+  const why = "version 15 does not start on a: No space left on device; its data is whole, and it is tried again until that is mended";
+  const stuck = { ...request, phase: "clone", mode: "link", identifier: "2", message: why } as const;
+  expect(describeUpgrade(stuck)).toBe(`Upgrade 20260131-120000: a is to lead with version 15 (${why})`);
+  expect(rollbackOf(stuck)).toContain(`goes on by itself: ${why}`);
+  expect(rollbackOf({ ...stuck, message: null })).toContain("Restore a backup of version 13 instead");
+});
+
 test("the way back: with links until the new server is about to start, with copies for as long as the old data is there", () => {
   const ways = (mode: "link" | "copy", direction: "forward" | "back" = "forward") =>
     UPGRADE_PHASES.map((phase) => {

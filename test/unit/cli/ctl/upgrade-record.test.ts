@@ -17,16 +17,16 @@ const former: UpgradeRequest = {
   ...{ fromIdentifier: "1", identifier: "2", analyzed: true },
 };
 
-/** What the key holds after `--run` with these words, and what was said or refused. `later`: how it ends once it is begun. */
-async function ran(
+/** What the key holds after `ctl upgrade` with these words, and what was said or refused. `later`: how it ends once it is begun. */
+async function called(
   words: readonly string[],
   looked: Partial<UpgradeCheck>,
   { before = former as UpgradeRequest | null, answer = "y", later = {} as Partial<UpgradeRequest> } = {},
 ): Promise<{ readonly key: UpgradeRequest | null; readonly text: string }> {
   let key = before;
-  let said = "";
+  let told = "";
   const out = (text: string): void => {
-    said += text;
+    told += text;
   };
   const terminal = { ...scriptedTerminal(), out, readLine: async () => answer };
   const values: UpgradeValues = {
@@ -39,10 +39,15 @@ async function ran(
     },
   };
   const view = () => cluster({ members, initialize: "2", upgrade: key });
-  const refusal = await runUpgrade(["--run", "--to-bin-dir", "/16/bin", ...words], { cluster: view, values, terminal });
-  said += refusal ?? "";
-  return { key, text: said };
+  const refusal = await runUpgrade(words, { cluster: view, values, terminal });
+  told += refusal ?? "";
+  return { key, text: told };
 }
+
+/** `--run` with these words. */
+const ran = (words: readonly string[], looked: Partial<UpgradeCheck>, how: Parameters<typeof called>[2] = {}) =>
+  called(["--run", "--to-bin-dir", "/16/bin", ...words], looked, how);
+const said = (words: readonly string[], before: UpgradeRequest) => called(words, {}, { before });
 
 const content = (key: UpgradeRequest | null) => ({ ...key, revision: null });
 
@@ -67,4 +72,19 @@ test("what was left undone is warned of at the end", async () => {
   const { key, text } = await ran(["--force"], {}, { later: { phase: "done", identifier: "3", analyzed: true, message } });
   expect(key?.phase).toBe("done");
   expect(text).toContain(`Warning: the cluster is upgraded, but ${message}`);
+});
+
+test("a call that is killed while the members look takes nothing away either: --status tells of both, the next call and --rollback bring the old one back", async () => {
+  const { revision: _, former: __, ...record } = former;
+  const killed: UpgradeRequest = {
+    ...{ ...former, id: "20260131-120000", phase: "check", identifier: null, analyzed: false, toMajor: 0 },
+    former: record,
+  };
+  const shown = await said(["--status"], killed);
+  expect(shown.text).toMatch(/^Upgrade 20260131-120000: every member looks .*\nBefore that: Upgrade 20250131-120000: done\n$/);
+  expect(content((await ran(["--plan"], {}, { before: killed })).key)).toEqual(content(former));
+  const forgotten = await said(["--rollback", "--force"], killed);
+  expect([content(forgotten.key), forgotten.text]).toEqual([content(former), expect.stringMatching(/Upgrade 20250131-120000: done\n$/)]);
+  // Once it is begun, nobody can go back to where the one before began.
+  expect((await ran(["--force"], {}, { before: killed, later: { phase: "done", identifier: "3" } })).key?.former).toBeNull();
 });

@@ -73,11 +73,11 @@ function context(): PostgresContext {
   return { config, scope: "demo", memberName: "a", log: recordingLog(), clock, run: programRunner(config, clock) };
 }
 
-const upgrade = () =>
+const upgrade = (initdb: readonly string[] = ["--username=admin"]) =>
   upgradeAside(context(), {
     request: {
       ...unreadableUpgrade(revision(1)),
-      ...{ id: ID, phase: "upgrade", node: "a", mode: "link", fromMajor: 13, toMajor: 15, binDir: bin(), initdb: ["--username=admin"] },
+      ...{ id: ID, phase: "upgrade", node: "a", mode: "link", fromMajor: 13, toMajor: 15, binDir: bin(), initdb },
     },
     signal: new AbortController().signal,
     progress: () => undefined,
@@ -101,6 +101,22 @@ test("an attempt that fails while it links leaves the old data aside and the new
   expect(readFileSync(join(folder, "called"), "utf8").trim().split("\n")).toHaveLength(2);
   expect((await finishUpgrade(context())).ok).toBe(true);
   expect(marker()).toBeNull();
+});
+
+test("where the disk has no room to start what was made, that is told while there is a way back; with room it goes on from there", async () => {
+  // Segments that no disk has room for.
+  const large = ["--username=admin", "--wal-segsize=1000000000"];
+  for (let time = 1; time <= 2; time += 1)
+    expect(await upgrade(large)).toMatchObject({
+      ok: false,
+      error: { kind: "failed", message: expect.stringMatching(/^version 15 is made and whole, .*is full/) },
+    });
+  expect(marker()).toBe("upgraded");
+  expect(await upgrade()).toMatchObject({ ok: true });
+  expect(readFileSync(join(folder, "called"), "utf8").trim().split("\n")).toHaveLength(1);
+  expect(await upgrade(large)).toMatchObject({ ok: false });
+  expect(await takeBack(context(), { id: ID, hasServed: false })).toEqual({ ok: true, value: null });
+  expect(readFileSync(join(data(), "PG_VERSION"), "utf8")).toBe("13\n");
 });
 
 test("a failure tells what a server said that pg_upgrade could not start, and not what went well", async () => {
