@@ -9,7 +9,7 @@ import { timeline } from "../model/units.ts";
 import { asideObstacle, putAsideBack } from "./aside.ts";
 import { isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import { readControlData } from "./control-data.ts";
-import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
+import { findPostmaster, inspectDataDirectory, readMajorVersion } from "./data-directory.ts";
 import { clearWayBackMark, readWayBackMark, writeWayBackMark } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 import {
@@ -40,7 +40,7 @@ export async function takeRestoreBack(
   const [aside, kept] = [asideDirectory(dataDir, id), undoneDirectory(dataDir, id)];
   try {
     if (await isThere(dataDir)) {
-      const obstacle = (await isThere(kept)) ? null : await whyNoWayBack(place, id);
+      const obstacle = (await isThere(kept)) ? null : await whyNoWayBack(place, id, timelineAbove);
       if (obstacle !== null) return err({ kind: "refused", message: obstacle });
     }
     if (await isThere(aside)) {
@@ -76,17 +76,47 @@ export async function finishWayBack({ config: { dataDir } }: RestorePlace): Prom
   }
 }
 
-/** What keeps this node from it, whether or not PostgreSQL runs; null where nothing does. Changes nothing. */
-export async function whyNoWayBack({ config }: Pick<RestorePlace, "config">, id: string): Promise<string | null> {
+/**
+ * What keeps this node from it, whether or not PostgreSQL runs; null where nothing does: once everybody is stopped it is late to learn of it.
+ * `timelineAbove`: as in takeRestoreBack. Changes nothing.
+ */
+export async function whyNoWayBack(
+  place: Pick<RestorePlace, "config" | "run" | "clock">,
+  id: string,
+  timelineAbove: number,
+): Promise<string | null> {
+  const { config } = place;
   const aside = asideDirectory(config.dataDir, id);
   if (!hasRestoreCommand({ config })) return NO_RESTORE_COMMAND;
   try {
     if (!(await isThere(aside))) return `the data from before the restore is not there any more: ${aside}`;
     if ((await inspectDataDirectory(aside)).kind !== "valid") return `${aside} is no whole data directory`;
-    return await asideObstacle(config.dataDir);
+    const running = await findPostmaster(aside);
+    if (running !== null) return `the server with pid ${running.pid} still runs in ${aside}`;
+    return (await asideObstacle(config.dataDir)) ?? (await whyNoSuccessor(place, aside, timelineAbove));
   } catch (error) {
     return reasonOf(error);
   }
+}
+
+/** The old directory is of this cluster and version, and the timelines after its own can be told. Throws the system's error. */
+async function whyNoSuccessor(
+  { clock, config, run }: Pick<RestorePlace, "config" | "run" | "clock">,
+  aside: string,
+  timelineAbove: number,
+): Promise<string | null> {
+  const [oldVersion, version] = [await readMajorVersion(aside), await readMajorVersion(config.dataDir)];
+  if (!oldVersion.ok) return oldVersion.error.message;
+  if (!version.ok) return version.error.message;
+  if (oldVersion.value !== version.value) return `${aside} is of PostgreSQL ${oldVersion.value}, and ${config.dataDir} of ${version.value}`;
+  const [old, own] = [await readControlData(run, clock, aside), await readControlData(run, clock, config.dataDir)];
+  if (!old.ok) return old.error.message;
+  if (!own.ok) return own.error.message;
+  const [theirs, ours] = [old.value.systemIdentifier, own.value.systemIdentifier];
+  if (theirs !== ours) return `${aside} is of another cluster: its system identifier is ${theirs}, this cluster's ${ours}`;
+  const wanted = await missingHistories(config.dataDir, aside, { from: old.value.timeline, upTo: timelineAbove });
+  const gone = wanted.find(({ found }) => !found);
+  return gone === undefined ? null : untold(gone.from);
 }
 
 /**
@@ -119,21 +149,41 @@ export async function keepRestored({ config: { dataDir }, log }: RestorePlace, i
   }
 }
 
+interface MissingHistory {
+  readonly from: string;
+  readonly to: string;
+  /** It lies beside what was restored. */
+  readonly found: boolean;
+}
+
+/** The histories after the timeline `from` that the old directory has not. Throws the system's error. */
+async function missingHistories(
+  dataDir: string,
+  aside: string,
+  { from, upTo }: { readonly from: number; readonly upTo: number },
+): Promise<readonly MissingHistory[]> {
+  const missing: MissingHistory[] = [];
+  for (let id = from + 1; id <= upTo; id += 1) {
+    const name = timelineFileName(timeline(id));
+    const [own, to] = [join(dataDir, "pg_wal", name), join(aside, "pg_wal", name)];
+    if (!(await isThere(to))) missing.push({ from: own, to, found: await isThere(own) });
+  }
+  return missing;
+}
+
+function untold(path: string): string {
+  return `${path} is missing: the timeline after it could not be told from it`;
+}
+
 /**
  * A server that leaves recovery takes the first timeline whose history it finds neither in the archive nor in its own folder: what the archive may
- * not have yet lies beside what was restored. Errors: refused (one is missing), failed.
+ * not have yet lies beside what was restored. Errors: refused (one is missing), failed. Throws the system's error.
  */
 async function bringHistories(place: RestorePlace, aside: string, upTo: number): Promise<Result<null, PostgresError>> {
   const control = await readControlData(place.run, place.clock, aside);
   if (!control.ok) return control;
-  const names = Array.from({ length: Math.max(0, upTo - control.value.timeline) }, (_, index) =>
-    timelineFileName(timeline(control.value.timeline + 1 + index)),
-  );
-  for (const name of names) {
-    const [from, to] = [join(place.config.dataDir, "pg_wal", name), join(aside, "pg_wal", name)];
-    if (await isThere(to)) continue;
-    if (!(await isThere(from)))
-      return err({ kind: "refused", message: `${from} is missing: the timeline after it could not be told from it` });
+  for (const { from, to, found } of await missingHistories(place.config.dataDir, aside, { from: control.value.timeline, upTo })) {
+    if (!found) return err({ kind: "refused", message: untold(from) });
     await copyFile(from, to);
   }
   await syncFolder(join(aside, "pg_wal"));

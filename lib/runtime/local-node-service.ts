@@ -36,6 +36,7 @@ export class LocalNodeService implements NodeService {
   readonly #sight: NodeSight | null;
   /** Loaded when somebody asks. */
   readonly #explainer = new Lazy(async () => new (await import("./explaining.ts")).Explainer(this.#context, this.#sight));
+  #wayBack: { readonly id: string; readonly answer: Promise<string | null> } | null = null;
   readonly #backups = new Lazy(async () => new (await import("./backups.ts")).BackupReader(this.#context));
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
@@ -104,13 +105,28 @@ export class LocalNodeService implements NodeService {
   }
 
   async restoreObstacle(back: string | null): Promise<string | null> {
+    if (back !== null) return await this.#wayBackObstacle(back);
     const { pgbackrest, postgresql } = this.#context.state.settings.node;
-    if (back !== null) {
-      const { whyNoWayBack } = await import("../postgres/restore-back.ts");
-      return await whyNoWayBack({ config: postgresql }, back);
-    }
     const { whyNoRestore } = await import("../postgres/restore-directory.ts");
     return await whyNoRestore({ config: postgresql, pgbackrest });
+  }
+
+  /** It runs programs, and everybody may ask: one look at a time, which those who ask the same meanwhile share. */
+  async #wayBackObstacle(id: string): Promise<string | null> {
+    const before = this.#wayBack;
+    if (before?.id === id) return await before.answer;
+    const look = async (): Promise<string | null> => {
+      await before?.answer.catch(() => null);
+      const { wayBackObstacle } = await import("./perform-restore.ts");
+      return await wayBackObstacle(this.#context, id);
+    };
+    const asked = { id, answer: look() };
+    this.#wayBack = asked;
+    try {
+      return await asked.answer;
+    } finally {
+      if (this.#wayBack === asked) this.#wayBack = null;
+    }
   }
 
   measures(): NodeMeasures {

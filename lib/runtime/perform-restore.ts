@@ -6,7 +6,7 @@ import type { PostgresError } from "../model/errors.ts";
 import { type RestorePhase, type RestoreRequest, wayBackStanding } from "../model/restore.ts";
 import type { PostgresContext } from "../postgres/context.ts";
 import { programRunner } from "../postgres/programs.ts";
-import { finishWayBack, keepRestored, takeRestoreBack } from "../postgres/restore-back.ts";
+import { finishWayBack, keepRestored, takeRestoreBack, whyNoWayBack } from "../postgres/restore-back.ts";
 import { finishRestore, putBack, restoreAside } from "../postgres/restore-directory.ts";
 import type { NodeContext } from "./node-context.ts";
 import { changeRestore } from "./overhaul.ts";
@@ -62,6 +62,11 @@ export async function settleWayBack(context: NodeContext): Promise<TaskResult> {
   } finally {
     forget(context);
   }
+}
+
+/** What keeps this node from the way back of that restore; null where nothing does. Changes nothing. */
+export async function wayBackObstacle(context: NodeContext, id: string): Promise<string | null> {
+  return await whyNoWayBack(placeOf(context), id, known(context).timelineAbove);
 }
 
 /** What was remembered of the server that ran in this directory before. */

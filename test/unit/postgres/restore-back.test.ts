@@ -2,7 +2,18 @@
 // has used, and touches nothing that it refuses. Method: real folders in each of the states; the programs are stood in for.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ok } from "../../../lib/model/result.ts";
@@ -20,6 +31,8 @@ const NEXT = 3;
 let folder: string;
 let servers: (readonly string[])[];
 let promotesTo: number;
+/** A directory whose data is of another cluster. */
+let stranger: string | null;
 
 const data = (): string => join(folder, "data");
 const aside = (): string => `${data()}.before-restore-${ID}`;
@@ -39,6 +52,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "matriarch-restore-back-"));
   servers = [];
   promotesTo = NEXT;
+  stranger = null;
   directory(data(), "restored", 2);
   writeFileSync(history(data()), "1\t0/3000000\tbefore 2026\n");
   directory(aside(), "old", 1);
@@ -48,7 +62,8 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const run: RunProgram = async ({ argv }) => {
   if (argv[0] === "pg_controldata") {
     const timeline = readFileSync(join(argv.at(-1) ?? "", "global/pg_control"), "utf8");
-    return ok({ exitCode: 0, stdout: controlText({ timeline: Number(timeline) }), stderr: "" });
+    const text = controlText({ timeline: Number(timeline) });
+    return ok({ exitCode: 0, stdout: argv.at(-1) === stranger ? text.replace(/identifier: +\d+/, "identifier: 1") : text, stderr: "" });
   }
   // Others are asked for their parameters alone.
   if (!argv.includes("listen_addresses=")) return ok({ exitCode: 0, stdout: "", stderr: "" });
@@ -113,14 +128,14 @@ test("it is refused before anything is touched where something of it is missing"
     expect([wordOf(data()), existsSync(kept()), existsSync(mark()), servers]).toEqual(["restored", false, false, []]);
   };
   await refused("restore_command is missing", { recoveryConf: {} });
-  expect(await whyNoWayBack(place(), ID)).toBeNull();
+  expect(await whyNoWayBack(place(), ID, 2)).toBeNull();
   rmSync(history(data()));
   await refused("00000002.history is missing");
   rmSync(join(aside(), "PG_VERSION"));
   await refused("is no whole data directory");
   rmSync(aside(), { recursive: true });
   await refused("is not there any more");
-  expect(await whyNoWayBack(place(), ID)).toContain("is not there any more");
+  expect(await whyNoWayBack(place(), ID, 2)).toContain("is not there any more");
 });
 
 test("given up, what was restored is in its place again, and the old data beside it: under its name only where no recovery may have begun", async () => {
@@ -148,4 +163,36 @@ test("the mark is there before anything is moved, and stays where what was resto
   rmSync(kept(), { recursive: true });
   expect(await keepRestored(place(), ID)).toMatchObject({ ok: false, error: { message: expect.stringContaining("not there any more") } });
   expect([existsSync(mark()), wordOf(data())]).toEqual([true, "old"]);
+});
+
+test("before anybody is stopped it is known whether the old data is free, of this cluster and version, and the histories are there", async () => {
+  const why = () => whyNoWayBack(place(), ID, 2);
+  expect(await why()).toBeNull();
+  // Only looked at.
+  expect(existsSync(history(aside()))).toBe(false);
+  stranger = aside();
+  expect(await why()).toContain("system identifier is 1");
+  stranger = null;
+  writeFileSync(join(aside(), "PG_VERSION"), "14\n");
+  expect(await why()).toContain("is of PostgreSQL 14");
+  writeFileSync(join(aside(), "PG_VERSION"), "15\n");
+  rmSync(history(data()));
+  expect(await why()).toContain("00000002.history is missing");
+  writeFileSync(history(aside()), "1\t0/3000000\tbefore 2026\n");
+  expect(await why()).toBeNull();
+});
+
+test("it is refused while a server runs in the old directory", async () => {
+  // What looks like a postmaster of it: its program, its working directory, and its pid in the file.
+  const program = join(folder, "postgres");
+  copyFileSync(realpathSync("/bin/sh"), program);
+  const server = Bun.spawn([program, "-c", "echo up; read end"], { cwd: aside(), stdin: "pipe", stdout: "pipe" });
+  try {
+    await server.stdout.getReader().read();
+    writeFileSync(join(aside(), "postmaster.pid"), `${server.pid}\n${aside()}\n`);
+    expect(await whyNoWayBack(place(), ID, 2)).toContain("still runs in");
+  } finally {
+    server.kill();
+    await server.exited;
+  }
 });
