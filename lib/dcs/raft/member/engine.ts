@@ -79,6 +79,7 @@ export class Engine {
     this.#snapshots = new SnapshotKeeper({
       ...options,
       limits: options.snapshots,
+      ended: this.#ended.signal,
       push: (event) => this.push(event),
       durable: (index) => this.#durable(index),
       onFault: (reason) => this.#fault(reason),

@@ -33,13 +33,21 @@ interface SnapshotKeeperOptions {
   /** Resolves once the own log is durable up to the index. Rejects with DiskError where that will never be. */
   readonly durable: (index: LogIndex) => Promise<void>;
   readonly onFault: (reason: string) => void;
+  /** Aborted once this member has stopped: nothing of what is made by then is needed any more. */
+  readonly ended: AbortSignal;
+}
+
+interface Taking {
+  /** What was applied when it began. */
+  readonly index: LogIndex;
+  readonly done: Promise<void>;
 }
 
 export class SnapshotKeeper {
   readonly #options: SnapshotKeeperOptions;
   #entries = 0;
   #bytes = 0;
-  #taking: Promise<void> | null = null;
+  #taking: Taking | null = null;
 
   constructor(options: SnapshotKeeperOptions) {
     this.#options = options;
@@ -51,15 +59,25 @@ export class SnapshotKeeper {
   }
 
   takeIfDue(): void {
-    const { limits, log } = this.#options;
+    const { limits } = this.#options;
     if (this.#taking !== null || (this.#entries < limits.entries && this.#bytes < limits.bytes)) return;
     // A disk that fails stops the member elsewhere; one that is full lets the log grow until there is room.
-    this.take().catch((error: unknown) => log.warning(`raft: no snapshot could be taken: ${inWords(error)}`));
+    this.take().catch((error: unknown) => this.#warn(`no snapshot could be taken: ${inWords(error)}`));
   }
 
-  /** Resolves once it is durable. Rejects with DiskError. One at a time: who comes meanwhile shares it. */
-  take(): Promise<void> {
-    return this.#taken(this.#options.raft.status().snapshotIndex + 1);
+  /**
+   * Resolves once one of what is applied now, or later, is durable. Rejects with DiskError. One at a time: who comes meanwhile shares it, or
+   * the next one where more was applied since it began.
+   */
+  async take(): Promise<void> {
+    const { machine, raft } = this.#options;
+    const before = this.#taking;
+    if (before !== null) {
+      if (before.index >= machine.appliedIndex) return await before.done;
+      // Whoever asked for that one is told how it ended.
+      await before.done.catch(() => undefined);
+    }
+    await this.#taken(raft.status().snapshotIndex + 1);
   }
 
   send(chunk: ChunkToSend): void {
@@ -90,21 +108,24 @@ export class SnapshotKeeper {
    * nothing was applied since; an older one has been already.
    */
   #replace(index: LogIndex): void {
-    const { raft, log } = this.#options;
+    const { raft } = this.#options;
     if (this.#taking !== null || index < raft.status().snapshotIndex) return;
-    this.#taken(index).catch((error: unknown) => log.warning(`raft: the snapshot could not be replaced: ${inWords(error)}`));
+    this.#taken(index).catch((error: unknown) => this.#warn(`the snapshot could not be replaced: ${inWords(error)}`));
   }
 
   #taken(from: number): Promise<void> {
-    this.#taking ??= this.#take(from).finally(() => {
-      this.#taking = null;
-    });
-    return this.#taking;
+    this.#taking ??= {
+      index: this.#options.machine.appliedIndex,
+      done: this.#take(from).finally(() => {
+        this.#taking = null;
+      }),
+    };
+    return this.#taking.done;
   }
 
   /** Of what is applied, where that has reached the given index. */
   async #take(from: number): Promise<void> {
-    const { machine, raft, storage, push, durable, log } = this.#options;
+    const { machine, raft, storage, push, durable, ended, log } = this.#options;
     const index = machine.appliedIndex;
     // A newcomer that has not met a configuration yet could not describe what its state belongs to.
     if (index < from || raft.status().configuration.voters.length === 0) return;
@@ -114,13 +135,21 @@ export class SnapshotKeeper {
     this.#entries = 0;
     this.#bytes = 0;
     // Members come to the same index together: a whole snapshot in one turn would hold up all of them at once.
-    for (; step.done !== true; step = steps.next()) await this.#nextTurn();
+    for (; step.done !== true; step = steps.next()) {
+      await this.#nextTurn();
+      if (ended.aborted) throw new DiskError("failed", "the snapshot", "this member has stopped");
+    }
     const body = step.value;
     // What is applied may be durable on the others alone: a snapshot never runs ahead of the own log.
     await durable(index);
     const size = await storage.saveSnapshot(meta, body, raft.snapshotsInUse);
     push({ kind: "snapshot-saved", meta, size });
     log.info(`raft: snapshot at index ${index}, ${size} bytes`);
+  }
+
+  /** A stop is no reason to warn of what it has left undone. */
+  #warn(text: string): void {
+    if (!this.#options.ended.aborted) this.#options.log.warning(`raft: ${text}`);
   }
 
   #nextTurn(): Promise<void> {

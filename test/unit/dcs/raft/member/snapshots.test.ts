@@ -25,6 +25,7 @@ async function leaderWithSnapshot() {
     for (const entry of committed) {
       if (entry.kind === "command") machine.apply(entry);
       else machine.noop(entry.index, entry.time);
+      keeper.applied(entry);
     }
     if (writes !== null) step([{ kind: "written", sequence: writes.sequence }]);
   };
@@ -34,6 +35,8 @@ async function leaderWithSnapshot() {
   };
   const disks = { durable: Promise.resolve() };
   const told = { sent: Promise.withResolvers<PeerFrame>(), saved: Promise.withResolvers<void>(), warned: Promise.withResolvers<string>() };
+  const warnings: string[] = [];
+  const ended = new AbortController();
   const turns = { count: 0, between: (): void => {} };
   const keeper = new SnapshotKeeper({
     raft,
@@ -44,7 +47,14 @@ async function leaderWithSnapshot() {
     },
     storage,
     machine,
-    log: { ...SILENT, warning: (text) => told.warned.resolve(text) },
+    log: {
+      ...SILENT,
+      warning: (text) => {
+        warnings.push(text);
+        told.warned.resolve(text);
+      },
+    },
+    ended: ended.signal,
     limits: { entries: 1000, bytes: 1e6 },
     durable: () => disks.durable,
     send: (_to, frame) => told.sent.resolve(frame),
@@ -64,7 +74,7 @@ async function leaderWithSnapshot() {
   const chunk: ChunkToSend = { to: idOf(2), term: term(1), meta, size: snapshotBytes, offset: 0, length: snapshotBytes, round: 1 };
   disk.rot(snapshotName(meta), 8 * Math.floor(snapshotBytes / 2));
   told.saved = Promise.withResolvers<void>();
-  return { disk, disks, keeper, machine, raft, storage, chunk, propose, told, turns };
+  return { disk, disks, keeper, machine, raft, storage, chunk, propose, told, turns, warnings, ended };
 }
 
 describe("a snapshot that rotted on the leader's disk", () => {
@@ -125,4 +135,34 @@ test("a large snapshot is made in several turns, and is what was applied before 
   expect(machine.appliedIndex).toBe((index + turns.count) as typeof index);
   expect(raft.status().snapshotIndex).toBe(index);
   expect(Buffer.compare(await storage.loadSnapshot(raft.snapshotMeta(index)), body)).toBe(0);
+});
+
+test("a snapshot asked for while one is under way is of what was applied by then", async () => {
+  const { keeper, machine, raft, propose, turns } = await leaderWithSnapshot();
+  for (let each = 0; each < 3000; each++) propose(`client-${each}`);
+  const asked = Promise.withResolvers<void>();
+  turns.between = () => {
+    if (turns.count !== 2) return;
+    propose("late");
+    const index = machine.appliedIndex;
+    // Two that ask share the next one.
+    Promise.all([keeper.take(), keeper.take()])
+      .then(() => expect(raft.status().snapshotIndex).toBe(index))
+      .then(() => asked.resolve(), asked.reject);
+  };
+  await keeper.take();
+  await asked.promise;
+  expect(turns.count).toBeGreaterThan(1);
+});
+
+test("a stop ends the making of a snapshot, and nobody is warned of it", async () => {
+  const { keeper, raft, propose, turns, warnings, ended } = await leaderWithSnapshot();
+  for (let each = 0; each < 3000; each++) propose(`client-${each}`);
+  const { snapshotIndex } = raft.status();
+  turns.between = () => ended.abort();
+  keeper.takeIfDue();
+  expect(turns.count).toBe(1);
+  await expect(keeper.take()).rejects.toThrow("this member has stopped");
+  await new Promise((resolve) => setImmediate(resolve));
+  expect([turns.count, raft.status().snapshotIndex, warnings]).toEqual([1, snapshotIndex, []]);
 });
