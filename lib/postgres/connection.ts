@@ -6,7 +6,6 @@ import { userInfo } from "node:os";
 import { SQL } from "bun";
 import type { Clock } from "../model/clock.ts";
 import type { PostgresError } from "../model/errors.ts";
-import type { Log } from "../model/log.ts";
 import type { PostgresqlConfig, PostgresUser } from "../model/node-config.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import type { Ms } from "../model/units.ts";
@@ -135,38 +134,6 @@ export class Connection {
     this.#client = { sql, key };
     return sql;
   }
-}
-
-/** Where the local server is asked; tells once that its socket is gone. */
-export class LocalAddress {
-  readonly #options: LocalAddressOptions;
-  #socketLost = false;
-
-  constructor(options: LocalAddressOptions) {
-    this.#options = options;
-  }
-
-  /** Null where nothing runs. */
-  async endpoint(): Promise<Endpoint | null> {
-    const file = await this.#options.pidFile();
-    if (file === null) return null;
-    const config = this.#options.config();
-    const endpoint = await presentEndpoint(config, file);
-    const lost = config.useUnixSocket && file.socketDirectory !== null && endpoint.at.kind === "tcp";
-    if (lost && !this.#socketLost)
-      this.#options.log.warning(
-        `PostgreSQL's socket in ${file.socketDirectory} is gone: it is asked over TCP until a restart makes it again`,
-      );
-    this.#socketLost = lost;
-    return endpoint;
-  }
-}
-
-export interface LocalAddressOptions {
-  readonly config: () => PostgresqlConfig;
-  /** Of the server that runs; null where none does. */
-  readonly pidFile: () => Promise<PostmasterPidFile | null>;
-  readonly log: Log;
 }
 
 /**

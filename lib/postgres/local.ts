@@ -16,15 +16,14 @@ import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
 import { CallbackLanes } from "./callbacks.ts";
 import type { ConfigFilesRequest } from "./config-files.ts";
-import { Connection, LocalAddress } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
 import { type HookName, runHook } from "./hooks.ts";
+import { LocalConnections } from "./local-connections.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { readWayBackMark } from "./making-marker.ts";
 import { parameterFaults } from "./parameter-check.ts";
-import { pollUntil } from "./poll.ts";
 import type { Postgresql, PromoteOptions, RemoteServer, StartOptions } from "./postgresql.ts";
 import { Postmaster } from "./postmaster.ts";
 import { programPath } from "./programs.ts";
@@ -45,7 +44,6 @@ import { releaseWaitingCommits } from "./waiting-commits.ts";
 const STATEMENT_TIMEOUT_MS = 10_000;
 /** A start that nobody limits: crash recovery of a large server may take this long. */
 const BOOTSTRAP_START_TIMEOUT_MS = 300_000;
-const CONNECT_RETRY_MS = 10;
 
 export interface LocalPostgresqlOptions {
   readonly config: PostgresqlConfig;
@@ -61,10 +59,7 @@ export class LocalPostgresql implements Postgresql {
   readonly #log: Log;
   readonly #dataDir: string;
   readonly #postmaster: Postmaster;
-  readonly #address: LocalAddress;
-  /** For the status query alone, so that no other statement makes it wait. */
-  readonly #statusConnection: Connection;
-  readonly #connection: Connection;
+  readonly #connections: LocalConnections;
   readonly #configuration: ServerConfiguration;
   readonly #slots: SlotKeeper;
   readonly #callbacks = new CallbackLanes();
@@ -75,23 +70,22 @@ export class LocalPostgresql implements Postgresql {
     this.#log = log;
     this.#dataDir = config.dataDir;
     this.#postmaster = new Postmaster({ dataDir: config.dataDir, clock, log });
-    this.#address = new LocalAddress({
+    this.#connections = new LocalConnections({
+      clock,
+      log,
       config: () => this.#configuration.config,
       pidFile: () => this.#postmaster.pidFile(),
-      log,
     });
-    this.#statusConnection = this.#newConnection();
-    this.#connection = this.#newConnection();
     this.#configuration = new ServerConfiguration({
       config,
       scope,
       memberName: options.name,
       clock,
       log,
-      connection: this.#connection,
+      connection: this.#connections.statements,
       postmaster: this.#postmaster,
     });
-    this.#slots = new SlotKeeper({ clock, log, connection: this.#connection, endpoint: () => this.#address.endpoint() });
+    this.#slots = new SlotKeeper({ clock, log, connection: this.#connections.statements, endpoint: () => this.#connections.endpoint() });
     // Backends may answer for a moment after their postmaster is dead; nothing of that is a status.
     this.#postmaster.onExit(() => this.#dropConnections());
   }
@@ -110,7 +104,7 @@ export class LocalPostgresql implements Postgresql {
   }
 
   async status(deadline: Ms): Promise<Result<PostgresStatus, PostgresError>> {
-    return await readStatus(this.#statusConnection, this.#clock, deadline);
+    return await readStatus(this.#connections.status, this.#clock, deadline);
   }
 
   watchStandbys(seen: PostgresStatus, near: NearStandbys | null, onChange: () => void): () => void {
@@ -154,7 +148,7 @@ export class LocalPostgresql implements Postgresql {
     const configuration = this.#configuration;
     return await promoteServer(
       {
-        connection: this.#connection,
+        connection: this.#connections.statements,
         clock: this.#clock,
         log: this.#log,
         detach: async (synchronousStandbyNames) => {
@@ -243,12 +237,12 @@ export class LocalPostgresql implements Postgresql {
     const written = await this.#configuration.change({ synchronousStandbyNames: value }, deadline);
     if (!written.ok) return written;
     const inForce = await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
-    if (inForce.ok && value !== "") await releaseWaitingCommits(this.#connection, { log: this.#log, deadline });
+    if (inForce.ok && value !== "") await releaseWaitingCommits(this.#connections.statements, { log: this.#log, deadline });
     return inForce;
   }
 
   async resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>> {
-    const done = await this.#connection.query("SELECT pg_catalog.pg_wal_replay_resume()", [], deadline);
+    const done = await this.#connections.statements.query("SELECT pg_catalog.pg_wal_replay_resume()", [], deadline);
     return done.ok ? ok(null) : done;
   }
 
@@ -270,7 +264,7 @@ export class LocalPostgresql implements Postgresql {
 
   async checkpoint(deadline: Ms): Promise<Result<null, PostgresError>> {
     // It may take minutes, so it does not stand in the way of other statements.
-    const connection = this.#newConnection();
+    const connection = this.#connections.another();
     try {
       const done = await connection.query("CHECKPOINT", [], deadline);
       return done.ok ? ok(null) : done;
@@ -289,13 +283,13 @@ export class LocalPostgresql implements Postgresql {
 
   async close(): Promise<void> {
     this.#slots.drop();
-    await Promise.all([this.#statusConnection.close(), this.#connection.close(), this.#postmaster.close(), this.#callbacks.close()]);
+    await Promise.all([this.#connections.close(), this.#postmaster.close(), this.#callbacks.close()]);
   }
 
   /** For the segment with the shutdown checkpoint, once the server is down. */
   async #archiver(deadline: Ms): Promise<(() => Promise<void>) | null> {
     const part = await loaded(() => import("./archive-checkpoint.ts"));
-    if (part.ok) return part.value.archiverOf(this.#configuration.context, this.#connection, deadline);
+    if (part.ok) return part.value.archiverOf(this.#configuration.context, this.#connections.statements, deadline);
     this.#log.error(`Failed to archive WAL file with the shutdown checkpoint: ${part.error}`);
     return null;
   }
@@ -316,21 +310,9 @@ export class LocalPostgresql implements Postgresql {
       signal: options.signal,
     });
     if (!started.ok) return started;
-    await this.#firstConnection(options);
+    await this.#connections.first(options);
     await this.#configuration.catchUp();
     return ok(null);
-  }
-
-  /** The server says that it is ready; what keeps us out after that (a password, pg_hba.conf) is in the log and in every status. */
-  async #firstConnection(options: StartOptions): Promise<void> {
-    const answer = await pollUntil(
-      { clock: this.#clock, deadline: options.deadline, intervalMs: CONNECT_RETRY_MS, signal: options.signal },
-      async () => {
-        const result = await this.#statusConnection.query("SELECT 1", [], options.deadline);
-        return result.ok || !/starting up/.test(result.error.message) ? result : null;
-      },
-    );
-    if (answer !== null && !answer.ok) this.#log.warning(`PostgreSQL is up, but we cannot connect: ${answer.error.message}`);
   }
 
   async #refuseWhileRunning(what: string): Promise<Result<null, PostgresError> | null> {
@@ -338,13 +320,8 @@ export class LocalPostgresql implements Postgresql {
     return running === null ? null : err({ kind: "refused", message: `no ${what} while PostgreSQL runs (pid ${running.pid})` });
   }
 
-  #newConnection(): Connection {
-    return new Connection({ clock: this.#clock, endpoint: () => this.#address.endpoint() });
-  }
-
   #dropConnections(): void {
-    this.#statusConnection.drop();
-    this.#connection.drop();
+    this.#connections.drop();
     this.#slots.drop();
   }
 
