@@ -9,6 +9,7 @@ import { publishedTags } from "./member-record.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeSight } from "./node-sight.ts";
 import { observe } from "./observe.ts";
+import { postgresRole } from "./postgres-words.ts";
 
 /** A member that says nothing within this time is silent: as for a switchover. */
 const ASK_MS = 2000;
@@ -81,7 +82,7 @@ export class Explainer {
     const { state } = this.#context;
     const position = ownLsn(o);
     return {
-      role: state.postgresRole(),
+      role: postgresRole(state),
       state: o.local.state,
       timeline: o.local.status?.timeline ?? null,
       lsn: position === null ? null : lsn(position),

@@ -6,7 +6,8 @@ import { isNofailover, type Member } from "../model/member.ts";
 import { type Lsn, type Ms, ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
-import { clearFailover, releaseLock } from "./perform-dcs.ts";
+import { clearFailover } from "./perform-dcs.ts";
+import { releaseLock } from "./perform-lock.ts";
 import { goDown, PlannedStop, type StopAtOnce, stopOnAbort } from "./planned-stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 

@@ -22,6 +22,7 @@ import { type MppPart, NO_MPP } from "./mpp/mpp.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeFacts, NodeMeasures, NodeService, OperatorAnswer, RestartRequest } from "./node-service.ts";
 import type { NodeSight } from "./node-sight.ts";
+import { postgresRole, postgresState } from "./postgres-words.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const RESTART_LIMIT_MS = 240_000;
@@ -70,8 +71,8 @@ export class LocalNodeService implements NodeService {
     return {
       config: node,
       dynamic,
-      state: state.postgresState(),
-      role: state.postgresRole(),
+      state: postgresState(state),
+      role: postgresRole(state),
       postgres: status,
       holdsLock: this.#holdsLock(status !== null && !status.inRecovery),
       paused: pauseInForce(this.#context),

@@ -5,6 +5,7 @@ import type { NodeConfig } from "../model/node-config.ts";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_NAME, PRODUCT_VERSION } from "../model/product.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState } from "./node-state.ts";
+import { postgresRole, postgresState } from "./postgres-words.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const PRODUCT = Object.freeze({ name: PRODUCT_NAME, version: PRODUCT_VERSION });
@@ -17,8 +18,8 @@ export function memberRecord(context: NodeContext): Readonly<Record<string, unkn
   const record: Record<string, unknown> = {
     conn_url: connUrl,
     api_url: url,
-    state: state.postgresState(),
-    role: state.postgresRole(),
+    state: postgresState(state),
+    role: postgresRole(state),
     version: COMPATIBLE_PATRONI_VERSION,
   };
   if (node.postgresql.proxyAddress !== null) record["proxy_url"] = `postgres://${node.postgresql.proxyAddress}/postgres`;

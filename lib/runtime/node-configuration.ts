@@ -8,6 +8,7 @@ import type { NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeSight } from "./node-sight.ts";
 import type { Settings } from "./node-state.ts";
+import { postgresRole } from "./postgres-words.ts";
 import type { LiveSettings } from "./settings.ts";
 import type { TimeLimits } from "./time-limits.ts";
 
@@ -120,7 +121,7 @@ export class NodeConfiguration {
     this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
     if (this.#configureLater) return;
     this.#configured = text;
-    const reloaded = () => postgres.callback("on_reload", state.postgresRole());
+    const reloaded = () => postgres.callback("on_reload", postgresRole(state));
     const done = await postgres.configure(config, { role, asked, reloaded });
     if (!done.ok) log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
   }

@@ -11,7 +11,6 @@ import type { HeldLock } from "../dcs/cluster-store.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Cluster, LeaseMark } from "../model/cluster.ts";
 import type { DynamicConfig } from "../model/dynamic-config.ts";
-import type { PostgresState, Role } from "../model/member.ts";
 import type { PrimaryChanges } from "../model/mpp.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
@@ -320,31 +319,5 @@ export class NodeState {
     const held = this.held;
     if (held === null || cluster.revision >= held.revision || cluster.leader?.session === held.session) return cluster;
     return { ...cluster, leader: { name: this.settings.node.name, session: held.session, revision: held.revision } };
-  }
-
-  /** The word for the state of PostgreSQL, as members and the API show it. */
-  postgresState(): PostgresState {
-    const kind = this.task?.kind;
-    const custom = this.settings.node.bootstrap.method !== "initdb";
-    if (kind === "bootstrap" && this.local.process.kind === "running") return custom ? "starting after custom bootstrap" : "starting";
-    if (kind === "restore") return "running custom bootstrap script";
-    if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
-    if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
-    if (kind === "copy-slots" || (kind === "restart" && this.isGoingDown())) return "restarting";
-    if (kind === "stop" || (kind === "hand-over" && this.isGoingDown())) return "stopping";
-    if (kind === "start") return "starting";
-    if (this.local.process.kind === "running")
-      return this.local.status === null && this.local.statusError !== null ? "starting" : "running";
-    // In pause it may have been stopped by hand as well.
-    if (this.local.crashedAt !== null && !this.settings.dynamic.pause) return "crashed";
-    if (this.lastTask?.kind === "start" && !this.lastTask.ok) return "start failed";
-    if (this.lastTask?.kind === "bootstrap" && !this.lastTask.ok) return custom ? "custom bootstrap failed" : "initdb failed";
-    return "stopped";
-  }
-
-  postgresRole(): Role {
-    if (this.local.dataDirectory.kind !== "valid" && this.local.process.kind === "none") return "uninitialized";
-    if (this.local.process.kind === "running" && this.local.lastRole === "primary") return "primary";
-    return this.held !== null && this.settings.dynamic.standbyCluster !== null ? "standby_leader" : "replica";
   }
 }

@@ -6,7 +6,6 @@ import type { Store } from "../dcs/store.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { recallLease } from "./adoption.ts";
-import { stopAndRelease } from "./alone/stop-and-release.ts";
 import type { BackupRunner, NoteEvent } from "./backup/backup-runner.ts";
 import type { Catalogues } from "./catalogues.ts";
 import { ClockWatch } from "./clock.ts";
@@ -66,8 +65,8 @@ export interface NodeOptions {
   readonly path: string | null;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly workers: NodeWorkers;
-  /** The name of a worker that runs alone as the whole node: PostgreSQL is then stopped and the lock released whatever ends it. */
-  readonly alone?: string;
+  /** A worker that runs alone as the whole node, and its `end`: PostgreSQL is stopped and the lock released whatever ended it. */
+  readonly alone?: { readonly worker: string; readonly end: (context: NodeContext) => Promise<void> };
   /** `--adopt`: PostgreSQL's data may go into a new Raft. */
   readonly adopt?: "adopt" | "careful";
 }
@@ -156,7 +155,7 @@ export class MatriarchNode {
   /** Checks everything that can be checked before anything is changed. Errors: one line and the exit status. */
   static async start(options: NodeOptions): Promise<Result<MatriarchNode, NodeFailure>> {
     const { loaded, alone, adopt } = options;
-    const parts = await compose({ loaded, worker: alone ?? null, adopt: adopt ?? "careful" });
+    const parts = await compose({ loaded, worker: alone?.worker ?? null, adopt: adopt ?? "careful" });
     if (!parts.ok) return parts;
     const node = new MatriarchNode(parts.value, options);
     const checked = await node.#checkBeforeStart();
@@ -204,7 +203,8 @@ export class MatriarchNode {
     this.#watch = this.#options.workers.watch(context, this.#watching.signal, (cluster) => this.#configuration.takeCluster(cluster));
     this.#clockWatch.start();
     const race = this.#options.workers.leaderRace(context, this.#stopping.signal, () => this.#afterCycle());
-    if (this.#options.alone !== undefined) await this.#endAlone(race);
+    const { alone } = this.#options;
+    if (alone !== undefined) await this.#endAlone(race, alone.end);
     const end = await Promise.race([race, this.#memberLost()]);
     // As when the supervisor dies: the guard ends PostgreSQL with the lease, and whoever starts in time goes on.
     if (end === null) return { code: EXIT.failed, message: "the member of the Raft has stopped" };
@@ -229,13 +229,13 @@ export class MatriarchNode {
   }
 
   /** However it ended, a broken invariant included. */
-  async #endAlone(race: Promise<LoopEnd>): Promise<void> {
+  async #endAlone(race: Promise<LoopEnd>, end: (context: NodeContext) => Promise<void>): Promise<void> {
     const broken = await race.then(
       () => null,
       (reason: unknown) => String(reason),
     );
     if (broken !== null) this.#log.critical(broken);
-    await stopAndRelease(this.context);
+    await end(this.context);
   }
 
   /** SIGTERM: hand over where this node leads, stop PostgreSQL, leave. */

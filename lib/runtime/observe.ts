@@ -11,6 +11,7 @@ import { failsafeFacts, withFailsafe } from "./failsafe.ts";
 import { unfencedNow } from "./fencing.ts";
 import { stopBudget } from "./lease-bounds.ts";
 import type { NodeContext } from "./node-context.ts";
+import { postgresState } from "./postgres-words.ts";
 
 /** A status query that takes longer says that PostgreSQL does not answer. */
 const STATUS_DEADLINE_MS = 2000;
@@ -210,7 +211,7 @@ export function observe(context: NodeContext): Observation {
     config: dynamic,
     dcs: dcsFacts(context),
     lock: { held },
-    local: { ...local, state: state.postgresState() },
+    local: { ...local, state: postgresState(state) },
     task: runningTask(state),
     lastTask: state.lastTask,
     trace: state.trace,

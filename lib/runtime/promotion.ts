@@ -3,7 +3,7 @@
 import { ms } from "../model/units.ts";
 import { armWatchdog } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
-import { dropReinitialize, releaseLock } from "./perform-dcs.ts";
+import { dropReinitialize, releaseLock } from "./perform-lock.ts";
 import { stop } from "./stop.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 import { tellRole } from "./tell-role.ts";

@@ -6,6 +6,7 @@ import { restartObstacle } from "../core/restart-filters.ts";
 import { findMember } from "../model/cluster.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState, ScheduledRestart } from "./node-state.ts";
+import { postgresRole } from "./postgres-words.ts";
 
 /** As the member key and the status document show it; null where there is none. */
 export function scheduledRestartFields({ scheduledRestart: due }: NodeState): Readonly<Record<string, unknown>> | null {
@@ -63,7 +64,7 @@ function whyNot({ postgres, state }: NodeContext, due: ScheduledRestart): string
     restartPending: pending === true,
   };
   const facts = {
-    role: state.postgresRole(),
+    role: postgresRole(state),
     serverVersion: state.local.status?.serverVersion ?? null,
     pendingRestart: Object.keys(postgres.pendingRestart()).length > 0,
   };

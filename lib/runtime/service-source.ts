@@ -6,6 +6,7 @@ import { type ServiceDetails, serviceId, type WantedService } from "../dcs/consu
 import { apiUrl } from "./member-record.ts";
 import type { NodeFacts } from "./node-service.ts";
 import type { NodeState } from "./node-state.ts";
+import { postgresRole, postgresState } from "./postgres-words.ts";
 import { healthFacts, synchronousStanding } from "./role-facts.ts";
 import type { ServiceSource } from "./service-registration.ts";
 
@@ -51,12 +52,12 @@ export class NodeServiceSource implements ServiceSource {
   wanted(): WantedService | null | undefined {
     const { state, factsNow, options } = this.#options;
     this.#meetMembers();
-    const postgres = state.postgresState();
+    const postgres = postgresState(state);
     if (postgres === "stopped" || postgres === "crashed" || postgres === "start failed") return null;
     // A state on the way (starting, stopping) changes nothing.
     if (postgres !== "running" || state.local.status === null) return undefined;
     const { node, dynamic } = state.settings;
-    const role = state.postgresRole();
+    const role = postgresRole(state);
     if (role !== "primary" && role !== "standby_leader" && role !== "replica") return undefined;
     // A lock whose lease is over may be somebody else's by now.
     if (role === "primary" && !state.leaseValid()) return undefined;

@@ -4,6 +4,7 @@ import type { Ms } from "../model/units.ts";
 import { settleStopped } from "./fencing.ts";
 import type { NodeContext } from "./node-context.ts";
 import { goDown } from "./planned-stop.ts";
+import { postgresRole } from "./postgres-words.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 
 /** `archive`: the segment with the shutdown checkpoint as well. */
@@ -14,7 +15,7 @@ export async function stop(
   options: { readonly archive?: true } = {},
 ): Promise<TaskResult> {
   const { postgres, state } = context;
-  const role = state.local.lastRole === "primary" ? "primary" : state.postgresRole();
+  const role = state.local.lastRole === "primary" ? "primary" : postgresRole(state);
   // Beside the stop, which waits for nothing: the lock is gone or about to go.
   void state.vip.release();
   // A primary that nobody takes over from is stopped because its lease ends.

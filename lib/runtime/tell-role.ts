@@ -2,6 +2,7 @@
 
 import type { NodeContext } from "./node-context.ts";
 import type { ToldRole } from "./node-state.ts";
+import { postgresRole } from "./postgres-words.ts";
 
 /** For a server that has been started: a standby that was told another role until now has changed it. */
 export function tellStarted(context: NodeContext, role: ToldRole): void {
@@ -17,7 +18,7 @@ export function tellStarted(context: NodeContext, role: ToldRole): void {
 export function tellAdopted(context: NodeContext): void {
   const { local, task, toldRole } = context.state;
   if (toldRole !== null || task !== null || local.process.kind !== "running" || local.status === null) return;
-  const role = context.state.postgresRole();
+  const role = postgresRole(context.state);
   if (role === "primary" || role === "standby_leader" || role === "replica") tellStarted(context, role);
 }
 

@@ -15,6 +15,7 @@ import { lookAtPostgres, observe } from "../observe.ts";
 import { refreshCluster, refreshMark } from "../perform-dcs.ts";
 import { stateDir } from "../run-lock.ts";
 import { type Alone, complain, openAlone, readArguments, refuseRoot, takeConfig } from "./open.ts";
+import { stopAndRelease } from "./stop-and-release.ts";
 
 const WORKER = "leader-race";
 const PERFORM = "--perform";
@@ -95,7 +96,7 @@ async function perform(path: string | null, workers: Pick<NodeWorkers, "leaderRa
       httpApi: async () => ok(null),
       backup: async () => ({ note: async () => undefined, close: async () => undefined }),
     },
-    alone: WORKER,
+    alone: { worker: WORKER, end: stopAndRelease },
   });
   if (!started.ok) {
     complain(started.error.message);

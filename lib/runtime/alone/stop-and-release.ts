@@ -3,7 +3,8 @@
 
 import { ms } from "../../model/units.ts";
 import type { NodeContext } from "../node-context.ts";
-import { leave, releaseLock } from "../perform-dcs.ts";
+import { leave } from "../perform-dcs.ts";
+import { releaseLock } from "../perform-lock.ts";
 
 /** A fast stop of a busy server; where a lease runs, its end comes first. */
 const STOP_LIMIT_MS = 60_000;

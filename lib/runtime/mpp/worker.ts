@@ -11,6 +11,7 @@ import { dcsDeadline } from "../lease-bounds.ts";
 import type { NodeContext } from "../node-context.ts";
 import type { OperatorAnswer } from "../node-service.ts";
 import type { PeerClient } from "../peer-client.ts";
+import { postgresRole, postgresState } from "../postgres-words.ts";
 import type { MppPart } from "./mpp.ts";
 
 /** For what nobody waits for; the coordinator answers before it has done it. */
@@ -56,7 +57,7 @@ export class WorkerNotifier implements MppPart {
 
   note(): void {
     const { state } = this.#options.context;
-    const serving = state.leads() && state.task === null && state.postgresRole() === "primary" && state.postgresState() === "running";
+    const serving = state.leads() && state.task === null && postgresRole(state) === "primary" && postgresState(state) === "running";
     if (!serving) this.#toldServing = false;
     if (!serving || this.#toldServing || this.#waiting > 0) return;
     this.#toldServing = true;

@@ -14,7 +14,8 @@ import type { ArmOptions, ProcessId, Watchdog, WatchdogError } from "../../../li
 import { rearm } from "../../../lib/runtime/fencing.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { acquireLock, refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock } from "../../../lib/runtime/perform-lock.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { loadTemplate } from "../../simulation/node-config.ts";

@@ -11,7 +11,8 @@ import { type UpgradeRequest, unreadableUpgrade } from "../../../lib/model/upgra
 import { oldDirectory, upgradedDirectory } from "../../../lib/postgres/upgrade/directory.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NO_FILE, type NodeFile } from "../../../lib/runtime/node-file.ts";
-import { refreshCluster, renewLock } from "../../../lib/runtime/perform-dcs.ts";
+import { refreshCluster } from "../../../lib/runtime/perform-dcs.ts";
+import { renewLock } from "../../../lib/runtime/perform-lock.ts";
 import { upgradeCluster, writeUpgrade } from "../../../lib/runtime/perform-upgrade.ts";
 import { UpgradePart } from "../../../lib/runtime/upgrade-part.ts";
 import type { ManualClock } from "../dcs/manual-clock.ts";

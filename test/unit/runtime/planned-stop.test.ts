@@ -8,6 +8,7 @@ import { handOver } from "../../../lib/runtime/hand-over.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { lookAtPostgres } from "../../../lib/runtime/observe.ts";
 import type { PoolersBeforeStop } from "../../../lib/runtime/pooler-gate.ts";
+import { postgresState } from "../../../lib/runtime/postgres-words.ts";
 import { restart } from "../../../lib/runtime/restart.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
 import { Bench, RUNNING, template } from "./fenced-node.ts";
@@ -32,7 +33,7 @@ async function given(options: {
   const seen: string[] = [];
   const note = async (what: string): Promise<void> => {
     await lookAtPostgres(node);
-    seen.push(`${what}: ${node.state.postgresState()}, ${node.state.local.status === null ? "not asked" : "serves"}`);
+    seen.push(`${what}: ${postgresState(node.state)}, ${node.state.local.status === null ? "not asked" : "serves"}`);
     at?.(what, node);
   };
   node.state.poolers = {
@@ -112,7 +113,7 @@ test("a restart that a pooler's operator is against is given up: PostgreSQL was 
   const { node, seen, signal } = await given({ task: "restart", verdict: AGAINST });
   expect(await restart(node, null, signal)).toEqual({ ok: false, message: `it is given up: ${AGAINST.why}` });
   expect(seen).toEqual(["checkpoint: running, serves", "poolers asked: running, serves", "announcement taken back"]);
-  expect(node.state.postgresState()).toBe("running");
+  expect(postgresState(node.state)).toBe("running");
 });
 
 test("a replica is stopped and restarted without a word to the poolers, and before_stop runs there too", async () => {
@@ -169,7 +170,7 @@ test("a shutdown that is asked for before a restart has touched PostgreSQL takes
     const { node, seen, signal } = await given({ task: "restart", role, at: shutDown });
     expect(await restart(node, null, signal)).toEqual({ ok: false, message: "it is given up: the node is shut down" });
     expect(seen.filter((line) => /^(before_stop|stopped|started)/.test(line))).toEqual([]);
-    expect(node.state.postgresState()).toBe("running");
+    expect(postgresState(node.state)).toBe("running");
   }
 });
 

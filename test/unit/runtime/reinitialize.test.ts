@@ -5,7 +5,7 @@ import { expect, test } from "bun:test";
 import { ok } from "../../../lib/model/result.ts";
 import { FreshStatus } from "../../../lib/runtime/fresh-status.ts";
 import { LocalNodeService } from "../../../lib/runtime/local-node-service.ts";
-import { acquireLock } from "../../../lib/runtime/perform-dcs.ts";
+import { acquireLock } from "../../../lib/runtime/perform-lock.ts";
 import { promote } from "../../../lib/runtime/promotion.ts";
 import type { RecordingLog } from "../../harness/recording-log.ts";
 import { Bench } from "./fenced-node.ts";

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test";
 import { ms, timeline } from "../../../lib/model/units.ts";
 import { promoteServer } from "../../../lib/postgres/promote.ts";
+import { postgresRole } from "../../../lib/runtime/postgres-words.ts";
 import { promote } from "../../../lib/runtime/promotion.ts";
 import { tellPromoted } from "../../../lib/runtime/touch-member.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -18,7 +19,7 @@ test("the member key says primary, and the catalogue is noted, before the promot
   node.state.localChanged();
   let seen: string | null = null;
   await tellPromoted(node, () => {
-    seen = `${node.state.postgresRole()}, ${node.state.local.status?.inRecovery === false ? "looked at" : "as it was"}`;
+    seen = `${postgresRole(node.state)}, ${node.state.local.status?.inRecovery === false ? "looked at" : "as it was"}`;
   });
   expect<string | null>(seen).toBe("primary, looked at");
   const reader = await bench.node("replica", "reader");

@@ -1,0 +1,31 @@
+// Owns the words by which members and the API tell what the local PostgreSQL is and does: Patroni's. Derived from what the node remembers.
+
+import type { PostgresState, Role } from "../model/member.ts";
+import type { NodeState } from "./node-state.ts";
+
+/** The word for the state of PostgreSQL, as members and the API show it. */
+export function postgresState(state: NodeState): PostgresState {
+  const kind = state.task?.kind;
+  const custom = state.settings.node.bootstrap.method !== "initdb";
+  if (kind === "bootstrap" && state.local.process.kind === "running") return custom ? "starting after custom bootstrap" : "starting";
+  if (kind === "restore") return "running custom bootstrap script";
+  if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
+  if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
+  if (kind === "copy-slots" || (kind === "restart" && state.isGoingDown())) return "restarting";
+  if (kind === "stop" || (kind === "hand-over" && state.isGoingDown())) return "stopping";
+  if (kind === "start") return "starting";
+  if (state.local.process.kind === "running")
+    return state.local.status === null && state.local.statusError !== null ? "starting" : "running";
+  // In pause it may have been stopped by hand as well.
+  if (state.local.crashedAt !== null && !state.settings.dynamic.pause) return "crashed";
+  if (state.lastTask?.kind === "start" && !state.lastTask.ok) return "start failed";
+  if (state.lastTask?.kind === "bootstrap" && !state.lastTask.ok) return custom ? "custom bootstrap failed" : "initdb failed";
+  return "stopped";
+}
+
+/** Its role, as they show it. */
+export function postgresRole(state: NodeState): Role {
+  if (state.local.dataDirectory.kind !== "valid" && state.local.process.kind === "none") return "uninitialized";
+  if (state.local.process.kind === "running" && state.local.lastRole === "primary") return "primary";
+  return state.held !== null && state.settings.dynamic.standbyCluster !== null ? "standby_leader" : "replica";
+}
