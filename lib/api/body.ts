@@ -40,7 +40,8 @@ export async function readJsonObject(
 }
 
 /**
- * Reads a body of the schema's form. Errors: as readJsonObject, and 400 with the schema's own words for the first wrong value.
+ * Reads a body of the schema's form. Errors: as readJsonObject, and 400 with the schema's own words for the first
+ * wrong value, in the order of the body.
  */
 export async function readBody<S extends v.GenericSchema>(
   request: Request,
@@ -49,8 +50,16 @@ export async function readBody<S extends v.GenericSchema>(
 ): Promise<Result<v.InferOutput<S>, BodyFault>> {
   const body = await readJsonObject(request, options);
   if (!body.ok) return body;
-  const parsed = v.safeParse(schema, body.value, { abortEarly: true });
-  return parsed.success ? ok(parsed.output) : err({ status: 400, text: parsed.issues[0].message });
+  const parsed = v.safeParse(schema, body.value, { abortPipeEarly: true });
+  if (parsed.success) return ok(parsed.output);
+  const names = Object.keys(body.value);
+  const place = (issue: v.BaseIssue<unknown>): number => {
+    const at = names.indexOf(String(issue.path?.[0]?.key));
+    // What is missing comes after what is wrong.
+    return at === -1 ? names.length : at;
+  };
+  const [first] = parsed.issues.toSorted((a, b) => place(a) - place(b));
+  return err({ status: 400, text: first?.message ?? "the body is not of the form that is needed" });
 }
 
 function parseObject(text: string): Result<JsonObject, BodyFault> {

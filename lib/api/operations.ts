@@ -61,11 +61,11 @@ export function operationRoutes(app: ApiApp, context: ApiContext): void {
 async function restart(context: ApiContext, body: RestartBody): Promise<OperatorAnswer> {
   const request: RestartRequest = {
     role: body.role,
-    postgresVersion: body.postgres_version,
-    timeoutMs: body.timeout,
+    postgresVersion: body.postgres_version ?? null,
+    timeoutMs: body.timeout ?? null,
     restartPending: body.restart_pending,
   };
-  if (body.schedule !== null) return scheduleRestart(context, body.schedule, request);
+  if (body.schedule !== undefined) return scheduleRestart(context, body.schedule, request);
   const facts = await context.service.facts();
   const matches = restartFiltersMatch(request, {
     role: shownRole(facts),

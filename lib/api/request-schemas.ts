@@ -2,13 +2,14 @@
 // cluster is judged by the routes. The document of GET /openapi.json is made from these schemas.
 
 import * as v from "valibot";
-import { parsePostgresVersion } from "../core/restart-filters.ts";
+import { restartVersionFault } from "../core/restart-filters.ts";
 import { type Lsn, lsn, type Ms, ms } from "../model/units.ts";
 import { PROMISE_MAX_MS } from "../runtime/failsafe.ts";
 
+/** What is named must say something, except for `role`: an empty value, or null, is a fault, not "any". */
 export const RESTART_BODY = v.strictObject(
   {
-    schedule: text("schedule", "ISO 8601 with a time zone; left out: now"),
+    schedule: v.optional(filter("schedule", "ISO 8601 with a time zone; left out: now")),
     role: v.pipe(
       v.nullish(
         v.picklist(["primary", "standby_leader", "replica", ""], "PostgreSQL role should be either primary, standby_leader, or replica"),
@@ -17,19 +18,23 @@ export const RESTART_BODY = v.strictObject(
       v.transform((role) => (role === "" ? null : role)),
       v.description("restart only where the node has this role"),
     ),
-    postgres_version: v.pipe(
-      text("postgres_version", "restart only where PostgreSQL is older than this, such as 15.4"),
-      v.check(
-        (version) => version === null || parsePostgresVersion(version) !== null,
-        ({ input }) => `Invalid PostgreSQL version: ${input}`,
+    postgres_version: v.optional(
+      v.pipe(
+        filter("postgres_version", "restart only where PostgreSQL is older than this, such as 15.4"),
+        v.check(
+          (version) => restartVersionFault(version) === null,
+          ({ input }) => restartVersionFault(input) ?? "",
+        ),
       ),
     ),
-    timeout: v.pipe(
-      text("timeout", "seconds, or with a unit such as 5min: how long the answer waits for PostgreSQL"),
-      v.check((written) => written === null || readTimeout(written) !== null, "Timeout should be a positive number of seconds"),
-      v.transform((written) => (written === null ? null : readTimeout(written))),
+    timeout: v.optional(
+      v.pipe(
+        filter("timeout", "seconds, or with a unit such as 5min: how long the answer waits for PostgreSQL"),
+        v.check((written) => readTimeout(written) !== null, "Timeout should be a positive number of seconds"),
+        v.transform(readTimeout),
+      ),
     ),
-    restart_pending: flag("restart_pending", "restart only where a restart is pending"),
+    restart_pending: condition("restart_pending", "restart only where a restart is pending"),
   },
   ({ input }) => `Unknown filter for the scheduled restart: ${String(input)}`,
 );
@@ -91,6 +96,24 @@ function needed(name: string, description: string) {
     v.union([v.string(), v.number(), v.bigint()], wanted),
     v.transform(String),
     v.check((value) => value !== "", wanted),
+    v.description(description),
+  );
+}
+
+/** Text, or a number as text; null is as empty as "". */
+function filter(name: string, description: string) {
+  return v.pipe(
+    v.nullable(v.union([v.string(), v.number(), v.bigint()], `${name}: a text is needed`)),
+    v.transform((value) => (value === null ? "" : String(value))),
+    v.description(description),
+  );
+}
+
+/** A condition that is named holds back unless it clearly says no: a word that we do not know must not widen what is asked for. */
+function condition(name: string, description: string) {
+  return v.pipe(
+    v.nullish(v.union([v.boolean(), v.string(), v.number(), v.bigint()], `${name}: a boolean is needed`), false),
+    v.transform((value) => !["false", "off", "no", "0", ""].includes(String(value).toLowerCase())),
     v.description(description),
   );
 }

@@ -38,3 +38,14 @@ export function parsePostgresVersion(text: string): number | null {
   if (major >= 10) return match[3] === undefined ? major * 10000 + middle : null;
   return major * 10000 + middle * 100 + last;
 }
+
+/**
+ * Why a version in a request is refused, in Patroni's words; null: it is one. A request names a release in full (`15.4`, `9.6.3`): a bare
+ * `15` or `9.6` would mean every release or none of that line.
+ */
+export function restartVersionFault(text: string): string | null {
+  if (!/^\d+(\.\d+)*$/.test(text)) return `Invalid PostgreSQL version: ${text}`;
+  const format = `Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: ${text}`;
+  const parts = text.split(".").length;
+  return parsePostgresVersion(text) === null || parts !== (Number.parseInt(text, 10) >= 10 ? 2 : 3) ? format : null;
+}

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from "commander";
 import type { MemberView } from "../../../core/cluster-view.ts";
-import { parsePostgresVersion } from "../../../core/restart-filters.ts";
+import { restartVersionFault } from "../../../core/restart-filters.ts";
 import { seconds } from "../../../model/units.ts";
 import { EXIT, type ExitCode } from "../../../runtime/exit-codes.ts";
 import { askScheduled, readScheduled } from "../appointment.ts";
@@ -52,9 +52,7 @@ async function restart(
   const chosen = chooseMembers(read, { names, role: flags.role });
   const at = await appointment(context, flags);
   if (at !== null && isPaused(read)) throw new CtlRefusal("Can't schedule restart in the paused state");
-  if (flags.pgVersion !== undefined && parsePostgresVersion(flags.pgVersion) === null) {
-    throw new CtlRefusal(`Invalid PostgreSQL version: ${flags.pgVersion}`);
-  }
+  if (flags.pgVersion !== undefined) refuseBadVersion(flags.pgVersion);
   const pending = flags.pending ? chosen.filter((member) => member.pending_restart) : chosen;
   const members = flags.any ? oneOf(pending) : pending;
   if (members.length === 0) {
@@ -100,8 +98,14 @@ async function appointment(context: CtlContext, flags: RestartFlags): Promise<st
 async function askVersion(context: CtlContext, flags: RestartFlags): Promise<string | null> {
   if (flags.force) return null;
   const version = await askPlain(context.terminal, "Restart if the PostgreSQL version is less than provided (e.g. 9.5.2)  []");
-  if (version !== "" && parsePostgresVersion(version) === null) throw new CtlRefusal(`Invalid PostgreSQL version: ${version}`);
-  return version === "" ? null : version;
+  if (version === "") return null;
+  refuseBadVersion(version);
+  return version;
+}
+
+function refuseBadVersion(version: string): void {
+  const fault = restartVersionFault(version);
+  if (fault !== null) throw new CtlRefusal(fault);
 }
 
 /** A member keeps one appointment: an older one is dropped first. False where the operator or the member will not. */
