@@ -26,7 +26,7 @@ async function losesItsWal(cluster: TestCluster): Promise<ClusterNode> {
 
 test("with remove_data_directory_on_rewind_failure it is copied again", async () => {
   const extra = () => ({ postgresql: { remove_data_directory_on_rewind_failure: true } });
-  await TestCluster.with({ nodes: 2, dynamic: DYNAMIC, extra }, async (cluster) => {
+  await TestCluster.with({ nodes: 2, witnesses: 1, dynamic: DYNAMIC, extra }, async (cluster) => {
     const lost = await losesItsWal(cluster);
     await cluster.untilHealthy(PATIENT);
     expect(lost.log).toContain("the local end of WAL cannot be read");
@@ -35,7 +35,7 @@ test("with remove_data_directory_on_rewind_failure it is copied again", async ()
 }, 400_000);
 
 test("without it the directory stays, with what is wrong in the log, until an operator has it made anew", async () => {
-  await TestCluster.with({ nodes: 2, dynamic: DYNAMIC }, async (cluster) => {
+  await TestCluster.with({ nodes: 2, witnesses: 1, dynamic: DYNAMIC }, async (cluster) => {
     const lost = await losesItsWal(cluster);
     await lost.untilLogs(/ERROR: rewind: .*(could not locate|could not open).*(.|\n)*ERROR: rewind: /, PATIENT);
     expect(lost.log).not.toContain("the data directory is replaced by a copy");

@@ -79,4 +79,4 @@ test("quorum commit is switched on under load; a voter stops and a primary dies,
     expect(writer.overlaps()).toEqual([]);
     expect(await writer.lost(next)).toEqual([]);
   });
-}, 110_000);
+}, 240_000);
