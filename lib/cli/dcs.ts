@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import { loadNodeConfig } from "../config/load.ts";
+import { missesOnlyItsStore } from "../config/rules.ts";
 import { openStore, type StoreSource } from "../dcs/open-store.ts";
 import { redactUrl } from "../dcs/redact-url.ts";
 import type { Condition, Entry, Session, Snapshot, Store } from "../dcs/store.ts";
@@ -46,6 +47,7 @@ interface Run {
   within(): { readonly deadline: Ms };
 }
 
+const VARIABLES = "PATRONI_RAFT_PARTNER_ADDRS, PATRONI_CONSUL_HOST";
 /** How long one blocking request of `watch` waits. */
 const WATCH_ROUND_MS = 60_000;
 
@@ -68,7 +70,10 @@ function buildProgram(terminal: DcsTerminal, run: Runner): Command {
   const program = new Command("dcs")
     .description("Read and write single keys of the store that holds the cluster's state.")
     .option("-c, --config <file>", "take the store from this node's configuration")
-    .option("-d, --dcs <url>", "take the store from a URL, e.g. raft://127.0.0.1:5010 or consul://127.0.0.1:8500 (default: $DCS_URL)")
+    .option(
+      "-d, --dcs <url>",
+      "take the store from a URL, e.g. raft://127.0.0.1:5010 or consul://127.0.0.1:8500 (default: $DCS_URL, then the environment)",
+    )
     .option("--json", "print JSON instead of bare values")
     .option("--timeout <seconds>", "deadline of each request", positiveSeconds, 10)
     .exitOverride()
@@ -142,13 +147,20 @@ async function findSource(options: GlobalOptions, terminal: DcsTerminal): Promis
     return loaded.ok ? ok(loaded.value.config) : refused(terminal, loaded.error, EXIT.failed);
   }
   const url = options.dcs ?? (terminal.env["DCS_URL"] || null);
-  if (url === null) {
-    terminal.complain("error: no store named; use -c node.yml, -d raft://host:port or -d consul://host:port\n");
-    return err(EXIT.usage);
-  }
+  if (url === null) return fromEnvironment(terminal);
   if (!isRaftUrl(url)) return ok(url);
   const raft = await loadRaftUrl(url, terminal.env);
   return raft.ok ? ok({ consul: null, raft: raft.value }) : refused(terminal, raft.error, EXIT.usage);
+}
+
+async function fromEnvironment(terminal: DcsTerminal): Promise<Result<StoreSource, ExitCode>> {
+  const loaded = await loadNodeConfig({ path: null, env: terminal.env, purpose: "store" });
+  if (loaded.ok) return ok(loaded.value.config);
+  if (!missesOnlyItsStore(loaded.error)) return refused(terminal, loaded.error, EXIT.failed);
+  terminal.complain(
+    `error: no store named; use -c node.yml, -d raft://host:port or -d consul://host:port, or the environment (${VARIABLES})\n`,
+  );
+  return err(EXIT.usage);
 }
 
 function refused(terminal: DcsTerminal, faults: readonly ConfigFault[], status: ExitCode): Result<never, ExitCode> {

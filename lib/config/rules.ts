@@ -18,6 +18,8 @@ import { readHostPort } from "./value.ts";
  */
 export type Purpose = "node" | "store" | "witness" | "pooler";
 
+const MISSING = "no store is configured";
+
 export interface RuleFindings {
   readonly faults: readonly ConfigFault[];
   readonly warnings: readonly ConfigFault[];
@@ -136,7 +138,12 @@ function storeFaults(tree: NodeTree, raw: Tree, purpose: Purpose): readonly Conf
   if (tree.consul !== null) return addressFaults("consul", tree.consul);
   if (tree.raft !== null) return raftFaults(tree.raft, { data: tree.postgresql.data_dir, purpose });
   if (Object.keys(raw).some((key) => ["consul", "raft", "etcd", "etcd3", "zookeeper", "exhibitor", "kubernetes"].includes(key))) return [];
-  return [{ path: "raft", message: `no store is configured; ${RAFT_LINE}; or consul: {host: 127.0.0.1:8500}` }];
+  return [{ path: "raft", message: `${MISSING}; ${RAFT_LINE}; or consul: {host: 127.0.0.1:8500}` }];
+}
+
+/** A configuration that is well but for naming no store: `faults` as loading it gave them, not empty. */
+export function missesOnlyItsStore(faults: readonly ConfigFault[]): boolean {
+  return faults.every((fault) => fault.path === "raft" && fault.message.startsWith(MISSING));
 }
 
 function tlsFaults(tree: NodeTree): readonly ConfigFault[] {

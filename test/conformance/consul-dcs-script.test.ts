@@ -130,6 +130,18 @@ describe("scripts/dcs.ts", () => {
   );
 
   test(
+    "where neither -c, -d nor DCS_URL names a store, the environment does, as for ctl",
+    async () => {
+      const env = { DCS_URL: "", PATRONI_CONSUL_HOST: `127.0.0.1:${consul.httpPort}` };
+      expect((await bare(["put", "s/env", "v"], env)).complaint).toBe("");
+      expect(await bare(["get", "s/env"], env)).toEqual({ out: "v\n", complaint: "", status: 0 });
+      const wrong = await bare(["get", "s/env"], { DCS_URL: "", PATRONI_RAFT_PARTNER_ADDRS: "'127.0.0.1'" });
+      expect(wrong).toMatchObject({ out: "", status: 1, complaint: expect.stringContaining("raft.") });
+    },
+    CASE_TIMEOUT_MS,
+  );
+
+  test(
     "-c takes the store from a node's configuration",
     async () => {
       const file = join(consul.folder, "node.yml");

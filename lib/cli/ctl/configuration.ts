@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { loadNodeConfig } from "../../config/load.ts";
+import { missesOnlyItsStore } from "../../config/rules.ts";
 import { parseConsulUrl } from "../../dcs/consul/url.ts";
 import { clientConfig, parseRaftUrl } from "../../dcs/raft/url.ts";
 import type { ConfigFault } from "../../model/errors.ts";
@@ -51,7 +52,7 @@ export async function findConfiguration(options: GlobalOptions, env: Environment
     const { config } = loaded.value;
     return withFlags(url === null ? { ...config, api: [] } : withUrl(config, url), options);
   }
-  if (!isOnlyMissingStore(loaded.error)) throw new CtlRefusal(faultText(loaded.error));
+  if (!missesOnlyItsStore(loaded.error)) throw new CtlRefusal(faultText(loaded.error));
   const found = url === null ? await quickstartConfiguration(env) : await configurationWithUrl(path, env, url);
   if (found !== null && (url !== null || path === null)) return withFlags(found, options);
   throw new CtlRefusal(path === null ? NOTHING_CONFIGURED : faultText(loaded.error));
@@ -156,10 +157,6 @@ function quickstartStore(state: QuickstartState): Environment {
 
 function withFlags(config: CtlConfig, options: GlobalOptions): CtlConfig {
   return options.insecure === true ? { ...config, ctl: { ...config.ctl, insecure: true } } : config;
-}
-
-function isOnlyMissingStore(faults: readonly ConfigFault[]): boolean {
-  return faults.every((fault) => fault.path === "raft" && fault.message.startsWith("no store"));
 }
 
 function faultText(faults: readonly ConfigFault[]): string {
