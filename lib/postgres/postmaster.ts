@@ -40,6 +40,7 @@ export class Postmaster {
   readonly #listeners = new Set<() => void>();
   readonly #exitWatch: ExitWatch;
   #logTimer: ReturnType<typeof setInterval> | null = null;
+  #lastSeen: ProcessFacts | null = null;
   /** As it was last read. */
   #pidFile: PostmasterPidFile | null = null;
 
@@ -52,7 +53,13 @@ export class Postmaster {
 
   /** The living postmaster of the data directory; null where there is none. */
   async find(): Promise<ProcessFacts | null> {
-    return await findPostmaster(this.#dataDir);
+    this.#lastSeen = await findPostmaster(this.#dataDir);
+    return this.#lastSeen;
+  }
+
+  /** What the last look that succeeded has found, unless its exit was seen since: for whoever may not wait for a look, or cannot look. */
+  get lastSeen(): ProcessFacts | null {
+    return this.#lastSeen;
   }
 
   /** postmaster.pid; where somebody has removed or spoilt it, what it said of the server that runs on. Null where none is known. */
@@ -244,6 +251,7 @@ export class Postmaster {
 
   #exited(): void {
     this.#pidFile = null;
+    this.#lastSeen = null;
     for (const listener of [...this.#listeners]) listener();
   }
 }

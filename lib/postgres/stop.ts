@@ -41,8 +41,8 @@ export interface StopRequest {
 
 /** Resolves when no process of the server is left. Errors: failed (something survives SIGKILL, or may not be signalled). */
 export async function stopServer(on: StopDependencies, request: StopRequest): Promise<Result<null, PostgresError>> {
-  const target = await on.postmaster.adopt();
   try {
+    const target = request.mode === "immediate" ? await signalledFirst(on) : await on.postmaster.adopt();
     if (target !== null) {
       const left = request.mode === "fast" ? await stopFast(on, target, request) : "later";
       if (left === "later") await stopAtOnce(on, target);
@@ -68,18 +68,44 @@ async function stopFast(on: StopDependencies, target: ProcessFacts, request: Sto
   }
 }
 
+/**
+ * The signal goes out before anything is looked at: a look takes time, and fails where no file descriptor is left. Then the process last seen
+ * is the one to stop.
+ */
+async function signalledFirst(on: StopDependencies): Promise<ProcessFacts | null> {
+  const last = on.postmaster.lastSeen;
+  if (last !== null) sendSignal(last, "SIGQUIT");
+  try {
+    return await on.postmaster.adopt();
+  } catch (error) {
+    if (last === null || errorCode(error) === null) throw error;
+    on.log.warning(`PostgreSQL cannot be looked at: ${String(error)}; the postmaster last seen (pid ${last.pid}) is stopped`);
+    return last;
+  }
+}
+
 /** SIGQUIT to the postmaster, then SIGKILL to it and to every backend listed beforehand. */
 async function stopAtOnce(on: StopDependencies, target: ProcessFacts): Promise<void> {
-  const listed = on.postmaster.processes();
   sendSignal(target, "SIGQUIT");
-  if (target.state === "T" || target.state === "t") {
-    // It cannot pass the word on, so its backends are told directly; SIGQUIT ends a backend at once and writes nothing.
+  const listed = whereSeen(on);
+  // It cannot pass the word on, so its backends are told directly; SIGQUIT ends a backend at once and writes nothing.
+  if (target.state === "T" || target.state === "t")
     for (const backend of listed) if (backend.pid !== target.pid) sendSignal(backend, "SIGQUIT");
-    sendSignal(target, "SIGCONT");
-  }
+  // One that nobody has stopped does not mind; whether one is could not be seen without a look.
+  sendSignal(target, "SIGCONT");
   if ((await on.postmaster.waitForExit(target, ms(on.clock.now() + KILL_AFTER_MS))) === "gone") return;
   on.log.warning("PostgreSQL did not end after SIGQUIT: SIGKILL to all of its processes");
-  for (const each of [target, ...listed, ...on.postmaster.processes()]) sendSignal(each, "SIGKILL");
+  for (const each of [target, ...listed, ...whereSeen(on)]) sendSignal(each, "SIGKILL");
+}
+
+/** None where no look is possible: clearRemains looks again, and fails where it still is not. */
+function whereSeen(on: StopDependencies): readonly ProcessFacts[] {
+  try {
+    return on.postmaster.processes();
+  } catch (error) {
+    if (errorCode(error) === null) throw error;
+    return [];
+  }
 }
 
 /** Backends may outlive their postmaster for a moment (or for long, when it was killed): wait, then kill. */

@@ -18,6 +18,7 @@ import { restoreCluster, settleWayBack } from "./perform-restore.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { restart, START_LIMIT_MS } from "./restart.ts";
 import { stop } from "./stop.ts";
+import { pausingWhereItFails } from "./stop-pause.ts";
 import { DONE, type TaskResult, taskResult } from "./task-result.ts";
 import { tellStarted } from "./tell-role.ts";
 
@@ -75,10 +76,16 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
       return await prePromote(context);
     case "promote":
       return await promote(context, effect.syncNames, signal);
-    case "stop":
-      return await stop(context, effect.mode, ms(context.clock.now() + effect.within), effect.archive === true ? { archive: true } : {});
-    case "hand-over":
-      return await handOver(context, ms(context.clock.now() + effect.within), signal);
+    case "stop": {
+      const { mode, within, archive } = effect;
+      const deadline = ms(context.clock.now() + within);
+      const options = archive === true ? { archive } : {};
+      return await pausingWhereItFails(context, { mode, signal }, async () => await stop(context, mode, deadline, options));
+    }
+    case "hand-over": {
+      const deadline = ms(context.clock.now() + effect.within);
+      return await pausingWhereItFails(context, { mode: "fast", signal }, async () => await handOver(context, deadline, signal));
+    }
   }
 }
 
