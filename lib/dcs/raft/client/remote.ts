@@ -50,9 +50,12 @@ export class RemoteMembers implements RaftChannel {
     const body = writeClientRequest(request);
     if (!fitsFrame(body)) return TOO_LONG;
     let reason = "no member could be reached";
-    while (!this.#closed && gone?.aborted !== true) {
+    const isGone = (): boolean => gone?.aborted === true;
+    while (!this.#closed && !isGone()) {
       const link = await this.#connected(deadline);
       if (!link.ok) return { kind: "unavailable", reason: link.error };
+      // While the connection was waited for: a signal that was given before it is listened to is given to nobody.
+      if (isGone()) break;
       const answered = await abandonable(this.#ask(link.value, body, deadline), gone);
       if (answered === null) break;
       if (answered.ok) return this.#read(answered.value, link.value);
@@ -65,7 +68,7 @@ export class RemoteMembers implements RaftChannel {
     }
     return {
       kind: "unavailable",
-      reason: this.#closed ? "this client is closed" : gone?.aborted === true ? "nobody waits for it" : reason,
+      reason: this.#closed ? "this client is closed" : isGone() ? "nobody waits for it" : reason,
     };
   }
 

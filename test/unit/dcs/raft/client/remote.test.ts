@@ -37,6 +37,40 @@ test("a renewal does not wait for the connection as long as a watch that began t
   members.close();
 });
 
+test.each(["before a connection is there", "beside one that is there"])(
+  "a watch that nobody waits for any more ends at once, also %s",
+  async (when) => {
+    const time = new VirtualTime();
+    const network = new FakeNetwork({ schedule: time, random: () => 0.5 });
+    const member = await startMember({ name: "a", network: network.start("a"), clock: time, bind: "a:5010" });
+    let asked = 0;
+    member.transport.onClientRequest = (_request, answer) => {
+      asked += 1;
+      if (asked === 1) answer(writeClientAnswer({ kind: "refused", reason: "the first one" }));
+    };
+    const members = new RemoteMembers({
+      addresses: ["a:5010"],
+      network: network.start("client"),
+      clock: time,
+      random: (bytes: number) => new Uint8Array(bytes),
+      security: { kind: "plain" },
+      silentMs: 2000,
+      log: recordingLog(),
+    });
+    if (when.startsWith("beside")) {
+      const first = members.request({ kind: "status" }, ms(time.now() + 1000));
+      await time.advance(100);
+      await first;
+    }
+    const gone = new AbortController();
+    const watch = members.request({ kind: "status" }, ms(time.now() + 30_000), gone.signal);
+    gone.abort();
+    await time.advance(1000);
+    expect(await Promise.race([watch, Promise.resolve(null)])).toMatchObject({ kind: "unavailable", reason: "nobody waits for it" });
+    members.close();
+  },
+);
+
 test.each<ClientAnswer>([
   { kind: "unavailable", reason: "no leader confirmed the read in time" },
   { kind: "not-leader", leader: null },
