@@ -25,7 +25,7 @@ export function staleReason(o: Observation): string | null {
   const request = clusterOf(o)?.failover ?? null;
   if (request === null) return null;
   if (request.leader !== null && request.leader !== o.self.name) return `leader name does not match: ${request.leader} != ${o.self.name}`;
-  if (request.candidate === o.self.name) return "this node is the leader already";
+  if (request.candidate === o.self.name) return `I am already the leader, no need to ${shortName(o)}`;
   if (isFromBefore(o, request)) return "it was made before this node was promoted";
   if (isMissed(o)) return "its time is past";
   return null;
@@ -46,6 +46,14 @@ function isFromBefore(o: Observation, request: FailoverRequest): boolean {
   const held = o.lock.held;
   if (promotedAt === null || held === null || request.revision >= held.revision) return false;
   return request.scheduledAt === null || request.scheduledAt <= o.wallNow - (o.now - promotedAt);
+}
+
+/** What is said of a request that is dropped, in Patroni's words. */
+export function staleText(o: Observation): string {
+  const request = clusterOf(o)?.failover ?? null;
+  if (isMissed(o)) return `Found a stale switchover value, cleaning up: ${request?.scheduledAtText}`;
+  const fulfilled = request !== null && isFromBefore(o, request) && request.leader !== o.self.name;
+  return fulfilled ? "Cleaning up failover key after acquiring leader lock..." : `${actionName(o)}: ${staleReason(o)}`;
 }
 
 export function candidateNames(o: Observation): readonly string[] {
@@ -83,7 +91,16 @@ export function lacksVoters(o: Observation): boolean {
   return !votersSuffice(cluster.sync, o.peers.answers);
 }
 
-export function unfitReasons(o: Observation): string {
+/** Why nobody is handed the lead, in Patroni's words, and then each member's own reason. */
+export function impossibleText(o: Observation): string {
+  return `${actionName(o)}: no healthy members found, ${shortName(o)} is not possible: ${unfitReasons(o)}`;
+}
+
+function shortName(o: Observation): string {
+  return actionName(o) === "switchover" ? "switchover" : "failover";
+}
+
+function unfitReasons(o: Observation): string {
   const asked = candidateNames(o);
   if (asked.length === 0) return "there is no such member";
   if (lacksVoters(o)) return "too few voters answer for the quorum";

@@ -42,6 +42,7 @@ async function stopAndRelease(context: NodeContext, deadline: Ms, signal: AbortS
     onShutdownCheckpoint: (control) => early.begin(control.checkpointLsn),
     beforeShutdown: async () => {
       if ((await planned.ask({ deadline, signal, mayAbandon: () => mayAbandon(context) })) === "stay") return "stay";
+      if (!state.requests.shutdown) log.info("Demoting self (graceful)");
       await goDown(context, deadline, signal);
       await state.mpp.beforeDemote(deadline, signal);
       await untilReleased(context, deadline, signal);

@@ -71,7 +71,9 @@ export async function clearFailover(context: NodeContext): Promise<Outcome> {
   const request = state.cluster?.failover ?? null;
   const answer = await store.values.setFailoverValue(null, request?.revision ?? null, { deadline: dcsDeadline(context) });
   await refreshCluster(context);
-  return answer.ok ? done("clear-failover") : failed(context, "clear-failover", answer.error);
+  if (!answer.ok) return failed(context, "clear-failover", answer.error);
+  context.log.info("Cleaning up failover key");
+  return done("clear-failover");
 }
 
 export async function claimInitialize(context: NodeContext): Promise<Outcome> {

@@ -11,7 +11,8 @@ export function postgresState(state: NodeState): PostgresState {
   if (kind === "restore") return "running custom bootstrap script";
   if (kind === "bootstrap") return custom ? "running custom bootstrap script" : "initializing new cluster";
   if (kind === "clone" || kind === "bootstrap-standby") return "creating replica";
-  if (kind === "copy-slots" || (kind === "restart" && state.isGoingDown())) return "restarting";
+  if (kind === "restart" && state.isGoingDown()) return "restarting";
+  if (kind === "copy-slots" && state.isGoingDown()) return state.local.process.kind === "running" ? "stopping" : "starting";
   if (kind === "stop" || (kind === "hand-over" && state.isGoingDown())) return "stopping";
   if (kind === "start") return "starting";
   if (state.local.process.kind === "running")
@@ -23,9 +24,25 @@ export function postgresState(state: NodeState): PostgresState {
   return "stopped";
 }
 
-/** Its role, as they show it. */
+/** Its role, as they show it. Decides nothing: who may be primary is judged by the lease and by PostgreSQL's own word. */
 export function postgresRole(state: NodeState): Role {
-  if (state.local.dataDirectory.kind !== "valid" && state.local.process.kind === "none") return "uninitialized";
-  if (state.local.process.kind === "running" && state.local.lastRole === "primary") return "primary";
+  const { dataDirectory, lastRole, process } = state.local;
+  if (dataDirectory.kind !== "valid" && process.kind === "none") return "uninitialized";
+  if (lastRole === "primary") {
+    if (process.kind === "running") return "primary";
+    const down = downPrimary(state);
+    if (down !== null) return down;
+  }
   return state.held !== null && state.settings.dynamic.standbyCluster !== null ? "standby_leader" : "replica";
+}
+
+/**
+ * Of a primary that does not run: it stays one while its own lease runs (a restart, a crash), and where it was stopped by somebody else, in
+ * pause. Whoever took the lead away from it has demoted it. Null: nothing says that it will be a primary again; candidates that ask must
+ * not take it for one that may come back to write.
+ */
+function downPrimary(state: NodeState): Role | null {
+  const kind = state.task?.kind ?? state.lastTask?.kind;
+  if ((kind === "hand-over" || kind === "stop") && !state.requests.shutdown) return "demoted";
+  return state.leaseValid() || postgresState(state) === "stopped" ? "primary" : null;
 }

@@ -14,12 +14,18 @@ export const START_LIMIT_MS = 24 * 3600 * 1000;
 /** Of the stop in a restart; what is not down by then is ended. */
 const STOP_LIMIT_MS = 60_000;
 
-/** `syncNames`: for a primary whose own were never seen. */
+/** What is done to the files while nobody serves them. */
+type WhileStopped = () => Promise<Result<null, PostgresError>>;
+
+/**
+ * `syncNames`: for a primary whose own were never seen. `whileStopped`: null where a restart is all that is wanted; callbacks are told of
+ * one that serves another purpose as of a stop and a start, as Patroni tells them.
+ */
 export async function restart(
   context: NodeContext,
   syncNames: string | null,
   signal: AbortSignal,
-  whileStopped: () => Promise<Result<null, PostgresError>> = async () => ok(null),
+  whileStopped: WhileStopped | null = null,
 ): Promise<TaskResult> {
   const planned = new PlannedStop(context);
   try {
@@ -34,7 +40,7 @@ async function stopAndStart(
   syncNames: string | null,
   signal: AbortSignal,
   planned: PlannedStop,
-  whileStopped: () => Promise<Result<null, PostgresError>>,
+  whileStopped: WhileStopped | null,
 ): Promise<TaskResult> {
   const { clock, postgres, state } = context;
   state.requests = { ...state.requests, restart: false };
@@ -67,7 +73,9 @@ async function stopAndStart(
     await settleStopped(context);
     return { ok: false, message: "the lease ended while PostgreSQL was stopped: it is not started as primary" };
   }
-  const done = await whileStopped();
+  const shown = role === "standby" ? "replica" : role;
+  if (whileStopped !== null) postgres.callback("on_stop", shown);
+  const done = whileStopped === null ? ok(null) : await whileStopped();
   // Whoever started it meanwhile may have left slots behind.
   state.local.slotsFor = null;
   const started = await postgres.start({
@@ -78,6 +86,6 @@ async function stopAndStart(
     signal,
   });
   if (primary && started.ok) await rearm(context);
-  if (started.ok) postgres.callback("on_restart", role === "standby" ? "replica" : role);
+  if (started.ok) postgres.callback(whileStopped === null ? "on_restart" : "on_start", shown);
   return taskResult(started.ok ? done : started);
 }

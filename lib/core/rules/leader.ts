@@ -3,7 +3,16 @@
 import { ms } from "../../model/units.ts";
 import type { Effect } from "../decision.ts";
 import { clusterOf, didThisCycle, leaseIsValid, lockIsOurs, nextCycle, runsAsPrimary } from "../facts.ts";
-import { actionName, candidateNames, fitCandidates, isDue, isMissed, lacksVoters, staleReason, unfitReasons } from "../handover-request.ts";
+import {
+  actionName,
+  candidateNames,
+  fitCandidates,
+  impossibleText,
+  isDue,
+  lacksVoters,
+  staleReason,
+  staleText,
+} from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import { perObservation } from "../per-observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
@@ -24,10 +33,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-stale",
     when: (o) => leads(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
-    why: (o) =>
-      isMissed(o)
-        ? `Found a stale switchover value, cleaning up: ${clusterOf(o)?.failover?.scheduledAtText}`
-        : `the failover request is dropped: ${staleReason(o)}`,
+    why: staleText,
   },
   {
     id: "failover-ask",
@@ -48,7 +54,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-impossible",
     when: (o) => leads(o) && isDue(o) && !justPromoted(o) && didThisCycle(o, "clear-failover") === null,
     then: () => ({ kind: "clear-failover" }),
-    why: (o) => `${actionName(o)}: no healthy members found, ${actionName(o)} is not possible: ${unfitReasons(o)}`,
+    why: impossibleText,
   },
   {
     id: "leader-restart",
@@ -84,7 +90,7 @@ export const leaderRules: readonly Rule[] = inSection(leads, [
     id: "failover-pending",
     when: (o) => leads(o) && isDue(o) && justPromoted(o),
     then: (o) => waitAtMost(o, 300),
-    why: (o) => `a switchover was asked for, and the standbys are still connecting: ${unfitReasons(o)}`,
+    why: (o) => `a switchover was asked for, and the standbys are still connecting: ${impossibleText(o)}`,
   },
   {
     id: "leader-grace",

@@ -16,7 +16,7 @@ import {
   targetOf,
   upstreamKey,
 } from "../facts.ts";
-import { actionName, candidateNames, fitCandidates, isDue, staleReason, unfitReasons } from "../handover-request.ts";
+import { actionName, candidateNames, fitCandidates, impossibleText, isDue, staleReason, staleText } from "../handover-request.ts";
 import type { Observation } from "../observation.ts";
 import {
   divergedPlan,
@@ -119,7 +119,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
       id: "standby-leader-failover-stale",
       when: (o) => isAtWork(o) && isDue(o) && staleReason(o) !== null && didThisCycle(o, "clear-failover") === null,
       then: () => ({ kind: "clear-failover" }),
-      why: (o) => `the failover request is dropped: ${staleReason(o)}`,
+      why: staleText,
     },
     {
       id: "standby-leader-failover-ask",
@@ -137,7 +137,7 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
       id: "standby-leader-failover-impossible",
       when: (o) => isAtWork(o) && isDue(o) && didThisCycle(o, "clear-failover") === null,
       then: () => ({ kind: "clear-failover" }),
-      why: (o) => `${actionName(o)}: no healthy members found, ${actionName(o)} is not possible: ${unfitReasons(o)}`,
+      why: impossibleText,
     },
     {
       id: "standby-leader-restart",

@@ -219,6 +219,21 @@ describe("a failover request", () => {
   const streams = primaryStatus({ replication: [connection("c")] });
   const asked = { done: [{ kind: "ask-peers" as const, ok: true, message: "" }], peers: { answers: [answer("c")] } };
 
+  test("that is dropped is told in Patroni's words", () => {
+    const promoted = local({ status: streams, lastRole: "primary", upstream: "", promotedAt: ms(80_000) });
+    const why = (fields: Partial<typeof request>, view = local({ status: streams, lastRole: "primary", upstream: "" })) =>
+      decide(leading({ cluster: { ...mine, failover: { ...request, revision: revision(8), ...fields } }, local: view, ...asked })).why;
+    expect(why({ leader: "nobody" })).toBe("switchover: leader name does not match: nobody != b");
+    expect(why({ candidate: "b" })).toBe("switchover: I am already the leader, no need to switchover");
+    expect(why({ leader: null as never, candidate: "b" })).toBe("manual failover: I am already the leader, no need to failover");
+    expect(why({ leader: null as never, candidate: "nobody" })).toStartWith(
+      "manual failover: no healthy members found, failover is not possible",
+    );
+    expect(why({ leader: "a", candidate: "b", revision: revision(3) }, promoted)).toBe(
+      "Cleaning up failover key after acquiring leader lock...",
+    );
+  });
+
   test("from before the promotion of this node is dropped, never obeyed a second time", () => {
     const promoted = local({ status: streams, lastRole: "primary", upstream: "", promotedAt: ms(80_000) });
     const old = leading({ cluster: { ...mine, failover: request }, local: promoted });

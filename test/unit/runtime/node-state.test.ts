@@ -1,8 +1,9 @@
-// Checks what a node remembers of its lock when snapshots say otherwise.
+// Checks what a node remembers of its lock when snapshots say otherwise, and the word for its role while its PostgreSQL is down.
 
 import { expect, test } from "bun:test";
 import { ms, revision } from "../../../lib/model/units.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { postgresRole, postgresState } from "../../../lib/runtime/postgres-words.ts";
 import { loadTemplate } from "../../simulation/node-config.ts";
 import { CONFIG, cluster } from "../core/observations.ts";
 import { ManualClock } from "../dcs/manual-clock.ts";
@@ -46,4 +47,24 @@ test("each snapshot that is taken is told, whoever read it; an older one is not"
   state.applyCluster(cluster({ revision: revision(12) }));
   state.applyCluster(cluster({ revision: revision(11) }));
   expect(told).toEqual([12]);
+});
+
+test("a primary that does not run is called one while its lease runs, or where somebody else stopped it; demoted where the lead is given away", async () => {
+  const state = await holder();
+  state.local.dataDirectory = { kind: "valid", majorVersion: 15 };
+  state.local.lastRole = "primary";
+  state.local.process = { kind: "none" };
+  state.local.crashedAt = ms(0);
+  expect([postgresState(state), postgresRole(state)]).toEqual(["crashed", "primary"]);
+  const finished = { finishedAt: ms(0), ok: true, message: "", failures: 0, plan: null } as const;
+  state.lastTask = { ...finished, kind: "hand-over" };
+  expect(postgresRole(state)).toBe("demoted");
+  state.lastTask = null;
+  // Nobody may take a crashed one whose lease is over for one that may come back to write.
+  state.held = null;
+  expect([postgresState(state), postgresRole(state)]).toEqual(["crashed", "replica"]);
+  state.local.crashedAt = null;
+  expect([postgresState(state), postgresRole(state)]).toEqual(["stopped", "primary"]);
+  state.local.lastRole = "replica";
+  expect(postgresRole(state)).toBe("replica");
 });

@@ -89,6 +89,19 @@ test("a restart waits for the poolers as a switchover does, and lets their clien
   ]);
 });
 
+test("callbacks are told of a restart, and of a stop and a start where files are changed in between, as with copied slots", async () => {
+  for (const [whileStopped, expected] of [
+    [null, ["on_restart replica"]],
+    [async () => ok(null), ["on_stop replica", "on_start replica"]],
+  ] as const) {
+    const { node, signal } = await given({ task: "restart", role: "replica" });
+    const told: string[] = [];
+    node.postgres.callback = (action, role) => void told.push(`${action} ${role}`);
+    expect(await restart(node, null, signal, whileStopped)).toMatchObject({ ok: true });
+    expect(told).toEqual([...expected]);
+  }
+});
+
 test("a primary that was never seen comes back with the names that its restart was given, one that was seen with those it had", async () => {
   for (const [seen, expected] of [
     [null, "b"],
