@@ -206,6 +206,44 @@ test("why a session cannot be exchanged is told once, and again after it was exc
   expect(warnings.map((text) => text.split(": ").at(-1))).toEqual(["one", "two", "two"]);
 });
 
+test("a check that the store goes on refusing is asked for each half minute, not in each cycle and not while the lock is free; another wish at once", async () => {
+  const bench = new Bench();
+  const a = await bench.leader();
+  await refreshCluster(a);
+  const sessionTtl = new SessionTtl(a);
+  const asked: (Ms | null | undefined)[] = [];
+  a.store.reloadConfig = async ({ sessionCheckTtl }) => {
+    asked.push(sessionCheckTtl);
+    return err({ kind: "unavailable", reason: "the servers do not know the check" });
+  };
+  const wish = (check: Ms): void => {
+    const consul = template.consul === null ? null : { ...template.consul, sessionCheckTtlMs: check };
+    a.state.settings = { ...a.state.settings, node: { ...a.state.settings.node, consul } };
+  };
+  const cycles = async (count: number): Promise<number> => {
+    const before = asked.length;
+    for (let each = 0; each < count; each++) {
+      await sessionTtl.follow();
+      await bench.clock.advance(1_000);
+    }
+    return asked.length - before;
+  };
+  wish(CHECK_TTL);
+  // An agent may be late with it.
+  expect(await cycles(15)).toBe(15);
+  expect(await cycles(29)).toBe(0);
+  expect(await cycles(30)).toBe(1);
+  const { cluster } = a.state;
+  if (cluster === null) throw new Error("the store is there");
+  a.state.cluster = { ...cluster, leader: null };
+  expect(await cycles(40)).toBe(0);
+  a.state.cluster = cluster;
+  expect(await cycles(1)).toBe(1);
+  wish(seconds(4));
+  expect(await cycles(5)).toBe(5);
+  expect(asked.at(-1)).toBe(seconds(4));
+});
+
 test("a session without its check is taken where there is none, and not in exchange for one: that would be exchanged for ever", async () => {
   const clock = new ManualClock();
   const asked: OpenSessionOptions["unchecked"][] = [];
