@@ -15,7 +15,8 @@ import type { PrimaryChanges } from "../model/mpp.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { MemberFigures, MemberStanding } from "../model/raft.ts";
-import { type Ms, ms, revision } from "../model/units.ts";
+import type { SyncState } from "../model/sync-state.ts";
+import { type Ms, ms, type Revision, revision } from "../model/units.ts";
 import { FailsafeMemory } from "./failsafe-memory.ts";
 import { type LocalMemory, nothingSeen } from "./local-memory.ts";
 import { NO_FILE, type NodeFile } from "./node-file.ts";
@@ -128,6 +129,7 @@ export class NodeState {
   beforeLeaseIsJudged: () => void = () => undefined;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;
   lastCycleAt: Ms;
+  #syncWritten: (SyncState & { readonly revision: Revision }) | null = null;
   /** Revision of the `initialize` key that we claimed for our bootstrap. */
   claimedInitialize = false;
   readonly local: LocalMemory = nothingSeen();
@@ -161,7 +163,7 @@ export class NodeState {
   applyCluster(cluster: Cluster): boolean {
     if (this.cluster !== null && cluster.revision < this.cluster.revision) return false;
     const now = this.#clock.now();
-    this.cluster = this.#withHeldLock(cluster);
+    this.cluster = this.#withWrittenSync(this.#withHeldLock(cluster));
     if (cluster.config !== null) this.knownConfig = cluster.config.data;
     this.clusterReadAt = now;
     this.trace = traceCluster(this.trace, this.cluster, now);
@@ -177,10 +179,17 @@ export class NodeState {
     return true;
   }
 
+  /** The store has confirmed it; the view shows it at once, and a snapshot from before it does not take it back. */
+  wroteSync(sync: SyncState & { readonly revision: Revision }): void {
+    this.#syncWritten = sync;
+    if (this.cluster !== null) this.cluster = { ...this.cluster, sync };
+  }
+
   /** The store's revisions have gone back: what was seen before cannot be compared with what comes. */
   startOver(): void {
     this.startedOver += 1;
     this.cluster = null;
+    this.#syncWritten = null;
     const zero = revision(0);
     if (this.held !== null) this.held = { ...this.held, revision: zero };
     if (this.lastHeld !== null) this.lastHeld = { ...this.lastHeld, revision: zero };
@@ -315,6 +324,17 @@ export class NodeState {
   }
 
   /** A snapshot from before our own acquisition must not hide it; one from after tells the truth. */
+  /**
+   * What a watch or a request over the API read before our write may be heard after it. With the former key in view, a standby that the
+   * key promises by now could be taken out of synchronous_standby_names.
+   */
+  #withWrittenSync(cluster: Cluster): Cluster {
+    const sync = this.#syncWritten;
+    if (sync !== null && cluster.revision < sync.revision) return { ...cluster, sync };
+    this.#syncWritten = null;
+    return cluster;
+  }
+
   #withHeldLock(cluster: Cluster): Cluster {
     const held = this.held;
     if (held === null || cluster.revision >= held.revision || cluster.leader?.session === held.session) return cluster;

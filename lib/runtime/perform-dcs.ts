@@ -55,7 +55,7 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
     return failed(context, "write-sync", answer.error);
   }
-  if (state.cluster !== null) state.cluster = { ...state.cluster, sync: { ...next, revision: answer.value } };
+  state.wroteSync({ ...next, revision: answer.value });
   return done("write-sync");
 }
 

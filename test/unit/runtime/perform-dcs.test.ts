@@ -14,7 +14,7 @@ import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
-import { refreshCluster, refreshMark } from "../../../lib/runtime/perform-dcs.ts";
+import { refreshCluster, refreshMark, writeSync } from "../../../lib/runtime/perform-dcs.ts";
 import { acquireLock, releaseLock, writeHistory } from "../../../lib/runtime/perform-lock.ts";
 import { askOldLeader } from "../../../lib/runtime/perform-questions.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
@@ -297,4 +297,26 @@ test("the history is published with its newest max_timelines_history lines; 0 is
     await refreshCluster(a);
     expect(a.state.cluster?.history.map((line) => Number(line.timeline))).toEqual([...published]);
   }
+});
+
+test("what was read before a write of the sync key, and is heard after it, does not take the new promise out of view", async () => {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asPrimary(a);
+  await refreshCluster(a);
+  const promise = (...standbys: readonly string[]) => writeSync(a, { kind: "write-sync", leader: "a", standbys, quorum: 0 });
+  expect(await promise("b")).toMatchObject({ ok: true });
+  await refreshCluster(a);
+  const readBefore = await a.store.getCluster(bench.soon());
+  expect(await promise("b", "c")).toMatchObject({ ok: true });
+  if (!readBefore.ok) throw new Error("the memory store answers");
+  expect(a.state.applyCluster(readBefore.value)).toBe(true);
+  expect(a.state.cluster?.sync.standbys).toEqual(["b", "c"]);
+  expect(await promise("b")).toMatchObject({ ok: true });
+  // Another one's word that is newer counts.
+  const now = a.state.cluster?.sync.revision ?? null;
+  const theirs = await bench.store("b").values.setSyncStateValue({ leader: "b", standbys: ["c"], quorum: 0 }, now, bench.soon());
+  expect(theirs.ok).toBe(true);
+  await refreshCluster(a);
+  expect(a.state.cluster?.sync).toMatchObject({ leader: "b", standbys: ["c"] });
 });
