@@ -3,11 +3,13 @@
 
 import { reloadNodeConfig } from "../config/reload.ts";
 import type { Cluster } from "../model/cluster.ts";
+import type { Ms } from "../model/units.ts";
 import { keepFenced } from "./fencing.ts";
 import type { NodeLog } from "./log.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeSight } from "./node-sight.ts";
-import type { Settings } from "./node-state.ts";
+import type { NodeState, Settings } from "./node-state.ts";
+import type { TaskEffect } from "./perform-postgres.ts";
 import { postgresRole } from "./postgres-words.ts";
 import type { LiveSettings } from "./settings.ts";
 import type { TimeLimits } from "./time-limits.ts";
@@ -122,7 +124,29 @@ export class NodeConfiguration {
     if (this.#configureLater) return;
     this.#configured = text;
     const reloaded = () => postgres.callback("on_reload", postgresRole(state));
+    const begun = context.clock.now();
     const done = await postgres.configure(config, { role, asked, reloaded });
-    if (!done.ok) log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
+    if (done.ok) return;
+    if (done.error.kind === "unreachable" && stoppedSince(state, begun)) {
+      // At its start the files are written again; where it is not stopped after all, this is tried again.
+      this.#configureLater = true;
+      this.#configured = "";
+      log.info("PostgreSQL is being stopped: its configuration is written at its start");
+    } else log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);
   }
+}
+
+/** Tasks that stop PostgreSQL, and may start it again. */
+const STOPPING: ReadonlySet<string> = new Set([
+  "stop",
+  "hand-over",
+  "restart",
+  "copy-slots",
+  "restore",
+] satisfies readonly TaskEffect["kind"][]);
+
+/** One of them is under way, or was since then. */
+function stoppedSince({ task, lastTask }: NodeState, begun: Ms): boolean {
+  if (task !== null && STOPPING.has(task.kind)) return true;
+  return lastTask !== null && STOPPING.has(lastTask.kind) && lastTask.finishedAt >= begun;
 }

@@ -1,8 +1,11 @@
 // Owns the tests of when a configuration is loaded again. What it changes is shown on real nodes.
 
 import { expect, test } from "bun:test";
+import { err, ok } from "../../../lib/model/result.ts";
+import { ms } from "../../../lib/model/units.ts";
 import { NodeConfiguration, type NodeConfigurationOptions } from "../../../lib/runtime/node-configuration.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
+import { Bench } from "./fenced-node.ts";
 
 /** A node without a file: each reload says that nothing has changed. */
 function bench(shutdown = false) {
@@ -26,4 +29,40 @@ test("a node that shuts down loads nothing again", async () => {
   const { configuration, lines } = bench(true);
   await configuration.reload();
   expect(lines).toEqual(["INFO: shutting down: the configuration is not loaded again"]);
+});
+
+test("a reload that meets our own stop is no error: the configuration is written at the start, or once nobody stops any more", async () => {
+  const node = await new Bench().node("replica");
+  node.state.local.dataDirectory = { kind: "valid", majorVersion: 17 };
+  const log = recordingLog();
+  const configuration = new NodeConfiguration({ context: node, log } as unknown as NodeConfigurationOptions);
+  let [asked, answer]: [number, Awaited<ReturnType<typeof node.postgres.configure>>] = [
+    0,
+    err({ kind: "unreachable", message: "Connection closed" }),
+  ];
+  node.postgres.configure = async () => {
+    asked += 1;
+    return answer;
+  };
+  const told = async (work: () => unknown): Promise<readonly string[]> => {
+    const from = log.lines.length;
+    await work();
+    return log.lines.slice(from);
+  };
+  const change = async (): Promise<void> => {
+    const { node: own } = node.state.settings;
+    const postgresql = { ...own.postgresql, removeDataDirectoryOnRewindFailure: !own.postgresql.removeDataDirectoryOnRewindFailure };
+    node.state.settings = { ...node.state.settings, node: { ...own, postgresql } };
+    const woken = node.waker.sleepUntil(ms(1_000));
+    configuration.tellPostgres();
+    await woken;
+  };
+  expect(await told(change)).toEqual(["ERROR: the configuration of PostgreSQL was not changed: Connection closed"]);
+  node.state.lastTask = { kind: "stop", finishedAt: node.clock.now(), ok: true, message: "", failures: 0, plan: null };
+  expect(await told(change)).toEqual(["INFO: PostgreSQL is being stopped: its configuration is written at its start"]);
+  answer = ok({});
+  for (const times of [3, 3]) {
+    expect(await told(() => configuration.catchUp())).toEqual([]);
+    expect(asked).toBe(times);
+  }
 });
