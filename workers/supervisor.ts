@@ -1,13 +1,10 @@
 // The supervisor of one node: composes the workers in one process, and turns signals into requests.
 // Alone: bun run workers/supervisor.ts node.yml (or PATRONI_CONFIGURATION, or PATRONI_* variables alone).
 
-import { loadNodeConfig } from "../lib/config/load.ts";
 import { versionLine } from "../lib/model/product.ts";
+import { forgetEngineSettings, settleEngine } from "../lib/runtime/engine-settings.ts";
 import { EXIT } from "../lib/runtime/exit-codes.ts";
-import { createLog } from "../lib/runtime/log.ts";
-import { MatriarchNode, type NodeWorkers } from "../lib/runtime/node.ts";
-import { startApiPort } from "./http-api.ts";
-import { run as vip } from "./vip.ts";
+import type { NodeWorkers } from "../lib/runtime/node.ts";
 
 export async function main(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const adopt = argv.includes("--adopt") ? "adopt" : "careful";
@@ -26,6 +23,16 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     console.error("usage: supervisor [--adopt] [node.yml | folder]");
     return EXIT.usage;
   }
+  settleEngine("supervisor", argv);
+  forgetEngineSettings(process.env);
+  // Only now: what is loaded before is loaded twice.
+  const [{ loadNodeConfig }, { createLog }, { MatriarchNode }, { startApiPort }, { run: vip }] = await Promise.all([
+    import("../lib/config/load.ts"),
+    import("../lib/runtime/log.ts"),
+    import("../lib/runtime/node.ts"),
+    import("./http-api.ts"),
+    import("./vip.ts"),
+  ]);
   const path = words[0] ?? null;
   const loaded = await loadNodeConfig({ path, env });
   if (!loaded.ok) {

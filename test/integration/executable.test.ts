@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { COMPATIBLE_PATRONI_VERSION, PRODUCT_VERSION } from "../../lib/model/product.ts";
+import { ENGINE_SETTINGS } from "../../lib/runtime/engine-settings.ts";
 import { TestCluster } from "../harness/cluster.ts";
 import type { Tree } from "../harness/cluster-node.ts";
 import { ConsoleStandIn } from "../harness/console-stand-in.ts";
@@ -45,6 +46,9 @@ describe("the executable", () => {
       const programs = node.processes().map(({ pid }) => readlinkSync(`/proc/${pid}/exe`));
       expect(programs.filter((program) => program === executable.path)).toHaveLength(1);
       expect(programs.filter((program) => /\/(bun|node)[^/]*$/.test(program))).toEqual([]);
+      // The same process, started anew: it would be a restart to who looks at its pid.
+      const environment = readFileSync(`/proc/${node.pid}/environ`, "utf8").split("\0");
+      expect(environment).toEqual(expect.arrayContaining(Object.entries(ENGINE_SETTINGS).map(([name, value]) => `${name}=${value}`)));
       // Without the thread that waits for its exit the supervisor would poll, and say so.
       expect(node.log).not.toContain("by polling");
       expect(await node.status()).toMatchObject({ fencing: "process" });

@@ -1,5 +1,6 @@
 // Goal: a starting supervisor loads what it needs for its first answer, and no more: each module costs a third of a millisecond then.
-// Method: the static imports from workers/supervisor.ts on, as the loader follows them; what is imported at run time is not among them.
+// Method: the static imports from workers/supervisor.ts on, and from what it imports once it runs with the settings of its engine, as the
+// loader follows them; what else is imported at run time is not among them.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -9,9 +10,9 @@ const root = resolve(import.meta.dir, "../..");
 const transpiler = new Bun.Transpiler({ loader: "ts" });
 
 /** Every module that a program loads before its first line runs: paths below the root, and names of packages. */
-function loadedBy(entry: string): ReadonlySet<string> {
+function loadedBy(...entries: readonly string[]): ReadonlySet<string> {
   const loaded = new Set<string>();
-  const pending = [entry];
+  const pending = [...entries];
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
     if (loaded.has(path)) continue;
     loaded.add(path);
@@ -24,7 +25,9 @@ function loadedBy(entry: string): ReadonlySet<string> {
   return loaded;
 }
 
-const loaded = loadedBy("workers/supervisor.ts");
+/** What `main` of the supervisor waits for before it reads the configuration. */
+const AT_START = ["lib/config/load.ts", "lib/runtime/log.ts", "lib/runtime/node.ts", "workers/http-api.ts", "workers/vip.ts"];
+const loaded = loadedBy("workers/supervisor.ts", ...AT_START);
 const own = [...loaded].filter((path) => /^(?:lib|workers|scripts)\//.test(path));
 
 /** What a start does not load, and when it is loaded instead. */
@@ -58,6 +61,13 @@ describe("a starting supervisor", () => {
 
   test("loads no HTTP client before it knows that its store is asked over HTTP", () => {
     expect([...loaded].filter((name) => name.startsWith("undici"))).toEqual([]);
+  });
+
+  test("loads next to nothing before it is started anew with the settings of its engine", () => {
+    expect([...loadedBy("workers/supervisor.ts")].length).toBeLessThanOrEqual(8);
+    const source = readFileSync(join(root, "workers/supervisor.ts"), "utf8");
+    for (const path of AT_START)
+      expect(source).toContain(`import("${path.startsWith("lib/") ? `../${path}` : path.replace("workers/", "./")}")`);
   });
 
   test("loads no more modules of ours than it did when they were counted", () => {
