@@ -40,17 +40,30 @@ export async function inspectDataDirectory(dataDir: string): Promise<DataDirecto
   }
 }
 
-/** Throws the system's error. */
+/**
+ * Throws the system's error. Asked all at once and judged one after the other: each answer of its own would wake this process once more in
+ * every cycle. What a later question met with counts for nothing where an earlier answer decides.
+ */
 async function judge(dataDir: string): Promise<DataDirectory> {
-  const marker = await readIfThere(makingMarkerPath(dataDir));
-  const names = await listNames(dataDir);
+  const [marker, listed, version, control] = await Promise.allSettled([
+    readIfThere(makingMarkerPath(dataDir)),
+    listNames(dataDir),
+    majorVersionIn(dataDir),
+    isThere(join(dataDir, "global", "pg_control")),
+  ]);
+  const making = answered(marker);
+  const names = answered(listed);
   if (names === null) return { kind: "absent" };
   if (names.length === 0) return { kind: "empty" };
-  if (marker !== null) return { kind: "half-made", by: marker.trim() };
-  const foreign: DataDirectory = { kind: "foreign", sample: [...names].sort().slice(0, SAMPLE_MAX_NAMES).join(", ") };
-  const majorVersion = await majorVersionIn(dataDir);
-  if (majorVersion === null) return foreign;
-  return (await isThere(join(dataDir, "global", "pg_control"))) ? { kind: "valid", majorVersion } : foreign;
+  if (making !== null) return { kind: "half-made", by: making.trim() };
+  const majorVersion = answered(version);
+  if (majorVersion !== null && answered(control)) return { kind: "valid", majorVersion };
+  return { kind: "foreign", sample: [...names].sort().slice(0, SAMPLE_MAX_NAMES).join(", ") };
+}
+
+function answered<T>(answer: PromiseSettledResult<T>): T {
+  if (answer.status === "rejected") throw answer.reason;
+  return answer.value;
 }
 
 /** From PG_VERSION, e.g. 15. Errors: refused (there is none, or it names no version), failed (it cannot be read). */
