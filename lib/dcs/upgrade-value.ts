@@ -14,7 +14,12 @@ const names = v.optional(v.pipe(v.array(v.string()), v.maxLength(NAMES_MAX)), []
 const major = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(999));
 const identifier = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
 /** Options that describe a cluster; nothing that names a file or a program. */
-const initdbWord = v.pipe(v.string(), v.regex(/^--((username|encoding|lc-collate|lc-ctype|wal-segsize)=.{1,200}|(no-)?data-checksums)$/u));
+const initdbWord = v.pipe(
+  v.string(),
+  v.regex(
+    /^--((username|encoding|lc-collate|lc-ctype|wal-segsize|icu-locale|icu-rules|builtin-locale)=.{1,200}|locale-provider=(icu|builtin)|(no-)?data-checksums)$/u,
+  ),
+);
 const own = v.object({
   id: v.pipe(v.string(), v.regex(RESTORE_ID)),
   phase: v.picklist(UPGRADE_PHASES),

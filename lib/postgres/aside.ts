@@ -19,6 +19,13 @@ export interface AsidePlace {
   readonly making: Making;
   readonly whole: Making;
   readonly progress: (text: string) => void;
+  /** What lies outside of the directory goes with it; refused where this is missing. */
+  readonly outside?: {
+    /** Asked while nothing was changed. */
+    readonly obstacle: () => Promise<string | null>;
+    /** Before each attempt, with the old directory aside. */
+    readonly ready: () => Promise<void>;
+  };
 }
 
 /** A sibling of the data directory, on the same file system. */
@@ -32,7 +39,7 @@ export function beside(dataDir: string, suffix: string): string {
  */
 export async function exchangeAside(
   context: PostgresContext,
-  { aside, making, whole, progress }: AsidePlace,
+  { aside, making, whole, progress, outside }: AsidePlace,
   fill: () => Promise<Result<null, PostgresError>>,
 ): Promise<Result<null, PostgresError>> {
   const { dataDir } = context.config;
@@ -42,13 +49,15 @@ export async function exchangeAside(
   try {
     const isAside = await isThere(aside);
     if (!isAside) {
-      const obstacle = (await whyNotWhole(dataDir)) ?? (await asideObstacle(dataDir));
+      const place = (await whyNotWhole(dataDir)) ?? (await placeObstacle(dataDir));
+      const obstacle = place ?? (outside === undefined ? await outsideRefused(dataDir) : await outside.obstacle());
       if (obstacle !== null) return err({ kind: "refused", message: obstacle });
       await rename(own, aside);
       await syncFolder(dirname(own));
       progress(`the old data is kept in ${aside}`);
     }
     if (isAside && marker.value === whole) return ok(null);
+    await outside?.ready();
     return await whileMaking(context, { making, keepValid: false, whole }, fill);
   } catch (error) {
     return err({ kind: "failed", message: `${making}: ${reasonOf(error)}` });
@@ -71,11 +80,11 @@ export async function finishAside(dataDir: string, whole: Making): Promise<Resul
 
 /**
  * The old directory again; what stands in its place is kept as `kept`, or removed where that is null. Does nothing where nothing was put
- * aside. Errors: refused, failed.
+ * aside. `release`: before anything is renamed, for what lies outside of both. Errors: refused, failed.
  */
 export async function putAsideBack(
   { config: { dataDir }, log }: PostgresContext,
-  { aside, kept }: { readonly aside: string; readonly kept: string | null },
+  { aside, kept, release }: { readonly aside: string; readonly kept: string | null; readonly release?: () => Promise<void> },
 ): Promise<Result<null, PostgresError>> {
   const own = trimmed(dataDir);
   try {
@@ -91,6 +100,7 @@ export async function putAsideBack(
       await rm(given, { recursive: true, force: true });
       return ok(null);
     }
+    await release?.();
     if (await isThere(dataDir)) {
       if (kept === null) await rm(given, { recursive: true, force: true });
       await rename(own, kept ?? given);
@@ -110,10 +120,19 @@ export async function putAsideBack(
 
 /** What keeps the directory from being put aside as a whole, whether or not its server runs; null where nothing does. */
 export async function asideObstacle(dataDir: string): Promise<string | null> {
+  return (await placeObstacle(dataDir)) ?? (await outsideRefused(dataDir));
+}
+
+/** The same, of the directory itself and not of what its links lead to. */
+export async function placeObstacle(dataDir: string): Promise<string | null> {
   const path = trimmed(dataDir);
   const own = await lstat(path);
   if (own.isSymbolicLink()) return `${dataDir} is a link: it cannot be put aside as a whole`;
   if (own.dev !== (await lstat(dirname(path))).dev) return `${dataDir} is a mount point: it cannot be renamed`;
+  return null;
+}
+
+async function outsideRefused(dataDir: string): Promise<string | null> {
   if ((await lstat(join(dataDir, "pg_wal"))).isSymbolicLink())
     return `${dataDir}/pg_wal is a link: WAL outside of the data directory is not supported`;
   if ((await readdir(join(dataDir, "pg_tblspc"))).length > 0) return `${dataDir} has tablespaces: they are not supported here`;

@@ -1,14 +1,15 @@
 // Owns the deletion of a data directory, its WAL directory and its tablespaces. Nothing else in the product deletes data.
 
-import { lstat, readdir, readlink, rm } from "node:fs/promises";
-import { isAbsolute, join, resolve } from "node:path";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
-import { hasCode, isMissing, isThere, reasonOf, syncFolder } from "./atomic-file.ts";
+import { hasCode, isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
 import { clearMakingMarker, clearRewindingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
+import { keptBeside, linkTarget, namesIn, tablespacesOf } from "./outside-links.ts";
 
 /**
  * Deletes a valid or half-made directory with its WAL and tablespaces; the directory itself, mount points and the targets
@@ -26,6 +27,8 @@ export async function removeDataDirectory(context: PostgresContext): Promise<Res
   if (running !== null)
     return err({ kind: "refused", message: `${dataDir} is in use by the server with pid ${running.pid}: it is not deleted` });
   try {
+    const kept = await keptBeside(dataDir);
+    if (kept !== null) return err({ kind: "refused", message: `${dataDir} is not deleted: ${kept}` });
     await endLeftoverMakers(dataDir);
     // From here on it is only a part of a data directory, and a crash must not make it look like a stranger's.
     await writeMakingMarker(dataDir, "remove");
@@ -38,16 +41,18 @@ export async function removeDataDirectory(context: PostgresContext): Promise<Res
   }
 }
 
-/** Empties the directory without asking what it is: the caller knows. Linked WAL and tablespace directories are emptied first. Throws the system's error. */
+/**
+ * Empties the directory without asking what it is: the caller knows. Linked WAL and tablespace directories are emptied first. Throws the
+ * system's error, and Error where what an upgrade has put aside has data there, too.
+ */
 export async function emptyDataDirectory(dataDir: string): Promise<void> {
+  const kept = await keptBeside(dataDir);
+  if (kept !== null) throw new Error(kept);
   for (const name of ["pg_wal", "pg_xlog"]) {
     const target = await linkTarget(join(dataDir, name));
     if (target !== null) await emptyFolder(target);
   }
-  const tablespaces = join(dataDir, "pg_tblspc");
-  for (const name of await namesIn(tablespaces)) {
-    const target = await linkTarget(join(tablespaces, name));
-    if (target === null) continue;
+  for (const target of await tablespacesOf(dataDir)) {
     // Other versions (pg_upgrade) keep folders of their own beside ours, and other files are not ours at all.
     for (const folder of await namesIn(target)) {
       if (/^PG_[0-9.]+_[0-9]+$/.test(folder)) await rm(join(target, folder), { recursive: true, force: true });
@@ -68,24 +73,4 @@ async function emptyFolder(path: string): Promise<void> {
     }
   }
   if ((await namesIn(path)).length === 0 && (await isThere(path))) await syncFolder(path);
-}
-
-async function linkTarget(path: string): Promise<string | null> {
-  try {
-    if (!(await lstat(path)).isSymbolicLink()) return null;
-    const target = await readlink(path);
-    return isAbsolute(target) ? target : resolve(path, "..", target);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-}
-
-async function namesIn(path: string): Promise<readonly string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
 }

@@ -88,7 +88,7 @@ async function goBack(context: NodeContext, request: UpgradeRequest): Promise<Ta
   const old = await hasOldData(context, request);
   if (!old.ok) return await failedWith(context, request, old.error);
   if (!old.value) return await stay(context, request);
-  const back = await takeBack(placeOf(context), { id: request.id, hasServed: true });
+  const back = await takeBack(placeOf(context), { ...request, hasServed: true });
   if (!back.ok) return await failedWith(context, request, back.error);
   const named = await publishIdentifier(context, request);
   if (!named.ok) return { ok: false, message: named.error };
@@ -164,7 +164,7 @@ async function undo(context: NodeContext, request: UpgradeRequest): Promise<Task
       kind: "failed",
       message: `the old data is not there any more: ${oldPath(context, request)}`,
     });
-  const back = await takeBack(placeOf(context), { id: request.id, hasServed: false });
+  const back = await takeBack(placeOf(context), { ...request, hasServed: false });
   if (!back.ok) return taskResult(back);
   const programs = await context.state.nodeFile.takeBack(request.id);
   if (!programs.ok) return { ok: false, message: programs.error };

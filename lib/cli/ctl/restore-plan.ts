@@ -44,6 +44,12 @@ export function planRestore(
   return ok({ node: leader.name, backup: backup.value, replaced, lines: planLines(leader.name, backup.value, replaced, wish) });
 }
 
+/** What is left to do for a standby cluster itself: it follows a restored primary site, but none of another version. */
+const ANEW: Readonly<Record<Overhaul["of"], string>> = {
+  restore: "",
+  upgrade: ", and then make this one anew from it, by hand (docs/upgrades.md, A standby cluster)",
+};
+
 /** Why neither a restore nor an upgrade of the cluster can be begun. */
 export function overhaulObstacles(
   cluster: Cluster,
@@ -57,7 +63,9 @@ export function overhaulObstacles(
     ...(leader !== null && leader.state !== "running" ? [`${leader.name} leads, but its PostgreSQL is ${leader.state}`] : []),
     ...(overhaul === null ? [] : [underWay(overhaul)]),
     ...(paused ? ["the cluster is paused: resume it first"] : []),
-    ...(isStandbyCluster(cluster.config?.data["standby_cluster"]) ? [`this is a standby cluster: ${work} its primary site`] : []),
+    ...(isStandbyCluster(cluster.config?.data["standby_cluster"])
+      ? [`this is a standby cluster: ${work} its primary site${ANEW[work]}`]
+      : []),
     ...(patronis.length > 0
       ? [`a Patroni would know nothing of the ${work} and start its PostgreSQL meanwhile: ${patronis.join(", ")}`]
       : []),

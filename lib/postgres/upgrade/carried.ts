@@ -25,6 +25,7 @@ const OF_THE_SERVER: ReadonlySet<string> = new Set([
 ]);
 /** Folders of the server: the data, `pg_*` of every version, and its log, which stays with the old data. */
 const FOLDER_OF_THE_SERVER = /^(base|global|log|lost\+found|pg_.*)$/;
+const LINK_OF_THE_SERVER = /^pg_wal(\.new)?$/;
 /** Whoever keeps more than certificates and settings there moves it first: it would be copied while nobody can write. */
 const CARRIED_BYTES_MAX = 256 * 1024 ** 2;
 const CARRIED_ENTRIES_MAX = 10_000;
@@ -63,7 +64,13 @@ export async function takeAlong(from: string, to: string): Promise<void> {
 
 async function carried(dataDir: string): Promise<readonly Dirent[]> {
   const entries = await readdir(dataDir, { withFileTypes: true });
-  return entries.filter((entry) => !(entry.isDirectory() ? FOLDER_OF_THE_SERVER.test(entry.name) : OF_THE_SERVER.has(entry.name)));
+  return entries.filter((entry) => !isOfTheServer(entry));
+}
+
+function isOfTheServer(entry: Dirent): boolean {
+  if (entry.isDirectory()) return FOLDER_OF_THE_SERVER.test(entry.name);
+  // The old WAL is the old server's wherever it lies.
+  return OF_THE_SERVER.has(entry.name) || (entry.isSymbolicLink() && LINK_OF_THE_SERVER.test(entry.name));
 }
 
 /** Sockets and their kind belong to whoever made them. */

@@ -13,12 +13,13 @@ import { writeConfigFiles } from "../config-files.ts";
 import type { PostgresContext } from "../context.ts";
 import { readControlData } from "../control-data.ts";
 import { readMajorVersion } from "../data-directory.ts";
-import { makingEnvironment } from "../making-processes.ts";
+import { endLeftoverMakers, makingEnvironment } from "../making-processes.ts";
 import { programFolder, programPath, programRunner, withPrograms } from "../programs.ts";
 import { crashRecover } from "../rewind.ts";
 import { takeAlong } from "./carried.ts";
 import { fullDisk, serverComplaints } from "./complaints.ts";
 import { lastOf, makeFresh } from "./fresh.ts";
+import { bringOutsideBack, clearNewTablespaces, outsideObstacle, putWalAside } from "./outside.ts";
 
 /** Access for the folder's group, as `initdb --allow-group-access` gives it. */
 const GROUP_READS = 0o040;
@@ -57,8 +58,18 @@ export async function upgradeAside(context: PostgresContext, options: UpgradeFil
   const old = { ...context, config: { ...context.config, dataDir: aside, configDir: aside } };
   const config = withPrograms(context.config, binDir);
   const next = { ...context, config, run: programRunner(config, context.clock) };
-  const made = await exchangeAside(context, { aside, making: "upgrade", whole: "upgraded", progress: options.progress }, () =>
-    fill(old, next, { ...options, initdb }),
+  const { toMajor } = options.request;
+  let waldir: string | null = null;
+  const outside = {
+    obstacle: () => outsideObstacle(dataDir, toMajor),
+    ready: async () => {
+      await endLeftoverMakers(dataDir);
+      await clearNewTablespaces({ aside, dataDir, id, toMajor });
+      waldir = await putWalAside({ aside, id });
+    },
+  };
+  const made = await exchangeAside(context, { aside, making: "upgrade", whole: "upgraded", progress: options.progress, outside }, () =>
+    fill(old, next, { ...options, initdb: waldir === null ? initdb : [...initdb, `--waldir=${waldir}`] }),
   );
   if (!made.ok) return made;
   const control = await readControlData(next.run, next.clock, dataDir);
@@ -83,7 +94,7 @@ export async function finishUpgrade({ config }: PostgresContext): Promise<Result
  */
 export async function takeBack(
   context: PostgresContext,
-  { id, hasServed }: { readonly id: string; readonly hasServed: boolean },
+  { id, toMajor, hasServed }: { readonly id: string; readonly toMajor: number; readonly hasServed: boolean },
 ): Promise<Result<null, PostgresError>> {
   const { dataDir } = context.config;
   const aside = oldDirectory(dataDir, id);
@@ -92,7 +103,8 @@ export async function takeBack(
   } catch (error) {
     return err({ kind: "failed", message: `${aside}: ${reasonOf(error)}` });
   }
-  return await putAsideBack(context, { aside, kept: hasServed ? upgradedDirectory(dataDir, id) : null });
+  const kept = hasServed ? upgradedDirectory(dataDir, id) : null;
+  return await putAsideBack(context, { aside, kept, release: () => bringOutsideBack({ aside, dataDir, id, toMajor }, kept) });
 }
 
 async function fill(

@@ -10,12 +10,13 @@ import type { PostgresqlConfig } from "../../model/node-config.ts";
 import { sizeText } from "../../model/size-text.ts";
 import { ms } from "../../model/units.ts";
 import type { UpgradeMode } from "../../model/upgrade.ts";
-import { asideObstacle } from "../aside.ts";
+import { placeObstacle } from "../aside.ts";
 import { inspectDataDirectory, readPostmasterPid } from "../data-directory.ts";
 import { programRunner, withPrograms } from "../programs.ts";
 import { carriedObstacle } from "./carried.ts";
+import { outsideObstacle } from "./outside.ts";
 import { rehearse } from "./rehearsal.ts";
-import { readServerFacts, type ServerFacts } from "./server-facts.ts";
+import { initdbLocale, readServerFacts, type ServerFacts } from "./server-facts.ts";
 
 /** What an upgrade and the steps after it run. */
 const PROGRAMS = [
@@ -73,9 +74,9 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
   const told = (finding: Finding, facts: ServerFacts | null): Look => ({ findings: [...findings, finding], facts, newMajor: version });
   if (!asked.ok) return told(fault("server", `it cannot be asked: ${asked.error}`, "see ctl doctor"), null);
   const facts = asked.value;
-  findings.push(...serverFindings(facts), ...(await placeFindings(config)), await roomFinding(config, facts, mode));
+  findings.push(...serverFindings(facts), ...(await placeFindings(config, version)), ...(await roomFindings(config, facts, mode)));
   if (facts.in_recovery) return told(fine("role", "a standby: it is not upgraded but copied again from the upgraded primary"), facts);
-  if (facts.provider !== "c")
+  if (initdbLocale(facts) === null)
     return told(unknown("rehearsal", `the cluster's locales are of provider ${facts.provider}: rehearse by hand`), facts);
   const said = await rehearse({
     ...{ config, port: pidFile.port ?? config.port, facts, newBinDir, newMajor: version, mode, clock },
@@ -86,9 +87,9 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
 }
 
 /** What the steps of `ctl upgrade --run` cannot do here, and an operator can. */
-async function placeFindings(config: PostgresqlConfig): Promise<readonly Finding[]> {
+async function placeFindings(config: PostgresqlConfig, newMajor: number): Promise<readonly Finding[]> {
   const byHand = "upgrade by hand (docs/upgrades.md); ctl upgrade --run does not do it";
-  const obstacle = await asideObstacle(config.dataDir);
+  const obstacle = (await placeObstacle(config.dataDir)) ?? (await outsideObstacle(config.dataDir, newMajor));
   const tooMuch = await carriedObstacle(config.dataDir);
   return [
     ...(tooMuch === null ? [] : [fault("directory", tooMuch, "move it out of the data directory, or give it to the server's user")]),
@@ -149,10 +150,28 @@ export function serverFindings(facts: ServerFacts): readonly Finding[] {
     : [fine("server", `${sizeText(facts.bytes)}, no prepared transactions, no logical slots, no tablespaces`)];
 }
 
-async function roomFinding({ dataDir }: PostgresqlConfig, { bytes }: ServerFacts, mode: "link" | "copy"): Promise<Finding> {
-  const { bavail, bsize } = await statfs(dirname(dataDir));
-  const wanted = mode === "link" ? LINK_ROOM_BYTES : Math.max(LINK_ROOM_BYTES, bytes * COPY_FACTOR);
-  const text = `${sizeText(bavail * bsize)} are free beside the data, ${sizeText(wanted)} are wanted (${mode})`;
+/** One for each disk that files are written to. */
+async function roomFindings({ dataDir }: PostgresqlConfig, facts: ServerFacts, mode: UpgradeMode): Promise<readonly Finding[]> {
+  const outside = facts.outside.reduce((sum, { bytes }) => sum + bytes, 0);
+  const beside = { place: dirname(dataDir), bytes: facts.bytes - outside };
+  const disks = new Map<number, { readonly place: string; readonly bytes: number }>();
+  // Links take their room beside the data, where most of the catalogues are.
+  for (const { place, bytes } of mode === "link" ? [beside] : [beside, ...facts.outside]) {
+    const { dev } = await stat(place);
+    const before = disks.get(dev);
+    disks.set(dev, { place: before?.place ?? place, bytes: (before?.bytes ?? 0) + bytes });
+  }
+  return await Promise.all([...disks.values()].map((disk) => roomFinding(disk, { isBeside: disk.place === beside.place, mode })));
+}
+
+async function roomFinding(
+  { place, bytes }: { readonly place: string; readonly bytes: number },
+  { isBeside, mode }: { readonly isBeside: boolean; readonly mode: UpgradeMode },
+): Promise<Finding> {
+  const { bavail, bsize } = await statfs(place);
+  const least = isBeside ? LINK_ROOM_BYTES : 0;
+  const wanted = mode === "link" ? least : Math.max(least, bytes * COPY_FACTOR);
+  const text = `${sizeText(bavail * bsize)} are free ${isBeside ? "beside the data" : `in ${place}`}, ${sizeText(wanted)} are wanted (${mode})`;
   return bavail * bsize >= wanted
     ? fine("room", text)
     : fault("room", text, mode === "copy" ? "make room, or use --mode link" : "make room");

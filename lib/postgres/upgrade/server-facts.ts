@@ -20,14 +20,19 @@ const schema = v.object({
   encoding: v.string(),
   collate: v.string(),
   ctype: v.string(),
-  /** c, or from version 15 on i (ICU) and later b. */
+  /** c, or from version 15 on i (ICU), and from 17 on b (builtin). */
   provider: v.string(),
+  /** Of ICU or builtin; "" for others, both. */
+  locale: v.string(),
+  icu_rules: v.string(),
   checksums: flag,
   wal_segment_mb: whole,
   prepared: whole,
   logical_slots: whole,
   tablespaces: whole,
   bytes: whole,
+  /** Tablespaces, one a line: size and folder. */
+  outside: v.pipe(v.string(), v.transform(tablespaceSizes)),
 });
 export type ServerFacts = v.InferOutput<typeof schema>;
 
@@ -37,12 +42,15 @@ const STATEMENT = `select current_setting('server_version_num')::int / 10000 as 
   (select rolname::text from pg_roles where oid = 10) as install_user,
   current_setting('server_encoding') as encoding, d.datcollate::text as "collate", d.datctype::text as ctype,
   coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') as provider,
+  coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', '') as locale, coalesce(to_jsonb(d) ->> 'daticurules', '') as icu_rules,
   current_setting('data_checksums') as checksums,
   pg_size_bytes(current_setting('wal_segment_size')) / 1048576 as wal_segment_mb,
   (select count(*) from pg_prepared_xacts) as prepared,
   (select count(*) from pg_replication_slots where slot_type = 'logical' and not temporary) as logical_slots,
   (select count(*) from pg_tablespace where oid not in (1663, 1664)) as tablespaces,
-  (select sum(pg_database_size(oid)) from pg_database) as bytes
+  (select sum(pg_database_size(oid)) from pg_database) as bytes,
+  (select coalesce(string_agg(pg_tablespace_size(oid) || ' ' || pg_tablespace_location(oid), E'\\n'), '')
+    from pg_tablespace where oid not in (1663, 1664)) as outside
   from pg_database d where d.datname = 'template0'`;
 
 /** Errors: one line; the server does not answer, or says something else than was asked. */
@@ -73,7 +81,23 @@ export function initdbOptions(facts: ServerFacts, newMajor: number): readonly st
     `--encoding=${facts.encoding}`,
     `--lc-collate=${facts.collate}`,
     `--lc-ctype=${facts.ctype}`,
+    ...(initdbLocale(facts) ?? []),
     `--wal-segsize=${facts.wal_segment_mb}`,
     ...checksums,
   ];
+}
+
+/** Words for the locale provider; null where it is one that initdb is not known to take. */
+export function initdbLocale({ provider, locale, icu_rules: rules }: ServerFacts): readonly string[] | null {
+  if (provider === "c") return [];
+  if (provider === "b") return ["--locale-provider=builtin", `--builtin-locale=${locale}`];
+  if (provider !== "i") return null;
+  return ["--locale-provider=icu", `--icu-locale=${locale}`, ...(rules === "" ? [] : [`--icu-rules=${rules}`])];
+}
+
+function tablespaceSizes(text: string): readonly { readonly place: string; readonly bytes: number }[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => ({ bytes: Number(line.slice(0, line.indexOf(" "))), place: line.slice(line.indexOf(" ") + 1) }));
 }

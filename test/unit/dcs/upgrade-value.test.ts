@@ -48,7 +48,15 @@ test("the record of the one before is kept beside one that is only asked for; wh
 });
 
 test("words for initdb that name anything but a cluster's make are garbage, and so is a folder that is no path", () => {
-  for (const word of ["--pgdata=/etc", "--set=archive_command=x", "--auth=trust", "-D", "--username=", "--data-checksums=1"])
+  for (const word of [
+    "--pgdata=/etc",
+    "--set=archive_command=x",
+    "--auth=trust",
+    "-D",
+    "--username=",
+    "--data-checksums=1",
+    "--locale-provider=x",
+  ])
     expect(decodeUpgrade(entry(written({ ...request, initdb: [word] }))).value).toMatchObject({ phase: "failed", node: "" });
   for (const binDir of ["bin", "", "/a\nb"]) expect(decodeUpgrade(entry(written({ ...request, binDir }))).value?.node).toBe("");
 });

@@ -70,7 +70,9 @@ export function addUpgrade({ command, run, runAlone }: CommandHost): void {
       return run(self, async (context) => {
         const read = await context.read(context.scopeOf(name));
         if (read.group !== null)
-          throw new CtlRefusal("a group of an MPP cluster is not upgraded alone: its groups would not fit each other");
+          throw new CtlRefusal(
+            "a group of an MPP cluster is not upgraded alone, as its groups would not fit each other: upgrade all of them by hand (docs/upgrades.md, Groups of an MPP cluster)",
+          );
         if (flags.status) return status(context, read);
         if (flags.rollback) return await rollback(context, read, flags);
         return flags.abandon ? await abandon(context, read, flags) : await begin(context, read, flags);

@@ -43,6 +43,8 @@ describe("an upgrade is refused", () => {
     expect(refused({ members: [a, b, member("c", { product })] })).toContain("not every standby streams: c");
     expect(refused({ members: [a, b, member("c", { ...streaming, state: "stopped" })] })).toContain("c is stopped");
     expect(refused({ leader: null })).toContain("nobody leads");
+    const config = { revision: revision(1), data: { standby_cluster: { host: "elsewhere" } } };
+    expect(refused({ config })).toContain("upgrade its primary site, and then make this one anew from it, by hand (docs/upgrades.md");
   });
 
   test("where a member has found something, has other programs, or has not looked", () => {

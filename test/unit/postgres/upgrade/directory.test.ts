@@ -115,7 +115,7 @@ test("where the disk has no room to start what was made, that is told while ther
   expect(await upgrade()).toMatchObject({ ok: true });
   expect(readFileSync(join(folder, "called"), "utf8").trim().split("\n")).toHaveLength(1);
   expect(await upgrade(large)).toMatchObject({ ok: false });
-  expect(await takeBack(context(), { id: ID, hasServed: false })).toEqual({ ok: true, value: null });
+  expect(await takeBack(context(), { id: ID, toMajor: 15, hasServed: false })).toEqual({ ok: true, value: null });
   expect(readFileSync(join(data(), "PG_VERSION"), "utf8")).toBe("13\n");
 });
 
@@ -164,7 +164,7 @@ test("before it has served it is removed when the old data comes back; afterward
     writeFileSync(join(folder, "full"), "");
     await upgrade();
     for (let time = 1; time <= 2; time += 1) {
-      expect(await takeBack(context(), { id: ID, hasServed })).toEqual({ ok: true, value: null });
+      expect(await takeBack(context(), { id: ID, toMajor: 15, hasServed })).toEqual({ ok: true, value: null });
       expect([isOld(), marker(), existsSync(aside()), existsSync(upgradedDirectory(data(), ID))]).toEqual([true, null, false, hasServed]);
     }
   }

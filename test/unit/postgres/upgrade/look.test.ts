@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { serverFindings } from "../../../../lib/postgres/upgrade/look.ts";
-import { initdbOptions, type ServerFacts } from "../../../../lib/postgres/upgrade/server-facts.ts";
+import { initdbLocale, initdbOptions, type ServerFacts } from "../../../../lib/postgres/upgrade/server-facts.ts";
 
 const facts: ServerFacts = {
   major: 13,
@@ -12,12 +12,15 @@ const facts: ServerFacts = {
   collate: "C",
   ctype: "de_DE.UTF-8",
   provider: "c",
+  locale: "",
+  icu_rules: "",
   checksums: "on",
   wal_segment_mb: 64,
   prepared: 0,
   logical_slots: 0,
   tablespaces: 0,
   bytes: 3 * 1024 ** 3,
+  outside: [],
 };
 
 test("the new cluster is made as the old one was, also where a default has changed since", () => {
@@ -25,6 +28,15 @@ test("the new cluster is made as the old one was, also where a default has chang
   expect(initdbOptions(facts, 15)).toEqual([...alike, "--data-checksums"]);
   expect(initdbOptions({ ...facts, checksums: "off" }, 15)).toEqual(alike);
   expect(initdbOptions({ ...facts, checksums: "off" }, 18)).toEqual([...alike, "--no-data-checksums"]);
+});
+
+test("locales of ICU and of PostgreSQL's own come along; of a provider that nobody knows, the new cluster is not made", () => {
+  const icu = initdbOptions({ ...facts, major: 15, provider: "i", locale: "de-DE" }, 17);
+  expect(icu).toContain("--locale-provider=icu");
+  expect(icu).toContain("--icu-locale=de-DE");
+  expect(initdbLocale({ ...facts, provider: "i", locale: "und", icu_rules: "&V << w" })).toContain("--icu-rules=&V << w");
+  expect(initdbLocale({ ...facts, provider: "b", locale: "C.UTF-8" })).toEqual(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
+  expect([initdbLocale(facts), initdbLocale({ ...facts, provider: "x" })]).toEqual([[], null]);
 });
 
 test("what an upgrade refuses is a fault, what it loses or has to be thought of a warning", () => {

@@ -1,0 +1,148 @@
+// Goal: what lies outside of a data directory goes aside with it and comes back, whatever moment a crash leaves behind, and nothing of the old
+// version is ever removed. Method: real folders and links; a crash is the state that the step before it leaves.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { keptBeside } from "../../../../lib/postgres/outside-links.ts";
+import { emptyDataDirectory } from "../../../../lib/postgres/remove-data-directory.ts";
+import { bringOutsideBack, clearNewTablespaces, outsideObstacle, putWalAside } from "../../../../lib/postgres/upgrade/outside.ts";
+
+const ID = "20260131-120000";
+let folder: string;
+const data = (): string => join(folder, "data");
+const aside = (): string => `${data()}.before-upgrade-${ID}`;
+const wal = (): string => join(folder, "disk/wal");
+const oldWal = (): string => `${wal()}.before-upgrade-${ID}`;
+const space = (): string => join(folder, "space");
+const outside = () => ({ aside: aside(), dataDir: data(), id: ID, toMajor: 15 });
+const whose = (path: string): string | null => (existsSync(join(path, "whose")) ? readFileSync(join(path, "whose"), "utf8") : null);
+
+function folderOf(path: string, content: string): void {
+  mkdirSync(path, { recursive: true });
+  writeFileSync(join(path, "whose"), content);
+}
+
+/** A data directory whose WAL and tablespace are elsewhere. */
+function cluster(version: "old" | "new", major: number): void {
+  mkdirSync(join(data(), "pg_tblspc"), { recursive: true });
+  folderOf(wal(), version);
+  symlinkSync("../disk/wal", join(data(), "pg_wal"));
+  folderOf(join(space(), `PG_${major}_2020`), version);
+  symlinkSync(space(), join(data(), "pg_tblspc/16400"));
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "matriarch-outside-"));
+  cluster("old", 13);
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Aside, as the exchange of the directory leaves it. */
+const putAside = (): void => renameSync(data(), aside());
+const expectOld = (): void => {
+  renameSync(aside(), data());
+  expect([whose(join(data(), "pg_wal")), whose(join(data(), "pg_tblspc/16400/PG_13_2020"))]).toEqual(["old", "old"]);
+  expect(readdirSync(join(folder, "disk"))).toContain("wal");
+};
+
+test("WAL goes aside with its directory, and comes back: after any number of attempts, from every state that a crash leaves", async () => {
+  const states: readonly (() => Promise<void>)[] = [
+    async () => {},
+    async () => renameSync(wal(), oldWal()),
+    async () => void (await putWalAside(outside())),
+    async () => {
+      await putWalAside(outside());
+      cluster("new", 15);
+    },
+    async () => {
+      await putWalAside(outside());
+      // The way back was interrupted before the link led to the old place again.
+      renameSync(oldWal(), wal());
+    },
+  ];
+  for (const [index, reach] of states.entries()) {
+    for (const again of [false, true]) {
+      putAside();
+      await reach();
+      if (again && index < 4) {
+        expect(await putWalAside(outside())).toBe(wal());
+        expect([whose(join(aside(), "pg_wal")), readlinkSync(join(aside(), "pg_wal"))]).toEqual(["old", oldWal()]);
+      }
+      await bringOutsideBack(outside(), null);
+      await bringOutsideBack(outside(), null);
+      expect(existsSync(oldWal())).toBe(false);
+      rmSync(data(), { recursive: true, force: true });
+      expectOld();
+    }
+  }
+});
+
+test("what has served is kept with its WAL and its folders in the tablespaces; interrupted, it is done once", async () => {
+  putAside();
+  await putWalAside(outside());
+  cluster("new", 15);
+  const kept = `${data()}.upgraded-${ID}`;
+  // Interrupted before the link of the new directory leads there.
+  renameSync(wal(), `${wal()}.upgraded-${ID}`);
+  for (let time = 1; time <= 2; time += 1) await bringOutsideBack(outside(), kept);
+  renameSync(data(), kept);
+  expectOld();
+  expect([whose(join(kept, "pg_wal")), whose(join(space(), "PG_15_2020"))]).toEqual(["new", "new"]);
+  // It shares the tablespaces: who removed the one's would remove the other's.
+  expect(await keptBeside(data())).toContain(kept);
+  expect(await emptyDataDirectory(data()).catch(String)).toContain("remove it first");
+  expect(whose(join(space(), "PG_13_2020"))).toBe("old");
+  expect(await outsideObstacle(data(), 15)).toContain("PG_15_2020 is there already");
+  expect(await outsideObstacle(data(), 16)).toContain(kept);
+});
+
+test("another attempt begins without what the one before has left in the tablespaces, and the old version's folder stays", async () => {
+  putAside();
+  await putWalAside(outside());
+  cluster("new", 15);
+  await clearNewTablespaces(outside());
+  expect([readdirSync(space()), readdirSync(join(data(), "pg_tblspc"))]).toEqual([["PG_13_2020"], []]);
+  await emptyDataDirectory(data());
+  expect(whose(join(space(), "PG_13_2020"))).toBe("old");
+  // Killed before it had made its own link.
+  mkdirSync(join(space(), "PG_15_2020"));
+  await clearNewTablespaces(outside());
+  expect(readdirSync(space())).toEqual(["PG_13_2020"]);
+  // Once the old directory is in its place again, there is nothing to clear.
+  rmSync(data(), { recursive: true });
+  await bringOutsideBack(outside(), null);
+  renameSync(aside(), data());
+  await clearNewTablespaces(outside());
+  expect(whose(join(data(), "pg_tblspc/16400/PG_13_2020"))).toBe("old");
+});
+
+test("what cannot go aside is refused while nothing was changed", async () => {
+  expect(await outsideObstacle(data(), 15)).toBeNull();
+  renameSync(wal(), join(folder, "disk/real"));
+  symlinkSync("real", wal());
+  expect(await outsideObstacle(data(), 15)).toContain("which is a link again");
+  rmSync(join(data(), "pg_wal"));
+  symlinkSync("/proc", join(data(), "pg_wal"));
+  expect(await outsideObstacle(data(), 15)).toContain("is a mount point");
+  mkdirSync(join(data(), "own-wal"));
+  rmSync(join(data(), "pg_wal"));
+  symlinkSync("own-wal", join(data(), "pg_wal"));
+  expect(await outsideObstacle(data(), 15)).toContain("a folder of the same directory");
+  rmSync(join(data(), "pg_wal"));
+  mkdirSync(join(data(), "inner"));
+  symlinkSync(join(data(), "inner"), join(data(), "pg_tblspc/16401"));
+  expect(await outsideObstacle(data(), 15)).toContain("itself, which is renamed");
+});
