@@ -146,7 +146,11 @@ function keepTimeoutRule(tree: DynamicTree, limits: DynamicLimits, faults: Confi
   const raise = (name: string, value: Ms, floor: Ms): Ms => {
     if (value >= floor) return value;
     adjusted.add(name);
-    faults.push({ path: name, message: `${value / 1000} is below the minimum; ${floor / 1000} is used; write ${name}: ${floor / 1000}` });
+    const patroni = `${name}=${value / 1000} can't be smaller than ${floor / 1000}, adjusting...`;
+    faults.push({
+      path: name,
+      message: `${value / 1000} is below the minimum; ${floor / 1000} is used; write ${name}: ${floor / 1000} (${patroni})`,
+    });
     return floor;
   };
   const ttl = raise("ttl", tree.ttl, limits.ttlFloorMs);
@@ -156,13 +160,22 @@ function keepTimeoutRule(tree: DynamicTree, limits: DynamicLimits, faults: Confi
   if (loopWait + 2 * retryTimeout <= ttl) return given;
   const kept = fitTimeouts(given, ttl, limits);
   noteAdjusted(given, kept, adjusted);
-  const now = `loop_wait: ${kept.loopWait / 1000} and retry_timeout: ${kept.retryTimeout / 1000} are used`;
-  const was = `${loopWait / 1000} + 2·${retryTimeout / 1000} is more than ttl ${ttl / 1000}`;
   faults.push({
     path: "loop_wait",
-    message: `the rule loop_wait + 2·retry_timeout ≤ ttl is broken: ${was}; ${now}; write these, or a longer ttl`,
+    message: `${violatedRule(given, kept)}: the rule loop_wait + 2·retry_timeout ≤ ttl is broken; write these, or a longer ttl`,
   });
   return kept;
+}
+
+/** In Patroni's words, which monitoring looks for. */
+function violatedRule({ ttl, loopWait, retryTimeout }: Timeouts, kept: Timeouts): string {
+  const [from, to] = [loopWait / 1000, kept.loopWait / 1000];
+  const rule = 'Violated the rule "loop_wait + 2*retry_timeout <= ttl", where';
+  if (kept.retryTimeout === retryTimeout) {
+    return `${rule} ttl=${ttl / 1000} and retry_timeout=${retryTimeout / 1000}. Adjusting loop_wait from ${from} to ${to}`;
+  }
+  const retry = `retry_timeout from ${retryTimeout / 1000} to ${kept.retryTimeout / 1000}`;
+  return `${rule} ttl=${ttl / 1000}. Adjusting loop_wait from ${from} to ${to} and ${retry}`;
 }
 
 /**

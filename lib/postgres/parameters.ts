@@ -142,11 +142,14 @@ export interface SettingRow {
   readonly file_value: string | null;
 }
 
-/** Statement whose rows are SettingRow: every parameter that only a restart changes. */
-export const RESTART_SETTINGS_QUERY = `SELECT s.name, s.setting, pg_catalog.current_setting(s.name, true) AS shown, s.unit, s.vartype, s.boot_val,
+/** The columns of a SettingRow, and where they come from; a condition follows. */
+export const SETTING_ROWS = `SELECT s.name, s.setting, pg_catalog.current_setting(s.name, true) AS shown, s.unit, s.vartype, s.boot_val,
   s.pending_restart, f.setting AS file_value
 FROM pg_catalog.pg_settings s
-LEFT JOIN LATERAL (SELECT setting FROM pg_catalog.pg_file_settings WHERE name = s.name ORDER BY seqno DESC LIMIT 1) f ON s.pending_restart
+LEFT JOIN LATERAL (SELECT setting FROM pg_catalog.pg_file_settings WHERE name = s.name ORDER BY seqno DESC LIMIT 1) f ON s.pending_restart`;
+
+/** Statement whose rows are SettingRow: every parameter that only a restart changes. */
+export const RESTART_SETTINGS_QUERY = `${SETTING_ROWS}
 WHERE s.context = 'postmaster'`;
 
 /** Parameters whose wanted value differs from the running one and that only a restart changes. */

@@ -9,6 +9,7 @@ import type { PostgresqlConfig } from "../model/node-config.ts";
 import type { ControlData, FollowTarget } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms } from "../model/units.ts";
+import { changedLines, changedNames, RELOADED_SETTINGS_QUERY } from "./changed-settings.ts";
 import { type ConfigFilesRequest, type WrittenConfig, writeConfigFiles } from "./config-files.ts";
 import type { Connection } from "./connection.ts";
 import type { PostgresContext } from "./context.ts";
@@ -51,6 +52,8 @@ export class ServerConfiguration {
   #standbyRole: ServerRole = "replica";
   #pendingRestart: PendingRestartReason = {};
   #faultsLogged = "";
+  /** What the files were last made from; null before this process wrote them. */
+  #wanted: Readonly<Record<string, string>> | null = null;
   /** The configuration has changed since the files were written: the server could not be asked for its role then. */
   #outdated = false;
   /** One writer at a time: each starts from what the one before left. */
@@ -152,12 +155,14 @@ export class ServerConfiguration {
 
   async #apply(asked: boolean, onReload?: () => void): Promise<Result<PendingRestartReason, PostgresError>> {
     const deadline = ms(this.#options.clock.now() + STATEMENT_TIMEOUT_MS);
+    const wantedBefore = this.#wanted;
     const written = await this.#alone(async () => {
       const actual = await this.#actualIntent(deadline);
       return actual.ok ? await this.#write(actual.value, null, {}) : actual;
     });
     if (!written.ok) return written;
     const { log } = this.#options;
+    for (const line of await this.#changedByReload(wantedBefore, written.value, deadline)) log.info(line);
     const same = written.value.changed.length === 0 && !asked;
     log.info(same ? "No PostgreSQL configuration items changed, nothing to reload." : "Reloading PostgreSQL configuration.");
     const reloaded = same ? ok(null) : await this.#reloadSeen(deadline);
@@ -172,7 +177,24 @@ export class ServerConfiguration {
     for (const [name, { old_value: from, new_value: to }] of Object.entries(this.#pendingRestart)) {
       if (before[name]?.new_value !== to) log.info(`Changed ${name} from '${from}' to '${to}' (restart might be required)`);
     }
+    for (const [name, { new_value: from }] of Object.entries(before)) {
+      if (this.#pendingRestart[name] !== undefined) continue;
+      log.info(`Changed ${name} from '${from}' to '${written.value.wanted[name] ?? "None"}'`);
+    }
     return ok(this.#pendingRestart);
+  }
+
+  /** What the server runs with is asked before the reload; where it does not answer, nothing is told. */
+  async #changedByReload(
+    before: Readonly<Record<string, string>> | null,
+    { changed, wanted }: WrittenConfig,
+    deadline: Ms,
+  ): Promise<readonly string[]> {
+    const names = changed.length === 0 ? [] : changedNames(before, wanted);
+    if (names.length === 0) return [];
+    const rows = await this.#options.connection.query(RELOADED_SETTINGS_QUERY, [names.join(",")], deadline);
+    const settings = rows.ok ? decodeSettingRows(rows.value) : rows;
+    return settings.ok ? changedLines(names, { before, wanted, rows: settings.value }) : [];
   }
 
   /** A reload that this node's own connection has seen, so that what it asks next is answered by the new files. Errors: as `reload`, unreachable. */
@@ -233,6 +255,7 @@ export class ServerConfiguration {
     const written = await writeConfigFiles(this.context, { ...intent, controlData: control, majorVersion: majorVersion.value, ...extra });
     if (!written.ok) return written;
     this.#intent = intent;
+    this.#wanted = written.value.wanted;
     if (intent.role !== "primary") this.#standbyRole = intent.role;
     this.#outdated = false;
     this.#logFaults(written.value);

@@ -116,6 +116,20 @@ test("a standby cluster is read for the rules and for the servers, and nobody in
   expect(effectiveConfig(loaded, { standby_cluster: { primary_slot_name: "s" } }).dynamic.standbyCluster).toBeNull();
 });
 
+test.each([
+  [{ ttl: 20, loop_wait: 10, retry_timeout: 10 }, "where ttl=20. Adjusting loop_wait from 10 to 1 and retry_timeout from 10 to 9"],
+  [{ ttl: 21, loop_wait: 10, retry_timeout: 10 }, "where ttl=21 and retry_timeout=10. Adjusting loop_wait from 10 to 1"],
+])("the rule that %j breaks is told in Patroni's words", (key, words) => {
+  const told = effectiveConfig(loaded, key).faults.map(({ message }) => message);
+  expect(told).toHaveLength(1);
+  expect(told[0]).toStartWith(`Violated the rule "loop_wait + 2*retry_timeout <= ttl", ${words}:`);
+});
+
+test("a value below its minimum is told with the value that is used, and in Patroni's words", () => {
+  const told = effectiveConfig(loaded, { ttl: 5, loop_wait: 2, retry_timeout: 5 }).faults.map(({ message }) => message);
+  expect(told).toEqual(["5 is below the minimum; 20 is used; write ttl: 20 (ttl=5 can't be smaller than 20, adjusting...)"]);
+});
+
 describe("a session check of this node's own", () => {
   test("shortens its leases alone, and keeps loop_wait + 2·retry_timeout within them, with a fault that names it", async () => {
     const checked = await mustLoad({ ...BASE, consul: { host: "127.0.0.1:8500", session_check_ttl: 3 } });
