@@ -41,6 +41,17 @@ describe("an older timeline that the cluster's history does not name", () => {
     expect(decide(observation({ config, cluster: view, local: ours, trace: released })).rule).toBe("race-ask-peers");
   });
 
+  test("leads at an operator's word, as where the leader's data is lost and its restore was given up", () => {
+    const failover = { revision: revision(9), leader: null, candidate: "b", scheduledAt: null, scheduledAtText: null };
+    const sync = { revision: revision(7), leader: "a", standbys: [], quorum: 0 };
+    for (const synchronousMode of ["off", "on", "quorum"] as const) {
+      const o = { config: { ...config, synchronousMode }, local: ours, trace, done: asked, peers: { answers: [answer("c")] } };
+      const lost = { ...view, members: [member("b"), member("c")], sync };
+      expect(decide(observation({ ...o, cluster: lost })).rule).toBe(synchronousMode === "off" ? "race-lagging" : "race-not-synchronous");
+      expect(decide(observation({ ...o, cluster: { ...lost, failover } })).rule).toBe("race");
+    }
+  });
+
   test("keeps nobody else from leading, however much WAL it has", () => {
     const here = local({ status: status({ timeline: timeline(3) }) });
     const peers = { answers: [answer("c", { timeline: timeline(2), lsn: lsn(9000) })] };

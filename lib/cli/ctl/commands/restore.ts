@@ -141,7 +141,13 @@ async function go(
   if (step.flags.wait && step.to !== "done") return await follow(context, read);
   const says = step.to === "done" ? `abandoned: the other members go on with ${theirs}` : "the members go on with it";
   context.terminal.out(`Restore ${restore.id}: ${says}\n`);
+  if (step.to === "done" && restore.phase === "clone") context.terminal.out(`${afterItLed(read.scope, restore)}\n`);
   return EXIT.ok;
+}
+
+/** The position, the timeline and the synchronous standbys in the DCS are those of data that is lost: measured by them nobody may lead. */
+function afterItLed(scope: string, { node }: RestoreRequest): string {
+  return `What the DCS says of the cluster's WAL and synchronous standbys is of the data on ${node}, which has led: where nobody takes the lead, say who is to, with ctl failover ${scope} --candidate NAME`;
 }
 
 /** Before what was restored has led, its phases only go the other way; behind that it is work of its own. */

@@ -84,6 +84,15 @@ test("what has not led goes the other way, and so does a way back that fails", a
   expect(failed).toMatchObject({ failure: null, written: ["undo back 2 0"], out: expect.stringContaining("go on with what was restored") });
 });
 
+test("given up once its data has led, it says that the DCS measures the others by that, and how one of them is made to lead", async () => {
+  const lost = { leader: null, members: [member("b", { product })] };
+  const word = /of the data on a, which has led: where nobody takes the lead, say who is to, with ctl failover \S+ --candidate NAME/;
+  for (const direction of ["back", "forward"] as const) {
+    expect((await asked(["--abandon"], request({ phase: "clone", direction }), lost)).out).toMatch(word);
+    expect((await asked(["--abandon"], request({ phase: "restore", direction }), lost)).out).not.toContain("ctl failover");
+  }
+});
+
 test("given up, its node being lost, it is asked whether the others go on with what they have, and it is never said to be taken back", async () => {
   const lost = { leader: null, members: [member("b", { product })] };
   const forward = await asked(["--abandon"], request({ phase: "restore" }), lost);
