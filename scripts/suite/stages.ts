@@ -36,11 +36,13 @@ const faultMinutesOf: Readonly<Record<Tier, number>> = { default: 20, full: 4 };
 
 /** Folders whose files share one process: they start nothing that could outlive them. */
 const quick = ["unit", "scenarios"];
-/** Folders whose files get a process each, so that what one leaves behind is found and ended before the next. */
+/** Folders whose files get a process each, so that what one leaves behind is found and ended before the next: those of long files first. */
 const alone: Readonly<Record<Tier, readonly string[]>> = {
-  default: ["conformance", "simulation", "integration"],
-  full: ["conformance", "simulation", "integration", "full"],
+  default: ["integration", "conformance", "simulation"],
+  full: ["integration", "full", "conformance", "simulation"],
 };
+/** The one long file in a folder of short ones. */
+const begunFirst = ["test/conformance/raft.test.ts"];
 /** Folders whose files run a second time with the Raft as their store in the full tier, all but those of `once`. */
 const twice = ["integration", "full"];
 /** The default tier has time for one for each promise. */
@@ -80,21 +82,22 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
   const again = twice
     .filter((folder) => alone[tier].includes(folder))
     .flatMap((folder) => matching(folder).filter((file) => runsTwice(file, tier)));
-  const tests = [
-    ...quick.flatMap((folder) => {
-      const files = matching(folder);
-      return files.length === 0
-        ? []
-        : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), lane: "computing" as const, environment: longer[tier] }];
-    }),
-    ...alone[tier].flatMap((folder) =>
-      matching(folder).map((file) => ({ ...testStage(file, [file], testTimeoutMs.alone), environment: longer[tier] })),
-    ),
-    ...again.map((file) => ({
-      ...testStage(`${file} over Raft`, [file], testTimeoutMs.alone),
-      environment: { ...longer[tier], MATRIARCH_TEST_STORE: "raft" },
-    })),
-  ];
+  const quickly = quick.flatMap((folder) => {
+    const files = matching(folder);
+    return files.length === 0
+      ? []
+      : [{ ...testStage(`test/${folder}`, files, testTimeoutMs.quick), lane: "computing" as const, environment: longer[tier] }];
+  });
+  const onTheirOwn = alone[tier].flatMap((folder) =>
+    matching(folder).map((file) => ({ ...testStage(file, [file], testTimeoutMs.alone), environment: longer[tier] })),
+  );
+  const overRaft = again.map((file) => ({
+    ...testStage(`${file} over Raft`, [file], testTimeoutMs.alone),
+    environment: { ...longer[tier], MATRIARCH_TEST_STORE: "raft" },
+  }));
+  // The long ones first, so that the lanes end together.
+  const isFirst = ({ name }: Stage): boolean => begunFirst.includes(name);
+  const tests = [...quickly, ...onTheirOwn.filter(isFirst), ...overRaft, ...onTheirOwn.filter((stage) => !isFirst(stage))];
   if (only !== null) return tests;
   const checks: Stage[] = [
     { name: "format and lint", kind: "one", command: ["biome", "check", "."], seeds: 0, lane: "alone", environment: {} },
@@ -115,7 +118,6 @@ export function stagesOf(product: string, options: { readonly tier: Tier; readon
         raftStage("members", raftSeedsOf[tier].members, ["--whole"]),
       ]
     : [];
-  // The long ones first, so that the lanes end together.
   return [...checks, ...simulate, ...tests];
 }
 
