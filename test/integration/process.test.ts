@@ -263,6 +263,8 @@ describe("the log", () => {
 
   claim("each option of its section counts after a reload", async () => {
     const { replica } = await roles();
+    // Heartbeats are waited for.
+    await cluster.patchConfig({ loop_wait: 1 });
     const inDir = async (name: string, section: Record<string, unknown>) => {
       const dir = join(replica.place.folder, name);
       mkdirSync(dir);
