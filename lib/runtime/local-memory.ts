@@ -35,6 +35,8 @@ export interface LocalMemory {
   syncNamesSeen: { readonly names: string; readonly at: Ms } | null;
   promotedAt: Ms | null;
   rewindFailed: boolean;
+  /** The timeline that pg_rewind was last needed for, and whether it was done. */
+  rewound: { readonly timeline: Timeline; readonly done: boolean } | null;
   syncNamesManaged: boolean;
   /** Since synchronous mode was switched off, the server has been told to take what its own parameters say. */
   syncNamesReleased: boolean;
@@ -69,6 +71,7 @@ export function nothingSeen(): LocalMemory {
     syncNamesSeen: null,
     promotedAt: null,
     rewindFailed: false,
+    rewound: null,
     syncNamesManaged: false,
     syncNamesReleased: false,
     checkpointAfterPromote: null,

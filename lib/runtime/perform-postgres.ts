@@ -7,7 +7,7 @@ import { planWithoutEnd, type RewindPlan, rewindPlan } from "../core/rewind-plan
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
-import { type Lsn, lsn, ms, timeline } from "../model/units.ts";
+import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
 import { keepsData, usableMethods } from "../postgres/replica-methods.ts";
 import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
@@ -216,7 +216,25 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
     upstream: upstream.value,
     ...may,
   });
+  if (plan.kind === "rewind") noteRewind(context, timeline(end.timeline), upstream.value.timeline);
   return made(plan);
+}
+
+/**
+ * Where pg_rewind has taken the server off a timeline and it is on it again, restore_command has brought that timeline's history from the
+ * archive: PostgreSQL follows the newest that it finds there. Without the archive it would stream, but a promotion would then give the same
+ * number a second time: only an operator can take the files away.
+ */
+function noteRewind({ log, state }: NodeContext, local: Timeline, upstream: Timeline): void {
+  const { rewound } = state.local;
+  if (rewound?.done === true && rewound.timeline === local && local > upstream) {
+    const history = `${local.toString(16).toUpperCase().padStart(8, "0")}.history`;
+    log.error(
+      `timeline ${local} is back although pg_rewind has left it: restore_command finds ${history}, and PostgreSQL follows the newest timeline ` +
+        `of the archive, on which nobody leads: take ${history} out of the archive, and reinitialize this node where it does not come back then`,
+    );
+  }
+  state.local.rewound = { timeline: local, done: false };
 }
 
 function runningEnd(context: NodeContext): { readonly timeline: number; readonly lsn: Lsn } | null {
@@ -250,6 +268,7 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
   if (!rewound.ok) state.local.rewindFailed = true;
+  else if (state.local.rewound !== null) state.local.rewound = { ...state.local.rewound, done: true };
   state.local.control = null;
   return taskResult(rewound);
 }
