@@ -38,7 +38,7 @@ import { type NearStandbys, watchStandbys } from "./standby-watch.ts";
 import { readStatus } from "./status.ts";
 import { stopServer } from "./stop.ts";
 import { readUpstreamHistory } from "./upstream.ts";
-import { releaseWaitingCommits } from "./waiting-commits.ts";
+import { type CommitWaiting, commitsWait, releaseWaitingCommits } from "./waiting-commits.ts";
 
 /** One statement of ours on the local server, where the caller names no deadline. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -239,6 +239,11 @@ export class LocalPostgresql implements Postgresql {
     const inForce = await this.#configuration.untilInForce(written.value, ["synchronous_standby_names"], deadline);
     if (inForce.ok && value !== "") await releaseWaitingCommits(this.#connections.statements, { log: this.#log, deadline });
     return inForce;
+  }
+
+  async commitsWait(deadline: Ms): Promise<Result<CommitWaiting, PostgresError>> {
+    const running = await this.#postmaster.find();
+    return running === null ? ok("not-yet") : await commitsWait(this.#connections.statements, running.pid, deadline);
   }
 
   async resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>> {

@@ -20,6 +20,7 @@ import type { Ms } from "../model/units.ts";
 import type { PrimarySlots, SlotCopies } from "./logical-slots.ts";
 import type { SlotNote } from "./slots.ts";
 import type { NearStandbys } from "./standby-watch.ts";
+import type { CommitWaiting } from "./waiting-commits.ts";
 
 /**
  * - `primary`, `standby`: a PostgreSQL that says so.
@@ -164,6 +165,9 @@ export interface Postgresql {
 
   /** Sets synchronous_standby_names ("" = none, null = as the configuration's own parameters say) and reloads; resolves when the server shows it. */
   setSynchronousStandbyNames(value: string | null, deadline: Ms): Promise<Result<null, PostgresError>>;
+
+  /** Whether every commit waits by now for the synchronous standbys that the server has shown. Errors: unreachable, timeout, failed. */
+  commitsWait(deadline: Ms): Promise<Result<CommitWaiting, PostgresError>>;
 
   /** Ends a pause of WAL replay, whoever began it. Errors: unreachable, timeout, failed. */
   resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>>;

@@ -76,6 +76,18 @@ export function parseProcessStat(text: string): ProcessFacts | null {
   return { pid, state, parentPid: Number(parent), startTicks };
 }
 
+/**
+ * Whether a process sleeps until something happens, and how often it has given the processor up or lost it: with an equal count it is one and
+ * the same sleep. Null where there is no such process, or the kernel does not tell.
+ */
+export function readSleep(pid: number): { readonly asleep: boolean; readonly turns: number } | null {
+  const text = attempt(() => readFileSync(`/proc/${pid}/status`, "latin1")) ?? "";
+  const state = /^State:\s*(\w)/m.exec(text)?.[1];
+  const [given, lost] = [/^voluntary_ctxt_switches:\s*(\d+)/m.exec(text)?.[1], /^nonvoluntary_ctxt_switches:\s*(\d+)/m.exec(text)?.[1]];
+  if (state === undefined || given === undefined || lost === undefined) return null;
+  return { asleep: state === "S", turns: Number(given) + Number(lost) };
+}
+
 /** Where /proc cannot be read, a pid that is taken counts as that process: what may live must not be taken for gone. */
 export function isAlive(target: { readonly pid: number; readonly startTicks: number }): boolean {
   try {

@@ -31,8 +31,11 @@ export interface LocalMemory {
   slotsAt: Ms | null;
   historyPublished: Timeline | null;
   syncNamesSince: { readonly names: string; readonly lsn: Lsn; readonly at: Ms } | null;
-  /** The present synchronous_standby_names, and since when it was seen. */
-  syncNamesSeen: { readonly names: string; readonly at: Ms } | null;
+  /**
+   * The present synchronous_standby_names, and since when it was seen. `waits`: whether commits wait for them; none where nobody has asked, or
+   * they need not.
+   */
+  syncNamesSeen: { readonly names: string; readonly at: Ms; readonly waits?: "yes" | "not-yet" } | null;
   promotedAt: Ms | null;
   rewindFailed: boolean;
   /** The timeline that pg_rewind was last needed for, and whether it was done. */

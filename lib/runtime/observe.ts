@@ -88,6 +88,7 @@ async function lookOnce(context: NodeContext): Promise<void> {
     return;
   }
   noteStatus(context, answer.value);
+  await noteWaiting(context, generation);
 }
 
 /** Null where the look itself failed (no file descriptor left): process and directory are what they were, and there is no status. */
@@ -171,13 +172,32 @@ function noteSyncNames(context: NodeContext, status: NonNullable<LocalFacts["sta
   // Also what a former process of this node, a promotion or a start has set is ours to take away.
   local.syncNamesManaged = names !== "" && (on || (names !== own && !local.syncNamesReleased));
   if (local.syncNamesSeen?.names !== names) {
-    local.syncNamesSeen = { names, at: clock.now() };
+    // From some names to others commits wait all the while.
+    const waited = names !== "" && local.syncNamesSeen?.waits === "yes";
+    local.syncNamesSeen = { names, at: clock.now(), ...(waited ? { waits: "yes" } : {}) };
     local.syncNamesSince = null;
   }
-  const settled = clock.now() - local.syncNamesSeen.at >= RELOAD_SETTLES_MS;
+  const { at, waits } = local.syncNamesSeen;
+  const settled = (names === "" || waits === "yes") && clock.now() - at >= RELOAD_SETTLES_MS;
   if (local.syncNamesSince === null && settled && status.walLsn !== null) {
     local.syncNamesSince = { names, lsn: status.walLsn, at: clock.now() };
   }
+}
+
+/**
+ * The names that a session shows are not those that every commit waits for yet (lib/postgres/waiting-commits.ts). Where nobody can tell, what is
+ * left is that the position is taken a little later.
+ */
+async function noteWaiting({ clock, log, postgres, state }: NodeContext, generation: number): Promise<void> {
+  const { local } = state;
+  const seen = local.syncNamesSeen;
+  if (state.settings.dynamic.synchronousMode === "off" || seen === null || seen.names === "" || seen.waits === "yes") return;
+  const answer = await postgres.commitsWait(ms(clock.now() + STATUS_DEADLINE_MS));
+  if (generation !== state.localGeneration || local.syncNamesSeen !== seen || !answer.ok) return;
+  const waits = answer.value === "not-yet" ? "not-yet" : "yes";
+  if (waits === "not-yet" && seen.waits === undefined)
+    log.info(`the checkpointer has not taken synchronous_standby_names '${seen.names}' yet: until then commits do not wait for anybody`);
+  local.syncNamesSeen = { ...seen, waits };
 }
 
 /** Packs the state. Pure but for the clock. */

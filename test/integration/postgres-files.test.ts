@@ -12,6 +12,7 @@ import type { Result } from "../../lib/model/result.ts";
 import { lsn, timeline } from "../../lib/model/units.ts";
 import type { LocalPostgresql } from "../../lib/postgres/local.ts";
 import { makingMarkerPath, rewindingMarkerPath } from "../../lib/postgres/making-marker.ts";
+import { readSleep } from "../../lib/postgres/processes.ts";
 import { programRunner } from "../../lib/postgres/programs.ts";
 import { startupLogPath } from "../../lib/postgres/startup-log.ts";
 import { clock, discard, type LocalServer, postgresBinDir, serverConfig, supervisorOf, within } from "../harness/local-server.ts";
@@ -196,6 +197,27 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await sql(PORT_A, "SHOW synchronous_standby_names")).toBe("reporting");
     expect((await a.configure(config("a", PORT_A), { role: "primary" })).ok).toBe(true);
     await until("nobody is waited for", async () => (await sql(PORT_A, "SHOW synchronous_standby_names")) === "");
+  });
+
+  test("names that a session shows already are not taken for names that commits wait for, as long as the checkpointer has not taken them", async () => {
+    const told = readSleep(process.pid) !== null;
+    const checkpointer = Number(await sql(PORT_A, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"));
+    const waits = () => a.commitsWait(soon(60));
+    process.kill(checkpointer, "SIGSTOP");
+    try {
+      expect(await a.setSynchronousStandbyNames("b", soon(60))).toEqual({ ok: true, value: null });
+      expect(await waits()).toEqual({ ok: true, value: told ? "not-yet" : "unknown" });
+      // Acknowledged by nobody else, although the session shows the name.
+      await sql(PORT_A, "CREATE TABLE unwaited()");
+    } finally {
+      process.kill(checkpointer, "SIGCONT");
+    }
+    await until("commits wait", async () => {
+      const answer = await waits();
+      return answer.ok && answer.value === (told ? "yes" : "unknown");
+    });
+    expect((await a.setSynchronousStandbyNames("", soon(60))).ok).toBe(true);
+    await sql(PORT_A, "DROP TABLE unwaited");
   });
 
   test("pg_hba that is taken out of the configuration stays in force, and the file does not claim to be managed any more", async () => {

@@ -304,6 +304,10 @@ export class FakePostgres implements Postgresql {
     return this.#statement(() => this.#server.setSyncNames(value ?? ""));
   }
 
+  commitsWait(): ReturnType<Postgresql["commitsWait"]> {
+    return Promise.resolve(ok("yes"));
+  }
+
   changeSlots(actions: readonly SlotAction[]): ReturnType<Postgresql["changeSlots"]> {
     const { slots, senders } = this.#server;
     const done = this.#statement(() => {

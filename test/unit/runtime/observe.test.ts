@@ -5,7 +5,8 @@ import { restartsUnaskable } from "../../../lib/core/facts.ts";
 import type { PostgresError } from "../../../lib/model/errors.ts";
 import type { DataDirectory } from "../../../lib/model/postgres.ts";
 import { err, ok } from "../../../lib/model/result.ts";
-import { ms } from "../../../lib/model/units.ts";
+import { lsn, ms } from "../../../lib/model/units.ts";
+import type { CommitWaiting } from "../../../lib/postgres/waiting-commits.ts";
 import { lookAtPostgres, observe } from "../../../lib/runtime/observe.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -104,4 +105,41 @@ test("a restart that was asked for ends no recovery, however long that takes: on
   full.state.requests = { ...full.state.requests, restart: true };
   expect(observe(full).local.statusMissingSince).toBe(ms(since + 2000));
   expect(restartsUnaskable(observe(full))).toBe(true);
+});
+
+test("names that commits do not wait for yet promise nothing: the position behind which they do is taken once they do", async () => {
+  const bench = new Bench();
+  const node = await bench.node("primary");
+  node.state.settings = { ...node.state.settings, dynamic: { ...node.state.settings.dynamic, synchronousMode: "on" } };
+  let [names, walLsn, waits]: [string, number, CommitWaiting] = ["b", 100, "not-yet"];
+  let asked = 0;
+  node.postgres.status = async () => ok({ ...primaryStatus(), synchronousStandbyNames: names, walLsn: lsn(walLsn) });
+  node.postgres.commitsWait = async () => {
+    asked += 1;
+    return ok(waits);
+  };
+  const looks = async (): Promise<unknown> => {
+    for (let each = 0; each < 3; each++) {
+      await bench.clock.advance(1_000);
+      walLsn += 1;
+      await lookAtPostgres(node);
+    }
+    const since = node.state.local.syncNamesSince;
+    return since === null ? null : { names: since.names, lsn: since.lsn };
+  };
+  expect([await looks(), await looks(), asked]).toEqual([null, null, 6]);
+  waits = "yes";
+  // Seen at the first of these looks, and the position taken at the next.
+  expect(await looks()).toEqual({ names: "b", lsn: lsn(108) });
+  // From names to other names commits wait all the while.
+  names = "c";
+  expect([await looks(), asked]).toEqual([{ names: "c", lsn: lsn(111) }, 7]);
+  names = "";
+  expect(await looks()).toEqual({ names: "", lsn: lsn(114) });
+  names = "c";
+  waits = "not-yet";
+  expect(await looks()).toBeNull();
+  // Nobody can tell: what is left is the time.
+  waits = "unknown";
+  expect(await looks()).toEqual({ names: "c", lsn: lsn(120) });
 });
