@@ -91,7 +91,7 @@ function reasonsAgainst(
   }
   if (status === null) return [...reasons, "its REST API does not answer"];
   if (status.state !== "running") reasons.push(`its PostgreSQL is not running (${status.state})`);
-  if (status.role === "primary") reasons.push("it runs as a primary");
+  else if (status.role === "primary") reasons.push("it runs as a primary");
   if (status.watchdogFailed) reasons.push("its watchdog does not work");
   if (status.lsn === null) reasons.push("it shows no WAL position");
   if (!goal.planned) return reasons;

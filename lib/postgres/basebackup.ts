@@ -10,7 +10,7 @@ import { inspectDataDirectory } from "./data-directory.ts";
 import { whileMaking } from "./making-directory.ts";
 import { endLeftoverMakers, makingEnvironment } from "./making-processes.ts";
 import { isEnabled, longOptions, methodCommand } from "./method-command.ts";
-import { copyProgress, lastLines, stepProgress } from "./program-output.ts";
+import { copyProgress, lastLines, stepProgress, withReason } from "./program-output.ts";
 import { emptyDataDirectory } from "./remove-data-directory.ts";
 import { BASEBACKUP, keepsData, type ReplicaMethod, usableMethods } from "./replica-methods.ts";
 import { secretEnvironment } from "./secret-environment.ts";
@@ -76,7 +76,7 @@ async function runMethod(
   if (!outcome.ok) return outcome;
   if (outcome.value.exitCode !== 0) {
     const text = lastLines(outcome.value.stderr) || lastLines(outcome.value.stdout);
-    return err({ kind: "failed", message: `${argv.value[0]} exited with code=${outcome.value.exitCode}: ${text}` });
+    return err({ kind: "failed", message: withReason(`${argv.value[0]} exited with code=${outcome.value.exitCode}`, text) });
   }
   if (!(await madeDirectory(context))) return err({ kind: "failed", message: `it succeeded, but ${dataDir} is not a data directory` });
   context.log.info(`replica has been created using ${method.name}`);

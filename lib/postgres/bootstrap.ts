@@ -11,7 +11,7 @@ import { runCustomMethod } from "./custom-bootstrap.ts";
 import { findPostmaster } from "./data-directory.ts";
 import { appendHba, createUsers, runInitdb } from "./initdb.ts";
 import { whileMaking } from "./making-directory.ts";
-import { lastLines } from "./program-output.ts";
+import { lastLines, withReason } from "./program-output.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 import { shellWords } from "./shell-words.ts";
 
@@ -72,7 +72,10 @@ async function byInitdb(context: PostgresContext, options: BootstrapOptions): Pr
   return await createUsers(context, { ...options, configFile: null });
 }
 
-/** `<command> <connection string>` with PGPASSFILE, to its end. */
+/** Of the command's sessions, as Patroni gives them: no standby is there to wait for, and what makes a cluster may take long. */
+const POST_BOOTSTRAP_OPTIONS = "-c synchronous_commit=local -c statement_timeout=0";
+
+/** `<command> <connection string>` with PGPASSFILE and PGOPTIONS, to its end. */
 async function postBootstrap(context: PostgresContext, options: BootstrapOptions): Promise<Result<null, PostgresError>> {
   const command = options.bootstrap.postBootstrap;
   if (command === null || command.trim() === "") return ok(null);
@@ -83,7 +86,7 @@ async function postBootstrap(context: PostgresContext, options: BootstrapOptions
   options.progress("running post_bootstrap");
   const outcome = await context.run({
     argv: [...words, localConninfo(context)],
-    env: secret.value,
+    env: { ...secret.value, PGOPTIONS: POST_BOOTSTRAP_OPTIONS },
     signal: options.signal,
     onLine: options.progress,
   });
@@ -91,7 +94,7 @@ async function postBootstrap(context: PostgresContext, options: BootstrapOptions
   const { exitCode, stderr } = outcome.value;
   return exitCode === 0
     ? ok(null)
-    : err({ kind: "failed", message: `post_bootstrap ended with exit status ${exitCode}: ${lastLines(stderr)}` });
+    : err({ kind: "failed", message: withReason(`post_bootstrap ended with exit status ${exitCode}`, lastLines(stderr)) });
 }
 
 function localConninfo(context: PostgresContext): string {

@@ -15,7 +15,7 @@ import { readControlData } from "./control-data.ts";
 import { createUsers, type MakingOptions } from "./initdb.ts";
 import { makingEnvironment } from "./making-processes.ts";
 import { isEnabled, methodCommand } from "./method-command.ts";
-import { lastLines } from "./program-output.ts";
+import { lastLines, withReason } from "./program-output.ts";
 import { secretEnvironment } from "./secret-environment.ts";
 
 /** Between two looks at pg_control while a restored server recovers; recovery takes seconds to hours. */
@@ -67,7 +67,10 @@ async function runCommand(
   const { exitCode, stderr } = outcome.value;
   return exitCode === 0
     ? ok(null)
-    : err({ kind: "failed", message: `bootstrap method ${method}: ${argv[0]} exited with code=${exitCode}: ${lastLines(stderr)}` });
+    : err({
+        kind: "failed",
+        message: withReason(`bootstrap method ${method}: ${argv[0]} exited with code=${exitCode}`, lastLines(stderr)),
+      });
 }
 
 /** How the restored directory is recovered; null = nothing beyond crash recovery. */

@@ -9,6 +9,11 @@ export function lastLines(text: string): string {
   return text.trim().split("\n").slice(-ERROR_LINES).join(" | ");
 }
 
+/** What went wrong, and the program's own words where it said any. */
+export function withReason(what: string, reason: string): string {
+  return reason === "" ? what : `${what}: ${reason}`;
+}
+
 /** A line of progress each so many percent. */
 const PROGRESS_STEP_PERCENT = 10;
 

@@ -28,6 +28,9 @@ export function postgresState(state: NodeState): PostgresState {
 export function postgresRole(state: NodeState): Role {
   const { dataDirectory, lastRole, process } = state.local;
   if (dataDirectory.kind !== "valid" && process.kind === "none") return "uninitialized";
+  const kind = state.task?.kind;
+  if (kind === "clone" || kind === "bootstrap-standby") return "uninitialized";
+  if (kind === "bootstrap" && process.kind === "running") return "primary";
   if (lastRole === "primary") {
     if (process.kind === "running") return "primary";
     const down = downPrimary(state);

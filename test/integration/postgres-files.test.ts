@@ -127,13 +127,18 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   test("bootstrap makes a writable cluster with its users, and runs post_bootstrap with a connection string and a pgpass file", async () => {
     a = node("a", PORT_A);
     const script = join(folder, "post.sh");
-    await writeFile(script, `#!/bin/sh\necho "$1 $(stat -c %a $PGPASSFILE)" > ${folder}/post.out\n`, { mode: 0o755 });
+    await writeFile(
+      script,
+      `#!/bin/sh\necho "$1 $(stat -c %a $PGPASSFILE)" > ${folder}/post.out\necho "$PGOPTIONS" > ${folder}/post.options\n`,
+      { mode: 0o755 },
+    );
     const made = await a.bootstrap({ bootstrap: bootstrapWith({ postBootstrap: `${script}` }), ...quiet() });
     expect(made).toEqual({ ok: true, value: null });
     expect(existsSync(makingMarkerPath(join(folder, "a")))).toBe(false);
     expect((await readFile(join(folder, "post.out"), "utf8")).trim()).toBe(
       `dbname=postgres user=admin host=${folder} port=${PORT_A} sslmode=prefer 600`,
     );
+    expect(await readFile(join(folder, "post.options"), "utf8")).toBe("-c synchronous_commit=local -c statement_timeout=0\n");
     expect(await sql(PORT_A, "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")).toBe(
       "admin|t|t\nreplicator|f|t\nrewinder|f|f",
     );

@@ -68,7 +68,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
     id: "leaderless-without-data",
     when: (o) => lockIsFree(o) && withoutData(o),
     then: (o) => waitAtMost(o, 1000),
-    why: () => "waiting for a leader to copy from",
+    why: (o) => (isPaused(o) ? "running with empty data directory" : "waiting for a leader to copy from"),
   },
   {
     id: "leaderless-paused-read-control",

@@ -160,6 +160,8 @@ describe("a copy", () => {
     });
     expect(decide(observation({ cluster: { ...unlocked, initialize: "" }, local: empty, self })).rule).toBe("bootstrap-wait");
     expect(decide(observation({ cluster: unlocked, local: empty })).rule).toBe("leaderless-without-data");
+    const inPause = observation({ cluster: unlocked, local: empty, config: { ...observation().config, pause: true } });
+    expect(decide(inPause)).toMatchObject({ rule: "leaderless-without-data", why: "running with empty data directory" });
   });
 });
 

@@ -68,3 +68,16 @@ test("a primary that does not run is called one while its lease runs, or where s
   state.local.lastRole = "replica";
   expect(postgresRole(state)).toBe("replica");
 });
+
+test("who makes a copy or a new cluster has no role until that runs, whatever it was before", async () => {
+  const state = await holder();
+  state.held = null;
+  state.local.dataDirectory = { kind: "valid", majorVersion: 15 };
+  state.local.lastRole = "replica";
+  const task = { startedAt: ms(0), aborting: false, controller: new AbortController(), settled: Promise.resolve() };
+  state.task = { ...task, kind: "clone" };
+  expect([postgresState(state), postgresRole(state)]).toEqual(["creating replica", "uninitialized"]);
+  state.task = { ...task, kind: "bootstrap" };
+  state.local.process = { kind: "running", pid: 1, startTicks: 1, stopped: false };
+  expect([postgresState(state), postgresRole(state)]).toEqual(["starting", "primary"]);
+});
