@@ -30,3 +30,9 @@ export function apiOf(node: NodeUnderTest, settings: Partial<RestApiConfig> = {}
     return { status: response.status, text: await response.text(), headers: response.headers };
   };
 }
+
+/** Status and text of a POST. */
+export async function answer(node: NodeUnderTest, path: string, body: unknown): Promise<[number, string]> {
+  const { status, text } = await apiOf(node)("POST", path, body);
+  return [status, text];
+}

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { type LoadedConfig, loadNodeConfig } from "../../../lib/config/load.ts";
-import type { Tree } from "../../../lib/config/tree.ts";
+import { type Tree, withValue } from "../../../lib/config/tree.ts";
 import type { ConfigFault } from "../../../lib/model/errors.ts";
 import type { Result } from "../../../lib/model/result.ts";
 
@@ -19,6 +19,11 @@ export const BASE: Tree = {
     authentication: { superuser: { username: "postgres" }, replication: { username: "replicator" } },
   },
 };
+
+/** BASE with one option set, by its dotted name. */
+export function withOption(option: string, value: unknown): Tree {
+  return withValue(BASE, option.split("."), value);
+}
 
 const folder = join(tmpdir(), `matriarch-config-${process.pid}`);
 let counter = 0;
