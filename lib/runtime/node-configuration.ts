@@ -67,6 +67,7 @@ export class NodeConfiguration {
     const reloaded = await reloadNodeConfig(settings.loaded, { path, env });
     for (const { path: option, message } of reloaded.faults) log.error(`${option}: ${message}`);
     if (reloaded.loaded === settings.loaded) return log.warning("the configuration stays as it was");
+    if (reloaded.difference.changed.length === 0) log.info("No local configuration items changed.");
     settings.applyFile(reloaded.loaded);
     state.settings = settings.current;
     // What is not required any more is not missed.

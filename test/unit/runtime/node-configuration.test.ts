@@ -1,11 +1,19 @@
 // Owns the tests of when a configuration is loaded again. What it changes is shown on real nodes.
 
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadNodeConfig } from "../../../lib/config/load.ts";
 import { err, ok } from "../../../lib/model/result.ts";
 import { ms } from "../../../lib/model/units.ts";
 import { NodeConfiguration, type NodeConfigurationOptions } from "../../../lib/runtime/node-configuration.ts";
+import { LiveSettings } from "../../../lib/runtime/settings.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { Bench } from "./fenced-node.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "node-configuration-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A node without a file: each reload says that nothing has changed. */
 function bench(shutdown = false) {
@@ -65,4 +73,39 @@ test("a reload that meets our own stop is no error: the configuration is written
     expect(await told(() => configuration.catchUp())).toEqual([]);
     expect(asked).toBe(times);
   }
+});
+
+test("a reload of a file that says nothing new is told so, in Patroni's words, and done all the same", async () => {
+  const node = await new Bench().node("replica");
+  const path = join(folder, "node.yml");
+  const write = (level: string): void =>
+    writeFileSync(
+      path,
+      `scope: demo\nname: n1\nlog: {level: ${level}}\nconsul: {host: "127.0.0.1:8500"}\nrestapi: {listen: "127.0.0.1:8008", connect_address: "127.0.0.1:8008"}
+postgresql: {listen: "127.0.0.1:5432", connect_address: "127.0.0.1:5432", data_dir: ${folder}/data,
+  authentication: {superuser: {username: postgres}, replication: {username: rep}}}\n`,
+    );
+  write("INFO");
+  const loaded = await loadNodeConfig({ path, env: {} });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.error));
+  const log = { ...recordingLog(), reconfigure: () => undefined };
+  const configuration = new NodeConfiguration({
+    context: node,
+    log,
+    path,
+    env: {},
+    settings: new LiveSettings(loaded.value, log),
+    onChange: () => undefined,
+    sight: { hooks: { configure: () => undefined } },
+    takeOver: async () => undefined,
+  } as unknown as NodeConfigurationOptions);
+  node.postgres.configure = async () => ok({});
+  const says = async (): Promise<readonly string[]> => {
+    const from = log.lines.length;
+    await configuration.reload();
+    return log.lines.slice(from).filter((line) => line.startsWith("INFO"));
+  };
+  expect(await says()).toEqual(["INFO: No local configuration items changed.", "INFO: the configuration was loaded again"]);
+  write("WARNING");
+  expect(await says()).toEqual(["INFO: the configuration was loaded again"]);
 });
