@@ -23,7 +23,7 @@ export async function main(argv: readonly string[], env: Readonly<Record<string,
     console.error("usage: supervisor [--adopt] [node.yml | folder]");
     return EXIT.usage;
   }
-  settleEngine();
+  settleEngine("supervisor", argv);
   forgetEngineSettings(process.env);
   // Only now: what is loaded before is loaded twice.
   const [{ loadNodeConfig }, { createLog }, { MatriarchNode }, { startApiPort }, { run: vip }] = await Promise.all([

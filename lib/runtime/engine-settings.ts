@@ -19,25 +19,24 @@ export interface Engine {
   readonly execPath: string;
   /** The words between the engine and the program. */
   readonly execArgv: readonly string[];
-  /** The engine and the program, then the words: as the runtime gives them. */
-  readonly argv: readonly string[];
+  /** The program of the source; the executable needs none. */
+  readonly script: string;
   /** Replaces this process; throws where it cannot, and returns only in tests. */
   readonly replace: (file: string, argv: readonly string[], env: Readonly<Record<string, string>>) => void;
 }
 
 /**
- * This process begins anew with the words that it was started with and the settings of the engine: the same pid, the same open files. Returns
- * where it has them. Also where they cannot be had: they spare processor time, and nothing depends on them.
+ * This process goes on as `worker` with these words and the settings of the engine: the same pid, the same open files. Returns where it has
+ * them. Also where they cannot be had: they spare processor time, and nothing depends on them.
  */
-export function settleEngine(engine: Engine = thisEngine()): void {
+export function settleEngine(worker: string, words: readonly string[], engine: Engine = thisEngine()): void {
   const missing = Object.entries(ENGINE_SETTINGS).filter(([name]) => engine.env[name] === undefined);
   if (missing.length === 0) return;
   const env: Record<string, string> = Object.fromEntries(missing);
   for (const [name, value] of Object.entries(engine.env)) if (value !== undefined) env[name] = value;
-  // The second word of an executable is the place of its program inside of it, and nobody said it.
-  const words = PRODUCT_FORM === "executable" ? engine.argv.slice(2) : [...engine.execArgv, ...engine.argv.slice(1)];
+  const start = PRODUCT_FORM === "executable" ? [worker] : [...engine.execArgv, engine.script];
   try {
-    engine.replace(engine.execPath, [engine.execPath, ...words], env);
+    engine.replace(engine.execPath, [engine.execPath, ...start, ...words], env);
   } catch {
     // The program was replaced or removed under us: this process goes on as it is.
   }
@@ -53,7 +52,7 @@ function thisEngine(): Engine {
     env: process.env,
     execPath: process.execPath,
     execArgv: process.execArgv,
-    argv: process.argv,
+    script: process.argv[1] ?? "",
     replace: (file, argv, env) => process.execve?.(file, argv, env),
   };
 }

@@ -10,29 +10,28 @@ type Replaced = Parameters<Engine["replace"]>;
 
 function engine(env: Engine["env"], replace?: Engine["replace"]): { readonly engine: Engine; readonly replaced: Replaced[] } {
   const replaced: Replaced[] = [];
-  const argv = ["/usr/bin/bun", "/opt/scripts/matriarch.ts", "supervisor", "--adopt", "node.yml"];
-  const given = { execPath: "/usr/bin/bun", execArgv: ["--smol"], argv };
+  const given = { execPath: "/usr/bin/bun", execArgv: ["--smol"], script: "/opt/workers/supervisor.ts" };
   return { engine: { ...given, env, replace: replace ?? ((...words) => void replaced.push(words)) }, replaced };
 }
 
 describe("the settings of the engine", () => {
   test("are taken by starting anew with the same words, and the rest of the environment as it is", () => {
     const { engine: without, replaced } = engine({ PATH: "/bin", EMPTY: "", GONE: undefined });
-    settleEngine(without);
-    const argv = ["/usr/bin/bun", "--smol", "/opt/scripts/matriarch.ts", "supervisor", "--adopt", "node.yml"];
+    settleEngine("supervisor", ["--adopt", "node.yml"], without);
+    const argv = ["/usr/bin/bun", "--smol", "/opt/workers/supervisor.ts", "--adopt", "node.yml"];
     expect(replaced).toEqual([["/usr/bin/bun", argv, { ...ENGINE_SETTINGS, PATH: "/bin", EMPTY: "" }]]);
   });
 
   test("that are there already need no other start: it never starts twice", () => {
     const { engine: settled, replaced } = engine({ ...ENGINE_SETTINGS });
-    settleEngine(settled);
+    settleEngine("supervisor", [], settled);
     expect(replaced).toEqual([]);
   });
 
   test("that somebody chose stay as they are", () => {
     const [name = ""] = Object.keys(ENGINE_SETTINGS);
     const { engine: chosen, replaced } = engine({ [name]: "7" });
-    settleEngine(chosen);
+    settleEngine("supervisor", [], chosen);
     expect(replaced[0]?.[2]).toEqual({ ...ENGINE_SETTINGS, [name]: "7" });
     const env = { ...ENGINE_SETTINGS, [name]: "7" };
     forgetEngineSettings(env);
@@ -43,7 +42,7 @@ describe("the settings of the engine", () => {
     const { engine: broken } = engine({}, () => {
       throw new Error("ENOENT");
     });
-    expect(() => settleEngine(broken)).not.toThrow();
+    expect(() => settleEngine("supervisor", [], broken)).not.toThrow();
   });
 
   test("are in force in the process that goes on, which is the same process, and are not in the environment that it hands on", () => {
@@ -54,7 +53,7 @@ describe("the settings of the engine", () => {
       writeFileSync(
         program,
         `import { forgetEngineSettings, settleEngine } from ${JSON.stringify(module)};
-settleEngine();
+settleEngine("supervisor", process.argv.slice(2));
 const taken = { ...process.env };
 forgetEngineSettings(process.env);
 console.log(JSON.stringify({ pid: process.pid, words: process.argv.slice(2), taken, left: { ...process.env } }));`,
