@@ -68,12 +68,17 @@ function processClock(pid: number): number | null {
   return Number(answer[0]) * 1e9 + Number(answer[1]);
 }
 
-/** Of the calling thread alone, in ms: stands still while the thread waits, or others have its processor. Source: clock_gettime(2). */
+/**
+ * Of the calling thread alone, in ms: stands still while the thread waits, or others have its processor. Source: clock_gettime(2). Makes
+ * no garbage: it is asked twice for each commit that is measured, and who collects it would be measured as well.
+ */
 export function threadTime(): number {
-  const answer = new BigInt64Array(2);
-  if (libc.symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, ptr(answer)) !== 0) throw new Error("no clock of this thread");
-  return Number(answer[0]) * 1e3 + Number(answer[1]) / 1e6;
+  if (libc.symbols.clock_gettime(CLOCK_THREAD_CPUTIME_ID, ptr(THREAD_CLOCK)) !== 0) throw new Error("no clock of this thread");
+  return ((THREAD_CLOCK[0] as number) + (THREAD_CLOCK[1] as number) * 2 ** 32) * 1e3 + (THREAD_CLOCK[2] as number) / 1e6;
 }
+
+/** Two numbers of 64 bits, the lower half of each first, as on every machine that Bun runs on. */
+const THREAD_CLOCK = new Uint32Array(4);
 
 /** Source: proc(5), fields cutime and cstime of stat, in ticks of 10 ms. */
 function endedChildren(pid: number): number {

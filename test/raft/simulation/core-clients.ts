@@ -13,7 +13,7 @@ export class CoreClients {
   /** By read: the last committed index when it was asked. */
   readonly #reads = new Map<number, number>();
   /** By index: what its proposer was told. */
-  readonly #accepted = new Map<number, { readonly id: number; readonly term: number; readonly seat: Seat; readonly life: number }>();
+  readonly #accepted: ({ readonly id: number; readonly term: number; readonly seat: Seat; readonly life: number } | undefined)[] = [];
   acknowledged = 0;
   readsAnswered = 0;
 
@@ -53,12 +53,12 @@ export class CoreClients {
         throw new Violation(
           `${seat.name} says that #${id} stands at ${index} of term ${term}; there is term ${seat.written.termAt(index) ?? "none"}`,
         );
-      this.#accepted.set(index, { id, term, seat, life: seat.life });
+      this.#accepted[index] = { id, term, seat, life: seat.life };
     }
     for (const entry of entries) {
-      const waiting = this.#accepted.get(entry.index);
+      const waiting = this.#accepted[entry.index];
       if (waiting === undefined || waiting.seat !== seat || waiting.life !== seat.life) continue;
-      this.#accepted.delete(entry.index);
+      this.#accepted[entry.index] = undefined;
       if (waiting.term === entry.term) this.acknowledged += 1;
     }
     for (const { id, index } of output.readsReady) {

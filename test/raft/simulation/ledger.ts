@@ -13,6 +13,9 @@ export interface Durable {
   holds(id: MemberId, index: number, term: number): boolean;
 }
 
+/** Of the entry before one. */
+type Previous = Pick<LogEntry, "time"> & { readonly term: number };
+
 interface Known {
   readonly entry: LogEntry;
   readonly previousTerm: number;
@@ -85,8 +88,8 @@ export class Ledger {
     }
   }
 
-  /** A member appends the entry to its log, behind one of `previousTerm`. */
-  appended(name: string, entry: LogEntry, previous: { readonly term: number; readonly time: number }, now: number): void {
+  /** A member appends the entry to its log, behind the given one: an entry, or what is known of it. */
+  appended(name: string, entry: LogEntry, previous: Previous, now: number): void {
     const terms = this.#known[entry.index] ?? [];
     if (terms.length === 0) this.#known[entry.index] = terms;
     for (const known of terms) {
@@ -111,7 +114,7 @@ export class Ledger {
   }
 
   /** Between two entries of a log no more cluster time has passed than real time on the fastest clock. */
-  #checkSpeed(name: string, entry: LogEntry, previous: { readonly term: number; readonly time: number }, now: number): void {
+  #checkSpeed(name: string, entry: LogEntry, previous: Previous, now: number): void {
     const before = (this.#known[entry.index - 1] ?? []).find((known) => known.entry.term === previous.term);
     const since = before?.createdAt ?? 0;
     const passed = entry.time - (before?.entry.time ?? 0);

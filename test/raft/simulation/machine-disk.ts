@@ -82,6 +82,8 @@ export class MachineDisk {
   lost: { readonly index: number } | null = null;
   /** What storage says of the log at a start. */
   mark: "whole" | "damaged" = "whole";
+  /** How often entries were taken away. */
+  shrinks = 0;
   readonly #waiting: WriteBatch[] = [];
   /** How many of those that wait the running sync covers. */
   #syncing = 0;
@@ -109,12 +111,15 @@ export class MachineDisk {
     this.#syncing = this.#waiting.length;
   }
 
-  /** The sync is done. Value: the last sequence that is durable now. `shrunk` is called where entries were taken away. */
-  endSync(shrunk: () => void): number {
-    const done = this.#waiting.splice(0, this.#syncing);
+  /** The sync is done. Value: the last sequence that is durable now. */
+  endSync(): number {
+    const waiting = this.#waiting;
+    const { sequence } = waiting[this.#syncing - 1] as WriteBatch;
+    for (let at = 0; at < this.#syncing; at++) for (const write of (waiting[at] as WriteBatch).writes) this.#apply(write);
+    if (this.#syncing === waiting.length) waiting.length = 0;
+    else waiting.splice(0, this.#syncing);
     this.#syncing = 0;
-    for (const batch of done) for (const write of batch.writes) this.#apply(write, shrunk);
-    return (done.at(-1) as WriteBatch).sequence;
+    return sequence;
   }
 
   /** Power is gone: a random prefix of what waited has reached the disk, cut anywhere, also inside a write. */
@@ -129,10 +134,7 @@ export class MachineDisk {
     for (const { writes } of this.#waiting) {
       for (const write of writes) {
         if (kept <= 0) break;
-        this.#apply(
-          write.kind === "append" && write.entries.length > kept ? { ...write, entries: write.entries.slice(0, kept) } : write,
-          () => undefined,
-        );
+        this.#apply(write.kind === "append" && write.entries.length > kept ? { ...write, entries: write.entries.slice(0, kept) } : write);
         kept -= recordsOf(write);
       }
     }
@@ -178,7 +180,7 @@ export class MachineDisk {
     return this.newest.meta.index >= index || this.log.termAt(index) === at;
   }
 
-  #apply(write: LogWrite, shrunk: () => void): void {
+  #apply(write: LogWrite): void {
     switch (write.kind) {
       case "hard-state":
         if (write.state.term < this.hardState.term)
@@ -194,12 +196,12 @@ export class MachineDisk {
       case "append": {
         const shrinks = (write.entries[0]?.index ?? Number.POSITIVE_INFINITY) <= this.log.last;
         for (const entry of write.entries) this.log.put(entry);
-        if (shrinks) shrunk();
+        if (shrinks) this.shrinks += 1;
         return;
       }
       case "reset":
         this.log.reset(write.index, write.term);
-        shrunk();
+        this.shrinks += 1;
         return;
       case "whole":
         this.mark = "whole";

@@ -5,7 +5,7 @@ import { decodeConfiguration } from "../../../lib/dcs/raft/core/configuration.ts
 import { Raft } from "../../../lib/dcs/raft/core/raft.ts";
 import type { Configuration, LogEntry, Output, RaftEvent, RoleState, WriteBatch } from "../../../lib/dcs/raft/core/types.ts";
 import { type MemberId, memberId, type RaftMember, term } from "../../../lib/model/raft.ts";
-import type { SimEvent } from "../../simulation/virtual-clock.ts";
+import type { Fires, SimEvent } from "../../simulation/virtual-clock.ts";
 import { stateHash } from "./ledger.ts";
 import { CutLog, MachineDisk, type SavedSnapshot } from "./machine-disk.ts";
 import { checkMessage } from "./message-checks.ts";
@@ -230,15 +230,10 @@ export class Seat {
       if (write.kind === "reset") written.reset(write.index, write.term);
       if (write.kind !== "append") continue;
       for (const entry of write.entries) {
-        const before = entry.index - written.base - 2;
-        const previous = written.entries[before];
-        const committed = previous === undefined ? world.ledger.committedEntry(entry.index - 1) : null;
-        world.ledger.appended(
-          this.name,
-          entry,
-          { term: previous?.term ?? written.baseTerm, time: previous?.time ?? committed?.time ?? 0 },
-          world.queue.now,
-        );
+        const before =
+          written.entries[entry.index - written.base - 2] ??
+          ({ term: written.baseTerm, time: world.ledger.committedEntry(entry.index - 1)?.time ?? 0 } as const);
+        world.ledger.appended(this.name, entry, before, world.queue.now);
         written.put(entry);
       }
     }
@@ -253,10 +248,7 @@ export class Seat {
     if (delay === null) return;
     this.#syncing = true;
     this.disk.beginSync();
-    const { life } = this;
-    this.world.queue.after(delay, () => {
-      if (this.life === life) this.synced();
-    });
+    this.world.queue.enter(this.world.queue.now + delay, new SyncEnd(this));
   }
 
   /** The running sync ends. */
@@ -264,11 +256,9 @@ export class Seat {
     this.#syncing = false;
     const { world } = this;
     if (world.syncFails(this)) return;
-    let shrunk = false;
-    const sequence = this.disk.endSync(() => {
-      shrunk = true;
-    });
-    if (shrunk) world.ledger.checkDurable(() => `after ${this.name} took entries away`);
+    const { shrinks } = this.disk;
+    const sequence = this.disk.endSync();
+    if (this.disk.shrinks > shrinks) world.ledger.checkDurable(() => `after ${this.name} took entries away`);
     if (world.point(this, "durable")) return;
     this.receive({ kind: "written", sequence });
     this.sync();
@@ -301,6 +291,22 @@ export class Seat {
     const at = this.written.termAt(commit);
     if (at !== this.role.term)
       throw new Violation(`${this.name} leads term ${this.role.term} and commits ${commit} of term ${at} by counting`);
+  }
+}
+
+/** Of the sync that runs, unless the machine or the process dies before: one object, as every write of every member has one. */
+class SyncEnd implements SimEvent, Fires {
+  run: Fires | null = this;
+  readonly #seat: Seat;
+  readonly #life: number;
+
+  constructor(seat: Seat) {
+    this.#seat = seat;
+    this.#life = seat.life;
+  }
+
+  fire(): void {
+    if (this.#seat.life === this.#life) this.#seat.synced();
   }
 }
 

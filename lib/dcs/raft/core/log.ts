@@ -24,6 +24,8 @@ export class RaftLog {
   #bytes: number[] = [];
   #bytesBefore = 0;
   #durable: LogIndex;
+  /** The newest part that was asked for: a leader sends every follower the same. */
+  #sliced: readonly LogEntry[] = NONE;
 
   /** The given entries are durable and follow the base. */
   constructor(base: { readonly index: LogIndex; readonly term: Term; readonly time: number }, entries: readonly LogEntry[]) {
@@ -96,6 +98,7 @@ export class RaftLog {
     const keep = index - this.#settled - 1;
     if (keep < 0) throw new Error(`the log cannot be truncated at ${index}: it is settled up to ${this.#settled}`);
     this.#entries.length = Math.min(this.#entries.length, keep);
+    this.#sliced = NONE;
     this.#bytes.length = this.#settled - this.#base.index + this.#entries.length;
     if (this.#durable >= index) this.#durable = logIndex(index - 1);
   }
@@ -134,6 +137,7 @@ export class RaftLog {
     this.#pages = [];
     this.#settled = index;
     this.#entries = [];
+    this.#sliced = NONE;
     this.#bytes = [];
     this.#bytesBefore = 0;
     this.#durable = index;
@@ -157,7 +161,12 @@ export class RaftLog {
     let end = from - this.#base.index;
     for (const most = last - this.#base.index; end < most && (bytes[end] as number) <= bytesMax; ) end++;
     const upTo = this.#base.index + end;
-    if (from > this.#settled) return this.#entries.slice(from - this.#settled - 1, upTo - this.#settled);
+    if (from > this.#settled) {
+      const first = this.#entries[from - this.#settled - 1];
+      if (this.#sliced[0] !== first || this.#sliced.length !== upTo - from + 1)
+        this.#sliced = this.#entries.slice(from - this.#settled - 1, upTo - this.#settled);
+      return this.#sliced;
+    }
     const entries: LogEntry[] = [];
     for (let index = from; index <= upTo; index++) entries.push(this.entry(index));
     return entries;

@@ -200,13 +200,21 @@ export class CoreState {
     const { accepted, refused, readsReady, chunksToSend, received, repaired } = this;
     const none = accepted.length + refused.length + readsReady.length + chunksToSend.length + received.length === 0;
     if (none && repaired === null) return NOTHING_GATHERED;
-    this.accepted = [];
-    this.refused = [];
-    this.readsReady = [];
-    this.chunksToSend = [];
-    this.received = [];
+    // A list that has nothing stays here: nearly always only one of them is handed out.
+    if (accepted.length > 0) this.accepted = [];
+    if (refused.length > 0) this.refused = [];
+    if (readsReady.length > 0) this.readsReady = [];
+    if (chunksToSend.length > 0) this.chunksToSend = [];
+    if (received.length > 0) this.received = [];
     this.repaired = null;
-    return { accepted, refused, readsReady, chunksToSend, received, repaired };
+    return {
+      accepted: accepted.length > 0 ? accepted : NOTHING_GATHERED.accepted,
+      refused: refused.length > 0 ? refused : NOTHING_GATHERED.refused,
+      readsReady: readsReady.length > 0 ? readsReady : NOTHING_GATHERED.readsReady,
+      chunksToSend: chunksToSend.length > 0 ? chunksToSend : NOTHING_GATHERED.chunksToSend,
+      received: received.length > 0 ? received : NOTHING_GATHERED.received,
+      repaired,
+    };
   }
 
   send(to: MemberId, message: Message, promised: "term" | "log" = "term"): void {

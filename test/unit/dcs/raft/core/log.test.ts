@@ -102,6 +102,25 @@ test("a slice keeps both bounds, and gives at least one entry where there is one
   expect(log.slice(5, { entriesMax: 9, bytesMax: 1 })).toEqual([]);
 });
 
+test("a slice is asked for again by the next follower, and never shows what a truncation or a reset has taken away", () => {
+  const bounds = { entriesMax: 9, bytesMax: 1e9 };
+  const log = new RaftLog(
+    BASE,
+    [1, 2, 3].map((index) => entry(index, 1)),
+  );
+  const before = log.slice(2, bounds);
+  expect(log.slice(2, bounds)).toBe(before);
+  const [kept, gone] = before as [LogEntry, LogEntry];
+  const other = { ...gone, term: term(9) };
+  log.truncateFrom(3);
+  log.append(other);
+  expect(log.slice(2, bounds)).toEqual([kept, other]);
+  expect(before).toEqual([kept, gone]);
+  log.reset(logIndex(1), term(1), 0);
+  for (const each of [kept, gone]) log.append(each);
+  expect(log.slice(2, bounds)).toEqual([kept, gone]);
+});
+
 test("what is truncated is no longer durable, and nothing is durable beyond the end", () => {
   const log = new RaftLog(
     BASE,

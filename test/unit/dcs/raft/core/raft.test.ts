@@ -145,6 +145,19 @@ describe("replication", () => {
     expect(output.refused).toMatchObject([{ id: 7, refusal: { kind: "not-leader", leader: { id: world.leader() } } }]);
   });
 
+  test("what a step has put out stays as it was, whatever later steps put out", () => {
+    const world = new CoreWorld(3);
+    world.run(2000);
+    const leader = world.leader();
+    const accepted = world.step(leader, { kind: "propose", id: 1, payload: bytes("first") });
+    world.step(leader, { kind: "transfer", to: null });
+    const refused = world.step(leader, { kind: "propose", id: 2, payload: bytes("second") });
+    expect([accepted, refused].map((output) => [output.accepted.length, output.refused.length])).toEqual([
+      [1, 0],
+      [0, 1],
+    ]);
+  });
+
   test("uncommitted entries of an old leader give way, also where terms differ behind equal ones", () => {
     const world = new CoreWorld(3);
     world.run(2000);
