@@ -8,19 +8,16 @@ import { rmSync } from "node:fs";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { ownCtl } from "../harness/ctl-tools.ts";
-import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
+import { backedUpCluster, pgBackRestMissing, type TestRepository } from "../harness/pgbackrest.ts";
 import { until } from "../harness/wait.ts";
 
 /** Programs of a minute each on a busy machine: nothing here is about how long they take. */
 const LIMIT_MS = 600_000;
 const WITHIN_MS = 240_000;
 const PATIENT = { withinMs: WITHIN_MS };
-const found = findPgBackRest();
-const missing = "missing" in found ? found.missing : null;
+const missing = pgBackRestMissing();
 let cluster: TestCluster;
 let repository: TestRepository;
-
-if (missing !== null) process.stderr.write(`skipped, for pgBackRest cannot be had: ${missing}\n`);
 
 afterAll(async () => {
   await TestCluster.stopAll();
@@ -40,11 +37,8 @@ function scenario(title: string, body: () => Promise<void>): void {
 
 describe.skipIf(missing !== null)("a cluster with a repository", () => {
   beforeAll(async () => {
-    if ("missing" in found) return;
-    repository = new TestRepository(found.path);
-    cluster = await TestCluster.shared({ nodes: 3, start: false, dynamic: { loop_wait: 1 } });
-    for (const node of cluster.nodes) repository.equip(node);
-    for (const node of cluster.nodes) node.start();
+    if (missing !== null) return;
+    ({ cluster, repository } = await backedUpCluster({ nodes: 3, dynamic: { loop_wait: 1 } }));
   }, LIMIT_MS);
 
   scenario("has its stanza when it is founded, and no backup yet", async () => {

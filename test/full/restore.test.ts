@@ -8,7 +8,7 @@ import { basename, dirname } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
 import type { ClusterNode } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
-import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
+import { backedUpCluster, pgBackRestMissing, type TestRepository } from "../harness/pgbackrest.ts";
 import { PROMPT } from "../harness/times.ts";
 import { until } from "../harness/wait.ts";
 
@@ -16,13 +16,10 @@ import { until } from "../harness/wait.ts";
 const LIMIT_MS = 900_000;
 const WITHIN_MS = 400_000;
 const PATIENT = { withinMs: WITHIN_MS };
-const found = findPgBackRest();
-const missing = "missing" in found ? found.missing : null;
+const missing = pgBackRestMissing();
 let cluster: TestCluster;
 let repository: TestRepository;
 let ctl: CtlTool;
-
-if (missing !== null) process.stderr.write(`skipped, for pgBackRest cannot be had: ${missing}\n`);
 
 afterAll(async () => {
   await TestCluster.stopAll();
@@ -88,14 +85,9 @@ async function commitAndBackUp(n: number): Promise<ClusterNode> {
 
 describe.skipIf(missing !== null)("a restore of three nodes", () => {
   beforeAll(async () => {
-    if ("missing" in found) return;
-    repository = new TestRepository(found.path);
-    cluster = await TestCluster.shared({ nodes: 3, start: false, dynamic: { ...PROMPT, loop_wait: 1 } });
+    if (missing !== null) return;
+    ({ cluster, repository } = await backedUpCluster({ nodes: 3, dynamic: { ...PROMPT, loop_wait: 1 } }));
     ctl = ownCtl(cluster);
-    for (const node of cluster.nodes) {
-      repository.equip(node);
-      node.start();
-    }
     await cluster.sql(await cluster.untilLeader(PATIENT), "CREATE TABLE t (n int)");
   }, LIMIT_MS);
 

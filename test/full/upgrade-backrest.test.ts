@@ -10,32 +10,24 @@ import { TestCluster } from "../harness/cluster.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { majorOf, postgresBinDir } from "../harness/local-server.ts";
 import { postgres13 } from "../harness/other-postgresql.ts";
-import { findPgBackRest, TestRepository } from "../harness/pgbackrest.ts";
+import { backedUpCluster, pgBackRestMissing, type TestRepository } from "../harness/pgbackrest.ts";
 
 /** Programs of a minute each on a busy machine: nothing here is about how long they take. */
 const LIMIT_MS = 900_000;
 const PATIENT = { withinMs: 400_000 };
 const BACKREST = join(import.meta.dir, "../../scripts/backrest.ts");
-const found = findPgBackRest();
-const missing = "missing" in found ? found.missing : null;
+const missing = pgBackRestMissing();
 const next = postgresBinDir();
 const major = majorOf(next);
 let cluster: TestCluster;
 let repository: TestRepository;
 let ctl: CtlTool;
 
-if (missing !== null) process.stderr.write(`skipped, for pgBackRest cannot be had: ${missing}\n`);
-
 beforeAll(async () => {
-  if ("missing" in found) return;
+  if (missing !== null) return;
   const bin_dir = postgres13();
-  repository = new TestRepository(found.path);
-  cluster = await TestCluster.shared({ nodes: 2, start: false, dynamic: { loop_wait: 1 }, extra: () => ({ postgresql: { bin_dir } }) });
+  ({ cluster, repository } = await backedUpCluster({ nodes: 2, dynamic: { loop_wait: 1 }, extra: () => ({ postgresql: { bin_dir } }) }));
   ctl = ownCtl(cluster);
-  for (const node of cluster.nodes) {
-    repository.equip(node);
-    node.start();
-  }
   await cluster.untilHealthy(PATIENT);
 }, LIMIT_MS);
 afterAll(async () => {

@@ -11,6 +11,7 @@ import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
 import { type CtlTool, ownCtl } from "../harness/ctl-tools.ts";
 import { majorOf, postgresBinDir } from "../harness/local-server.ts";
 import { postgres13 } from "../harness/other-postgresql.ts";
+import { type OutsideStore, startOutsideStore } from "../harness/outside-store.ts";
 import { until } from "../harness/wait.ts";
 
 /** Programs of a minute each on a busy machine: nothing here is about how long they take. */
@@ -18,6 +19,7 @@ const LIMIT_MS = 1_200_000;
 const PATIENT = { withinMs: 600_000 };
 const next = postgresBinDir();
 const major = majorOf(next);
+let store: OutsideStore;
 let cluster: TestCluster;
 let ctl: CtlTool;
 
@@ -26,7 +28,10 @@ const spaceOf = (node: ClusterNode): string => join(node.place.folder, "space");
 
 beforeAll(async () => {
   const bin_dir = postgres13();
-  cluster = await TestCluster.shared({ nodes: 2, start: false, dynamic: { loop_wait: 1 }, extra: () => ({ postgresql: { bin_dir } }) });
+  // One node starts alone: of two members of a Raft it could not write.
+  store = await startOutsideStore();
+  const extra = () => ({ postgresql: { bin_dir } });
+  cluster = await TestCluster.shared({ nodes: 2, outside: store, start: false, dynamic: { loop_wait: 1 }, extra });
   ctl = ownCtl(cluster);
   const [first, second] = cluster.nodes as [ClusterNode, ClusterNode];
   for (const node of [first, second]) {
@@ -49,7 +54,10 @@ beforeAll(async () => {
   second.start();
   await cluster.untilHealthy(PATIENT);
 }, LIMIT_MS);
-afterAll(() => TestCluster.stopAll(), LIMIT_MS);
+afterAll(async () => {
+  await TestCluster.stopAll();
+  await store?.stop();
+}, LIMIT_MS);
 
 function scenario(title: string, body: (leader: ClusterNode, replica: ClusterNode) => Promise<void>): void {
   test(

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { give, serverUser } from "../../lib/cli/quickstart/folder.ts";
-import type { TestCluster } from "./cluster.ts";
+import { type ClusterOptions, TestCluster } from "./cluster.ts";
 import type { ClusterNode, Tree } from "./cluster-node.ts";
 import { until } from "./wait.ts";
 
@@ -16,6 +16,32 @@ const SECOND_OVER_WITHIN_MS = 20_000;
 const ARCHIVED_WITHIN_MS = 120_000;
 /** In memory: pgBackRest waits for the disk with each of a thousand files. */
 const MEMORY = "/dev/shm";
+
+export interface BackedUp {
+  readonly cluster: TestCluster;
+  readonly repository: TestRepository;
+}
+
+/** Why pgBackRest cannot be had here, which is told on stderr once; null where it can. For describe.skipIf. */
+export function pgBackRestMissing(): string | null {
+  const found = findPgBackRest();
+  if (!("missing" in found)) return null;
+  process.stderr.write(`skipped, for pgBackRest cannot be had: ${found.missing}\n`);
+  return found.missing;
+}
+
+/** A shared cluster, started, whose nodes have one repository: TestCluster.stopAll and `remove` in afterAll end both. Throws where pgBackRest cannot be had. */
+export async function backedUpCluster(options: Omit<ClusterOptions, "start">): Promise<BackedUp> {
+  const found = findPgBackRest();
+  if ("missing" in found) throw new Error(found.missing);
+  const repository = new TestRepository(found.path);
+  const cluster = await TestCluster.shared({ ...options, start: false });
+  for (const node of cluster.nodes) {
+    repository.equip(node);
+    node.start();
+  }
+  return { cluster, repository };
+}
 
 /** Path of the program, fetched where it is missing; `missing` says why it cannot be had. */
 export function findPgBackRest(): { readonly path: string } | { readonly missing: string } {

@@ -23,13 +23,17 @@ export class StandbySite {
     this.source = source;
   }
 
-  /** Both shared: TestCluster.stopAll in afterAll ends them. `standbyCluster` is laid over host, port and slot of the first. */
+  /** Both shared: TestCluster.stopAll in afterAll ends them. `standbyCluster` is laid over host, port and slot of the first, which `main` is for. */
   static async shared(
-    options: ClusterOptions & { readonly nodes: readonly string[]; readonly standbyCluster?: Tree },
+    options: ClusterOptions & {
+      readonly nodes: readonly string[];
+      readonly standbyCluster?: Tree;
+      readonly main?: Pick<ClusterOptions, "extra">;
+    },
   ): Promise<StandbySite> {
-    const { standbyCluster, ...rest } = options;
+    const { standbyCluster, main: more, ...rest } = options;
     const slots = { site: { type: "physical" } };
-    const main = await TestCluster.shared({ nodes: ["m1"], scope: "main", dynamic: { loop_wait: 1, slots } });
+    const main = await TestCluster.shared({ ...more, nodes: ["m1"], scope: "main", dynamic: { loop_wait: 1, slots } });
     const source = await main.untilHealthy();
     const hasSlot = async () => (await main.sql(source, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'site'")).length === 1;
     await until("the slot of the site", hasSlot, { withinMs: WITHIN_MS });
