@@ -7,7 +7,7 @@ import { PRODUCT_FORM } from "../model/product-place.ts";
 /** By the names under which they are read. Whoever sets one of them in the environment has chosen otherwise: it is left alone. */
 export const ENGINE_SETTINGS: Readonly<Record<string, string>> = {
   // Freed memory goes back to the system this many ms later. At the usual 100 ms the same few pages go back after every cycle, and are
-  // asked for again in the next: a fifth of what a node at rest costs.
+  // asked for again in the next: a tenth to a fifth of what a node at rest costs.
   MIMALLOC_PURGE_DELAY: "5000",
   MIMALLOC_PURGE_HOLES_MIN_INTERVAL: "5000",
   // The heap is some 10 MiB: helpers of the collector are threads that are made for it and end again a moment later.
