@@ -30,13 +30,19 @@ export function postgresRole(state: NodeState): Role {
   if (dataDirectory.kind !== "valid" && process.kind === "none") return "uninitialized";
   const kind = state.task?.kind;
   if (kind === "clone" || kind === "bootstrap-standby") return "uninitialized";
-  if (kind === "bootstrap" && process.kind === "running") return "primary";
+  if (kind === "bootstrap" && process.kind === "running" && !recoversFirst(state)) return "primary";
   if (lastRole === "primary") {
     if (process.kind === "running") return "primary";
     const down = downPrimary(state);
     if (down !== null) return down;
   }
   return state.held !== null && state.settings.dynamic.standbyCluster !== null ? "standby_leader" : "replica";
+}
+
+/** What a custom bootstrap has restored is a standby until its recovery has ended. */
+function recoversFirst({ settings }: NodeState): boolean {
+  const { method, methodOptions } = settings.node.bootstrap;
+  return method !== "initdb" && ["recovery_conf", "keep_existing_recovery_conf"].some((name) => Boolean(methodOptions?.[name]));
 }
 
 /**

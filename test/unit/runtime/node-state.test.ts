@@ -80,4 +80,12 @@ test("who makes a copy or a new cluster has no role until that runs, whatever it
   state.task = { ...task, kind: "bootstrap" };
   state.local.process = { kind: "running", pid: 1, startTicks: 1, stopped: false };
   expect([postgresState(state), postgresRole(state)]).toEqual(["starting", "primary"]);
+  const { node } = state.settings;
+  const from = (methodOptions: Readonly<Record<string, unknown>>): string => {
+    state.settings = { ...state.settings, node: { ...node, bootstrap: { ...node.bootstrap, method: "restore", methodOptions } } };
+    return `${postgresRole(state)}, ${postgresState(state)}`;
+  };
+  expect(from({ command: "/restore" })).toBe("primary, starting after custom bootstrap");
+  expect(from({ command: "/restore", recovery_conf: { restore_command: "cp" } })).toBe("replica, starting after custom bootstrap");
+  expect(from({ command: "/restore", keep_existing_recovery_conf: true })).toBe("replica, starting after custom bootstrap");
 });
