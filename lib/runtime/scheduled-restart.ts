@@ -8,6 +8,9 @@ import type { NodeContext } from "./node-context.ts";
 import type { NodeState, ScheduledRestart } from "./node-state.ts";
 import { postgresRole } from "./postgres-words.ts";
 
+/** A short loop_wait does not make an appointment stale because a busy machine was a second late for it. */
+const LATE_MIN_MS = 5_000;
+
 /** As the member key and the status document show it; null where there is none. */
 export function scheduledRestartFields({ scheduledRestart: due }: NodeState): Readonly<Record<string, unknown>> | null {
   if (due === null) return null;
@@ -42,7 +45,7 @@ export function takeScheduledRestart(context: NodeContext): void {
   }
   if (due === null || clock.wallNow() < due.at || state.settings.dynamic.pause) return;
   state.scheduledRestart = null;
-  if (clock.wallNow() - due.at > state.settings.dynamic.loopWaitMs) {
+  if (clock.wallNow() - due.at > Math.max(state.settings.dynamic.loopWaitMs, LATE_MIN_MS)) {
     log.warning(`Found a stale restart value, cleaning up: ${due.schedule}`);
     return;
   }

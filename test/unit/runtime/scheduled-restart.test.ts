@@ -2,7 +2,7 @@
 // Method: the node's state over a clock by hand; its member key as another process left it.
 
 import { expect, test } from "bun:test";
-import { seconds } from "../../../lib/model/units.ts";
+import { ms, seconds } from "../../../lib/model/units.ts";
 import type { NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
 import { recallScheduledRestart, scheduledRestartFields, takeScheduledRestart } from "../../../lib/runtime/scheduled-restart.ts";
@@ -44,6 +44,19 @@ test("waits for its time, and for the end of a pause only as long as a loop_wait
   takeScheduledRestart(late.context);
   expect([late.state.requests.restart, late.state.scheduledRestart]).toEqual([false, null]);
   expect(late.log.lines.join()).toContain(`Found a stale restart value, cleaning up: ${SCHEDULE}`);
+});
+
+test("with a loop_wait of a second it is kept although the loop was two seconds late for it, and stale after five", async () => {
+  for (const [lateMs, kept] of [
+    [2_000, true],
+    [5_001, false],
+  ] as const) {
+    const { clock, context, state } = node();
+    state.settings = { ...state.settings, dynamic: { ...state.settings.dynamic, loopWaitMs: ms(1000) } };
+    await clock.advance(60_000 + lateMs);
+    takeScheduledRestart(context);
+    expect([state.requests.restart, state.scheduledRestart]).toEqual([kept, null]);
+  }
 });
 
 test.each([
