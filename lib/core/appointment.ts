@@ -1,5 +1,15 @@
-// Owns the reading of an operator's appointment (scheduled switchover, scheduled restart): ISO 8601 with a time zone.
-// Knows no clock: whether it lies in the past is for the caller, who has one.
+// Owns the reading of an operator's appointment (scheduled switchover, scheduled restart): ISO 8601 with a time zone, and how late it may
+// be kept. Knows no clock: whether it lies in the past is for the caller, who has one.
+
+/** As with Patroni: one cycle may miss it, and the next one is to keep it. */
+const LATE_LOOPS = 1.5;
+/** A short loop_wait does not make an appointment stale because a busy machine was a second late for it. */
+const LATE_MIN_MS = 5_000;
+
+/** Nobody has kept the appointment for so long that it is not what was agreed upon any more. Both in ms. */
+export function isStale(lateMs: number, loopWaitMs: number): boolean {
+  return lateMs > Math.max(LATE_LOOPS * loopWaitMs, LATE_MIN_MS);
+}
 
 export type Appointment =
   /** `text`: normalised as written into the DCS, `2026-01-01T12:00:00+02:00`. */

@@ -2,6 +2,7 @@
 
 import type { FailoverRequest } from "../model/failover-request.ts";
 import { lsn } from "../model/units.ts";
+import { isStale } from "./appointment.ts";
 import { handoverFitness, otherMembers } from "./candidates.ts";
 import { clusterOf, isPaused, ownLsn } from "./facts.ts";
 import type { Observation, PeerAnswer } from "./observation.ts";
@@ -31,10 +32,10 @@ export function staleReason(o: Observation): string | null {
   return null;
 }
 
-/** Nobody has kept the appointment for a loop_wait: the leader was away, or the cluster paused. Later is not what was agreed upon. */
+/** Nobody has kept the appointment: the leader was away, or the cluster paused. */
 export function isMissed(o: Observation): boolean {
   const at = clusterOf(o)?.failover?.scheduledAt ?? null;
-  return at !== null && o.wallNow - at > o.config.loopWaitMs;
+  return at !== null && isStale(o.wallNow - at, o.config.loopWaitMs);
 }
 
 /**

@@ -1,15 +1,12 @@
 // Owns the appointment for a restart of PostgreSQL: kept in the member key, so that it outlives the supervisor; looked at anew when its
 // time has come. The restart itself is the loop's.
 
-import { parseAppointment } from "../core/appointment.ts";
+import { isStale, parseAppointment } from "../core/appointment.ts";
 import { restartObstacle } from "../core/restart-filters.ts";
 import { findMember } from "../model/cluster.ts";
 import type { NodeContext } from "./node-context.ts";
 import type { NodeState, ScheduledRestart } from "./node-state.ts";
 import { postgresRole } from "./postgres-words.ts";
-
-/** A short loop_wait does not make an appointment stale because a busy machine was a second late for it. */
-const LATE_MIN_MS = 5_000;
 
 /** As the member key and the status document show it; null where there is none. */
 export function scheduledRestartFields({ scheduledRestart: due }: NodeState): Readonly<Record<string, unknown>> | null {
@@ -45,7 +42,7 @@ export function takeScheduledRestart(context: NodeContext): void {
   }
   if (due === null || clock.wallNow() < due.at || state.settings.dynamic.pause) return;
   state.scheduledRestart = null;
-  if (clock.wallNow() - due.at > Math.max(state.settings.dynamic.loopWaitMs, LATE_MIN_MS)) {
+  if (isStale(clock.wallNow() - due.at, state.settings.dynamic.loopWaitMs)) {
     log.warning(`Found a stale restart value, cleaning up: ${due.schedule}`);
     return;
   }

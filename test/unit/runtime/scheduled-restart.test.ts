@@ -26,7 +26,7 @@ function node(filters: Readonly<Record<string, unknown>> = {}, startTime: string
   return { clock, log, state, context };
 }
 
-test("waits for its time, and for the end of a pause only as long as a loop_wait", async () => {
+test("waits for its time, and for the end of a pause only as long as one and a half loop_wait", async () => {
   const { clock, context, log, state } = node({ role: "replica" });
   await clock.advance(59_999);
   takeScheduledRestart(context);
@@ -39,8 +39,12 @@ test("waits for its time, and for the end of a pause only as long as a loop_wait
   takeScheduledRestart(context);
   expect([state.requests.restart, state.scheduledRestart]).toEqual([true, null]);
   expect(log.lines.join()).toContain(`Manual scheduled restart at ${SCHEDULE}`);
+  const lastMoment = node({ role: "replica" });
+  await lastMoment.clock.advance(60_000 + 1.5 * CONFIG.loopWaitMs);
+  takeScheduledRestart(lastMoment.context);
+  expect(lastMoment.state.requests.restart).toBe(true);
   const late = node();
-  await late.clock.advance(60_001 + CONFIG.loopWaitMs);
+  await late.clock.advance(60_001 + 1.5 * CONFIG.loopWaitMs);
   takeScheduledRestart(late.context);
   expect([late.state.requests.restart, late.state.scheduledRestart]).toEqual([false, null]);
   expect(late.log.lines.join()).toContain(`Found a stale restart value, cleaning up: ${SCHEDULE}`);
