@@ -16,7 +16,7 @@ import type { ClusterKeys } from "./keys.ts";
 import type { HeldLock } from "./lock-keeper.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
 import type { Change, Condition, RequestOptions, Store } from "./store.ts";
-import { encodeUpgrade } from "./upgrade-value.ts";
+import { encodeUpgrade, upgradeFault } from "./upgrade-value.ts";
 
 type Answer<T> = Promise<Result<T, StoreError>>;
 
@@ -113,9 +113,11 @@ export class ClusterValues {
     return this.#write(this.#keys.restore, encodeRestore(value), over(expected), options);
   }
 
-  /** `expected` null: only if there is none. Errors: condition-failed where it is another; unavailable, unknown-outcome, rejected. */
-  setUpgradeValue(value: Omit<UpgradeRequest, "revision">, expected: Revision | null, options: WriteOptions): Answer<Revision> {
-    return this.#write(this.#keys.upgrade, encodeUpgrade(value), over(expected), options);
+  /** As setRestoreValue; rejected also where nobody could read it again: nothing is written then. */
+  async setUpgradeValue(value: Omit<UpgradeRequest, "revision">, expected: Revision | null, options: WriteOptions): Answer<Revision> {
+    const fault = upgradeFault(value);
+    if (fault !== null) return err({ kind: "rejected", reason: fault });
+    return await this.#write(this.#keys.upgrade, encodeUpgrade(value), over(expected), options);
   }
 
   setHistoryValue(lines: readonly HistoryLine[], options: WriteOptions): Answer<Revision> {

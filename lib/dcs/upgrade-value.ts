@@ -13,11 +13,11 @@ const NAMES_MAX = 1000;
 const names = v.optional(v.pipe(v.array(v.string()), v.maxLength(NAMES_MAX)), []);
 const major = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(999));
 const identifier = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
-/** Options that describe a cluster; nothing that names a file or a program. */
+/** Options that describe a cluster; nothing that names a file or a program. Rules of ICU may have several lines, and a locale no name. */
 const initdbWord = v.pipe(
   v.string(),
   v.regex(
-    /^--((username|encoding|lc-collate|lc-ctype|wal-segsize|icu-locale|icu-rules|builtin-locale)=.{1,200}|locale-provider=(icu|builtin)|(no-)?data-checksums)$/u,
+    /^--((username|encoding|lc-collate|lc-ctype|wal-segsize|builtin-locale)=.{1,200}|icu-(locale|rules)=[^\0]{0,4000}|locale-provider=(icu|builtin)|(no-)?data-checksums)$/u,
   ),
 );
 const own = v.object({
@@ -66,6 +66,19 @@ export function decodeUpgrade(entry: Entry): Decoded<UpgradeRequest | null> {
   const { former, ...request } = parsed.output;
   const value = { revision: entry.revision, ...named(request), former: former === null ? null : named(former) };
   return { value, faults: [] };
+}
+
+/** The first option for initdb that the key could not say so that it is read again; null where there is none. */
+export function unreadableInitdbWord(words: readonly string[]): string | null {
+  return words.find((word) => !v.safeParse(initdbWord, word).success) ?? null;
+}
+
+/** Why what would be written could not be read again, and would stop everybody's failover; null where it can. */
+export function upgradeFault(value: Omit<UpgradeRequest, "revision">): string | null {
+  const parsed = v.safeParse(own, parsedJson(encodeUpgrade(value)));
+  if (parsed.success) return null;
+  const [issue] = parsed.issues;
+  return `the upgrade could not be read again: ${v.getDotPath(issue) ?? "its text"} is not what is expected there`;
 }
 
 function named(read: v.InferOutput<typeof own>): FormerUpgrade {

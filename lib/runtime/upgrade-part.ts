@@ -2,6 +2,7 @@
 // standby has the last WAL, and what the upgraded primary still lacks. One thing at a time; each may be repeated after a crash. What it runs is
 // loaded when it is needed: hardly any start of a supervisor is in an upgrade.
 
+import { unreadableInitdbWord } from "../dcs/upgrade-value.ts";
 import { loaded } from "../model/lazy.ts";
 import type { Ms } from "../model/units.ts";
 import type { UpgradeRequest } from "../model/upgrade.ts";
@@ -16,6 +17,9 @@ const AGAIN_AFTER_MS = 10_000;
 const COMPLETE_ATTEMPTS_MAX = 3;
 /** Each reason has its own process ids in it: what is told of a server that does not start is brought up to date as often. */
 const STUCK_TOLD_EVERY_MS = 60_000;
+/** Of an option for initdb that may have pages. */
+const OPTION_SHOWN = 60;
+const BY_HAND = "upgrade by hand (docs/upgrades.md)";
 
 export class UpgradePart {
   readonly #context: NodeContext;
@@ -114,7 +118,12 @@ export class UpgradePart {
     // What only an operator's hands can do stands against it as a fault does; what is to be thought of does not.
     const isAgainst = (subject: string, verdict: string): boolean =>
       verdict === "fault" || verdict === "unknown" || (verdict === "warning" && subject === "directory");
+    const isNode = name === request.node && facts !== null && newMajor !== null;
+    const initdb = isNode ? initdbOptions(facts, newMajor) : [];
+    // Nobody could read the key with it: it is not written, and stands against the upgrade.
+    const unfit = unreadableInitdbWord(initdb);
     const against = [
+      ...(unfit === null ? [] : [`initdb: the cluster's ${unfit.slice(0, OPTION_SHOWN)} cannot be passed on: ${BY_HAND}`]),
       ...findings.filter(({ subject, verdict }) => isAgainst(subject, verdict)).map(({ subject, says }) => `${subject}: ${says}`),
       ...(file === null ? [] : [`configuration: ${file}`]),
       ...(part.ok ? [] : [`supervisor: ${part.error}`]),
@@ -123,8 +132,7 @@ export class UpgradePart {
     const notes = findings
       .filter(({ subject, verdict }) => verdict === "warning" && !isAgainst(subject, verdict))
       .map(({ says, fix }) => (fix === null ? says : `${says} (${fix})`));
-    const isNode = name === request.node && facts !== null && newMajor !== null;
-    const known = isNode ? { initdb: initdbOptions(facts, newMajor), fromMajor: facts.major, toMajor: newMajor } : {};
+    const known = isNode ? { ...(unfit === null ? { initdb } : {}), fromMajor: facts.major, toMajor: newMajor } : {};
     const noted = await noteUpgrade(this.#context, (now) =>
       now.id !== request.id || now.phase !== "check"
         ? null

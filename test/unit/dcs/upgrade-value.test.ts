@@ -2,9 +2,14 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { decodeUpgrade, encodeUpgrade } from "../../../lib/dcs/upgrade-value.ts";
-import { lsn, revision } from "../../../lib/model/units.ts";
+import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
+import { MemoryCluster } from "../../../lib/dcs/memory.ts";
+import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import { decodeUpgrade, encodeUpgrade, unreadableInitdbWord } from "../../../lib/dcs/upgrade-value.ts";
+import { lsn, ms, revision, seconds } from "../../../lib/model/units.ts";
 import { isUpgrading, type UpgradeRequest } from "../../../lib/model/upgrade.ts";
+import { recordingLog } from "../../harness/recording-log.ts";
+import { ManualClock } from "./manual-clock.ts";
 
 const request: UpgradeRequest = {
   revision: revision(7),
@@ -59,6 +64,29 @@ test("words for initdb that name anything but a cluster's make are garbage, and 
   ])
     expect(decodeUpgrade(entry(written({ ...request, initdb: [word] }))).value).toMatchObject({ phase: "failed", node: "" });
   for (const binDir of ["bin", "", "/a\nb"]) expect(decodeUpgrade(entry(written({ ...request, binDir }))).value?.node).toBe("");
+});
+
+test("rules of ICU are read again with their lines, their length and without a locale's name; what nobody could read is never written", async () => {
+  const rules = `--icu-rules=&a < b\n&${"c < d ".repeat(200)}`;
+  const initdb = ["--username=postgres", "--locale-provider=icu", "--icu-locale=", rules];
+  expect(decodeUpgrade(entry(written({ ...request, initdb })))).toEqual({ value: { ...request, initdb }, faults: [] });
+  expect([unreadableInitdbWord(initdb), unreadableInitdbWord(["--username=a\nb"])]).toEqual([null, "--username=a\nb"]);
+
+  const clock = new ManualClock();
+  const place = { namespace: "service", scope: "demo", group: null, name: "a", ttl: seconds(30) };
+  const memory = new MemoryStore({ cluster: new MemoryCluster({ clock }), clock });
+  const store = new ClusterStore({ store: memory, clock, log: recordingLog(), ...place });
+  const options = { deadline: ms(1_000_000) };
+  const { revision: _, ...value } = request;
+  const put = await store.values.setUpgradeValue(value, null, options);
+  const at = put.ok ? put.value : null;
+  for (const unreadable of [{ initdb: [`--icu-rules=${"x".repeat(4001)}`] }, { binDir: "bin" }, { node: "" }])
+    expect(await store.values.setUpgradeValue({ ...value, ...unreadable }, at, options)).toMatchObject({
+      ok: false,
+      error: { kind: "rejected", reason: expect.stringContaining("could not be read again") },
+    });
+  const stands = await store.getCluster(options);
+  expect(stands.ok && stands.value.upgrade).toMatchObject({ id: request.id, phase: "drain" });
 });
 
 test("garbage counts as an upgrade that failed: nobody who is down starts by it, and nobody goes on with it", () => {
