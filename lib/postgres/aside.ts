@@ -9,7 +9,7 @@ import { isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
 import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
 import { whileMaking } from "./making-directory.ts";
-import { clearMakingMarker, type Making, readMakingMarker } from "./making-marker.ts";
+import { clearMakingMarker, type Making, readMakingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 
 export interface AsidePlace {
@@ -100,6 +100,8 @@ export async function putAsideBack(
       await rm(given, { recursive: true, force: true });
       return ok(null);
     }
+    // What was whole is taken apart from here on: it is not to be found whole by whoever comes after a crash.
+    if (kept === null && (await isThere(dataDir))) await writeMakingMarker(dataDir, "remove");
     await release?.();
     if (await isThere(dataDir)) {
       if (kept === null) await rm(given, { recursive: true, force: true });

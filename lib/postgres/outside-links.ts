@@ -1,18 +1,23 @@
 // Owns where the parts of a data directory are that lie outside of it: WAL behind a link, tablespaces. Reads links only.
 
-import { lstat, readdir, readlink } from "node:fs/promises";
+import { lstat, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isMissing } from "./atomic-file.ts";
 
 /** What a major upgrade puts beside a data directory. */
 const KEPT = /^\.(before-upgrade|upgraded)-/;
 
-/** The absolute path that a link leads to; null where there is none, or something else. Throws the system's error. */
+/**
+ * The absolute path that a link leads to, without a slash at its end, so that it names the entry there (a link again, maybe) and can be
+ * renamed; null where there is none, or something else. Throws the system's error.
+ */
 export async function linkTarget(path: string): Promise<string | null> {
   try {
     if (!(await lstat(path)).isSymbolicLink()) return null;
-    const target = await readlink(path);
-    return isAbsolute(target) ? target : resolve(path, "..", target);
+    const words = await readlink(path);
+    const target = isAbsolute(words) ? words : `${dirname(path)}/${words}`;
+    // What stands behind a link on the way has another parent than the words say.
+    return target.split("/").includes("..") ? await physical(target) : resolve(target);
   } catch (error) {
     if (isMissing(error)) return null;
     throw error;
@@ -26,21 +31,48 @@ export async function tablespacesOf(dataDir: string): Promise<readonly string[]>
   return targets.filter((target) => target !== null).sort();
 }
 
+/** As linkTarget, with every link on the way followed: two that are equal are one folder. Where nothing is there, the words. */
+async function realTarget(path: string): Promise<string | null> {
+  const target = await linkTarget(path);
+  return target === null ? null : await realOf(target);
+}
+
 /**
- * What a major upgrade has put aside and still has data in the same tablespaces, in words that say what to do; null where there is nothing of
- * that kind. Throws the system's error.
+ * What a major upgrade has put aside and still has data in the same tablespaces, or its WAL where this directory's link leads, in words that say
+ * what to do; null where there is nothing of that kind. Throws the system's error.
  */
 export async function keptBeside(dataDir: string): Promise<string | null> {
-  const places = await tablespacesOf(dataDir);
-  if (places.length === 0) return null;
-  const [folder, own] = [dirname(resolve(dataDir)), basename(resolve(dataDir))];
-  for (const name of await namesIn(folder)) {
-    if (!name.startsWith(own) || !KEPT.test(name.slice(own.length))) continue;
-    const shared = (await tablespacesOf(join(folder, name))).find((place) => places.includes(place));
+  const own = await realOutside(dataDir);
+  if (own.length === 0) return null;
+  const [folder, name] = [dirname(resolve(dataDir)), basename(resolve(dataDir))];
+  for (const other of await namesIn(folder)) {
+    if (!other.startsWith(name) || !KEPT.test(other.slice(name.length))) continue;
+    const shared = (await realOutside(join(folder, other))).find((place) => own.includes(place));
     if (shared !== undefined)
-      return `${join(folder, name)} has data in the same tablespaces (${shared}): remove it first, and its version's folder there, when nobody wants to go back`;
+      return `${join(folder, other)} has data in the same tablespaces or WAL (${shared}): remove it first, and its version's folder there, when nobody wants to go back`;
   }
   return null;
+}
+
+async function realOutside(dataDir: string): Promise<readonly string[]> {
+  const wal = await realTarget(join(dataDir, "pg_wal"));
+  return [...(wal === null ? [] : [wal]), ...(await Promise.all((await tablespacesOf(dataDir)).map(realOf)))];
+}
+
+async function realOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (isMissing(error)) return path;
+    throw error;
+  }
+}
+
+/** The folder that it lies in as it is reached, and its own name as it stands. */
+async function physical(path: string): Promise<string> {
+  const plain = path.replace(/\/+$/, "");
+  const name = basename(plain);
+  return name === ".." || name === "." ? await realOf(plain) : join(await realOf(dirname(plain)), name);
 }
 
 /** Empty where the folder is missing. */

@@ -9,7 +9,7 @@ import { isThere, reasonOf } from "../postgres/atomic-file.ts";
 import type { PostgresContext } from "../postgres/context.ts";
 import { readSystemIdentifier } from "../postgres/control-data.ts";
 import { programRunner } from "../postgres/programs.ts";
-import { finishUpgrade, oldDirectory, takeBack, upgradeAside } from "../postgres/upgrade/directory.ts";
+import { finishUpgrade, oldDirectory, takeBack, upgradeAside, whyNotBack } from "../postgres/upgrade/directory.ts";
 import { dcsDeadline } from "./lease-bounds.ts";
 import type { NodeContext } from "./node-context.ts";
 import { changeUpgrade } from "./overhaul.ts";
@@ -87,7 +87,10 @@ export async function upgradeCluster(context: NodeContext, step: "forward" | "ba
 async function goBack(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
   const old = await hasOldData(context, request);
   if (!old.ok) return await failedWith(context, request, old.error);
-  if (!old.value) return await stay(context, request);
+  if (!old.value) return await stay(context, request, `${oldPath(context, request)} is not there any more`);
+  const lost = await lostOutside(context, request);
+  if (!lost.ok) return await failedWith(context, request, lost.error);
+  if (lost.value !== null) return await stay(context, request, lost.value);
   const back = await takeBack(placeOf(context), { ...request, hasServed: true });
   if (!back.ok) return await failedWith(context, request, back.error);
   const named = await publishIdentifier(context, request);
@@ -115,9 +118,13 @@ function oldPath({ state }: NodeContext, { id }: UpgradeRequest): string {
   return oldDirectory(state.settings.node.postgresql.dataDir, id);
 }
 
-/** Somebody has removed the old directory: everybody goes on with the data that is there. */
-async function stay(context: NodeContext, request: UpgradeRequest): Promise<TaskResult> {
-  const message = `it could not be taken back: ${oldPath(context, request)} is not there any more`;
+async function lostOutside({ state }: NodeContext, request: UpgradeRequest): Promise<Result<string | null, PostgresError>> {
+  return await whyNotBack(state.settings.node.postgresql.dataDir, request);
+}
+
+/** Somebody has removed the old directory, or of what it had elsewhere: everybody goes on with the data that is there. */
+async function stay(context: NodeContext, request: UpgradeRequest, reason: string): Promise<TaskResult> {
+  const message = `it could not be taken back: ${reason}`;
   const noted = await changeUpgrade(context, request, { phase: "done", direction: "forward", message });
   return { ok: false, message: noted.ok ? message : noted.error };
 }
@@ -164,6 +171,9 @@ async function undo(context: NodeContext, request: UpgradeRequest): Promise<Task
       kind: "failed",
       message: `the old data is not there any more: ${oldPath(context, request)}`,
     });
+  const lost = await lostOutside(context, request);
+  if (!lost.ok) return await failedWith(context, request, lost.error);
+  if (lost.value !== null) return await failedWith(context, request, { kind: "failed", message: `it cannot be taken back: ${lost.value}` });
   const back = await takeBack(placeOf(context), { ...request, hasServed: false });
   if (!back.ok) return taskResult(back);
   const programs = await context.state.nodeFile.takeBack(request.id);

@@ -19,7 +19,7 @@ import { crashRecover } from "../rewind.ts";
 import { takeAlong } from "./carried.ts";
 import { fullDisk, serverComplaints } from "./complaints.ts";
 import { lastOf, makeFresh } from "./fresh.ts";
-import { bringOutsideBack, clearNewTablespaces, outsideObstacle, putWalAside } from "./outside.ts";
+import { backObstacle, bringOutsideBack, clearNewTablespaces, outsideObstacle, putWalAside } from "./outside.ts";
 
 /** Access for the folder's group, as `initdb --allow-group-access` gives it. */
 const GROUP_READS = 0o040;
@@ -65,7 +65,7 @@ export async function upgradeAside(context: PostgresContext, options: UpgradeFil
     ready: async () => {
       await endLeftoverMakers(dataDir);
       await clearNewTablespaces({ aside, dataDir, id, toMajor });
-      waldir = await putWalAside({ aside, id });
+      waldir = await putWalAside({ aside, dataDir, id });
     },
   };
   const made = await exchangeAside(context, { aside, making: "upgrade", whole: "upgraded", progress: options.progress, outside }, () =>
@@ -86,6 +86,19 @@ export async function upgradeAside(context: PostgresContext, options: UpgradeFil
 /** The upgraded directory is in use from now on. Errors: failed. */
 export async function finishUpgrade({ config }: PostgresContext): Promise<Result<null, PostgresError>> {
   return await finishAside(config.dataDir, "upgraded");
+}
+
+/** Why the old directory, put aside, cannot serve again; null where it can, or is in its place already. Errors: failed (it cannot be told). */
+export async function whyNotBack(
+  dataDir: string,
+  { id, fromMajor }: Pick<UpgradeRequest, "id" | "fromMajor">,
+): Promise<Result<string | null, PostgresError>> {
+  const aside = oldDirectory(dataDir, id);
+  try {
+    return ok(await backObstacle({ aside, dataDir, id, fromMajor }));
+  } catch (error) {
+    return err({ kind: "failed", message: `${aside}: ${reasonOf(error)}` });
+  }
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import { access, constants, lstat, realpath, rename, rm, symlink } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
-import { isThere, syncFolder } from "../atomic-file.ts";
+import { isThere, removeFile, syncFolder } from "../atomic-file.ts";
 import { keptBeside, linkTarget, namesIn, tablespacesOf } from "../outside-links.ts";
 
 const WAL = "pg_wal";
@@ -17,6 +17,8 @@ export interface Outside {
   readonly id: string;
   readonly toMajor: number;
 }
+
+export type BackFrom = Omit<Outside, "toMajor"> & { readonly fromMajor: number };
 
 /** Why what lies outside cannot be upgraded along; null where it can, or nothing does. Throws the system's error. */
 export async function outsideObstacle(dataDir: string, toMajor: number): Promise<string | null> {
@@ -48,16 +50,49 @@ async function tablespaceObstacle(dataDir: string, toMajor: number): Promise<str
   return places.length === 0 ? null : await keptBeside(dataDir);
 }
 
-/** The old WAL stands aside like its directory. Value: where the new server's WAL belongs, a folder that is not there or empty; null: inside. */
-export async function putWalAside({ aside, id }: Pick<Outside, "aside" | "id">): Promise<string | null> {
-  const link = join(aside, WAL);
-  const target = await linkTarget(link);
+/**
+ * The old WAL stands aside like its directory. Value: where the new server's WAL belongs, a folder that is not there or empty; null: inside.
+ * Throws the system's error, and Error where the old WAL is lost.
+ */
+export async function putWalAside({ aside, dataDir, id }: Pick<Outside, "aside" | "dataDir" | "id">): Promise<string | null> {
+  const wal = await walOf(aside, id);
+  if (wal === null) return null;
+  const lost = await lostWal({ aside, dataDir }, wal);
+  if (lost !== null) throw new Error(lost);
+  if (!(await isThere(wal.old))) await move(wal.place, wal.old);
+  await lead(join(aside, WAL), wal.old);
+  return wal.place;
+}
+
+/** Why the old directory would not be whole in its place again; null where it would, or is there already. Throws the system's error. */
+export async function backObstacle({ aside, dataDir, id, fromMajor }: BackFrom): Promise<string | null> {
+  for (const place of await tablespacesOf(aside)) {
+    if ((await foldersOf(place, fromMajor)).length === 0)
+      return `${place} has no folder of version ${fromMajor} any more, and ${aside} has a tablespace there`;
+  }
+  const wal = await walOf(aside, id);
+  return wal === null ? null : await lostWal({ aside, dataDir }, wal);
+}
+
+interface Wal {
+  /** Where it belongs, and where the new server's is while the old one stands aside. */
+  readonly place: string;
+  readonly old: string;
+}
+
+async function walOf(aside: string, id: string): Promise<Wal | null> {
+  const target = await linkTarget(join(aside, WAL));
   if (target === null) return null;
-  const suffix = asideSuffix(id);
-  if (target.endsWith(suffix)) return target.slice(0, -suffix.length);
-  await move(target, `${target}${suffix}`);
-  await lead(link, `${target}${suffix}`);
-  return target;
+  const suffix = `.before-upgrade-${id}`;
+  const place = target.endsWith(suffix) ? target.slice(0, -suffix.length) : target;
+  return { place, old: `${place}${suffix}` };
+}
+
+/** Once the new directory's link leads to the place, what is there is not the old one. */
+async function lostWal({ aside, dataDir }: Pick<Outside, "aside" | "dataDir">, { place, old }: Wal): Promise<string | null> {
+  if (await isThere(old)) return null;
+  const isOld = (await isThere(place)) && (await linkTarget(join(dataDir, WAL))) !== place;
+  return isOld ? null : `${old} is not there any more, the WAL of ${aside}`;
 }
 
 /** What an attempt of the new version has left in the tablespaces is gone; what the old one has there is not touched. */
@@ -81,26 +116,23 @@ export async function clearNewTablespaces({ aside, dataDir, toMajor }: Outside):
 export async function bringOutsideBack(outside: Outside, kept: string | null): Promise<void> {
   const { aside, dataDir, id } = outside;
   if (kept === null) await clearNewTablespaces(outside);
-  const link = join(aside, WAL);
-  const target = await linkTarget(link);
-  if (target === null) return;
-  const suffix = asideSuffix(id);
-  const place = target.endsWith(suffix) ? target.slice(0, -suffix.length) : target;
-  const old = `${place}${suffix}`;
+  const wal = await walOf(aside, id);
+  if (wal === null) return;
+  const { place, old } = wal;
+  const own = join(dataDir, WAL);
   if (await isThere(old)) {
     // So whatever stands in its place is the new server's.
-    if (kept === null) await rm(place, { recursive: true, force: true });
-    else if ((await linkTarget(join(dataDir, WAL))) === place) {
+    if (kept === null) {
+      // The half-made directory must not lead to the old WAL: whoever empties it would empty that.
+      if ((await linkTarget(own)) !== null) await removeFile(own);
+      await rm(place, { recursive: true, force: true });
+    } else if ((await linkTarget(own)) === place) {
       await move(place, `${place}.upgraded-${id}`);
-      await lead(join(dataDir, WAL), `${place}.upgraded-${id}`);
+      await lead(own, `${place}.upgraded-${id}`);
     }
     await move(old, place);
   }
-  await lead(link, place);
-}
-
-function asideSuffix(id: string): string {
-  return `.before-upgrade-${id}`;
+  await lead(join(aside, WAL), place);
 }
 
 /** Done already where only the second is there. Throws the system's error, also where the second is there and not empty. */

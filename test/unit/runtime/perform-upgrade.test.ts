@@ -2,7 +2,7 @@
 // the old data is known to be gone. Method: the real effects over a memory store and real folders; the node's file is a fake that fails.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { err, ok } from "../../../lib/model/result.ts";
@@ -115,6 +115,27 @@ test("back: old data in its place is known whichever version's programs are in f
   dataOf(data(), OLD);
   expect(await back(whole)).toMatchObject({ ok: true });
   expect(request(whole).phase).toBe("clone");
+});
+
+test("back: where a tablespace of the old data is gone everybody stays with what served; an undo waits for an operator, and touches nothing", async () => {
+  for (const [fields, task, after] of [
+    [{}, "forward", { phase: "done", direction: "forward" }],
+    [{ phase: "undo", direction: "forward" }, "back", { phase: "failed", direction: "forward" }],
+  ] as const) {
+    rmSync(data(), { recursive: true, force: true });
+    rmSync(`${data()}.before-upgrade-${ID}`, { recursive: true, force: true });
+    const context = await upgrading(fields);
+    const aside = oldDirectory(data(), ID);
+    dataOf(data(), NEW);
+    dataOf(aside, OLD);
+    mkdirSync(join(aside, "pg_tblspc"));
+    mkdirSync(join(folder, "space/PG_18_2020"), { recursive: true });
+    symlinkSync(join(folder, "space"), join(aside, "pg_tblspc/16400"));
+    const ended = await upgradeCluster(context, task, new AbortController().signal);
+    expect(ended).toMatchObject({ ok: false, message: expect.stringContaining("has no folder of version 17 any more") });
+    expect(request(context)).toMatchObject(after);
+    expect([existsSync(aside), existsSync(data()), existsSync(join(folder, "space/PG_18_2020"))]).toEqual([true, true, true]);
+  }
 });
 
 test("who stopped as a standby is no primary to upgrade: it fails before anything is changed; on the way back that is of no account", async () => {

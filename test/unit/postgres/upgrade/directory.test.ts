@@ -19,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { revision } from "../../../../lib/model/units.ts";
 import { unreadableUpgrade } from "../../../../lib/model/upgrade.ts";
+import { putAsideBack } from "../../../../lib/postgres/aside.ts";
 import type { PostgresContext } from "../../../../lib/postgres/context.ts";
 import { programRunner } from "../../../../lib/postgres/programs.ts";
 import { carriedObstacle } from "../../../../lib/postgres/upgrade/carried.ts";
@@ -168,6 +169,17 @@ test("before it has served it is removed when the old data comes back; afterward
       expect([isOld(), marker(), existsSync(aside()), existsSync(upgradedDirectory(data(), ID))]).toEqual([true, null, false, hasServed]);
     }
   }
+});
+
+test("what was whole is not found whole once its removal has begun: an upgrade that goes on makes it again", async () => {
+  expect((await upgrade()).ok).toBe(true);
+  const release = async (): Promise<void> => {
+    throw new Error("killed");
+  };
+  expect(await putAsideBack(context(), { aside: aside(), kept: null, release })).toMatchObject({ ok: false });
+  expect(marker()).toBe("remove");
+  expect((await upgrade()).ok).toBe(true);
+  expect([readFileSync(join(folder, "called"), "utf8").trim().split("\n").length, marker()]).toEqual([2, "upgraded"]);
 });
 
 test("a directory that cannot be put aside as a whole is refused before anything is touched", async () => {

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -16,9 +17,15 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { keptBeside } from "../../../../lib/postgres/outside-links.ts";
+import { keptBeside, linkTarget } from "../../../../lib/postgres/outside-links.ts";
 import { emptyDataDirectory } from "../../../../lib/postgres/remove-data-directory.ts";
-import { bringOutsideBack, clearNewTablespaces, outsideObstacle, putWalAside } from "../../../../lib/postgres/upgrade/outside.ts";
+import {
+  backObstacle,
+  bringOutsideBack,
+  clearNewTablespaces,
+  outsideObstacle,
+  putWalAside,
+} from "../../../../lib/postgres/upgrade/outside.ts";
 
 const ID = "20260131-120000";
 let folder: string;
@@ -45,7 +52,7 @@ function cluster(version: "old" | "new", major: number): void {
 }
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "matriarch-outside-"));
+  folder = realpathSync(mkdtempSync(join(tmpdir(), "matriarch-outside-")));
   cluster("old", 13);
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -127,6 +134,81 @@ test("another attempt begins without what the one before has left in the tablesp
   renameSync(aside(), data());
   await clearNewTablespaces(outside());
   expect(whose(join(data(), "pg_tblspc/16400/PG_13_2020"))).toBe("old");
+});
+
+const relink = (path: string, target: string): void => {
+  rmSync(path);
+  symlinkSync(target, path);
+};
+
+test("a slash at a link's end changes nothing: WAL goes aside and comes back, and two names of one tablespace are one", async () => {
+  for (const target of [`${wal()}/`, "../disk/wal/", `${folder}/space/../disk/wal//`]) {
+    relink(join(data(), "pg_wal"), target);
+    expect(await outsideObstacle(data(), 15)).toBeNull();
+    putAside();
+    expect(await putWalAside(outside())).toBe(wal());
+    expect(whose(oldWal())).toBe("old");
+    await bringOutsideBack(outside(), null);
+    expectOld();
+  }
+  renameSync(wal(), join(folder, "disk/real"));
+  symlinkSync("real", wal());
+  relink(join(data(), "pg_wal"), `${wal()}/`);
+  expect(await outsideObstacle(data(), 15)).toContain("which is a link again");
+
+  relink(join(data(), "pg_tblspc/16400"), `${space()}/`);
+  symlinkSync("space", join(folder, "other-name"));
+  for (const name of [space(), join(folder, "other-name")]) {
+    mkdirSync(join(aside(), "pg_tblspc"), { recursive: true });
+    symlinkSync(name, join(aside(), "pg_tblspc/16400"));
+    expect(await keptBeside(data())).toContain(aside());
+    rmSync(aside(), { recursive: true });
+  }
+  expect(await keptBeside(data())).toBeNull();
+});
+
+test("a link is followed as the system does: of a directory that is reached by a link, the parent is where it really lies", async () => {
+  mkdirSync(join(folder, "deep/disk/wal"), { recursive: true });
+  renameSync(data(), join(folder, "deep/data"));
+  symlinkSync("deep/data", data());
+  expect(await linkTarget(join(data(), "pg_wal"))).toBe(join(folder, "deep/disk/wal"));
+});
+
+test("old data that has lost what it has elsewhere does not come back, and nothing is touched for it", async () => {
+  const back = { ...outside(), fromMajor: 13 };
+  expect(await backObstacle(back)).toBeNull();
+  putAside();
+  expect(await backObstacle(back)).toBeNull();
+  await putWalAside(outside());
+  cluster("new", 15);
+  expect(await backObstacle(back)).toBeNull();
+  renameSync(join(space(), "PG_13_2020"), join(folder, "removed"));
+  expect(await backObstacle(back)).toContain(`${space()} has no folder of version 13 any more`);
+  renameSync(join(folder, "removed"), join(space(), "PG_13_2020"));
+  // Then what is in its place is the new server's.
+  rmSync(oldWal(), { recursive: true });
+  expect(await backObstacle(back)).toContain(`${oldWal()} is not there any more`);
+  expect(await putWalAside(outside()).catch(String)).toContain(`${oldWal()} is not there any more`);
+});
+
+test("an undo that is interrupted leaves no half-made directory through which the old WAL could be emptied", async () => {
+  putAside();
+  await putWalAside(outside());
+  cluster("new", 15);
+  await bringOutsideBack(outside(), null);
+  await emptyDataDirectory(data());
+  expect([whose(wal()), whose(join(space(), "PG_13_2020"))]).toEqual(["old", "old"]);
+  // Interrupted before the link in the old directory led there; another attempt has it aside again.
+  rmSync(join(aside(), "pg_wal"));
+  symlinkSync(oldWal(), join(aside(), "pg_wal"));
+  expect(await backObstacle({ ...outside(), fromMajor: 13 })).toBeNull();
+  expect(await putWalAside(outside())).toBe(wal());
+  expect([whose(oldWal()), existsSync(wal())]).toEqual(["old", false]);
+  // However it came about that both lead to one WAL: it is not emptied.
+  mkdirSync(data(), { recursive: true });
+  symlinkSync(oldWal(), join(data(), "pg_wal"));
+  expect(await emptyDataDirectory(data()).catch(String)).toContain("remove it first");
+  expect(whose(oldWal())).toBe("old");
 });
 
 test("what cannot go aside is refused while nothing was changed", async () => {
