@@ -23,6 +23,7 @@ import { type HookName, runHook } from "./hooks.ts";
 import { LocalConnections } from "./local-connections.ts";
 import { type PrimarySlots, readLogicalSlots, readPrimarySlots, type SlotCopies, writeLogicalSlots } from "./logical-slots.ts";
 import { readWayBackMark } from "./making-marker.ts";
+import { keptBeside } from "./outside-links.ts";
 import { parameterFaults } from "./parameter-check.ts";
 import type { Postgresql, PromoteOptions, RemoteServer, StartOptions } from "./postgresql.ts";
 import { Postmaster } from "./postmaster.ts";
@@ -219,6 +220,10 @@ export class LocalPostgresql implements Postgresql {
 
   async removeDataDirectory(): Promise<Result<null, PostgresError>> {
     return (await this.#refuseWhileRunning("removal of the data directory")) ?? (await removeDataDirectory(this.#configuration.context));
+  }
+
+  async keptBeside(): Promise<string | null> {
+    return await keptBeside(this.#configuration.context.config.dataDir);
   }
 
   async configure(config: PostgresqlConfig, options: Parameters<Postgresql["configure"]>[1]): ReturnType<Postgresql["configure"]> {

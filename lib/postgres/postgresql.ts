@@ -148,6 +148,9 @@ export interface Postgresql {
   /** Moves or deletes the data directory; refuses a foreign one. Errors: failed. */
   removeDataDirectory(): Promise<Result<null, PostgresError>>;
 
+  /** What an upgrade has put aside and keeps the data directory from being removed, in words; null where nothing does. Throws the system's error. */
+  keptBeside(): Promise<string | null>;
+
   /**
    * Takes a new effective configuration: writes files, reloads a running server. Value: whether a restart is now pending, and why.
    * `reloaded` is called where the server was told to read its files again.

@@ -10,6 +10,7 @@ import { Lazy } from "../model/lazy.ts";
 import { isNofailover } from "../model/member.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, ms, type Revision, revision } from "../model/units.ts";
+import { reasonOf } from "../postgres/atomic-file.ts";
 import { EventLog, type EventSource } from "./event-log.ts";
 import type { Explanation } from "./explaining.ts";
 import { isFailsafeActive, takeHeartbeat } from "./failsafe.ts";
@@ -256,7 +257,9 @@ export class LocalNodeService implements NodeService {
   }
 
   async reinitialize(options: { readonly force: boolean; readonly fromLeader: boolean }): Promise<OperatorAnswer> {
-    const { state, waker } = this.#context;
+    const { postgres, state, waker } = this.#context;
+    // Refused before PostgreSQL is stopped for it; whatever else counts is judged after this wait.
+    const kept = await postgres.keptBeside().catch(reasonOf);
     if (state.held !== null) return { status: 503, text: "I am the leader, can not reinitialize" };
     if (state.cluster?.leader === null || state.cluster === null)
       return { status: 503, text: "Cluster has no leader, can not reinitialize" };
@@ -264,6 +267,7 @@ export class LocalNodeService implements NodeService {
     const task = state.task === null ? null : (state.task.words ?? state.task.kind);
     const busy = state.requests.reinitialize === null ? task : "reinitialize";
     if (busy !== null && !options.force) return { status: 503, text: `${busy} already in progress` };
+    if (kept !== null) return { status: 503, text: `can not reinitialize: ${kept}` };
     state.task?.controller.abort();
     state.requests = { ...state.requests, reinitialize: { fromLeader: options.fromLeader } };
     waker.wake();

@@ -8,6 +8,7 @@ import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
 import { type Lsn, lsn, ms, type Timeline, timeline } from "../model/units.ts";
+import { reasonOf } from "../postgres/atomic-file.ts";
 import { keepsData, usableMethods } from "../postgres/replica-methods.ts";
 import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
@@ -146,7 +147,11 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   const usable = usableMethods(state.settings.node.postgresql, { of: effect.methods, hasSource: effect.target !== null });
   if (effect.clear && !keepsData(usable)) {
     const removed = await postgres.removeDataDirectory();
-    if (!removed.ok) return taskResult(removed);
+    if (!removed.ok) {
+      if (removed.error.kind === "refused" && (await postgres.keptBeside().catch(reasonOf)) !== null)
+        dropReinitialize(context, removed.error.message);
+      return taskResult(removed);
+    }
   }
   const { target: source, methods, from, follow } = effect;
   const made = await copyFrom(context, { source, methods, signal });
@@ -160,6 +165,13 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   state.local.systemIdentifier = null;
   state.local.rewindFailed = false;
   return await start(context, { kind: "start", role: "standby", target: follow, syncNames: null }, signal);
+}
+
+/** Nothing was touched, and asking again would not help: the data that is there serves on. */
+function dropReinitialize({ log, state }: NodeContext, reason: string): void {
+  if (state.requests.reinitialize === null) return;
+  log.warning(`reinitialize: the request is dropped: ${reason}`);
+  state.requests = { ...state.requests, reinitialize: null };
 }
 
 /** A copy, told of in the log and in the status. */

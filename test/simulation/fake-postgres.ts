@@ -288,6 +288,10 @@ export class FakePostgres implements Postgresql {
     return Promise.resolve(DONE);
   }
 
+  keptBeside(): Promise<string | null> {
+    return Promise.resolve(null);
+  }
+
   configure(): Promise<Result<PendingRestartReason, PostgresError>> {
     return Promise.resolve(ok({}));
   }
