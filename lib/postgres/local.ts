@@ -16,6 +16,7 @@ import { cloneReplica } from "./basebackup.ts";
 import { bootstrapCluster } from "./bootstrap.ts";
 import { CallbackLanes } from "./callbacks.ts";
 import type { ConfigFilesRequest } from "./config-files.ts";
+import type { Connection } from "./connection.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory, inspectPostmaster, readTimelineSwitches } from "./data-directory.ts";
 import { localEndOfWal } from "./end-of-wal.ts";
@@ -162,6 +163,7 @@ export class LocalPostgresql implements Postgresql {
           return written.ok ? ok(null) : written;
         },
         reload: () => configuration.reload(),
+        commitsWait: (deadline) => this.#commitsWait(this.#connections.statements, deadline),
       },
       options,
     );
@@ -246,9 +248,14 @@ export class LocalPostgresql implements Postgresql {
     return inForce;
   }
 
+  /** Belongs to a look at the server, so no statement makes it wait. */
   async commitsWait(deadline: Ms): Promise<Result<CommitWaiting, PostgresError>> {
+    return await this.#commitsWait(this.#connections.status, deadline);
+  }
+
+  async #commitsWait(connection: Connection, deadline: Ms): Promise<Result<CommitWaiting, PostgresError>> {
     const running = await this.#postmaster.find();
-    return running === null ? ok("not-yet") : await commitsWait(this.#connections.statements, running.pid, deadline);
+    return running === null ? ok("not-yet") : await commitsWait(connection, running.pid, deadline);
   }
 
   async resumeReplay(deadline: Ms): Promise<Result<null, PostgresError>> {

@@ -41,8 +41,13 @@ export type StopMode = "fast" | "immediate";
 export interface PromoteOptions {
   readonly deadline: Ms;
   readonly synchronousStandbyNames: string | null;
-  /** The server accepts writes: clients look for it, and need not wait for what is still written into its files. */
-  readonly onWritable: () => void;
+  /** The sync key names standbys already: without the proof that commits wait for them nothing is promoted. */
+  readonly namesHold: boolean;
+  /**
+   * The server accepts writes: clients look for it, and need not wait for what is still written into its files. `commitsWait`: each of
+   * them waits for the names from the first one on.
+   */
+  readonly onWritable: (commitsWait: boolean) => void;
 }
 
 export interface Postgresql {

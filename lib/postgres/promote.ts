@@ -9,6 +9,7 @@ import { type Ms, ms } from "../model/units.ts";
 import type { Connection, Row } from "./connection.ts";
 import { pollUntil } from "./poll.ts";
 import type { PromoteOptions } from "./postgresql.ts";
+import { CHECKPOINTER_TAKES_MAX_MS, type CommitWaiting } from "./waiting-commits.ts";
 
 /** How often the server is asked: nothing announces the end of recovery to a client. */
 const POLL_MS = 4;
@@ -25,6 +26,8 @@ export interface PromoteDependencies {
   readonly configurePrimary: (synchronousStandbyNames: string | null) => Promise<Result<null, PostgresError>>;
   /** SIGHUP to the postmaster. */
   readonly reload: () => Promise<Result<null, PostgresError>>;
+  /** Of names that a session shows. */
+  readonly commitsWait: (deadline: Ms) => Promise<Result<CommitWaiting, PostgresError>>;
 }
 
 /**
@@ -35,10 +38,14 @@ export async function promoteServer(on: PromoteDependencies, options: PromoteOpt
   const { deadline } = options;
   const state = await ask(on, "SELECT pg_is_in_recovery() AS in_recovery", deadline);
   if (!state.ok) return state;
+  let waits = false;
   if (state.value["in_recovery"] === true) {
     const began = on.clock.now();
     const detached = await detachFromSource(on, options);
     if (!detached.ok) return detached;
+    const taken = await namesTaken(on, options);
+    if (!taken.ok) return taken;
+    waits = taken.value;
     const detachedAt = on.clock.now();
     const asked = await ask(on, "SELECT pg_promote(wait => false) AS promoted", deadline);
     if (!asked.ok) return asked;
@@ -48,7 +55,7 @@ export async function promoteServer(on: PromoteDependencies, options: PromoteOpt
     const [detaching, promoting] = [detachedAt - began, on.clock.now() - detachedAt].map(Math.round);
     on.log.info(`promoted: ${detaching} ms to leave the source, ${promoting} ms until writable`);
   }
-  options.onWritable();
+  options.onWritable(waits);
   const configured = await on.configurePrimary(options.synchronousStandbyNames);
   // It is primary already: what is missing is the primary's own settings, and the next `configure` writes them again.
   if (!configured.ok) on.log.error(`promoted, but its configuration cannot be written: ${configured.error.message}`);
@@ -90,6 +97,26 @@ async function detachFromSource(
   // Without the receiver gone the promotion is slower, no more; without the names in force it would not be safe.
   if (!synchronous) return err({ kind: "failed", message: "synchronous_standby_names did not take effect: not promoted" });
   return ok(null);
+}
+
+/**
+ * That a session shows the names does not make commits wait for them (waiting-commits.ts), and the promotion does not wait for the checkpointer,
+ * which may be syncing a restartpoint. Value: whether they wait. Errors: those of the question, failed.
+ */
+async function namesTaken(on: PromoteDependencies, options: PromoteOptions): Promise<Result<boolean, PostgresError>> {
+  const names = options.synchronousStandbyNames;
+  if (names === null || names === "") return ok(false);
+  const deadline = ms(Math.min(options.deadline, on.clock.now() + CHECKPOINTER_TAKES_MAX_MS));
+  const answer = await pollUntil({ clock: on.clock, deadline, intervalMs: POLL_MS }, async () => {
+    const waiting = await on.commitsWait(options.deadline);
+    return waiting.ok && waiting.value === "not-yet" ? null : waiting;
+  });
+  if (answer?.ok === false) return answer;
+  if (answer !== null) return ok(answer.value === "yes");
+  const why = `the checkpointer has not taken synchronous_standby_names within ${CHECKPOINTER_TAKES_MAX_MS} ms`;
+  if (options.namesHold) return err({ kind: "failed", message: `${why}: not promoted, as the sync key names standbys` });
+  on.log.warning(`${why}: until it does, commits may be acknowledged without a standby, and none enters the sync key`);
+  return ok(false);
 }
 
 /** null: whatever the operator's own parameters say. */

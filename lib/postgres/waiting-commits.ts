@@ -20,9 +20,16 @@ import { readSleep } from "./processes.ts";
 /** `unknown`: PostgreSQL (before 15, during a checkpoint) or the kernel does not tell. */
 export type CommitWaiting = "yes" | "not-yet" | "unknown";
 
+/** How long a promotion waits for the checkpointer. In a quiet moment it takes milliseconds; syncing to disk takes what the disk takes. */
+export const CHECKPOINTER_TAKES_MAX_MS = 2_000;
+
 /** Where the checkpointer looks after its signals before it sleeps, and wakes up for them. */
 const WAITS_FOR_SIGNALS: ReadonlySet<unknown> = new Set(["CheckpointerMain", "CheckpointWriteDelay"]);
-const QUERY = "SELECT pid, wait_event FROM pg_catalog.pg_stat_activity WHERE backend_type = 'checkpointer'";
+const QUERY =
+  "SELECT pid, wait_event, pg_catalog.current_setting('server_version_num')::int4 AS version " +
+  "FROM pg_catalog.pg_stat_activity WHERE backend_type = 'checkpointer'";
+/** From here on each sleep of the checkpointer that looks after its signals has a wait event. */
+const EVERY_WAIT_HAS_ITS_EVENT = 150_000;
 
 /** For names that a session of ours has shown before; `postmaster`: its pid. Errors: unreachable, timeout, failed. */
 export async function commitsWait(connection: Connection, postmaster: number, deadline: Ms): Promise<Result<CommitWaiting, PostgresError>> {
@@ -39,7 +46,7 @@ export async function commitsWait(connection: Connection, postmaster: number, de
   const after = readSleep(pid);
   if (after === null || Number(second.value[0]?.["pid"]) !== pid) return ok("not-yet");
   if (!before.asleep || !after.asleep || before.turns !== after.turns) return ok("not-yet");
-  if (waitEvent === null) return ok("unknown");
+  if (waitEvent === null && Number(second.value[0]?.["version"]) < EVERY_WAIT_HAS_ITS_EVENT) return ok("unknown");
   return ok(WAITS_FOR_SIGNALS.has(waitEvent) ? "yes" : "not-yet");
 }
 

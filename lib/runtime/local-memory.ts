@@ -36,6 +36,8 @@ export interface LocalMemory {
    * they need not.
    */
   syncNamesSeen: { readonly names: string; readonly at: Ms; readonly waits?: "yes" | "not-yet" } | null;
+  /** Other names are being written and told. */
+  syncNamesChanging: boolean;
   promotedAt: Ms | null;
   rewindFailed: boolean;
   /** The timeline that pg_rewind was last needed for, and whether it was done. */
@@ -72,6 +74,7 @@ export function nothingSeen(): LocalMemory {
     historyPublished: null,
     syncNamesSince: null,
     syncNamesSeen: null,
+    syncNamesChanging: false,
     promotedAt: null,
     rewindFailed: false,
     rewound: null,

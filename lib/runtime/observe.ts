@@ -15,6 +15,8 @@ import { postgresState } from "./postgres-words.ts";
 
 /** A status query that takes longer says that PostgreSQL does not answer. */
 const STATUS_DEADLINE_MS = 2000;
+/** After a status that was answered: a look that takes long counts as a PostgreSQL that hangs. */
+const WAITING_DEADLINE_MS = 500;
 
 /** How long after a change of synchronous_standby_names some backend may still go by the former one. */
 const RELOAD_SETTLES_MS = 200;
@@ -192,11 +194,19 @@ async function noteWaiting({ clock, log, postgres, state }: NodeContext, generat
   const { local } = state;
   const seen = local.syncNamesSeen;
   if (state.settings.dynamic.synchronousMode === "off" || seen === null || seen.names === "" || seen.waits === "yes") return;
-  const answer = await postgres.commitsWait(ms(clock.now() + STATUS_DEADLINE_MS));
-  if (generation !== state.localGeneration || local.syncNamesSeen !== seen || !answer.ok) return;
+  // A session may show what is written into the files before PostgreSQL was told of it.
+  if (local.syncNamesChanging) return;
+  const answer = await postgres.commitsWait(ms(clock.now() + WAITING_DEADLINE_MS)).catch((error: unknown) => {
+    // No file descriptor left: not known this time.
+    if (errorCode(error) === null) throw error;
+    return null;
+  });
+  if (generation !== state.localGeneration || local.syncNamesSeen !== seen || local.syncNamesChanging || answer?.ok !== true) return;
   const waits = answer.value === "not-yet" ? "not-yet" : "yes";
   if (waits === "not-yet" && seen.waits === undefined)
-    log.info(`the checkpointer has not taken synchronous_standby_names '${seen.names}' yet: until then commits do not wait for anybody`);
+    log.info(
+      `it is not known yet that the checkpointer has taken synchronous_standby_names '${seen.names}': until then no standby enters the sync key`,
+    );
   local.syncNamesSeen = { ...seen, waits };
 }
 

@@ -139,8 +139,11 @@ export class Performer {
 
   async #setSyncNames(value: string | null): Promise<Outcome> {
     const { clock, postgres, state } = this.#context;
-    const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS));
-    state.localChanged();
+    state.local.syncNamesChanging = true;
+    const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS)).finally(() => {
+      state.local.syncNamesChanging = false;
+      state.localChanged();
+    });
     if (set.ok) state.local.syncNamesManaged = value !== null && value !== "";
     if (set.ok) state.local.syncNamesReleased = value === null;
     return { kind: "set-sync-names", ok: set.ok, message: set.ok ? "" : set.error.message };

@@ -30,13 +30,17 @@ function stopOnAbort(context: NodeContext, signal: AbortSignal): () => Promise<b
   };
 }
 
-/** Looks from before show a standby; who stops the server for a promotion that is given up tells nobody of it. */
-function noteWritable(context: NodeContext, signal: AbortSignal): void {
+/**
+ * Looks from before show a standby; who stops the server for a promotion that is given up tells nobody of it. `waitedFor`: the names that
+ * commits wait for from the first one on, as nobody could tell while the checkpoint after the promotion runs.
+ */
+function noteWritable(context: NodeContext, signal: AbortSignal, waitedFor: string | null): void {
   const { clock, state } = context;
   dropReinitialize(context);
   state.localChanged();
   state.local.lastRole = "primary";
   state.local.promotedAt = clock.now();
+  if (waitedFor !== null) state.local.syncNamesSeen = { names: waitedFor, at: clock.now(), waits: "yes" };
   // Peers that rewind wait for its checkpoint: they are told with the role that it is still to come.
   state.local.checkpointAfterPromote = false;
   if (!signal.aborted) state.onPromoted();
@@ -65,10 +69,12 @@ export async function promote(context: NodeContext, syncNames: string | null, si
   const unsafe = state.logicalSlots.unsafe;
   if (unsafe.length > 0) log.warning(`Logical replication slots that might be unsafe to use after promote: ${unsafe.join(", ")}`);
   state.mpp.beforePromote();
+  const sync = state.cluster?.sync;
   const promoted = await postgres.promote({
     deadline: ms(clock.now() + PROMOTE_LIMIT_MS),
     synchronousStandbyNames: syncNames,
-    onWritable: () => noteWritable(context, signal),
+    namesHold: sync?.leader === state.settings.node.name && sync.standbys.length > 0,
+    onWritable: (commitsWait) => noteWritable(context, signal, commitsWait ? syncNames : null),
   });
   if (await undo()) return { ok: false, message: "the promotion was given up, PostgreSQL is stopped" };
   if (!promoted.ok) return taskResult(promoted);

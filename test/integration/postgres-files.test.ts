@@ -359,7 +359,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
   test("after a clean handover the old primary only follows", async () => {
     await until("b streams", async () => (await sql(PORT_A, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "1");
     expect(await stop(a, "fast")).toEqual({ ok: true, value: null });
-    expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+    expect(await b.promote({ deadline: soon(10), synchronousStandbyNames: null, namesHold: false, onWritable: () => undefined })).toEqual({
       ok: true,
       value: null,
     });
@@ -385,7 +385,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await sql(PORT_B, "INSERT INTO t SELECT generate_series(1001, 1500)");
     await stop(b, "immediate");
     expect(await startAs(a, "standby", null)).toEqual({ ok: true, value: null });
-    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, namesHold: false, onWritable: () => undefined })).toEqual({
       ok: true,
       value: null,
     });
@@ -474,7 +474,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     await stop(b, "immediate");
     await stop(a, "immediate");
     await startAs(c, "standby", null);
-    expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+    expect(await c.promote({ deadline: soon(10), synchronousStandbyNames: null, namesHold: false, onWritable: () => undefined })).toEqual({
       ok: true,
       value: null,
     });
@@ -500,7 +500,7 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect(await startAs(a, "standby", sourceOf("c", PORT_C, null))).toEqual({ ok: true, value: null });
     await until("a streams", async () => (await sql(PORT_C, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")) === "2");
     expect(await stop(c, "fast")).toEqual({ ok: true, value: null });
-    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, onWritable: () => undefined })).toEqual({
+    expect(await a.promote({ deadline: soon(10), synchronousStandbyNames: null, namesHold: false, onWritable: () => undefined })).toEqual({
       ok: true,
       value: null,
     });

@@ -313,6 +313,7 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
           await standby.postgresql.promote({
             deadline: within(10_000),
             synchronousStandbyNames: round % 2 === 0 ? null : "",
+            namesHold: false,
             onWritable: () => undefined,
           }),
         );
@@ -339,7 +340,14 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       await startStandby(standby, primary);
       await untilStreaming(standby);
       value(await primary.postgresql.stop({ mode: "fast", deadline: within(20_000) }));
-      value(await standby.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: "a", onWritable: () => undefined }));
+      value(
+        await standby.postgresql.promote({
+          deadline: within(10_000),
+          synchronousStandbyNames: "a",
+          namesHold: false,
+          onWritable: () => undefined,
+        }),
+      );
       const sql = client(folder, standby);
       const write = sql.unsafe("CREATE TABLE t()").then(
         () => "acknowledged",
@@ -573,7 +581,14 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       ]);
 
       process.kill(await postmasterPid(first), "SIGKILL");
-      value(await second.postgresql.promote({ deadline: within(10_000), synchronousStandbyNames: null, onWritable: () => undefined }));
+      value(
+        await second.postgresql.promote({
+          deadline: within(10_000),
+          synchronousStandbyNames: null,
+          namesHold: false,
+          onWritable: () => undefined,
+        }),
+      );
       const history = value(await second.postgresql.timelineSwitches(2));
       expect(history).toMatchObject([{ timeline: 1 }]);
       // The old primary writes on, on its own, and so diverges.

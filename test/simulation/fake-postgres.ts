@@ -18,6 +18,7 @@ import type { SlotAction } from "../../lib/model/slots.ts";
 import { type Lsn, lsn, type Ms, ms, timeline } from "../../lib/model/units.ts";
 import type { Postgresql, RemoteServer, StartOptions } from "../../lib/postgres/postgresql.ts";
 import type { NearStandbys } from "../../lib/postgres/standby-watch.ts";
+import { CHECKPOINTER_TAKES_MAX_MS } from "../../lib/postgres/waiting-commits.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { watchFakeStandbys } from "./fake-standby-watch.ts";
 import { synchronousLinks } from "./servers.ts";
@@ -37,6 +38,8 @@ const KILL_AFTER_MS = 2000;
 /** What may be planted here (plants.ts). */
 export interface PostgresPlants {
   readonly followsWithoutRewind: boolean;
+  /** Names that a session shows count as waited for. */
+  readonly sessionBelieved: boolean;
 }
 
 export class FakePostgres implements Postgresql {
@@ -161,6 +164,8 @@ export class FakePostgres implements Postgresql {
     server.target = null;
     server.setSyncNames(options.synchronousStandbyNames ?? "");
     await this.#process.later(server.world.random.between(5, 40), () => null);
+    const taken = await this.#namesTaken(options.namesHold);
+    if (!taken.ok) return taken;
     if (!server.up || server.hung) return NOT_RUNNING;
     server.promote();
     while (server.up && server.inRecovery) {
@@ -168,7 +173,18 @@ export class FakePostgres implements Postgresql {
       await this.#process.later(8, () => null);
     }
     if (!server.up) return NOT_RUNNING;
-    options.onWritable();
+    options.onWritable(server.commitsWait || this.#plants.sessionBelieved);
+    return DONE;
+  }
+
+  /** As lib/postgres/promote.ts waits for the checkpointer. */
+  async #namesTaken(hold: boolean): Promise<Answer> {
+    const server = this.#server;
+    const limit = this.#process.now() + CHECKPOINTER_TAKES_MAX_MS;
+    while (server.up && !server.hung && server.sync.count > 0 && !server.commitsWait && !this.#plants.sessionBelieved) {
+      if (this.#process.now() >= limit) return hold ? err({ kind: "failed", message: "the checkpointer is busy: not promoted" }) : DONE;
+      await this.#process.later(8, () => null);
+    }
     return DONE;
   }
 
@@ -309,7 +325,7 @@ export class FakePostgres implements Postgresql {
   }
 
   commitsWait(): ReturnType<Postgresql["commitsWait"]> {
-    return Promise.resolve(ok("yes"));
+    return Promise.resolve(ok(this.#server.commitsWait || this.#plants.sessionBelieved ? "yes" : "not-yet"));
   }
 
   changeSlots(actions: readonly SlotAction[]): ReturnType<Postgresql["changeSlots"]> {

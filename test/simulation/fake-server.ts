@@ -21,6 +21,8 @@ const SHUTDOWN_RECORD = 120;
 /** Written at the end of recovery, so that a promoted server always has WAL of its own. */
 const END_OF_RECOVERY_RECORD = 80;
 const FAST_STOP_POLL = 20;
+/** How often new names meet a checkpointer that is syncing a checkpoint to disk. */
+const CHECKPOINT_UNDER_WAY = 0.3;
 
 export class FakeServer {
   readonly name: string;
@@ -45,6 +47,8 @@ export class FakeServer {
   writesUntil = Number.POSITIVE_INFINITY;
   target: FollowTarget | null = null;
   sync: ServerSetting = NO_SYNC_SETTING;
+  /** The checkpointer has taken the names: until then commits wait for nobody, whatever a session shows. */
+  syncTaken = false;
   readonly slots = new Map<string, SlotStatus>();
   link: Link | null = null;
   readonly senders: Link[] = [];
@@ -155,6 +159,8 @@ export class FakeServer {
     this.inRecovery = true;
     this.target = options.role === "primary" ? null : options.follow;
     this.sync = syncSetting(options.syncNames ?? "");
+    // The checkpointer begins with what the files say.
+    this.syncTaken = this.sync.count > 0;
     const crashed = this.controlState === "in production" || this.controlState === "in archive recovery";
     const duration = random.between(30, crashed ? 600 : 200) + this.startDelay;
     this.startDelay = 0;
@@ -202,9 +208,22 @@ export class FakeServer {
   }
 
   setSyncNames(text: string): void {
+    const { random } = this.world;
     this.sync = syncSetting(text);
+    if (this.sync.count === 0) this.syncTaken = false;
+    else if (!this.syncTaken)
+      this.later(random.chance(CHECKPOINT_UNDER_WAY) ? random.between(50, 10000) : random.between(1, 20), () => this.#takeNames());
     this.standbysChanged();
     this.world.hooks.changed();
+  }
+
+  #takeNames(): void {
+    this.syncTaken = this.sync.count > 0;
+    this.world.hooks.changed();
+  }
+
+  get commitsWait(): boolean {
+    return this.syncTaken && this.sync.count > 0;
   }
 
   /** SIGINT: no more writes, a checkpoint, the standbys get it, gone. */

@@ -19,6 +19,8 @@ export class Invariants {
   #statusRevision = 0;
   #keyRevision = 0;
   #keyLeader: string | null = null;
+  /** How many standbys the key names. */
+  #keyStandbys = 0;
   /** Of the server that became primary last. */
   #leading: Branch | null = null;
   /** `who>whom` → since when an unfenced primary could be seen. */
@@ -60,6 +62,9 @@ export class Invariants {
         this.#world.violation(`${server.name} acknowledges synchronously, although the standby that it waits for was promoted`);
       return;
     }
+    // Whom the key names has every commit, so none is acknowledged without them. Where the mode is off nothing is promised any more.
+    if (!synchronous && this.#keyIsOf(server) && this.#keyStandbys > 0 && this.#world.synchronousMode() !== "off")
+      this.#world.violation(`${server.name} acknowledges without a standby, although the sync key names some`);
     const end: WalEnd = { branch: server.wal.branch, lsn };
     this.#newest = end;
     if (synchronous && this.#keyIsOf(server)) this.#synchronous = end;
@@ -72,7 +77,9 @@ export class Invariants {
     const at = entry?.revision ?? 0;
     if (at !== this.#keyRevision) {
       this.#keyRevision = at;
-      this.#keyLeader = world.view().sync.leader;
+      const { leader, standbys } = world.view().sync;
+      this.#keyLeader = leader;
+      this.#keyStandbys = standbys.length;
     }
     return this.#keyLeader === server.name;
   }

@@ -25,6 +25,7 @@ export interface Plants extends PostgresPlants {
 
 const NONE: Plants = {
   followsWithoutRewind: false,
+  sessionBelieved: false,
   guardDisabled: false,
   guardLateMs: 0,
   timelinesReused: false,
@@ -74,6 +75,10 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     without: ["race-not-healthiest", "race-without-quorum", "promote-not-allowed"],
   },
   "follow-without-rewind": { what: "diverged data is believed to be a prefix of the leader's", plants: { followsWithoutRewind: true } },
+  "session-believed": {
+    what: "names that a session shows count as waited for, although the checkpointer has not taken them yet",
+    plants: { sessionBelieved: true },
+  },
   "timeline-reused": {
     what: "two servers that are promoted apart from each other take the same timeline number",
     plants: { timelinesReused: true },

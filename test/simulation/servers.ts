@@ -103,7 +103,7 @@ export class Servers {
       for (const server of this.all) {
         if (!server.writable) continue;
         this.append(server, 100 + Math.floor(this.random.next() * 4000), at);
-        if (server.sync.count === 0) this.#acknowledge(server, server.lsn, false);
+        if (!server.commitsWait) this.#acknowledge(server, server.lsn, false);
       }
       this.hooks.ticked();
     }
@@ -266,8 +266,8 @@ export class Servers {
   }
 
   #confirm(server: FakeServer): void {
-    const position = server.sync.count === 0 ? server.lsn : synchronousPosition(server);
-    if (position > server.acknowledged) this.#acknowledge(server, Math.min(position, server.lsn), server.sync.count > 0);
+    const position = server.commitsWait ? synchronousPosition(server) : server.lsn;
+    if (position > server.acknowledged) this.#acknowledge(server, Math.min(position, server.lsn), server.commitsWait);
   }
 
   #acknowledge(server: FakeServer, position: number, synchronous: boolean): void {
@@ -318,7 +318,7 @@ function linkTo(server: FakeServer, name: string | undefined): Link | null {
 /** Can it acknowledge a write at this instant? */
 export function acknowledges(server: FakeServer): boolean {
   if (!server.writable || server.making) return false;
-  if (server.sync.count === 0) return true;
+  if (!server.commitsWait) return true;
   const { count, names, method } = server.sync;
   let chosen = 0;
   for (let index = 0; index < names.length && chosen < count; index += 1) {

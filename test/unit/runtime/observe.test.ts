@@ -8,6 +8,7 @@ import { err, ok } from "../../../lib/model/result.ts";
 import { lsn, ms } from "../../../lib/model/units.ts";
 import type { CommitWaiting } from "../../../lib/postgres/waiting-commits.ts";
 import { lookAtPostgres, observe } from "../../../lib/runtime/observe.ts";
+import { promote } from "../../../lib/runtime/promotion.ts";
 import { stop } from "../../../lib/runtime/stop.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
 import { primaryStatus } from "../core/observations.ts";
@@ -142,4 +143,40 @@ test("names that commits do not wait for yet promise nothing: the position behin
   // Nobody can tell: what is left is the time.
   waits = "unknown";
   expect(await looks()).toEqual({ names: "c", lsn: lsn(120) });
+});
+
+test("what a promotion has proved is not asked for again while its checkpoint keeps the answer back", async () => {
+  const bench = new Bench();
+  const node = await bench.leader();
+  node.state.settings = { ...node.state.settings, dynamic: { ...node.state.settings.dynamic, synchronousMode: "on" } };
+  node.postgres.callback = () => undefined;
+  node.postgres.checkpoint = () => new Promise(() => undefined);
+  node.postgres.promote = async ({ onWritable }) => {
+    onWritable(true);
+    return ok(null);
+  };
+  node.postgres.commitsWait = async () => ok("not-yet");
+  node.postgres.status = async () => ok({ ...primaryStatus(), synchronousStandbyNames: "b", walLsn: lsn(100) });
+  expect((await promote(node, "b", new AbortController().signal)).ok).toBe(true);
+  await bench.clock.advance(1_000);
+  await lookAtPostgres(node);
+  expect(node.state.local.syncNamesSince).toMatchObject({ names: "b", lsn: lsn(100) });
+});
+
+test("names are not asked about while they are being changed, nor does a look fail that finds no file descriptor for it", async () => {
+  const bench = new Bench();
+  const node = await bench.node("primary");
+  node.state.settings = { ...node.state.settings, dynamic: { ...node.state.settings.dynamic, synchronousMode: "on" } };
+  node.postgres.status = async () => ok({ ...primaryStatus(), synchronousStandbyNames: "b", walLsn: lsn(100) });
+  let asked = 0;
+  node.postgres.commitsWait = async () => {
+    asked += 1;
+    throw Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+  };
+  node.state.local.syncNamesChanging = true;
+  await lookAtPostgres(node);
+  expect([asked, node.state.local.syncNamesSeen?.waits]).toEqual([0, undefined]);
+  node.state.local.syncNamesChanging = false;
+  await lookAtPostgres(node);
+  expect([asked, node.state.local.syncNamesSeen?.waits, node.state.local.status === null]).toEqual([1, undefined, false]);
 });

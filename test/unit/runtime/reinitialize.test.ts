@@ -62,7 +62,7 @@ test("a copy that was asked for and not made yet is not made any more once this 
       node.postgres.callback = () => undefined;
       node.postgres.checkpoint = async () => ok(null);
       node.postgres.promote = async ({ onWritable }) => {
-        onWritable();
+        onWritable(false);
         return ok(null);
       };
       expect((await promote(node, null, new AbortController().signal)).ok).toBe(true);

@@ -36,7 +36,7 @@ test("with the role the member key says that the checkpoint is still to come: wh
   node.postgres.checkpoint = () => checkpoint.promise;
   node.postgres.callback = () => undefined;
   node.postgres.promote = async ({ onWritable }) => {
-    onWritable();
+    onWritable(false);
     await told.promise;
     const { state } = await bench.node("replica", "reader");
     expect(state.cluster?.members).toMatchObject([{ name: "a", role: "primary", checkpointAfterPromote: false }]);
@@ -70,8 +70,9 @@ test("who waits for a primary hears of it before its files are written", async (
       detach: async () => ({ ok: true, value: false }),
       configurePrimary: note("files written"),
       reload: note("reloaded"),
+      commitsWait: async () => ({ ok: true, value: "yes" }),
     },
-    { deadline: ms(bench.clock.now() + 60_000), synchronousStandbyNames: null, onWritable: () => void seen.push("told") },
+    { deadline: ms(bench.clock.now() + 60_000), synchronousStandbyNames: null, namesHold: false, onWritable: () => void seen.push("told") },
   );
   expect(done).toEqual({ ok: true, value: null });
   expect(seen).toEqual(["told", "files written"]);
