@@ -53,11 +53,14 @@ export function mayRemove(o: Observation): boolean {
   return o.self.removeDataDirectoryOnDivergedTimelines;
 }
 
-/** pg_rewind, or the start of a standby whose WAL cannot be read, has failed here, and the configuration allows a new copy in its stead. */
+/**
+ * pg_rewind has failed here, or the start of a standby that was planned as such (a plan to copy anew says so), and the configuration allows a
+ * new copy in its stead.
+ */
 export function replacesInstead(o: Observation): boolean {
   const plan = planFor(o);
-  const mended = plan?.kind === "rewind" || (plan?.kind === "clone" && plan.unread === true);
-  return mended && o.local.rewindFailed && o.self.removeDataDirectoryOnRewindFailure;
+  const failed = plan?.kind === "rewind" ? o.local.rewindFailed : plan?.kind === "clone" && plan.unread === true;
+  return failed && o.self.removeDataDirectoryOnRewindFailure;
 }
 
 /** pg_rewind reads from a primary: in a standby cluster that is the remote one. */

@@ -1,9 +1,10 @@
-// Owns the decision how a stopped server gets behind an upstream again: follow it, rewind, or copy anew. Pure: decided from
-// timelines and WAL positions alone; who runs pg_rewind or deletes anything is not its business.
+// Owns the decision how a stopped server gets behind an upstream again (follow it, rewind, or copy anew), and whether the recovery that
+// pg_rewind begins with may be ended here. Pure: decided from timelines and WAL positions alone; who runs pg_rewind or deletes anything is
+// not its business.
 
 import type { TimelineSwitch } from "../model/history.ts";
 import { formatLsn } from "../model/lsn.ts";
-import type { UpstreamHistory } from "../model/postgres.ts";
+import type { ControlData, UpstreamHistory } from "../model/postgres.ts";
 import type { Lsn, Timeline } from "../model/units.ts";
 
 export interface LocalWal {
@@ -30,7 +31,7 @@ export interface RewindQuestion {
 export type RewindPlan =
   /**
    * Its WAL is a prefix of the upstream's history (or nothing better can be done: `why` says so). `unread`: of a standby whose WAL cannot be
-   * read, so that nothing is known of it.
+   * read, so that nothing is known of it, or that has to be started before it can be rewound.
    */
   | { readonly kind: "follow"; readonly why: string; readonly unread?: true }
   /** It has WAL that the upstream does not have. */
@@ -76,6 +77,55 @@ export function planWithoutEnd(question: EndlessQuestion): RewindPlan {
     return { kind: "clone", allowed: true, why: `${why}, and the server does not start`, unread: true };
   }
   return question.usePgRewind ? { kind: "rewind", why } : clone(question, why, "use_pg_rewind is off");
+}
+
+export interface RefusedRewind {
+  /** Why pg_rewind was refused: it would end this crashed standby's recovery where it must not. */
+  readonly refused: string;
+  /** The start that has to come first has failed here. */
+  readonly failed: boolean;
+  /** May the directory be deleted and copied anew after that? */
+  readonly removeOnRewindFailure: boolean;
+}
+
+/**
+ * In place of a rewind that was refused: started, the standby gets where it can be shut down in recovery, is found to have diverged, is stopped
+ * and rewound. Where it does not start, the configuration or an operator has the word.
+ */
+export function planOfRefused(plan: RewindPlan, { refused, failed, removeOnRewindFailure }: RefusedRewind): RewindPlan {
+  if (plan.kind !== "rewind") return plan;
+  const why = `${plan.why}; ${refused}`;
+  if (!failed) return { kind: "follow", why, unread: true };
+  if (removeOnRewindFailure) return { kind: "clone", allowed: true, why: `${why}, and it does not start`, unread: true };
+  return { kind: "follow", why: `${why}, and it did not start: reinitialize this node where that goes on`, unread: true };
+}
+
+export interface CrashedStandby {
+  readonly control: Pick<ControlData, "timeline" | "checkpointLsn" | "minRecoveryTimeline" | "minRecoveryEnd">;
+  /** First byte after the last valid record on the newest timeline of the directory; null where that cannot be read. */
+  readonly end: { readonly timeline: Timeline; readonly lsn: Lsn } | null;
+  readonly upstream: Pick<UpstreamHistory, "timeline" | "switches">;
+}
+
+/**
+ * Why the recovery must not be ended; null where it may. Without a standby.signal PostgreSQL recovers along the timeline that pg_control names
+ * and writes a shutdown checkpoint of its own behind the last record there. On a timeline that the upstream writes, or left only later, that
+ * is where the upstream has other records: pg_rewind sees one timeline and finds nothing to do, and the standby can never stream past it.
+ * Behind the point where the upstream left the timeline, pg_rewind takes the checkpoint away with the rest.
+ */
+export function whyNotEndRecovery({ control, end, upstream }: CrashedStandby): string | null {
+  const recovered = Math.max(control.timeline, control.minRecoveryTimeline ?? 0);
+  const reason = `the recovery of this standby would end on timeline ${recovered}`;
+  if (recovered === upstream.timeline) return `${reason}, which the upstream is on`;
+  const left = upstream.switches.find((entry) => entry.timeline === recovered);
+  if (left === undefined) return null;
+  const reached = [
+    control.timeline === recovered ? control.checkpointLsn : null,
+    control.minRecoveryTimeline === recovered ? control.minRecoveryEnd : null,
+    end?.timeline === recovered ? end.lsn : null,
+  ];
+  if (reached.some((position) => position !== null && position > left.switchpoint)) return null;
+  return `${reason}, as far as is known before ${formatLsn(left.switchpoint)}, where the upstream left it`;
 }
 
 function clone(question: Pick<RewindQuestion, "removeOnDivergedTimelines">, diverged: string, obstacle: string): RewindPlan {

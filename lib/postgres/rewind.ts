@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
-import type { FollowTarget } from "../model/postgres.ts";
+import { loaded } from "../model/lazy.ts";
+import type { ControlData, FollowTarget } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, seconds } from "../model/units.ts";
 import { readIfThere, reasonOf, removeFile } from "./atomic-file.ts";
@@ -10,12 +11,13 @@ import { programConninfo } from "./conninfo.ts";
 import type { PostgresContext } from "./context.ts";
 import { readControlData } from "./control-data.ts";
 import { inspectDataDirectory } from "./data-directory.ts";
+import { localEndOfWal } from "./end-of-wal.ts";
 import { clearRewindingMarker, isRewinding, rewindingMarkerPath, writeRewindingMarker } from "./making-marker.ts";
 import { makingEnvironment, untilMakersEnd } from "./making-processes.ts";
 import { lastLines, stepProgress } from "./program-output.ts";
 import { programPath } from "./programs.ts";
 import { secretEnvironment } from "./secret-environment.ts";
-import { askServer } from "./upstream.ts";
+import { askServer, readUpstreamHistory } from "./upstream.ts";
 
 export interface RewindOptions {
   readonly source: FollowTarget;
@@ -25,6 +27,8 @@ export interface RewindOptions {
 
 /** A checkpoint on a busy primary with slow disks takes minutes; it is asked for as an immediate one. */
 const SOURCE_CHECKPOINT_TIMEOUT = seconds(300);
+/** As the question that the plan is made by. */
+const HISTORY_TIMEOUT = seconds(5);
 /** pg_rewind takes `--config-file` since then; before, it finds postgresql.conf in the data directory only. */
 const REWIND_CONFIG_FILE_SINCE = 14;
 const STANDBY_STATES: ReadonlySet<string> = new Set(["shut down in recovery", "in archive recovery"]);
@@ -37,7 +41,8 @@ const UNUSABLE =
 /**
  * Checkpoint on the source where its control file is behind its timeline, then pg_rewind, which finishes even if this process
  * is killed: the next call waits for it. Interrupted half-way all the same, it leaves a directory that is refused by every
- * start until a rewind or a new copy succeeds. Errors: failed, cancelled.
+ * start until a rewind or a new copy succeeds. Errors: refused (a crashed standby that has to be started first, so that it can be shut down
+ * in recovery: nothing was changed), failed, cancelled.
  */
 export async function rewindTo(context: PostgresContext, options: RewindOptions): Promise<Result<null, PostgresError>> {
   const { config } = context;
@@ -52,7 +57,7 @@ export async function rewindTo(context: PostgresContext, options: RewindOptions)
   const archive = await restoreArguments(context, directory.majorVersion);
   const args = [`--target-pgdata=${config.dataDir}`, `--source-server=${source}`, "--progress", ...archive, ...config.rewindOptions];
   try {
-    const taken = await takeUp(context, options.signal);
+    const taken = await takeUp(context, options);
     if (!taken.ok) return taken;
     if (taken.value === "finished") return ok(null);
     await writeRewindingMarker(config.dataDir);
@@ -108,13 +113,13 @@ async function runRewind(
 }
 
 /** Waits for what an earlier supervisor left running, and finds out whether that attempt came to its end. Throws the system's error. */
-async function takeUp(context: PostgresContext, signal: AbortSignal): Promise<Result<"finished" | "to do", PostgresError>> {
+async function takeUp(context: PostgresContext, options: RewindOptions): Promise<Result<"finished" | "to do", PostgresError>> {
   const { dataDir } = context.config;
   if (!(await isRewinding(dataDir))) {
-    const prepared = await prepareTarget(context);
+    const prepared = await prepareTarget(context, options.source);
     return prepared.ok ? ok("to do") : prepared;
   }
-  const waited = await untilMakersEnd(dataDir, signal);
+  const waited = await untilMakersEnd(dataDir, options.signal);
   if (waited === "cancelled") return err({ kind: "cancelled", message: "the wait for an earlier pg_rewind was given up" });
   const control = await readControlData(context.run, context.clock, dataDir);
   if (!control.ok) return control;
@@ -127,12 +132,16 @@ async function takeUp(context: PostgresContext, signal: AbortSignal): Promise<Re
 
 /**
  * pg_rewind itself recovers a crashed target in single-user mode, which refuses to run beside a standby.signal. What such a
- * recovery adds to a crashed standby's WAL lies behind the point of divergence, so that the rewind takes it away again.
+ * recovery adds to a crashed standby's WAL has to lie behind the point of divergence, so that the rewind takes it away again.
  */
-async function prepareTarget(context: PostgresContext): Promise<Result<null, PostgresError>> {
+async function prepareTarget(context: PostgresContext, source: FollowTarget): Promise<Result<null, PostgresError>> {
   const control = await readControlData(context.run, context.clock, context.config.dataDir);
   if (!control.ok) return control;
   if (control.value.state.startsWith("shut down")) return ok(null);
+  if (STANDBY_STATES.has(control.value.state)) {
+    const judged = await judgeCrashedStandby(context, control.value, source);
+    if (!judged.ok) return judged;
+  }
   try {
     await removeFile(join(context.config.dataDir, "standby.signal"));
     await removeFile(join(context.config.dataDir, "recovery.signal"));
@@ -140,6 +149,24 @@ async function prepareTarget(context: PostgresContext): Promise<Result<null, Pos
   } catch (error) {
     return err({ kind: "failed", message: `cannot prepare ${context.config.dataDir} for pg_rewind: ${reasonOf(error)}` });
   }
+}
+
+async function judgeCrashedStandby(
+  context: PostgresContext,
+  control: ControlData,
+  source: FollowTarget,
+): Promise<Result<null, PostgresError>> {
+  const refuse = (why: string): Result<null, PostgresError> =>
+    err({ kind: "refused", message: `${why}: it has to be started, and shut down in recovery, before pg_rewind` });
+  if ((await readIfThere(join(context.config.dataDir, "backup_label"))) !== null)
+    return refuse("a copy, or what an earlier pg_rewind left, was not recovered yet (backup_label)");
+  const upstream = await readUpstreamHistory(context, source, (context.clock.now() + HISTORY_TIMEOUT) as Ms);
+  if (!upstream.ok) return err({ kind: "failed", message: `the rewind source does not tell its timelines: ${upstream.error.message}` });
+  const end = await localEndOfWal(context, control);
+  const plans = await loaded(() => import("../core/rewind-plan.ts"));
+  if (!plans.ok) return err({ kind: "failed", message: plans.error });
+  const why = plans.value.whyNotEndRecovery({ control, end: end.ok ? end.value : null, upstream: upstream.value });
+  return why === null ? ok(null) : refuse(why);
 }
 
 /**

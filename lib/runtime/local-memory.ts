@@ -40,6 +40,10 @@ export interface LocalMemory {
   syncNamesChanging: boolean;
   promotedAt: Ms | null;
   rewindFailed: boolean;
+  /** The start of a stopped standby that was to be started before anything else failed, and none has succeeded since. */
+  startFailed: boolean;
+  /** Why pg_rewind was refused until this crashed standby has been started; null where it was not. */
+  startsFirst: string | null;
   /** The timeline that pg_rewind was last needed for, and whether it was done. */
   rewound: { readonly timeline: Timeline; readonly done: boolean } | null;
   syncNamesManaged: boolean;
@@ -77,6 +81,8 @@ export function nothingSeen(): LocalMemory {
     syncNamesChanging: false,
     promotedAt: null,
     rewindFailed: false,
+    startFailed: false,
+    startsFirst: null,
     rewound: null,
     syncNamesManaged: false,
     syncNamesReleased: false,

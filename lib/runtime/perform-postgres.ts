@@ -3,7 +3,7 @@
 
 import type { Effect } from "../core/decision.ts";
 import { overhaulOf } from "../core/overhaul.ts";
-import { planWithoutEnd, type RewindPlan, rewindPlan } from "../core/rewind-plan.ts";
+import { planOfRefused, planWithoutEnd, type RewindPlan, rewindPlan } from "../core/rewind-plan.ts";
 import type { PostgresError } from "../model/errors.ts";
 import type { CopyProgress, FollowTarget } from "../model/postgres.ts";
 import type { Result } from "../model/result.ts";
@@ -163,7 +163,7 @@ async function clone(context: NodeContext, effect: Extract<Effect, { kind: "clon
   state.local.control = null;
   // After an upgrade the copy is of another one than what was here; a server that does not start could not tell.
   state.local.systemIdentifier = null;
-  state.local.rewindFailed = false;
+  Object.assign(state.local, { rewindFailed: false, startFailed: false, startsFirst: null });
   return await start(context, { kind: "start", role: "standby", target: follow, syncNames: null }, signal);
 }
 
@@ -208,15 +208,16 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
     plan: { leader: effect.leader, leaderSession: effect.leaderSession, plan },
   });
   const before = state.lastTask;
+  const { removeDataDirectoryOnRewindFailure: removeOnRewindFailure } = state.settings.node.postgresql;
+  const { startFailed: failed, startsFirst: refused } = state.local;
   const end = running ? runningEnd(context) : await stoppedEnd(context);
   if (end === null) {
     const looks = 1 + (before?.kind === "plan-rejoin" && !before.ok ? before.failures : 0);
     if (running || looks < ENDLESS_LOOKS) return { ok: false, message: "the local end of WAL is not known" };
-    const { removeDataDirectoryOnRewindFailure: removeOnRewindFailure } = state.settings.node.postgresql;
-    return made(planWithoutEnd({ ...may, state: control.value.state, failed: state.local.rewindFailed, removeOnRewindFailure }));
+    return made(planWithoutEnd({ ...may, state: control.value.state, failed: failed || state.local.rewindFailed, removeOnRewindFailure }));
   }
   const switches = await postgres.timelineSwitches(end.timeline);
-  const plan = rewindPlan({
+  const judged = rewindPlan({
     local: {
       ...(switches.ok ? { switches: switches.value } : {}),
       timeline: timeline(end.timeline),
@@ -228,7 +229,8 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
     upstream: upstream.value,
     ...may,
   });
-  if (plan.kind === "rewind") noteRewind(context, timeline(end.timeline), upstream.value.timeline);
+  const plan = running || refused === null ? judged : planOfRefused(judged, { refused, failed, removeOnRewindFailure });
+  if (judged.kind === "rewind") noteRewind(context, timeline(end.timeline), upstream.value.timeline);
   return made(plan);
 }
 
@@ -279,7 +281,9 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
     }
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
-  if (!rewound.ok) state.local.rewindFailed = true;
+  // Nothing was tried: a start comes first.
+  if (!rewound.ok && rewound.error.kind === "refused") state.local.startsFirst = rewound.error.message;
+  else if (!rewound.ok) state.local.rewindFailed = true;
   else if (state.local.rewound !== null) state.local.rewound = { ...state.local.rewound, done: true };
   state.local.control = null;
   return taskResult(rewound);
@@ -320,11 +324,11 @@ async function startServer(context: NodeContext, effect: Extract<Effect, { kind:
     // What does not start is as good as crashed: primary_start_timeout counts from here.
     if (effect.role === "primary") state.local.crashedAt ??= clock.now();
     const plan = state.lastTask?.plan?.plan;
-    // Nor can its WAL be read: what the configuration says of pg_rewind's failure holds for this one.
-    if (plan?.kind === "follow" && plan.unread === true && started.error.kind === "failed") state.local.rewindFailed = true;
+    // Nor could it be rewound: what comes next depends on it. A start that fails for another reason says nothing of the data.
+    if (plan?.kind === "follow" && plan.unread === true && started.error.kind === "failed") state.local.startFailed = true;
     return taskResult(started);
   }
-  state.local.crashedAt = null;
+  Object.assign(state.local, { crashedAt: null, startFailed: false, startsFirst: null });
   if (effect.role === "primary") await rearm(context);
   tellStarted(context, effect.role === "standby" ? "replica" : effect.role);
   return DONE;

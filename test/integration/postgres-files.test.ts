@@ -507,6 +507,25 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     expect((await c.removeDataDirectory()).ok).toBe(true);
   });
 
+  test("the recovery of a crashed standby is not ended on a timeline of the primary's: pg_rewind is refused, and the standby goes on", async () => {
+    const source = sourceOf("a", PORT_A, null);
+    const follows = async (rows: number) => {
+      expect(await startAs(b, "standby", source)).toEqual({ ok: true, value: null });
+      await sql(PORT_A, "INSERT INTO t VALUES (-2)");
+      await until("b has what a writes", async () => (await sql(PORT_B, "SELECT count(*) FROM t WHERE n = -2")) === String(rows));
+    };
+    for (const rows of [1, 2]) {
+      await stop(b, "immediate");
+      const control = await b.controlData();
+      expect(control.ok && control.value.state).toBe("in archive recovery");
+      const refused = await b.rewind({ source, ...quiet() });
+      expect(refused.ok || refused.error).toMatchObject({ kind: "refused", message: expect.stringContaining("has to be started") });
+      expect(await b.controlData()).toEqual(control);
+      expect(existsSync(join(folder, "b", "standby.signal"))).toBe(true);
+      await follows(rows);
+    }
+  });
+
   test("removal refuses while the server runs, then empties linked WAL and leaves nothing", async () => {
     const refused = await b.removeDataDirectory();
     expect(refused.ok || refused.error.kind).toBe("refused");

@@ -2,7 +2,7 @@
 // Method: random trees of timelines; the slow and obvious judge walks both histories byte range by byte range.
 
 import { expect, test } from "bun:test";
-import { type LocalWal, planWithoutEnd, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
+import { type LocalWal, planOfRefused, planWithoutEnd, type RewindQuestion, rewindPlan } from "../../../lib/core/rewind-plan.ts";
 import type { TimelineSwitch } from "../../../lib/model/history.ts";
 import type { UpstreamHistory } from "../../../lib/model/postgres.ts";
 import { lsn, timeline } from "../../../lib/model/units.ts";
@@ -132,4 +132,18 @@ test("a standby whose end of WAL cannot be read is started and never rewound, an
             const plan = planWithoutEnd({ state, usePgRewind, removeOnDivergedTimelines, failed, removeOnRewindFailure });
             expect(plan.kind).toBe(failed && removeOnRewindFailure ? "clone" : "follow");
           }
+});
+
+test("a standby whose rewind was refused is started, and copied anew only where that failed and a copy is allowed", () => {
+  const rewind = { kind: "rewind", why: "it has diverged" } as const;
+  const refused = "it has to be started first";
+  for (const failed of [true, false])
+    for (const removeOnRewindFailure of [true, false]) {
+      const plan = planOfRefused(rewind, { refused, failed, removeOnRewindFailure });
+      expect(plan.kind).toBe(failed && removeOnRewindFailure ? "clone" : "follow");
+      expect(plan.why).toContain(refused);
+      expect(plan.why.includes("reinitialize")).toBe(failed && !removeOnRewindFailure);
+    }
+  const follow = { kind: "follow", why: "nothing diverged" } as const;
+  expect(planOfRefused(follow, { refused, failed: true, removeOnRewindFailure: true })).toBe(follow);
 });

@@ -63,3 +63,30 @@ test("a former primary is for pg_rewind to look at", async () => {
   expect(await planned(node, "in production")).toMatchObject({ kind: "rewind" });
   expect(decided(node, false)).toBe("rejoin-rewind");
 });
+
+test("a crashed standby whose rewind is refused is started, found to have diverged, stopped and rewound", async () => {
+  const node = await new Bench().node("replica", "b");
+  const { node: config } = node.state.settings;
+  node.state.settings = { ...node.state.settings, node: { ...config, postgresql: { ...config.postgresql, usePgRewind: true } } };
+  const plan = async (state: string) => {
+    node.postgres.controlData = async () => ok({ systemIdentifier: "1", state, walLogHints: true, dataChecksums: true } as ControlData);
+    const effect = { kind: "plan-rejoin", target: LEADER, leader: "a", leaderSession: "s-a" } as const;
+    const result = await runTask(node, effect, new AbortController().signal);
+    return "plan" in result ? result.plan?.plan : undefined;
+  };
+  node.postgres.upstreamHistory = async () => ok({ timeline: timeline(1), switches: [], walLsn: lsn(10n), inRecovery: false } as never);
+  node.postgres.timelineSwitches = async () => ok([]);
+  node.postgres.localEndOfWal = async () => ok({ timeline: 2, lsn: 20n });
+  node.postgres.crashRecover = async () => ok(null);
+  node.state.local.process = { kind: "none" };
+  const rewind = () => runTask(node, { kind: "rewind", target: LEADER }, new AbortController().signal);
+  const start = () => runTask(node, { kind: "start", role: "standby", target: LEADER, syncNames: null }, new AbortController().signal);
+  expect(await plan("in archive recovery")).toMatchObject({ kind: "rewind" });
+  node.postgres.rewind = async () => err({ kind: "refused", message: "start it first" });
+  expect((await rewind()).ok).toBe(false);
+  expect(node.state.local.rewindFailed).toBe(false);
+  expect(await plan("in archive recovery")).toMatchObject({ kind: "follow", why: expect.stringContaining("start it first") });
+  node.postgres.start = async () => ok(null);
+  expect((await start()).ok).toBe(true);
+  expect(await plan("shut down in recovery")).toMatchObject({ kind: "rewind" });
+});
