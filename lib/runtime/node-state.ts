@@ -86,7 +86,7 @@ export class NodeState {
   leaseDoubtedAt: Ms | null = null;
   /** The session whose lock this node has given up, or is about to; null once it holds one again. */
   givenUp: string | null = null;
-  /** When the lock that is held was taken. */
+  /** When this process took the lock that is held, or found that it has it. */
   heldSince: Ms | null = null;
   prePromotePassedAt: Ms | null = null;
   /** Since when this member asks the leader not to wait for it any more; null where it does not. */
@@ -282,6 +282,7 @@ export class NodeState {
   /** The lease as a former process left it: rounds of failsafe mode may have brought it further than the store's confirmation. */
   recall(lock: HeldLock, checkedUntil: Ms): void {
     this.held = lock;
+    this.heldSince = this.#clock.now();
     this.#recalled = { lock, checkedUntil };
   }
 

@@ -33,6 +33,18 @@ test("a lock that vanished keeps its lease, and does not count as led", async ()
   expect(state.leaseValid()).toBe(true);
 });
 
+test("a lease that a former process left is held from then on: what pre_promote says under it counts (simulation, seed 164)", async () => {
+  const node = { ...(await loadTemplate()), name: "b" };
+  const clock = new ManualClock();
+  const state = new NodeState(clock, { node, dynamic: CONFIG });
+  expect(state.heldSince).toBeNull();
+  state.recall(held, ms(20_000));
+  const since = state.heldSince;
+  expect(since).toBe(clock.now());
+  state.hold(held);
+  expect(state.heldSince).toBe(since);
+});
+
 test("a snapshot from before the acquisition takes nothing away", async () => {
   const state = await holder();
   state.hold({ ...held, session: "s-new", revision: revision(20) });
