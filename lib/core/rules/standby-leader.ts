@@ -102,12 +102,6 @@ export const standbyLeaderRules: readonly Rule[] = inSection(leadsStandbys, [
       why: () => "starting as a standby leader because i had the session lock",
     },
   ]),
-  {
-    id: "standby-leader-starting",
-    when: (o) => leadsStandbys(o) && o.local.status === null,
-    then: (o) => waitAtMost(o, 1000),
-    why: () => "PostgreSQL does not answer yet",
-  },
   ...inSection(isAtWork, [
     {
       id: "standby-leader-sync-key",
