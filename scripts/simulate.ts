@@ -2,17 +2,19 @@
 // --raft it is the simulation of the built-in Raft instead (simulations/raft.ts).
 
 import { parseArgs } from "node:util";
+import { RULES } from "../lib/core/decide.ts";
 import { loadTemplate } from "../test/simulation/node-config.ts";
 import { PLANTS, plant } from "../test/simulation/plants.ts";
 import { type RunResult, runSimulation } from "../test/simulation/run.ts";
 
-const USAGE = `usage: bun run scripts/simulate.ts [--seeds N] [--from SEED] [--nodes N] [--minutes M] [--trace] [--hashes] [--figure] [--plant NAME]
+const USAGE = `usage: bun run scripts/simulate.ts [--seeds N] [--from SEED] [--nodes N] [--minutes M] [--trace] [--hashes] [--figure] [--rules] [--plant NAME]
   --seeds N     how many clusters (default 50), one seed each, from --from (default 1) on
   --nodes N     nodes in each cluster; without it the seed chooses 2 to 5
   --minutes M   how long faults happen in each cluster (default 20)
   --trace       tell everything that happens (one seed)
   --hashes      print each seed's trace hash: equal seeds have equal hashes
   --figure      the performance figure: 3 nodes, loop_wait 10, a fault a minute
+  --rules       tell how often each rule has decided, and which ones never did
   --plant NAME  plant a known bug, which has to be found: ${Object.keys(PLANTS).join(", ")}
   --raft        simulate the built-in Raft instead; its options: --raft --help
 Exit status: 0 no violation (with --plant: found), 1 a violation (with --plant: not found), 2 usage.`;
@@ -31,6 +33,7 @@ async function main(): Promise<number> {
   const template = await loadTemplate();
   const totals = { simulatedMs: 0, steps: 0, promotions: 0, commits: 0, slowest: 0 };
   const faults = new Map<string, number>();
+  const rules = new Map<string, number>();
   const failed: RunResult[] = [];
   const begin = process.cpuUsage();
   let done = 0;
@@ -43,6 +46,7 @@ async function main(): Promise<number> {
       nodes: options.nodes,
       figure: options.figure,
       onTrace: options.trace ? (line) => console.log(line) : null,
+      ...(options.rules ? { rules } : {}),
     });
     done += 1;
     totals.simulatedMs += result.simulatedMs;
@@ -65,6 +69,7 @@ async function main(): Promise<number> {
   const minutes = totals.simulatedMs / 60_000;
   const counts = [...faults].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => `${name} ${count}`);
   console.log(`faults: ${counts.join(", ")}`);
+  if (options.rules) tellRules(rules);
   console.log(
     `${done} seeds from ${options.from}: ${minutes.toFixed(0)} cluster-minutes simulated in ${seconds.toFixed(1)} s of processor time (${(minutes / seconds).toFixed(0)} a second), ${totals.steps} steps, ${totals.commits} commits, ${totals.promotions} promotions, slowest convergence ${(totals.slowest / 1000).toFixed(0)} s, ${failed.length} violations`,
   );
@@ -78,6 +83,13 @@ async function main(): Promise<number> {
 }
 
 const MAX_REPORTED = 20;
+
+/** In the table's order. */
+function tellRules(counts: ReadonlyMap<string, number>): void {
+  const never = RULES.filter(({ id }) => !counts.has(id)).map(({ id }) => id);
+  for (const { id } of RULES) if (counts.has(id)) console.log(`rule ${id} ${counts.get(id)}`);
+  console.log(`${RULES.length - never.length} of ${RULES.length} rules decided; never: ${never.join(", ") || "none"}`);
+}
 
 /** Loaded only where it is wanted: its module prepares a shelf of snapshots, which costs about 0.06 s. */
 async function raft(words: readonly string[]): Promise<number> {
@@ -93,6 +105,7 @@ interface Options {
   readonly trace: boolean;
   readonly hashes: boolean;
   readonly figure: boolean;
+  readonly rules: boolean;
   readonly plant: string | null;
 }
 
@@ -117,6 +130,7 @@ function readOptions(): Options | null {
         trace: { type: "boolean", default: false },
         hashes: { type: "boolean", default: false },
         figure: { type: "boolean", default: false },
+        rules: { type: "boolean", default: false },
         plant: { type: "string" },
       },
     });
@@ -124,8 +138,8 @@ function readOptions(): Options | null {
     const [seeds, from, minutes] = [Number(values.seeds), Number(values.from), Number(values.minutes)];
     const whole = [seeds, from, ...(nodes === null ? [] : [nodes])].every((value) => Number.isInteger(value) && value >= 0);
     if (!whole || seeds < 1 || !(minutes > 0) || (nodes !== null && (nodes < 1 || nodes > 9))) return null;
-    const { trace, hashes, figure } = values;
-    return { seeds, from, nodes, minutes, trace, hashes, figure, plant: values.plant ?? null };
+    const { trace, hashes, figure, rules } = values;
+    return { seeds, from, nodes, minutes, trace, hashes, figure, rules, plant: values.plant ?? null };
   } catch (error) {
     if (error instanceof TypeError) return null;
     throw error;

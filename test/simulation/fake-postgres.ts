@@ -367,7 +367,7 @@ export class FakePostgres implements Postgresql {
   callback(): void {}
 
   hook(): Promise<Answer> {
-    return Promise.resolve(DONE);
+    return Promise.resolve(this.#server.vetoed > 0 ? err({ kind: "failed", message: "vetoed" }) : DONE);
   }
 
   close(): Promise<void> {

@@ -55,6 +55,8 @@ export class FakeServer {
   /** How many of the next starts fail, and what the next ones take longer. */
   startsToFail = 0;
   startDelay = 0;
+  /** How many reasons pre_promote has to veto a promotion here. */
+  vetoed = 0;
   #epoch = 0;
   #pids = 1000;
   #frozenBacklog: (() => void)[] = [];

@@ -36,6 +36,8 @@ export interface NodeChoice {
   readonly removeDiverged: boolean;
   /** consul.session_check_ttl of this node; null: none. */
   readonly sessionCheckTtl: Ms | null;
+  /** An operator's check stands before each promotion of this node. */
+  readonly prePromote: boolean;
 }
 
 export function nodeConfig(template: NodeConfig, choice: NodeChoice): NodeConfig {
@@ -52,6 +54,7 @@ export function nodeConfig(template: NodeConfig, choice: NodeChoice): NodeConfig
       ...template.postgresql,
       connectAddress: { host, port: 5432 },
       usePgRewind: choice.usePgRewind,
+      prePromote: choice.prePromote ? "may-i" : null,
       removeDataDirectoryOnRewindFailure: true,
       removeDataDirectoryOnDivergedTimelines: choice.removeDiverged,
     },

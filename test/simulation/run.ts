@@ -3,6 +3,7 @@
 import type { NodeConfig } from "../../lib/model/node-config.ts";
 import { FAULTS, FaultTimer } from "./faults.ts";
 import { withLightAbort } from "./light-abort.ts";
+import { REQUESTS } from "./operators.ts";
 import type { Plants } from "./plants.ts";
 import { World } from "./world.ts";
 
@@ -15,6 +16,8 @@ export interface RunOptions {
   readonly nodes?: number | null;
   readonly figure?: boolean;
   readonly onTrace?: ((line: string) => void) | null;
+  /** Counts here how often each rule has decided, by its id. */
+  readonly rules?: Map<string, number>;
 }
 
 export interface RunResult {
@@ -37,6 +40,7 @@ export function runSimulation(options: RunOptions): RunResult {
 }
 
 function simulate(options: RunOptions): RunResult {
+  const { rules } = options;
   const world = new World({
     seed: options.seed,
     template: options.template,
@@ -44,6 +48,7 @@ function simulate(options: RunOptions): RunResult {
     nodes: options.nodes ?? null,
     figure: options.figure === true,
     onTrace: options.onTrace ?? null,
+    onRule: rules === undefined ? null : (id) => void rules.set(id, (rules.get(id) ?? 0) + 1),
   });
   const timer = new FaultTimer(world);
   world.trace("seed", `${options.seed}: ${JSON.stringify(world.settings)}`);
@@ -85,7 +90,7 @@ function faultAfterFault(world: World, timer: FaultTimer, end: number): void {
     if (at >= end) return;
     world.queue.at(at, () => {
       const name = random.pick(settings.faults);
-      const what = FAULTS[name]?.(world, timer, random) ?? null;
+      const what = (FAULTS[name] ?? REQUESTS[name])?.(world, timer, random) ?? null;
       if (what !== null) {
         world.trace("FAULT", `${name} ${what}`);
         world.faults.set(name, (world.faults.get(name) ?? 0) + 1);

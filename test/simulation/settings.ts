@@ -3,6 +3,7 @@
 import { ms } from "../../lib/model/units.ts";
 import { FAULTS } from "./faults.ts";
 import type { NodeChoice } from "./node-config.ts";
+import { REQUESTS } from "./operators.ts";
 import { Random } from "./random.ts";
 
 export interface Settings {
@@ -43,6 +44,7 @@ export function chooseSettings(
   const size = figure ? 3 : (options.count ?? random.whole(2, 5));
   const usePgRewind = random.chance(0.8);
   const sessionCheckOf = chooseChecks(options.seed, figure);
+  const operators = chooseOperators(options.seed, figure);
   const nodes: NodeChoice[] = [];
   for (let index = 0; index < size; index += 1) {
     const tags = { ...chooseTags(random, index, mode), ...(figure ? {} : chooseSources(random, index, size)) };
@@ -53,8 +55,11 @@ export function chooseSettings(
       usePgRewind,
       removeDiverged: !usePgRewind || random.chance(0.5),
       sessionCheckTtl: sessionCheckOf(),
+      prePromote: operators.prePromote,
     });
   }
+  if (operators.nostream) leaveToArchive(nodes);
+  Object.assign(dcs, operators.dcs);
   if (!figure && random.chance(0.4)) Object.assign(dcs, { failsafe_mode: true });
   const all = Object.keys(FAULTS);
   const share = random.between(0.15, 1);
@@ -63,7 +68,7 @@ export function chooseSettings(
     nodes,
     latencyMs: random.chance(0.8) ? random.between(0.5, 5) : random.between(5, 80),
     clockError: random.chance(0.7) ? 0.0002 : 0.01,
-    faults: chosen.length === 0 ? [random.pick(all)] : chosen,
+    faults: [...(chosen.length === 0 ? [random.pick(all)] : chosen), ...operators.requests],
     faultEvery: figure ? 60_000 : random.pick([60_000, 60_000, 20_000, 8_000]),
     dcs,
   };
@@ -78,6 +83,34 @@ function chooseChecks(seed: number, figure: boolean): () => NodeChoice["sessionC
 
 /** No seed of anybody's is as large. */
 const CHECK_STREAM = 1_000_000_007;
+const OPERATOR_STREAM = 2_000_000_011;
+
+interface Operators {
+  readonly requests: readonly string[];
+  readonly prePromote: boolean;
+  readonly nostream: boolean;
+  readonly dcs: Readonly<Record<string, unknown>>;
+}
+
+/** In half of the clusters operators ask for things. By a stream of its own: the other clusters stay what they were. */
+function chooseOperators(seed: number, figure: boolean): Operators {
+  const random = new Random(seed + OPERATOR_STREAM);
+  if (figure || !random.chance(0.5)) return { requests: [], prePromote: false, nostream: false, dcs: {} };
+  return {
+    requests: Object.keys(REQUESTS).filter(() => random.chance(0.7)),
+    prePromote: random.chance(0.5),
+    nostream: random.chance(0.25),
+    dcs: random.chance(0.4) ? { primary_race_backoff: random.whole(1, 30) } : {},
+  };
+}
+
+/** The last node has no stream, and no archive either: its data grows old. Only where nobody gets anything from it, and others may lead. */
+function leaveToArchive(nodes: NodeChoice[]): void {
+  const last = nodes.at(-1);
+  if (last === undefined || nodes.length < 3) return;
+  const isSource = nodes.some(({ tags }) => tags["replicatefrom"] === last.name);
+  if (!isSource && Object.keys(last.tags).length === 0) nodes[nodes.length - 1] = { ...last, tags: { nostream: true } };
+}
 
 /** Cascades, circles of them and sources that lead among them. The first two stream from whoever leads: a sync standby has to. */
 function chooseSources(random: Random, index: number, size: number): NodeChoice["tags"] {

@@ -2,6 +2,8 @@
 // scripts/simulate.ts. Method: real loop, core and cluster store over fakes; see docs/simulation.md.
 
 import { expect, test } from "bun:test";
+import { RULES } from "../../lib/core/decide.ts";
+import { SCENARIOS } from "../unit/core/scenarios/scenarios.ts";
 import { loadTemplate } from "./node-config.ts";
 import { type Plants, plant } from "./plants.ts";
 import { Random } from "./random.ts";
@@ -17,12 +19,16 @@ function noPlants(): Plants {
   return plants;
 }
 
-test("simulated clusters keep the invariants through faults, and converge when all is healed", () => {
+test("simulated clusters keep the invariants through faults, converge when all is healed, and every rule without a scenario decides", () => {
+  const rules = new Map<string, number>();
   for (let seed = 1; seed <= 12; seed += 1) {
-    const result = runSimulation({ seed, template, plants: noPlants(), minutes: 10 });
+    const result = runSimulation({ seed, template, plants: noPlants(), minutes: 10, rules });
     expect(result.violations.map((text) => `seed ${seed}: ${text}`)).toEqual([]);
     expect(result.commits).toBeGreaterThan(0);
   }
+  // A new rule that turns up here wants a scenario in test/unit/core/scenarios, unless no cluster can do without it.
+  const never = RULES.map(({ id }) => id).filter((id) => !Object.hasOwn(SCENARIOS, id) && !rules.has(id));
+  expect(never).toEqual([]);
 });
 
 test("the same seed is the same run, whatever ran before", () => {

@@ -1,6 +1,7 @@
 // Owns one run of a node's supervisor in the simulator: the real loop, watches, state and cluster store over the fakes, put together
 // and started as lib/runtime/node.ts does it. It decides nothing.
 
+import type { Decision } from "../../lib/core/decision.ts";
 import { leaseMargin } from "../../lib/core/lease.ts";
 import type { PeerStatus } from "../../lib/core/observation.ts";
 import { ClusterStore } from "../../lib/dcs/cluster-store.ts";
@@ -16,6 +17,7 @@ import { LocalNodeService } from "../../lib/runtime/local-node-service.ts";
 import type { FormerLease, LeaseKeeper, NodeContext, PromiseKeeper } from "../../lib/runtime/node-context.ts";
 import { NodeState } from "../../lib/runtime/node-state.ts";
 import { lookAtPostgres } from "../../lib/runtime/observe.ts";
+import { UNOBSERVED } from "../../lib/runtime/observer.ts";
 import { refreshCluster } from "../../lib/runtime/perform-dcs.ts";
 import { SessionTtl, sessionCheckOf } from "../../lib/runtime/session-ttl.ts";
 import { Waker } from "../../lib/runtime/waker.ts";
@@ -92,6 +94,14 @@ export class Supervisor {
     this.#service = new LocalNodeService(this.context, FreshStatus.of(this.context), () => {});
     this.#watch = new WatchLoop(this.context);
     this.#loop = new HaLoop(this.context, () => this.#afterCycle());
+    const { onRule } = world;
+    if (onRule !== null) {
+      const decided = ({ rule }: Decision): null => {
+        onRule(rule);
+        return null;
+      };
+      state.observer = { ...UNOBSERVED, decided };
+    }
     state.onCluster = (cluster) => this.#takeConfig(cluster);
     this.context.postgres.onPostmasterExit(() => this.#postmasterEnded());
     watchdog.onLost(() => this.context.waker.wake());
@@ -183,6 +193,13 @@ export class Supervisor {
       paused: facts.paused,
       leaseHeld: facts.holdsLock,
     };
+  }
+
+  /** A request over REST; false where nobody hears it. What it answers is the asker's. */
+  operate(ask: (service: LocalNodeService) => Promise<unknown>): boolean {
+    if (!this.#apiServing) return false;
+    this.process.deliver(() => void ask(this.#service));
+    return true;
   }
 
   /** The node's file was read again. */

@@ -26,6 +26,8 @@ export interface WorldOptions {
   /** The settings of the performance figure. */
   readonly figure: boolean;
   readonly onTrace: ((line: string) => void) | null;
+  /** Each decision, by its rule's id; null: nobody counts. */
+  readonly onRule: ((id: string) => void) | null;
 }
 
 export class World {
@@ -49,6 +51,7 @@ export class World {
   /** Of every step's time, and of all that is traced: equal runs have equal hashes. */
   hash = 17;
   everLed = false;
+  readonly onRule: WorldOptions["onRule"];
   readonly #onTrace: ((line: string) => void) | null;
   #dirty = false;
   /** Chosen by an operator's failover, whatever the synchronous standbys: until when it excuses. */
@@ -60,6 +63,7 @@ export class World {
     this.settings = chooseSettings(this.random, { seed: options.seed, count: options.nodes, figure: options.figure });
     this.plants = options.plants;
     this.#onTrace = options.onTrace;
+    this.onRule = options.onRule;
     this.guardBudget = this.random.between(450, 700);
     this.servers = new Servers({
       reuseTimelines: this.plants.timelinesReused,
@@ -198,6 +202,7 @@ export class World {
       if (node.supervisor.terminating) return `${node.name} is shutting down`;
       if (node === leader) continue;
       if (node.server.writable) return `${node.name} is a second primary`;
+      if (node.tags["nostream"] === true) continue;
       const source = this.#sourceOf(node, leader);
       if (node.server.link === null || node.server.link.stalled || node.server.link.from !== source.server)
         return `${node.name} does not stream from ${source.name}`;
