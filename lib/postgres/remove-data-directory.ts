@@ -6,10 +6,13 @@ import type { PostgresError } from "../model/errors.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { hasCode, isThere, reasonOf, syncFolder } from "./atomic-file.ts";
 import type { PostgresContext } from "./context.ts";
-import { findPostmaster, inspectDataDirectory } from "./data-directory.ts";
+import { findPostmaster, inspectDataDirectory, readMajorVersion } from "./data-directory.ts";
 import { clearMakingMarker, clearRewindingMarker, writeMakingMarker } from "./making-marker.ts";
 import { endLeftoverMakers } from "./making-processes.ts";
 import { keptBeside, linkTarget, namesIn, tablespacesOf } from "./outside-links.ts";
+
+/** What PostgreSQL makes in a tablespace, one for each version. */
+const TABLESPACE_FOLDER = /^PG_[0-9.]+_[0-9]+$/;
 
 /**
  * Deletes a valid or half-made directory with its WAL and tablespaces; the directory itself, mount points and the targets
@@ -52,13 +55,30 @@ export async function emptyDataDirectory(dataDir: string): Promise<void> {
     const target = await linkTarget(join(dataDir, name));
     if (target !== null) await emptyFolder(target);
   }
-  for (const target of await tablespacesOf(dataDir)) {
-    // Other versions (pg_upgrade) keep folders of their own beside ours, and other files are not ours at all.
-    for (const folder of await namesIn(target)) {
-      if (/^PG_[0-9.]+_[0-9]+$/.test(folder)) await rm(join(target, folder), { recursive: true, force: true });
-    }
-  }
+  await emptyTablespaces(dataDir);
   await emptyFolder(dataDir);
+}
+
+/**
+ * A cluster of another version may have a folder of its own in the same place, and other files are not ours at all: only the folder of this
+ * directory's version goes. Each link goes after it, so that whoever comes after a crash does not judge what is there once more.
+ */
+async function emptyTablespaces(dataDir: string): Promise<void> {
+  const places = await tablespacesOf(dataDir);
+  if (places.length === 0) return;
+  const version = await readMajorVersion(dataDir);
+  const ours: string[] = [];
+  for (const place of places) {
+    const folders = (await namesIn(place)).filter((name) => TABLESPACE_FOLDER.test(name));
+    const own = version.ok ? folders.filter((name) => name.startsWith(`PG_${version.value}_`)) : folders;
+    // A copy that was cut off has no version yet; it had begun with an empty place, so that there is one folder, and its own.
+    if (!version.ok && folders.length > 1)
+      throw new Error(`${place} has ${folders.join(", ")}, and which of them belongs to ${dataDir} cannot be told: remove that one`);
+    ours.push(...own.map((name) => join(place, name)));
+  }
+  for (const path of ours) await rm(path, { recursive: true, force: true });
+  for (const place of places) if (await isThere(place)) await syncFolder(place);
+  await emptyFolder(join(dataDir, "pg_tblspc"));
 }
 
 async function emptyFolder(path: string): Promise<void> {

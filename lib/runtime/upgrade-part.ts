@@ -7,7 +7,9 @@ import { loaded } from "../model/lazy.ts";
 import type { Ms } from "../model/units.ts";
 import type { UpgradeRequest } from "../model/upgrade.ts";
 import { identifierAfter } from "../model/upgrade.ts";
+import { reasonOf } from "../postgres/atomic-file.ts";
 import { programRunner } from "../postgres/programs.ts";
+import type { Look } from "../postgres/upgrade/look.ts";
 import type { NodeContext } from "./node-context.ts";
 import { noteUpgrade } from "./overhaul.ts";
 
@@ -109,7 +111,7 @@ export class UpgradePart {
     log.info(`looking at this node before an upgrade of PostgreSQL (${request.id})`);
     const { findings, facts, newMajor } = await lookBeforeUpgrade({
       ...{ config: postgresql, clock, newBinDir: request.binDir, mode: request.mode, signal: this.#closing.signal },
-    });
+    }).catch(unseen);
     // Whoever comes after this supervisor looks again.
     if (this.#closing.signal.aborted) return WELL;
     const file = await state.nodeFile.obstacle(request.binDir);
@@ -176,6 +178,12 @@ export class UpgradePart {
     if (noted.ok) this.#attempts = 0;
     return noted.ok ? WELL : { ok: false, message: noted.error.message };
   }
+}
+
+/** A look that comes to nothing says so: ctl waits for each member. */
+function unseen(reason: unknown): Look {
+  const finding = { subject: "look", verdict: "fault", says: reasonOf(reason), fix: "mend what it names" } as const;
+  return { findings: [finding], facts: null, newMajor: null };
 }
 
 interface Said {

@@ -11,10 +11,11 @@ import { sizeText } from "../../model/size-text.ts";
 import { ms } from "../../model/units.ts";
 import type { UpgradeMode } from "../../model/upgrade.ts";
 import { placeObstacle } from "../aside.ts";
+import { reasonOf } from "../atomic-file.ts";
 import { inspectDataDirectory, readPostmasterPid } from "../data-directory.ts";
 import { programRunner, withPrograms } from "../programs.ts";
 import { carriedObstacle } from "./carried.ts";
-import { outsideObstacle } from "./outside.ts";
+import { copyObstacle, outsideObstacle } from "./outside.ts";
 import { rehearse } from "./rehearsal.ts";
 import { initdbLocale, readServerFacts, type ServerFacts } from "./server-facts.ts";
 
@@ -74,7 +75,8 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
   const told = (finding: Finding, facts: ServerFacts | null): Look => ({ findings: [...findings, finding], facts, newMajor: version });
   if (!asked.ok) return told(fault("server", `it cannot be asked: ${asked.error}`, "see ctl doctor"), null);
   const facts = asked.value;
-  findings.push(...serverFindings(facts), ...(await placeFindings(config, version)), ...(await roomFindings(config, facts, mode)));
+  const place = await placeFindings(config, { newMajor: version, standbyOf: facts.in_recovery ? data.majorVersion : null });
+  findings.push(...serverFindings(facts), ...place, ...(await roomFindings(config, facts, mode)));
   if (facts.in_recovery) return told(fine("role", "a standby: it is not upgraded but copied again from the upgraded primary"), facts);
   if (initdbLocale(facts) === null)
     return told(unknown("rehearsal", `the cluster's locales are of provider ${facts.provider}: rehearse by hand`), facts);
@@ -86,10 +88,25 @@ export async function lookBeforeUpgrade(options: LookOptions): Promise<Look> {
   return told(fine("rehearsal", `pg_upgrade --check of version ${version} has nothing against it (${mode})`), facts);
 }
 
-/** What the steps of `ctl upgrade --run` cannot do here, and an operator can. */
-async function placeFindings(config: PostgresqlConfig, newMajor: number): Promise<readonly Finding[]> {
+/** What the steps of `ctl upgrade --run` cannot do here, and an operator can. `standbyOf`: the version of a standby's data; null: a primary. */
+export async function placeFindings(
+  config: PostgresqlConfig,
+  versions: { readonly newMajor: number; readonly standbyOf: number | null },
+): Promise<readonly Finding[]> {
+  try {
+    return await placeFacts(config, versions);
+  } catch (error) {
+    return [fault("directory", `what lies in ${config.dataDir} cannot be looked at: ${reasonOf(error)}`, "mend what it names")];
+  }
+}
+
+async function placeFacts(
+  config: PostgresqlConfig,
+  { newMajor, standbyOf }: { readonly newMajor: number; readonly standbyOf: number | null },
+): Promise<readonly Finding[]> {
   const byHand = "upgrade by hand (docs/upgrades.md); ctl upgrade --run does not do it";
-  const obstacle = (await placeObstacle(config.dataDir)) ?? (await outsideObstacle(config.dataDir, newMajor));
+  const own = (await placeObstacle(config.dataDir)) ?? (await outsideObstacle(config.dataDir, newMajor));
+  const obstacle = own ?? (standbyOf === null ? null : await copyObstacle(config.dataDir, standbyOf));
   const tooMuch = await carriedObstacle(config.dataDir);
   return [
     ...(tooMuch === null ? [] : [fault("directory", tooMuch, "move it out of the data directory, or give it to the server's user")]),
@@ -151,7 +168,15 @@ export function serverFindings(facts: ServerFacts): readonly Finding[] {
 }
 
 /** One for each disk that files are written to. */
-async function roomFindings({ dataDir }: PostgresqlConfig, facts: ServerFacts, mode: UpgradeMode): Promise<readonly Finding[]> {
+export async function roomFindings(config: PostgresqlConfig, facts: ServerFacts, mode: UpgradeMode): Promise<readonly Finding[]> {
+  try {
+    return await roomFacts(config, facts, mode);
+  } catch (error) {
+    return [fault("room", `the room on the disks cannot be told: ${reasonOf(error)}`, "mend what it names")];
+  }
+}
+
+async function roomFacts({ dataDir }: PostgresqlConfig, facts: ServerFacts, mode: UpgradeMode): Promise<readonly Finding[]> {
   const outside = facts.outside.reduce((sum, { bytes }) => sum + bytes, 0);
   const beside = { place: dirname(dataDir), bytes: facts.bytes - outside };
   const disks = new Map<number, { readonly place: string; readonly bytes: number }>();

@@ -25,6 +25,20 @@ export async function outsideObstacle(dataDir: string, toMajor: number): Promise
   return (await walObstacle(dataDir)) ?? (await tablespaceObstacle(dataDir, toMajor));
 }
 
+/**
+ * Why a standby could not be copied again into its tablespaces, once its data is deleted for it: a copy takes an empty folder only, and what is
+ * of another version or nobody's is not deleted. Null where it could. Throws the system's error.
+ */
+export async function copyObstacle(dataDir: string, ownMajor: number): Promise<string | null> {
+  for (const place of await tablespacesOf(dataDir)) {
+    const own = await foldersOf(place, ownMajor);
+    const other = (await namesIn(place)).find((name) => !own.includes(name));
+    if (other !== undefined)
+      return `${join(place, other)} lies in a tablespace and is not of this server: the copy of the upgraded data takes an empty folder only`;
+  }
+  return null;
+}
+
 async function walObstacle(dataDir: string): Promise<string | null> {
   const path = await linkTarget(join(dataDir, WAL));
   if (path === null) return null;

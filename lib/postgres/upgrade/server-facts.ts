@@ -8,7 +8,8 @@ import { ms } from "../../model/units.ts";
 import { Connection, localEndpoint } from "../connection.ts";
 import type { PostmasterPidFile } from "../data-directory.ts";
 
-const ANSWERS_WITHIN_MS = 10_000;
+/** It walks the files of each database and tablespace. */
+const ANSWERS_WITHIN_MS = 120_000;
 
 const flag = v.pipe(v.string(), v.picklist(["on", "off"]));
 const whole = v.pipe(v.union([v.string(), v.number(), v.bigint()]), v.transform(Number), v.integer());

@@ -23,6 +23,7 @@ import {
   backObstacle,
   bringOutsideBack,
   clearNewTablespaces,
+  copyObstacle,
   outsideObstacle,
   putWalAside,
 } from "../../../../lib/postgres/upgrade/outside.ts";
@@ -209,6 +210,29 @@ test("an undo that is interrupted leaves no half-made directory through which th
   symlinkSync(oldWal(), join(data(), "pg_wal"));
   expect(await emptyDataDirectory(data()).catch(String)).toContain("remove it first");
   expect(whose(oldWal())).toBe("old");
+});
+
+test("a standby whose tablespace holds anything but its own version's folder is refused, as nothing could be copied there once its data is gone", async () => {
+  expect(await copyObstacle(data(), 13)).toBeNull();
+  for (const name of ["lost+found", "PG_15_2022", "PG_13_2020.old"]) {
+    mkdirSync(join(space(), name));
+    expect(await copyObstacle(data(), 13)).toContain(`${join(space(), name)} lies in a tablespace and is not of this server`);
+    rmSync(join(space(), name), { recursive: true });
+  }
+});
+
+test("of a tablespace only the folder of the directory's own version is removed, and what cannot be told apart is left alone", async () => {
+  writeFileSync(join(data(), "PG_VERSION"), "13\n");
+  folderOf(join(space(), "PG_15_2022"), "another cluster");
+  await emptyDataDirectory(data());
+  expect([readdirSync(space()), readdirSync(data())]).toEqual([["PG_15_2022"], []]);
+  // Cut off before it had a version, and before its links went: nothing else may be taken for its own.
+  cluster("new", 13);
+  expect(await emptyDataDirectory(data()).catch(String)).toContain("which of them belongs to");
+  expect(readdirSync(space()).sort()).toEqual(["PG_13_2020", "PG_15_2022"]);
+  rmSync(join(space(), "PG_15_2022"), { recursive: true });
+  await emptyDataDirectory(data());
+  expect([readdirSync(space()), readdirSync(data())]).toEqual([[], []]);
 });
 
 test("what cannot go aside is refused while nothing was changed", async () => {
