@@ -59,24 +59,33 @@ export function rewindPlan(question: RewindQuestion): RewindPlan {
 export interface EndlessQuestion extends Pick<RewindQuestion, "usePgRewind" | "removeOnDivergedTimelines"> {
   /** pg_control's word, e.g. "in production". */
   readonly state: string;
-  /** A start without knowing the end, or pg_rewind, has failed here. */
-  readonly failed: boolean;
+  /** The start of this standby has failed here, and pg_rewind was not tried since. */
+  readonly startFailed: boolean;
+  /** pg_rewind has failed here. */
+  readonly rewindFailed: boolean;
+  /** Why pg_rewind was refused until the standby has been started; null where it was not. */
+  readonly refused: string | null;
   /** May the directory be deleted and copied anew after that? */
   readonly removeOnRewindFailure: boolean;
 }
 
 /**
  * For a directory whose WAL does not tell where it ends, as a part of it is lost or the disk or a program fails. Of a former primary pg_rewind
- * finds out what can be done; where it fails too, the configuration or an operator has the word. A standby is started: what it has may well be
- * whole, once it streams its timelines can be compared, and the recovery in a single-user server that comes before pg_rewind would end its own.
+ * finds out what can be done; where it fails too, the configuration or an operator has the word. A standby is started first: what it has may
+ * well be whole, and once it streams its timelines can be compared. Where that fails it may be a former primary that was started as a standby
+ * once and has diverged, which no start mends: pg_rewind has a try, too, before the data is given up, and where neither helps and nothing may
+ * be deleted they take turns.
  */
 export function planWithoutEnd(question: EndlessQuestion): RewindPlan {
   const why = "the local end of WAL cannot be read";
-  if (STANDBY_STATES.has(question.state)) {
-    if (!question.failed || !question.removeOnRewindFailure) return { kind: "follow", why, unread: true };
-    return { kind: "clone", allowed: true, why: `${why}, and the server does not start`, unread: true };
-  }
-  return question.usePgRewind ? { kind: "rewind", why } : clone(question, why, "use_pg_rewind is off");
+  const { startFailed, rewindFailed, refused, removeOnRewindFailure, usePgRewind } = question;
+  if (!STANDBY_STATES.has(question.state)) return usePgRewind ? { kind: "rewind", why } : clone(question, why, "use_pg_rewind is off");
+  const failure = `${why}, and the server does not start`;
+  if (removeOnRewindFailure && (rewindFailed || (startFailed && !usePgRewind)))
+    return { kind: "clone", allowed: true, why: failure, unread: true };
+  if (!startFailed || !usePgRewind) return { kind: "follow", why, unread: true };
+  const rewind: RewindPlan = { kind: "rewind", why: failure };
+  return refused === null ? rewind : planOfRefused(rewind, { refused, failed: startFailed, removeOnRewindFailure });
 }
 
 export interface RefusedRewind {

@@ -40,7 +40,7 @@ export interface LocalMemory {
   syncNamesChanging: boolean;
   promotedAt: Ms | null;
   rewindFailed: boolean;
-  /** The start of a stopped standby that was to be started before anything else failed, and none has succeeded since. */
+  /** The start of a stopped standby that was to be started before anything else has failed, and nothing has helped or was tried since. */
   startFailed: boolean;
   /** Why pg_rewind was refused until this crashed standby has been started; null where it was not. */
   startsFirst: string | null;

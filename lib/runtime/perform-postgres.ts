@@ -200,21 +200,21 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
   if (!control.ok) return { ok: false, message: control.error.message };
   if (!upstream.ok) return { ok: false, message: upstream.error.message };
   state.local.systemIdentifier = control.value.systemIdentifier;
-  const { usePgRewind, removeDataDirectoryOnDivergedTimelines: removeOnDivergedTimelines } = state.settings.node.postgresql;
-  const may = { usePgRewind, removeOnDivergedTimelines };
+  const { postgresql } = state.settings.node;
+  const removeOnRewindFailure = postgresql.removeDataDirectoryOnRewindFailure;
+  const may = { usePgRewind: postgresql.usePgRewind, removeOnDivergedTimelines: postgresql.removeDataDirectoryOnDivergedTimelines };
   const made = (plan: RewindPlan): TaskResult => ({
     ok: true,
     message: plan.why,
     plan: { leader: effect.leader, leaderSession: effect.leaderSession, plan },
   });
   const before = state.lastTask;
-  const { removeDataDirectoryOnRewindFailure: removeOnRewindFailure } = state.settings.node.postgresql;
-  const { startFailed: failed, startsFirst: refused } = state.local;
+  const { startFailed, rewindFailed, startsFirst: refused } = state.local;
   const end = running ? runningEnd(context) : await stoppedEnd(context);
   if (end === null) {
     const looks = 1 + (before?.kind === "plan-rejoin" && !before.ok ? before.failures : 0);
     if (running || looks < ENDLESS_LOOKS) return { ok: false, message: "the local end of WAL is not known" };
-    return made(planWithoutEnd({ ...may, state: control.value.state, failed: failed || state.local.rewindFailed, removeOnRewindFailure }));
+    return made(planWithoutEnd({ ...may, state: control.value.state, startFailed, rewindFailed, refused, removeOnRewindFailure }));
   }
   const switches = await postgres.timelineSwitches(end.timeline);
   const judged = rewindPlan({
@@ -229,7 +229,7 @@ async function planRejoin(context: NodeContext, effect: Extract<Effect, { kind: 
     upstream: upstream.value,
     ...may,
   });
-  const plan = running || refused === null ? judged : planOfRefused(judged, { refused, failed, removeOnRewindFailure });
+  const plan = running || refused === null ? judged : planOfRefused(judged, { refused, failed: startFailed, removeOnRewindFailure });
   if (judged.kind === "rewind") noteRewind(context, timeline(end.timeline), upstream.value.timeline);
   return made(plan);
 }
@@ -274,16 +274,13 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
   if (control.ok && !control.value.state.startsWith("shut down")) {
     log.info("doing crash recovery in a single user mode: the server was not shut down cleanly");
     const recovered = await postgres.crashRecover(signal);
-    if (!recovered.ok) {
-      // Without it pg_rewind can do nothing: what the configuration says of its failure holds for this one.
-      if (recovered.error.kind === "failed") state.local.rewindFailed = true;
-      return taskResult(recovered);
-    }
+    if (!recovered.ok && recovered.error.kind === "failed") state.local.rewindFailed = true;
+    if (!recovered.ok) return taskResult(recovered);
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
   // Nothing was tried: a start comes first.
   if (!rewound.ok && rewound.error.kind === "refused") state.local.startsFirst = rewound.error.message;
-  else if (!rewound.ok) state.local.rewindFailed = true;
+  else if (!rewound.ok) Object.assign(state.local, { rewindFailed: true, startFailed: false });
   else if (state.local.rewound !== null) state.local.rewound = { ...state.local.rewound, done: true };
   state.local.control = null;
   return taskResult(rewound);

@@ -111,7 +111,8 @@ test("the plan says follow exactly when every local byte was written by the same
 });
 
 test("WAL without an end is for pg_rewind to look at; where that is off, for the configuration or an operator", () => {
-  const crashed = { state: "in production", failed: false, removeOnRewindFailure: false };
+  const nothing = { startFailed: false, rewindFailed: false, refused: null, removeOnRewindFailure: false };
+  const crashed = { state: "in production", ...nothing };
   expect(planWithoutEnd({ ...crashed, usePgRewind: true, removeOnDivergedTimelines: false })).toMatchObject({ kind: "rewind" });
   expect(planWithoutEnd({ ...crashed, usePgRewind: false, removeOnDivergedTimelines: true })).toMatchObject({
     kind: "clone",
@@ -123,15 +124,22 @@ test("WAL without an end is for pg_rewind to look at; where that is off, for the
   });
 });
 
-test("a standby whose end of WAL cannot be read is started and never rewound, and copied anew only where that failed and a copy is allowed", () => {
+test("a standby whose end of WAL cannot be read is started, where that fails rewound, and copied anew only where that failed too and a copy is allowed", () => {
+  const either = [true, false];
   for (const state of ["in archive recovery", "shut down in recovery"])
-    for (const usePgRewind of [true, false])
-      for (const removeOnDivergedTimelines of [true, false])
-        for (const failed of [true, false])
-          for (const removeOnRewindFailure of [true, false]) {
-            const plan = planWithoutEnd({ state, usePgRewind, removeOnDivergedTimelines, failed, removeOnRewindFailure });
-            expect(plan.kind).toBe(failed && removeOnRewindFailure ? "clone" : "follow");
-          }
+    for (const usePgRewind of either)
+      for (const removeOnDivergedTimelines of either)
+        for (const startFailed of either)
+          for (const rewindFailed of either)
+            for (const refused of ["start it first", null])
+              for (const removeOnRewindFailure of either) {
+                const failures = { startFailed, rewindFailed, refused, removeOnRewindFailure };
+                const plan = planWithoutEnd({ state, usePgRewind, removeOnDivergedTimelines, ...failures });
+                const tried = rewindFailed || (startFailed && (!usePgRewind || refused !== null));
+                const mayRewind = startFailed && usePgRewind && refused === null;
+                const left = mayRewind ? "rewind" : "follow";
+                expect(plan.kind).toBe(tried && removeOnRewindFailure ? "clone" : left);
+              }
 });
 
 test("a standby whose rewind was refused is started, and copied anew only where that failed and a copy is allowed", () => {

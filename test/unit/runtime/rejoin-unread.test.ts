@@ -38,21 +38,59 @@ function decided(node: NodeContext, mayCopy: boolean): string {
   return decide({ ...o, self: { ...o.self, removeDataDirectoryOnRewindFailure: mayCopy } }).rule;
 }
 
+async function standby(changes: { usePgRewind: boolean; mayCopy: boolean }): Promise<NodeContext> {
+  const node = await new Bench().node("replica", "b");
+  const { node: config } = node.state.settings;
+  const { usePgRewind, mayCopy: removeDataDirectoryOnRewindFailure } = changes;
+  const postgresql = { ...config.postgresql, usePgRewind, removeDataDirectoryOnRewindFailure };
+  node.state.settings = { ...node.state.settings, node: { ...config, postgresql } };
+  node.postgres.start = async () => err(FAILED);
+  node.postgres.rewind = async () => err(FAILED);
+  node.postgres.crashRecover = async () => ok(null);
+  return node;
+}
+
+const start = (node: NodeContext) =>
+  runTask(node, { kind: "start", role: "standby", target: LEADER, syncNames: null }, new AbortController().signal);
+
 test("a standby is started, and where that fails too the configuration alone lets it be copied anew", async () => {
   for (const mayCopy of [true, false]) {
-    const node = await new Bench().node("replica", "b");
-    const { node: config } = node.state.settings;
-    const postgresql = { ...config.postgresql, usePgRewind: true, removeDataDirectoryOnRewindFailure: mayCopy };
-    node.state.settings = { ...node.state.settings, node: { ...config, postgresql } };
+    const node = await standby({ usePgRewind: false, mayCopy });
     expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "follow" });
     expect(decided(node, mayCopy)).toBe("rejoin-start");
-    node.postgres.start = async () => err(FAILED);
-    const start = { kind: "start", role: "standby", target: LEADER, syncNames: null } as const;
-    expect((await runTask(node, start, new AbortController().signal)).ok).toBe(false);
+    expect((await start(node)).ok).toBe(false);
     node.state.lastTask = null;
     expect(await planned(node, "in archive recovery")).toMatchObject({ kind: mayCopy ? "clone" : "follow" });
     expect(decided(node, mayCopy)).toBe(mayCopy ? "rejoin-clone" : "rejoin-start");
   }
+});
+
+test("a standby that does not start is rewound before it is copied anew, and without leave for that start and rewind take turns", async () => {
+  for (const mayCopy of [true, false]) {
+    const node = await standby({ usePgRewind: true, mayCopy });
+    for (const round of [1, 2]) {
+      expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "follow" });
+      expect((await start(node)).ok).toBe(false);
+      node.state.lastTask = null;
+      expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "rewind" });
+      // What the rule of a rewind that has failed would do, had the start's failure counted as one.
+      if (round === 1) expect(decided(node, mayCopy)).toBe("rejoin-rewind");
+      expect((await runTask(node, { kind: "rewind", target: LEADER }, new AbortController().signal)).ok).toBe(false);
+      node.state.lastTask = null;
+      if (mayCopy) break;
+    }
+    if (mayCopy) expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "clone" });
+    if (mayCopy) expect(decided(node, mayCopy)).toBe("rejoin-clone");
+  }
+});
+
+test("a start that failed is no pg_rewind that failed: with its end readable again, the standby is rewound and not replaced", async () => {
+  const node = await standby({ usePgRewind: true, mayCopy: true });
+  expect(await planned(node, "in archive recovery")).toMatchObject({ kind: "follow" });
+  expect((await start(node)).ok).toBe(false);
+  node.state.lastTask = null;
+  await planned(node, "in production");
+  expect(decided(node, true)).toBe("rejoin-rewind");
 });
 
 test("a former primary is for pg_rewind to look at", async () => {
