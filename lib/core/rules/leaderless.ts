@@ -37,7 +37,7 @@ export const leaderlessRules: readonly Rule[] = inSection(lockIsFree, [
   },
   {
     id: "bootstrap",
-    when: (o) => lockIsFree(o) && withoutData(o) && didThisCycle(o, "claim-initialize")?.ok === true,
+    when: (o) => lockIsFree(o) && withoutData(o) && bootstrapRetry(o) === null && didThisCycle(o, "claim-initialize")?.ok === true,
     then: (o) => (isStandbyCluster(o) ? { kind: "bootstrap-standby", target: remoteTarget(o.config) } : { kind: "bootstrap" }),
     why: (o) => `this node won the initialize race: bootstrapping ${isStandbyCluster(o) ? "from the remote primary" : "a new cluster"}`,
   },

@@ -315,6 +315,10 @@ describe("the founding of a standby cluster", () => {
   test("that failed is given up, and others wait for it", () => {
     const o = observation({ cluster: { ...fresh, initialize: "" }, config, local: empty });
     expect(decide({ ...o, lastTask: failed("bootstrap-standby") }).rule).toBe("bootstrap-failed");
+    // In the cycle of its claim too: one that cannot even begin is not tried again at once.
+    const done = [{ kind: "claim-initialize" as const, ok: true, message: "" }];
+    expect(decide({ ...o, done, lastTask: failed("bootstrap-standby") }).rule).toBe("bootstrap-failed");
+    expect(decide({ ...o, done, lastTask: { ...failed("bootstrap-standby"), finishedAt: ms(50_000) } }).rule).toBe("bootstrap");
     expect(decide(o).why).toBe("waiting for standby_leader to bootstrap");
   });
 });
