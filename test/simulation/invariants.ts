@@ -45,6 +45,7 @@ export class Invariants {
       const unfenced = node.unfenced();
       if (unfenced) this.#watchUnfenced(server);
       if (unfenced || !acknowledges(server)) continue;
+      if (world.site !== null) world.violation(`${server.name} acknowledges writes in a standby cluster`);
       node.noteLease();
       const boot = node.machine.boot();
       if (node.leaseEnd > 0 ? boot > node.leaseEnd : world.everLed) {

@@ -5,6 +5,7 @@ import { FAULTS, FaultTimer } from "./faults.ts";
 import { withLightAbort } from "./light-abort.ts";
 import { REQUESTS } from "./operators.ts";
 import type { Plants } from "./plants.ts";
+import { SITE_FAULTS } from "./remote-site.ts";
 import { World } from "./world.ts";
 
 export interface RunOptions {
@@ -90,7 +91,7 @@ function faultAfterFault(world: World, timer: FaultTimer, end: number): void {
     if (at >= end) return;
     world.queue.at(at, () => {
       const name = random.pick(settings.faults);
-      const what = (FAULTS[name] ?? REQUESTS[name])?.(world, timer, random) ?? null;
+      const what = (FAULTS[name] ?? REQUESTS[name] ?? SITE_FAULTS[name])?.(world, timer, random) ?? null;
       if (what !== null) {
         world.trace("FAULT", `${name} ${what}`);
         world.faults.set(name, (world.faults.get(name) ?? 0) + 1);

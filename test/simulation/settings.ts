@@ -5,6 +5,7 @@ import { FAULTS } from "./faults.ts";
 import type { NodeChoice } from "./node-config.ts";
 import { REQUESTS } from "./operators.ts";
 import { Random } from "./random.ts";
+import { SITE_FAULTS, STANDBY_CLUSTER } from "./remote-site.ts";
 
 export interface Settings {
   readonly nodes: readonly NodeChoice[];
@@ -17,6 +18,8 @@ export interface Settings {
   /** Mean time between faults, ms. */
   readonly faultEvery: number;
   readonly dcs: Readonly<Record<string, unknown>>;
+  /** The cluster follows a site elsewhere (remote-site.ts). */
+  readonly standbyCluster: boolean;
 }
 
 /** `figure`: the cluster of the performance figure: 3 nodes, the default timings, a fault a minute. */
@@ -60,6 +63,8 @@ export function chooseSettings(
   }
   if (operators.nostream) leaveToArchive(nodes);
   Object.assign(dcs, operators.dcs);
+  const standbyCluster = !figure && new Random(options.seed + SITE_STREAM).chance(0.1);
+  if (standbyCluster) Object.assign(dcs, { standby_cluster: STANDBY_CLUSTER });
   if (!figure && random.chance(0.4)) Object.assign(dcs, { failsafe_mode: true });
   const all = Object.keys(FAULTS);
   const share = random.between(0.15, 1);
@@ -68,9 +73,14 @@ export function chooseSettings(
     nodes,
     latencyMs: random.chance(0.8) ? random.between(0.5, 5) : random.between(5, 80),
     clockError: random.chance(0.7) ? 0.0002 : 0.01,
-    faults: [...(chosen.length === 0 ? [random.pick(all)] : chosen), ...operators.requests],
+    faults: [
+      ...(chosen.length === 0 ? [random.pick(all)] : chosen),
+      ...operators.requests,
+      ...(standbyCluster ? Object.keys(SITE_FAULTS) : []),
+    ],
     faultEvery: figure ? 60_000 : random.pick([60_000, 60_000, 20_000, 8_000]),
     dcs,
+    standbyCluster,
   };
 }
 
@@ -84,6 +94,7 @@ function chooseChecks(seed: number, figure: boolean): () => NodeChoice["sessionC
 /** No seed of anybody's is as large. */
 const CHECK_STREAM = 1_000_000_007;
 const OPERATOR_STREAM = 2_000_000_011;
+const SITE_STREAM = 3_000_000_019;
 
 interface Operators {
   readonly requests: readonly string[];

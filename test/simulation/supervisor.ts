@@ -29,6 +29,7 @@ import { dynamicConfig } from "./node-config.ts";
 import { plantStore } from "./plants.ts";
 import type { SimNode } from "./sim-node.ts";
 import { SimProcess } from "./virtual-clock.ts";
+import type { World } from "./world.ts";
 
 /** How late a look at the clocks may find that the process stood still. */
 const DOUBT_WITHIN_MS = 5;
@@ -56,7 +57,7 @@ export class Supervisor {
     this.store = new MemoryStore({ cluster: world.cluster, clock: network, gate: gateOf(node.way, world.random) });
     if (!node.way.open) this.store.cutOff();
     const log = node.log();
-    const state = new NodeState(process, { node: node.config, dynamic: dynamicConfig({}, sessionCheckOf(node.config)) });
+    const state = new NodeState(process, { node: node.config, dynamic: dynamicConfig(founding(world), sessionCheckOf(node.config)) });
     const client = new StoreClient(this.store, process, { random: world.random, latency: world.latency });
     const store = new ClusterStore({
       store: plantStore(world.plants, client, node.name),
@@ -249,6 +250,12 @@ export class Supervisor {
 }
 
 const NOTHING = Promise.resolve();
+const NO_TREE = {};
+
+/** Before there is a configuration in the DCS: a standby cluster's node has to know from its file that it founds no cluster of its own. */
+function founding({ settings }: World): Readonly<Record<string, unknown>> {
+  return settings.standbyCluster ? settings.dcs : NO_TREE;
+}
 
 /** As lib/runtime/promise-keeper.ts: after a boot the whole length counts again, here at most a lease of the longest ttl. */
 function promisesOf(node: SimNode, process: SimProcess): PromiseKeeper {

@@ -9,10 +9,12 @@ import type { DynamicConfig } from "../../lib/model/dynamic-config.ts";
 import type { NodeConfig } from "../../lib/model/node-config.ts";
 import { type Ms, ms } from "../../lib/model/units.ts";
 import { type ApiPort, Network } from "./fake-network.ts";
+import type { FakeServer } from "./fake-server.ts";
 import { Invariants } from "./invariants.ts";
 import { dynamicConfig, nodeConfig } from "./node-config.ts";
 import type { Plants } from "./plants.ts";
 import { Random } from "./random.ts";
+import { remoteSite } from "./remote-site.ts";
 import { acknowledges, Servers } from "./servers.ts";
 import { chooseSettings, type Settings } from "./settings.ts";
 import { SimNode } from "./sim-node.ts";
@@ -42,6 +44,8 @@ export class World {
   readonly keys: ClusterKeys;
   readonly decoder: ClusterDecoder;
   readonly nodes: SimNode[] = [];
+  /** Whom a standby cluster follows; null in any other. */
+  readonly site: FakeServer | null;
   readonly apis = new Map<string, ApiPort>();
   readonly invariants: Invariants;
   readonly violations: string[] = [];
@@ -72,10 +76,13 @@ export class World {
       hooks: {
         reaches: (from, to) => this.reaches(from, to),
         becamePrimary: (server, how) => {
+          if (server === this.site) return;
           this.invariants.becamePrimary(server, how);
           this.#dirty = true;
         },
-        acknowledged: (server, lsn, synchronous) => this.invariants.acknowledged(server, lsn, synchronous),
+        acknowledged: (server, lsn, synchronous) => {
+          if (server !== this.site) this.invariants.acknowledged(server, lsn, synchronous);
+        },
         violation: (text) => this.violation(text),
         changed: () => {
           this.#dirty = true;
@@ -93,6 +100,7 @@ export class World {
     this.keys = clusterKeys({ namespace, scope, group: null });
     this.decoder = new ClusterDecoder(this.keys);
     this.invariants = new Invariants(this);
+    this.site = this.settings.standbyCluster ? remoteSite(this.servers) : null;
     for (const choice of this.settings.nodes) this.nodes.push(new SimNode(this, nodeConfig(options.template, choice)));
   }
 
@@ -113,6 +121,7 @@ export class World {
   }
 
   powered(name: string): boolean {
+    if (name === this.site?.name) return true;
     for (const node of this.nodes) if (node.name === name) return node.powered;
     return false;
   }
@@ -192,11 +201,15 @@ export class World {
     this.#chosen.set(name, until);
   }
 
-  /** One primary that acknowledges and holds the lock, everybody else streams from it or from whom its tags name. The reason where not. */
+  /**
+   * One primary that acknowledges and holds the lock, in a standby cluster one standby that streams from the site, everybody else streams from
+   * it or from whom its tags name. The reason where not.
+   */
   unsettled(): string | null {
     const leader = this.leader();
     if (leader === null) return "nobody holds the lock";
-    if (!acknowledges(leader.server)) return `${leader.name} holds the lock and does not acknowledge writes`;
+    if (this.site !== null && leader.server.link?.from !== this.site) return `${leader.name} does not stream from the site`;
+    if (this.site === null && !acknowledges(leader.server)) return `${leader.name} holds the lock and does not acknowledge writes`;
     for (const node of this.nodes) {
       if (node.supervisor === null) return `${node.name} has no supervisor`;
       if (node.supervisor.terminating) return `${node.name} is shutting down`;

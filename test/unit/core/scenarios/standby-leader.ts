@@ -1,4 +1,4 @@
-// Owns the scenarios of the rules for the leader of a standby cluster. The simulation has no remote primary, so all of them stand here.
+// Owns the scenarios of the rules for the leader of a standby cluster: too few simulated clusters are one to reach all of them.
 
 import type { Observation } from "../../../../lib/core/observation.ts";
 import { lsn, ms, revision } from "../../../../lib/model/units.ts";
