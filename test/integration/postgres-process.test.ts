@@ -302,9 +302,15 @@ describeUnprivileged("a real PostgreSQL", { file: import.meta.path, timeoutMs: T
       const primary = newServer(folder, "old", PORT);
       await startPrimary(primary);
       const standby = newStandby(folder, "new", STANDBY_PORT, primary);
+      // PostgreSQL's own default: a promotion that met the walreceiver's next start would wait it out.
+      const interval = "wal_retrieve_retry_interval";
+      Object.assign(standby.config.parameters, { [interval]: "5s" });
       try {
         await startStandby(standby, primary);
         await untilStreaming(standby);
+        const asked = client(folder, standby);
+        expect([...(await asked.unsafe(`SHOW ${interval}`))]).toEqual([{ [interval]: "5s" }]);
+        await asked.close();
         value(await standby.postgresql.status(within(20_000)));
         const began = performance.now();
         value(await primary.postgresql.stop({ mode: "immediate", deadline: within(20_000) }));

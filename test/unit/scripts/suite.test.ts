@@ -48,6 +48,7 @@ describe("stages", () => {
     expect(onceOnly.filter((name) => !aboutOneStore.test(name))).toEqual([
       "test/integration/fuzz.test.ts",
       "test/integration/guard.test.ts",
+      "test/integration/postgres-config.test.ts",
       "test/integration/postgres-files.test.ts",
       "test/integration/postgres-process.test.ts",
       "test/full/upgrade-rehearsal.test.ts",
