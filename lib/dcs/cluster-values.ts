@@ -94,13 +94,16 @@ export class ClusterValues {
     return this.#write(this.#keys.failover, encodeFailover(value), conditionOf(expected), options);
   }
 
-  /** `expected` null: only if the key is absent. The answer is the revision that the next change has to name. */
+  /**
+   * `expected` null: only if the key is absent. The answer is the revision that the next change has to name. `anew`: that has to be another one
+   * although the state is the same, and Consul gives none to the text that is there; readers, Patroni too, pass over what tells them apart.
+   */
   setSyncStateValue(
     state: Pick<SyncState, "leader" | "standbys" | "quorum">,
     expected: Revision | null,
-    options: WriteOptions,
+    options: WriteOptions & { readonly anew?: true },
   ): Answer<Revision> {
-    return this.#write(this.#keys.sync, encodeSync(state), over(expected), options);
+    return this.#write(this.#keys.sync, encodeSync(state, options.anew === true ? (expected ?? 0) : undefined), over(expected), options);
   }
 
   /** Errors: condition-failed where the revision is another; unavailable, unknown-outcome, rejected. */

@@ -214,9 +214,10 @@ export function encodeFailover(value: FailoverValue | null): string {
 }
 
 /** `sync_standby`: sorted names, commas without spaces; null when there is none. */
-export function encodeSync(state: Pick<SyncState, "leader" | "standbys" | "quorum">): string {
+export function encodeSync(state: Pick<SyncState, "leader" | "standbys" | "quorum">, settles?: number): string {
   const standbys = [...state.standbys].sort().join(",");
-  return encodeJson({ leader: state.leader, sync_standby: standbys === "" ? null : standbys, quorum: state.quorum });
+  const value = { leader: state.leader, sync_standby: standbys === "" ? null : standbys, quorum: state.quorum };
+  return encodeJson(settles === undefined ? value : { ...value, settles });
 }
 
 /** `[[timeline, lsn, reason, time, new leader], …]`; time and new leader only where known. */

@@ -129,6 +129,8 @@ export class NodeState {
   beforeLeaseIsJudged: () => void = () => undefined;
   lastDecision: { readonly rule: string; readonly why: string } | null = null;
   lastCycleAt: Ms;
+  /** Promises over the key as it was at that revision may have been written, or still be written, until it has another one. */
+  syncDoubt: { readonly expected: Revision | null } | null = null;
   #syncWritten: (SyncState & { readonly revision: Revision }) | null = null;
   /** Revision of the `initialize` key that we claimed for our bootstrap. */
   claimedInitialize = false;
@@ -183,6 +185,10 @@ export class NodeState {
   wroteSync(sync: SyncState & { readonly revision: Revision }): void {
     this.#syncWritten = sync;
     if (this.cluster !== null) this.cluster = { ...this.cluster, sync };
+  }
+
+  syncIsInDoubt(): boolean {
+    return this.syncDoubt !== null && (this.cluster === null || this.cluster.sync.revision === this.syncDoubt.expected);
   }
 
   /** The store's revisions have gone back: what was seen before cannot be compared with what comes. */

@@ -53,10 +53,33 @@ export async function writeSync(context: NodeContext, effect: Extract<Effect, { 
   const answer = await store.values.setSyncStateValue(next, sync.revision, { deadline: dcsDeadline(context) });
   if (!answer.ok) {
     if (answer.error.kind === "condition-failed") await refreshCluster(context);
+    // What names nobody promises nothing.
+    if (answer.error.kind === "unknown-outcome" && next.standbys.length > 0) state.syncDoubt = { expected: sync.revision };
     return failed(context, "write-sync", answer.error);
   }
   state.wroteSync({ ...next, revision: answer.value });
   return done("write-sync");
+}
+
+/**
+ * Before PostgreSQL is told whom it waits for: promises that may have been written, or still wait somewhere on their way to the store, are in
+ * nobody's view, and commits would go on without a standby that may be promoted. The key is read anew; where it stands as it was, it is
+ * written once more, which leaves what waits nothing to be written over. Value: why `kind` cannot be done yet; null where nothing is in doubt.
+ */
+export async function settleSync(context: NodeContext, kind: Effect["kind"]): Promise<Outcome | null> {
+  const { state, store } = context;
+  if (!state.syncIsInDoubt()) return null;
+  const message = "whom the sync key names is not known";
+  if (!(await refreshCluster(context)) || state.cluster === null) return { kind, ok: false, message };
+  const { sync } = state.cluster;
+  if (!state.syncIsInDoubt()) return { kind, ok: false, message: "the sync key has changed: it is looked at again" };
+  const answer = await store.values.setSyncStateValue(sync, sync.revision, { deadline: dcsDeadline(context), anew: true });
+  if (!answer.ok) {
+    if (answer.error.kind === "condition-failed") await refreshCluster(context);
+    return failed(context, kind, answer.error);
+  }
+  state.wroteSync({ ...sync, revision: answer.value });
+  return null;
 }
 
 async function deleteSync(context: NodeContext, at: Revision | null): Promise<Outcome> {

@@ -14,7 +14,7 @@ import { armWatchdog, rearm } from "./fencing.ts";
 import { handOver } from "./hand-over.ts";
 import type { NodeContext } from "./node-context.ts";
 import { noteCopied } from "./overhaul.ts";
-import { writeConfig } from "./perform-dcs.ts";
+import { settleSync, writeConfig } from "./perform-dcs.ts";
 import { restoreCluster, settleWayBack } from "./perform-restore.ts";
 import { prePromote, promote } from "./promotion.ts";
 import { restart, START_LIMIT_MS } from "./restart.ts";
@@ -68,7 +68,7 @@ export async function runTask(context: NodeContext, effect: TaskEffect, signal: 
     case "rewind":
       return await rewind(context, effect.target, signal);
     case "start":
-      return await start(context, effect, signal);
+      return (effect.role === "primary" ? await settleSync(context, "start") : null) ?? (await start(context, effect, signal));
     case "restart":
       return await restart(context, effect.syncNames, signal);
     case "copy-slots":

@@ -8,7 +8,16 @@ import { assertNever, ok } from "../model/result.ts";
 import { ms } from "../model/units.ts";
 import { askFailsafe } from "./failsafe.ts";
 import type { NodeContext } from "./node-context.ts";
-import { cancelInitialize, claimInitialize, clearFailover, leave, writeConfig, writeInitialize, writeSync } from "./perform-dcs.ts";
+import {
+  cancelInitialize,
+  claimInitialize,
+  clearFailover,
+  leave,
+  settleSync,
+  writeConfig,
+  writeInitialize,
+  writeSync,
+} from "./perform-dcs.ts";
 import { acquireLock, releaseLock, renewLock, writeHistory } from "./perform-lock.ts";
 import { runTask, type TaskEffect } from "./perform-postgres.ts";
 import { askOldLeader, askPeers, readControl } from "./perform-questions.ts";
@@ -139,6 +148,8 @@ export class Performer {
 
   async #setSyncNames(value: string | null): Promise<Outcome> {
     const { clock, postgres, state } = this.#context;
+    const unsettled = await settleSync(this.#context, "set-sync-names");
+    if (unsettled !== null) return unsettled;
     state.local.syncNamesChanging = true;
     const set = await postgres.setSynchronousStandbyNames(value, ms(clock.now() + SQL_DEADLINE_MS)).finally(() => {
       state.local.syncNamesChanging = false;

@@ -6,7 +6,7 @@ import type { PeerStatus } from "../../../lib/core/observation.ts";
 import { ClusterStore } from "../../../lib/dcs/cluster-store.ts";
 import { clusterKeys } from "../../../lib/dcs/keys.ts";
 import { MemoryCluster } from "../../../lib/dcs/memory.ts";
-import { MemoryStore } from "../../../lib/dcs/memory-store.ts";
+import { type Gate, type GateVerdict, MemoryStore } from "../../../lib/dcs/memory-store.ts";
 import { ok } from "../../../lib/model/result.ts";
 import { lsn, ms, timeline } from "../../../lib/model/units.ts";
 import { LocalPostgresql } from "../../../lib/postgres/local.ts";
@@ -14,8 +14,10 @@ import { NoWatchdog } from "../../../lib/postgres/watchdog/choose.ts";
 import { dcsDeadline } from "../../../lib/runtime/lease-bounds.ts";
 import type { FormerLease, NodeContext } from "../../../lib/runtime/node-context.ts";
 import { NodeState } from "../../../lib/runtime/node-state.ts";
+import { Performer } from "../../../lib/runtime/perform.ts";
 import { refreshCluster, refreshMark, writeSync } from "../../../lib/runtime/perform-dcs.ts";
 import { acquireLock, releaseLock, writeHistory } from "../../../lib/runtime/perform-lock.ts";
+import { runTask } from "../../../lib/runtime/perform-postgres.ts";
 import { askOldLeader } from "../../../lib/runtime/perform-questions.ts";
 import { Waker } from "../../../lib/runtime/waker.ts";
 import { recordingLog } from "../../harness/recording-log.ts";
@@ -30,9 +32,11 @@ class Bench {
   readonly clock = new ManualClock();
   data = new MemoryCluster({ clock: this.clock });
   answer: PeerStatus | null = null;
+  /** What becomes of each request. */
+  gate: Gate = () => ({ kind: "pass" });
 
   store(name: string): ClusterStore {
-    const store = new MemoryStore({ cluster: this.data, clock: this.clock });
+    const store = new MemoryStore({ cluster: this.data, clock: this.clock, gate: (operation, key) => this.gate(operation, key) });
     const { namespace, scope } = template;
     return new ClusterStore({ store, clock: this.clock, log: recordingLog(), namespace, scope, group: null, name, ttl: CONFIG.ttlMs });
   }
@@ -319,4 +323,61 @@ test("what was read before a write of the sync key, and is heard after it, does 
   expect(theirs.ok).toBe(true);
   await refreshCluster(a);
   expect(a.state.cluster?.sync).toMatchObject({ leader: "b", standbys: ["c"] });
+});
+
+/** A primary whose key names b and whose write of b and c met `verdict`; it has heard of the DCS since. Tells what PostgreSQL was told to wait for. */
+async function afterDoubtfulWrite(verdict: GateVerdict) {
+  const bench = new Bench();
+  const a = bench.node("a");
+  asPrimary(a);
+  await refreshCluster(a);
+  const promise = (...standbys: readonly string[]) => writeSync(a, { kind: "write-sync", leader: "a", standbys, quorum: 0 });
+  expect(await promise("b")).toMatchObject({ ok: true });
+  await refreshCluster(a);
+  bench.gate = (operation, key) => (operation === "put" && key.endsWith("/sync") ? verdict : { kind: "pass" });
+  const doubtful = promise("b", "c");
+  await bench.clock.advance(CONFIG.ttlMs);
+  expect(await doubtful).toMatchObject({ ok: false });
+  bench.gate = () => ({ kind: "pass" });
+  a.state.dcsSeen();
+  expect(a.state.cluster?.sync.standbys).toEqual(["b"]);
+  const told: (string | null)[] = [];
+  a.postgres.setSynchronousStandbyNames = async (value) => {
+    told.push(value);
+    return ok(null);
+  };
+  const performer = new Performer(a);
+  return { bench, a, told, setNames: async () => await performer.perform({ kind: "set-sync-names", value: "b" }) };
+}
+
+test("names of standbys whose promise was written, although no answer said so, are not dropped before the key is read again", async () => {
+  const { a, told, setNames } = await afterDoubtfulWrite({ kind: "lose-answer" });
+  expect(await setNames()).toMatchObject({ ok: false });
+  expect(told).toEqual([]);
+  expect(a.state.cluster?.sync.standbys).toEqual(["b", "c"]);
+  expect(await writeSync(a, { kind: "write-sync", leader: "a", standbys: ["b"], quorum: 0 })).toMatchObject({ ok: true });
+  expect(await setNames()).toMatchObject({ ok: true });
+});
+
+test("a promise that is still on its way to the store is never written once the names without it are in force", async () => {
+  const late = 3 * CONFIG.ttlMs;
+  const { bench, a, told, setNames } = await afterDoubtfulWrite({ kind: "delay", requestMs: late, answerMs: 0 });
+  expect(await setNames()).toMatchObject({ ok: true });
+  expect(told).toEqual(["b"]);
+  await bench.clock.advance(late);
+  await refreshCluster(a);
+  expect(a.state.cluster?.sync).toMatchObject({ leader: "a", standbys: ["b"], quorum: 0 });
+  expect(a.state.syncIsInDoubt()).toBe(false);
+});
+
+test("with a promise in doubt and no DCS to ask, no names are set and no primary is started", async () => {
+  const { bench, a, told, setNames } = await afterDoubtfulWrite({ kind: "lose-answer" });
+  bench.gate = () => ({ kind: "refuse" });
+  expect(await setNames()).toMatchObject({ ok: false });
+  const start = { kind: "start", role: "primary", target: null, syncNames: "b" } as const;
+  expect(await runTask(a, start, new AbortController().signal)).toMatchObject({
+    ok: false,
+    message: "whom the sync key names is not known",
+  });
+  expect(told).toEqual([]);
 });
