@@ -52,7 +52,8 @@ export class RemoteMembers implements RaftChannel {
     let reason = "no member could be reached";
     const isGone = (): boolean => gone?.aborted === true;
     while (!this.#closed && !isGone()) {
-      const link = await this.#connected(deadline);
+      const link = await abandonable(this.#connected(deadline), gone);
+      if (link === null) break;
       if (!link.ok) return { kind: "unavailable", reason: link.error };
       // While the connection was waited for: a signal that was given before it is listened to is given to nobody.
       if (isGone()) break;

@@ -37,6 +37,36 @@ test("a renewal does not wait for the connection as long as a watch that began t
   members.close();
 });
 
+test("a watch that nobody waits for any more ends at once, also while no member can be reached; the attempt goes on for whoever else asks", async () => {
+  const time = new VirtualTime();
+  const network = new FakeNetwork({ schedule: time, random: () => 0.5 });
+  const members = new RemoteMembers({
+    addresses: ["a:5010"],
+    network: network.start("client"),
+    clock: time,
+    random: (bytes: number) => new Uint8Array(bytes),
+    security: { kind: "plain" },
+    silentMs: 2000,
+    log: recordingLog(),
+  });
+  const gone = new AbortController();
+  const begun = time.now();
+  const watch = members.request({ kind: "status" }, ms(begun + 30_000), gone.signal).then((answer) => ({ answer, at: time.now() }));
+  const other = members.request({ kind: "status" }, ms(begun + 10_000));
+  await time.advance(500);
+  gone.abort();
+  await time.advance(0);
+  expect(await Promise.race([watch, other])).toEqual({
+    answer: { kind: "unavailable", reason: "nobody waits for it" },
+    at: ms(begun + 500),
+  });
+  const member = await startMember({ name: "a", network: network.start("a"), clock: time, bind: "a:5010" });
+  member.transport.onClientRequest = (_request, answer) => answer(writeClientAnswer({ kind: "refused", reason: "served" }));
+  await time.advance(5_000);
+  expect(await other).toEqual({ kind: "refused", reason: "served" });
+  members.close();
+});
+
 test.each(["before a connection is there", "beside one that is there"])(
   "a watch that nobody waits for any more ends at once, also %s",
   async (when) => {
