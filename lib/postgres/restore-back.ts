@@ -23,7 +23,12 @@ import {
 } from "./restore-directory.ts";
 import { timelineFileName } from "./timeline-history.ts";
 
-type Options = Pick<RestoreAsideOptions, "id" | "timelineAbove" | "signal" | "progress">;
+/** Between the old data and the newest timeline of the cluster: each has a history that is looked for, and the newest is what any member says. */
+const TIMELINES_MAX = 10_000;
+
+type Options = Pick<RestoreAsideOptions, "id" | "systemIdentifier" | "timelineAbove" | "signal" | "progress">;
+/** `systemIdentifier`: the cluster's as the DCS has it; null: unknown. `timelineAbove`: the newest timeline that the cluster has used. */
+type BackTo = Pick<RestoreAsideOptions, "systemIdentifier" | "timelineAbove">;
 
 /**
  * The stopped data directory is kept, the one from before the restore takes its place and is recovered to its own end: the archive knows the
@@ -40,7 +45,7 @@ export async function takeRestoreBack(
   const [aside, kept] = [asideDirectory(dataDir, id), undoneDirectory(dataDir, id)];
   try {
     if (await isThere(dataDir)) {
-      const obstacle = (await isThere(kept)) ? null : await whyNoWayBack(place, id, timelineAbove);
+      const obstacle = (await isThere(kept)) ? null : await whyNoWayBack(place, id, options);
       if (obstacle !== null) return err({ kind: "refused", message: obstacle });
     }
     if (await isThere(aside)) {
@@ -78,12 +83,12 @@ export async function finishWayBack({ config: { dataDir } }: RestorePlace): Prom
 
 /**
  * What keeps this node from it, whether or not PostgreSQL runs; null where nothing does: once everybody is stopped it is late to learn of it.
- * `timelineAbove`: as in takeRestoreBack. Changes nothing.
+ * Changes nothing.
  */
 export async function whyNoWayBack(
   place: Pick<RestorePlace, "config" | "run" | "clock">,
   id: string,
-  timelineAbove: number,
+  { timelineAbove, systemIdentifier }: BackTo,
 ): Promise<string | null> {
   const { config } = place;
   const aside = asideDirectory(config.dataDir, id);
@@ -93,7 +98,7 @@ export async function whyNoWayBack(
     if ((await inspectDataDirectory(aside)).kind !== "valid") return `${aside} is no whole data directory`;
     const running = await findPostmaster(aside);
     if (running !== null) return `the server with pid ${running.pid} still runs in ${aside}`;
-    return (await asideObstacle(config.dataDir)) ?? (await whyNoSuccessor(place, aside, timelineAbove));
+    return (await asideObstacle(config.dataDir)) ?? (await whyNoSuccessor(place, aside, { timelineAbove, systemIdentifier }));
   } catch (error) {
     return reasonOf(error);
   }
@@ -103,17 +108,20 @@ export async function whyNoWayBack(
 async function whyNoSuccessor(
   { clock, config, run }: Pick<RestorePlace, "config" | "run" | "clock">,
   aside: string,
-  timelineAbove: number,
+  { timelineAbove, systemIdentifier }: BackTo,
 ): Promise<string | null> {
+  // Damage to what was restored is a reason to go back: what cannot be read of it does not stand against the data from before.
   const [oldVersion, version] = [await readMajorVersion(aside), await readMajorVersion(config.dataDir)];
   if (!oldVersion.ok) return oldVersion.error.message;
-  if (!version.ok) return version.error.message;
-  if (oldVersion.value !== version.value) return `${aside} is of PostgreSQL ${oldVersion.value}, and ${config.dataDir} of ${version.value}`;
+  if (version.ok && oldVersion.value !== version.value)
+    return `${aside} is of PostgreSQL ${oldVersion.value}, and ${config.dataDir} of ${version.value}`;
   const [old, own] = [await readControlData(run, clock, aside), await readControlData(run, clock, config.dataDir)];
   if (!old.ok) return old.error.message;
-  if (!own.ok) return own.error.message;
-  const [theirs, ours] = [old.value.systemIdentifier, own.value.systemIdentifier];
+  const [theirs, ours] = [old.value.systemIdentifier, own.ok ? own.value.systemIdentifier : systemIdentifier];
+  if (ours === null) return own.ok ? null : `${own.error.message}; and the DCS does not say which cluster this is`;
   if (theirs !== ours) return `${aside} is of another cluster: its system identifier is ${theirs}, this cluster's ${ours}`;
+  const tooFar = whyTooFar(old.value.timeline, timelineAbove);
+  if (tooFar !== null) return tooFar;
   const wanted = await missingHistories(config.dataDir, aside, { from: old.value.timeline, upTo: timelineAbove });
   const gone = wanted.find(({ found }) => !found);
   return gone === undefined ? null : untold(gone.from);
@@ -171,6 +179,10 @@ async function missingHistories(
   return missing;
 }
 
+function whyTooFar(from: number, upTo: number): string | null {
+  return upTo - from > TIMELINES_MAX ? `timeline ${upTo} is too far from ${from}: some member says what cannot be` : null;
+}
+
 function untold(path: string): string {
   return `${path} is missing: the timeline after it could not be told from it`;
 }
@@ -182,6 +194,8 @@ function untold(path: string): string {
 async function bringHistories(place: RestorePlace, aside: string, upTo: number): Promise<Result<null, PostgresError>> {
   const control = await readControlData(place.run, place.clock, aside);
   if (!control.ok) return control;
+  const tooFar = whyTooFar(control.value.timeline, upTo);
+  if (tooFar !== null) return err({ kind: "refused", message: tooFar });
   for (const { from, to, found } of await missingHistories(place.config.dataDir, aside, { from: control.value.timeline, upTo })) {
     if (!found) return err({ kind: "refused", message: untold(from) });
     await copyFile(from, to);

@@ -27,6 +27,8 @@ import { postgresRole, postgresState } from "./postgres-words.ts";
 import { scheduledRestartFields } from "./scheduled-restart.ts";
 
 const RESTART_LIMIT_MS = 240_000;
+/** Whoever asks without a pause keeps no program going without one. */
+const WAY_BACK_KEPT_MS = 1000;
 
 export class LocalNodeService implements NodeService {
   readonly #context: NodeContext;
@@ -38,7 +40,7 @@ export class LocalNodeService implements NodeService {
   readonly #sight: NodeSight | null;
   /** Loaded when somebody asks. */
   readonly #explainer = new Lazy(async () => new (await import("./explaining.ts")).Explainer(this.#context, this.#sight));
-  #wayBack: { readonly id: string; readonly answer: Promise<string | null> } | null = null;
+  #wayBack: { readonly id: string; readonly answer: Promise<string | null>; until: number } | null = null;
   readonly #backups = new Lazy(async () => new (await import("./backups.ts")).BackupReader(this.#context));
 
   /** Without `sight` nothing is counted, and nothing happens: no loop runs. */
@@ -113,22 +115,32 @@ export class LocalNodeService implements NodeService {
     return await whyNoRestore({ config: postgresql, pgbackrest });
   }
 
-  /** It runs programs, and everybody may ask: one look at a time, which those who ask the same meanwhile share. */
+  /**
+   * It runs programs, and everybody may ask: of the cluster's own restore alone, one look at a time, which those who ask meanwhile share and
+   * those who ask right after it where nothing was found. What an operator has just mended is looked at again.
+   */
   async #wayBackObstacle(id: string): Promise<string | null> {
+    const { clock, state } = this.#context;
+    const known = state.cluster?.restore?.id ?? null;
+    if (known !== id) return `the restore that the cluster has made last is ${known ?? "none"}, and not ${id}`;
     const before = this.#wayBack;
-    if (before?.id === id) return await before.answer;
+    if (before?.id === id && clock.now() < before.until) return await before.answer;
     const look = async (): Promise<string | null> => {
       await before?.answer.catch(() => null);
       const { wayBackObstacle } = await import("./perform-restore.ts");
       return await wayBackObstacle(this.#context, id);
     };
-    const asked = { id, answer: look() };
+    const asked = { id, answer: look(), until: Number.POSITIVE_INFINITY };
     this.#wayBack = asked;
-    try {
-      return await asked.answer;
-    } finally {
-      if (this.#wayBack === asked) this.#wayBack = null;
-    }
+    asked.answer.then(
+      (obstacle) => {
+        asked.until = obstacle === null ? clock.now() + WAY_BACK_KEPT_MS : 0;
+      },
+      () => {
+        asked.until = 0;
+      },
+    );
+    return await asked.answer;
   }
 
   measures(): NodeMeasures {

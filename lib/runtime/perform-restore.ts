@@ -66,7 +66,7 @@ export async function settleWayBack(context: NodeContext): Promise<TaskResult> {
 
 /** What keeps this node from the way back of that restore; null where nothing does. Changes nothing. */
 export async function wayBackObstacle(context: NodeContext, id: string): Promise<string | null> {
-  return await whyNoWayBack(placeOf(context), id, known(context).timelineAbove);
+  return await whyNoWayBack(placeOf(context), id, known(context));
 }
 
 /** What was remembered of the server that ran in this directory before. */

@@ -33,6 +33,8 @@ let servers: (readonly string[])[];
 let promotesTo: number;
 /** A directory whose data is of another cluster. */
 let stranger: string | null;
+/** What the DCS says of the cluster. */
+let systemIdentifier: string | null;
 
 const data = (): string => join(folder, "data");
 const aside = (): string => `${data()}.before-restore-${ID}`;
@@ -53,6 +55,7 @@ beforeEach(() => {
   servers = [];
   promotesTo = NEXT;
   stranger = null;
+  systemIdentifier = null;
   directory(data(), "restored", 2);
   writeFileSync(history(data()), "1\t0/3000000\tbefore 2026\n");
   directory(aside(), "old", 1);
@@ -61,6 +64,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const run: RunProgram = async ({ argv }) => {
   if (argv[0] === "pg_controldata") {
+    if (existsSync(join(argv.at(-1) ?? "", "damaged"))) return ok({ exitCode: 1, stdout: "", stderr: "could not read pg_control" });
     const timeline = readFileSync(join(argv.at(-1) ?? "", "global/pg_control"), "utf8");
     const text = controlText({ timeline: Number(timeline) });
     return ok({ exitCode: 0, stdout: argv.at(-1) === stranger ? text.replace(/identifier: +\d+/, "identifier: 1") : text, stderr: "" });
@@ -79,7 +83,7 @@ function place(over: Partial<RestorePlace["config"]> = {}): RestorePlace {
   return { config, scope: "demo", memberName: "a", log: recordingLog(), clock: realClock(), run, pgbackrest };
 }
 
-const options = () => ({ id: ID, timelineAbove: 2, signal: new AbortController().signal, progress: () => undefined });
+const options = () => ({ id: ID, systemIdentifier, timelineAbove: 2, signal: new AbortController().signal, progress: () => undefined });
 const back = (over?: Partial<RestorePlace["config"]>) => takeRestoreBack(place(over), options());
 const words = () => [data(), aside(), kept(), `${aside()}-recovered`].map(wordOf);
 
@@ -128,14 +132,14 @@ test("it is refused before anything is touched where something of it is missing"
     expect([wordOf(data()), existsSync(kept()), existsSync(mark()), servers]).toEqual(["restored", false, false, []]);
   };
   await refused("restore_command is missing", { recoveryConf: {} });
-  expect(await whyNoWayBack(place(), ID, 2)).toBeNull();
+  expect(await whyNoWayBack(place(), ID, { timelineAbove: 2, systemIdentifier })).toBeNull();
   rmSync(history(data()));
   await refused("00000002.history is missing");
   rmSync(join(aside(), "PG_VERSION"));
   await refused("is no whole data directory");
   rmSync(aside(), { recursive: true });
   await refused("is not there any more");
-  expect(await whyNoWayBack(place(), ID, 2)).toContain("is not there any more");
+  expect(await whyNoWayBack(place(), ID, { timelineAbove: 2, systemIdentifier })).toContain("is not there any more");
 });
 
 test("given up, what was restored is in its place again, and the old data beside it: under its name only where no recovery may have begun", async () => {
@@ -166,7 +170,7 @@ test("the mark is there before anything is moved, and stays where what was resto
 });
 
 test("before anybody is stopped it is known whether the old data is free, of this cluster and version, and the histories are there", async () => {
-  const why = () => whyNoWayBack(place(), ID, 2);
+  const why = () => whyNoWayBack(place(), ID, { timelineAbove: 2, systemIdentifier });
   expect(await why()).toBeNull();
   // Only looked at.
   expect(existsSync(history(aside()))).toBe(false);
@@ -182,6 +186,24 @@ test("before anybody is stopped it is known whether the old data is free, of thi
   expect(await why()).toBeNull();
 });
 
+test("damage to what was restored is a reason to go back: the DCS says then which cluster the old data has to be of", async () => {
+  writeFileSync(join(data(), "damaged"), "");
+  rmSync(join(data(), "PG_VERSION"));
+  const why = () => whyNoWayBack(place(), ID, { timelineAbove: 2, systemIdentifier });
+  expect(await why()).toContain("could not read pg_control; and the DCS does not say which cluster this is");
+  systemIdentifier = "7";
+  expect(await why()).toContain("this cluster's 7");
+  systemIdentifier = "7710758555136322125";
+  expect(await why()).toBeNull();
+  expect(await back()).toEqual(ok({ timeline: NEXT }));
+  expect(words()).toEqual(["old", null, "restored", null]);
+});
+
+test("a timeline that no cluster can have come to is refused, and not counted up to", async () => {
+  const why = await whyNoWayBack(place(), ID, { timelineAbove: 4_000_000_000, systemIdentifier });
+  expect(why).toContain("timeline 4000000000 is too far from 1");
+});
+
 test("it is refused while a server runs in the old directory", async () => {
   // What looks like a postmaster of it: its program, its working directory, and its pid in the file.
   const program = join(folder, "postgres");
@@ -190,7 +212,7 @@ test("it is refused while a server runs in the old directory", async () => {
   try {
     await server.stdout.getReader().read();
     writeFileSync(join(aside(), "postmaster.pid"), `${server.pid}\n${aside()}\n`);
-    expect(await whyNoWayBack(place(), ID, 2)).toContain("still runs in");
+    expect(await whyNoWayBack(place(), ID, { timelineAbove: 2, systemIdentifier })).toContain("still runs in");
   } finally {
     server.kill();
     await server.exited;
