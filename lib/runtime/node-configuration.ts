@@ -37,6 +37,8 @@ export class NodeConfiguration {
   #configured = "";
   /** The configuration in force was not taken to PostgreSQL yet. */
   #configureLater = false;
+  /** An operator has asked for what has to wait. */
+  #askedLater = false;
 
   constructor(options: NodeConfigurationOptions) {
     this.#options = options;
@@ -108,7 +110,7 @@ export class NodeConfiguration {
 
   /** What had to wait until now. */
   async catchUp(): Promise<void> {
-    if (this.#configureLater) await this.#tellPostgres({ asked: false });
+    if (this.#configureLater) await this.#tellPostgres({ asked: this.#askedLater });
   }
 
   /** `asked`: an operator wants a reload, whether or not the configuration is another one. */
@@ -122,15 +124,20 @@ export class NodeConfiguration {
     if (this.#configured === text && !asked) return;
     // A server that runs while its data directory is being made is the maker's; where none runs, this is for its first start.
     this.#configureLater = state.local.dataDirectory.kind !== "valid" && state.local.process.kind !== "none";
+    // Whatever else comes to tell it meanwhile, the reload stays asked for.
+    this.#askedLater = asked || this.#askedLater;
     if (this.#configureLater) return;
+    const wanted = this.#askedLater;
+    this.#askedLater = false;
     this.#configured = text;
     const reloaded = () => postgres.callback("on_reload", postgresRole(state));
     const begun = context.clock.now();
-    const done = await postgres.configure(config, { role, asked, reloaded });
+    const done = await postgres.configure(config, { role, asked: wanted, reloaded });
     if (done.ok) return;
     if (done.error.kind === "unreachable" && stoppedSince(state, begun)) {
       // At its start the files are written again; where it is not stopped after all, this is tried again.
       this.#configureLater = true;
+      this.#askedLater = wanted || this.#askedLater;
       this.#configured = "";
       log.info("PostgreSQL is being stopped: its configuration is written at its start");
     } else log.error(`the configuration of PostgreSQL was not changed: ${done.error.message}`);

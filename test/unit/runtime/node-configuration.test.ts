@@ -23,6 +23,34 @@ function bench(shutdown = false) {
   return { configuration: new NodeConfiguration(parts as unknown as NodeConfigurationOptions), lines: log.lines };
 }
 
+/** A node with a file that can be read again. */
+async function reloadable() {
+  const node = await new Bench().node("replica");
+  const path = join(folder, "node.yml");
+  const write = (level: string): void =>
+    writeFileSync(
+      path,
+      `scope: demo\nname: n1\nlog: {level: ${level}}\nconsul: {host: "127.0.0.1:8500"}\nrestapi: {listen: "127.0.0.1:8008", connect_address: "127.0.0.1:8008"}
+postgresql: {listen: "127.0.0.1:5432", connect_address: "127.0.0.1:5432", data_dir: ${folder}/data,
+  authentication: {superuser: {username: postgres}, replication: {username: rep}}}\n`,
+    );
+  write("INFO");
+  const loaded = await loadNodeConfig({ path, env: {} });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.error));
+  const log = { ...recordingLog(), reconfigure: () => undefined };
+  const configuration = new NodeConfiguration({
+    context: node,
+    log,
+    path,
+    env: {},
+    settings: new LiveSettings(loaded.value, log),
+    onChange: () => undefined,
+    sight: { hooks: { configure: () => undefined } },
+    takeOver: async () => undefined,
+  } as unknown as NodeConfigurationOptions);
+  return { node, log, write, configuration };
+}
+
 test("a storm of reloads is at most the one at work and one more, which reads the file after the last that was asked for", async () => {
   const { configuration, lines } = bench();
   const first = configuration.reload();
@@ -75,30 +103,34 @@ test("a reload that meets our own stop is no error: the configuration is written
   }
 });
 
+test("a reload that was asked for and met a stop that was called off, or data in the making, is done as asked for, and once", async () => {
+  const { node, configuration } = await reloadable();
+  node.state.local.dataDirectory = { kind: "valid", majorVersion: 17 };
+  const asked: boolean[] = [];
+  let stops = true;
+  node.postgres.configure = async (_config, options) => {
+    asked.push(options.asked === true);
+    return stops ? err({ kind: "unreachable", message: "Connection closed" }) : ok({});
+  };
+  node.state.lastTask = { kind: "stop", finishedAt: node.clock.now(), ok: true, message: "", failures: 0, plan: null };
+  await configuration.reload();
+  await configuration.catchUp();
+  stops = false;
+  await configuration.catchUp();
+  await configuration.catchUp();
+  expect(asked).toEqual([true, true, true]);
+  node.state.local.process = { kind: "running", pid: 10, startTicks: 1, stopped: false };
+  node.state.local.dataDirectory = { kind: "half-made", by: "initdb" };
+  await configuration.reload();
+  expect(asked).toHaveLength(3);
+  node.state.local.dataDirectory = { kind: "valid", majorVersion: 17 };
+  await configuration.catchUp();
+  await configuration.catchUp();
+  expect(asked).toEqual([true, true, true, true]);
+});
+
 test("a reload of a file that says nothing new is told so, in Patroni's words, and done all the same", async () => {
-  const node = await new Bench().node("replica");
-  const path = join(folder, "node.yml");
-  const write = (level: string): void =>
-    writeFileSync(
-      path,
-      `scope: demo\nname: n1\nlog: {level: ${level}}\nconsul: {host: "127.0.0.1:8500"}\nrestapi: {listen: "127.0.0.1:8008", connect_address: "127.0.0.1:8008"}
-postgresql: {listen: "127.0.0.1:5432", connect_address: "127.0.0.1:5432", data_dir: ${folder}/data,
-  authentication: {superuser: {username: postgres}, replication: {username: rep}}}\n`,
-    );
-  write("INFO");
-  const loaded = await loadNodeConfig({ path, env: {} });
-  if (!loaded.ok) throw new Error(JSON.stringify(loaded.error));
-  const log = { ...recordingLog(), reconfigure: () => undefined };
-  const configuration = new NodeConfiguration({
-    context: node,
-    log,
-    path,
-    env: {},
-    settings: new LiveSettings(loaded.value, log),
-    onChange: () => undefined,
-    sight: { hooks: { configure: () => undefined } },
-    takeOver: async () => undefined,
-  } as unknown as NodeConfigurationOptions);
+  const { node, log, write, configuration } = await reloadable();
   node.postgres.configure = async () => ok({});
   const says = async (): Promise<readonly string[]> => {
     const from = log.lines.length;
