@@ -51,11 +51,11 @@ export async function removeDataDirectory(context: PostgresContext): Promise<Res
 export async function emptyDataDirectory(dataDir: string): Promise<void> {
   const kept = await keptBeside(dataDir);
   if (kept !== null) throw new Error(kept);
+  await emptyTablespaces(dataDir);
   for (const name of ["pg_wal", "pg_xlog"]) {
     const target = await linkTarget(join(dataDir, name));
     if (target !== null) await emptyFolder(target);
   }
-  await emptyTablespaces(dataDir);
   await emptyFolder(dataDir);
 }
 
@@ -67,6 +67,7 @@ async function emptyTablespaces(dataDir: string): Promise<void> {
   const places = await tablespacesOf(dataDir);
   if (places.length === 0) return;
   const version = await readMajorVersion(dataDir);
+  if (!version.ok && version.error.kind !== "refused") throw new Error(version.error.message);
   const ours: string[] = [];
   for (const place of places) {
     const folders = (await namesIn(place)).filter((name) => TABLESPACE_FOLDER.test(name));

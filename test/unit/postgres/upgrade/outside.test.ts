@@ -222,6 +222,10 @@ test("a standby whose tablespace holds anything but its own version's folder is 
 });
 
 test("of a tablespace only the folder of the directory's own version is removed, and what cannot be told apart is left alone", async () => {
+  mkdirSync(join(data(), "PG_VERSION"));
+  expect(await emptyDataDirectory(data()).catch(String)).toContain("PG_VERSION cannot be read");
+  expect([whose(wal()), whose(join(space(), "PG_13_2020"))]).toEqual(["old", "old"]);
+  rmSync(join(data(), "PG_VERSION"), { recursive: true });
   writeFileSync(join(data(), "PG_VERSION"), "13\n");
   folderOf(join(space(), "PG_15_2022"), "another cluster");
   await emptyDataDirectory(data());
