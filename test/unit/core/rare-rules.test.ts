@@ -34,6 +34,8 @@ test("a restart of a server that was never seen knows the names of its key, and 
   expect(byKey).toMatchObject({ rule: "holder-restart-unanswered", effect: { kind: "restart", syncNames: "c" } });
   const without = decide(observation({ ...holder, config: CONFIG }));
   expect(without.effect).toEqual({ kind: "restart", syncNames: null });
+  const left = decide(observation({ ...holder, config: CONFIG, cluster: { ...holding.cluster, sync: key("b") } }));
+  expect(left.effect).toEqual({ kind: "restart", syncNames: "c" });
   const paused = { config: { ...synchronous, pause: true }, requests: restart, local: { ...unseen, lastRole: null } };
   const member = decide(observation({ ...paused, cluster: cluster({ sync: key("a") }) }));
   expect(member).toMatchObject({ rule: "standby-restart", effect: { kind: "restart", syncNames: STRICT_PLACEHOLDER } });
