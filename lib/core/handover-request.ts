@@ -6,6 +6,7 @@ import { isStale } from "./appointment.ts";
 import { handoverFitness, otherMembers } from "./candidates.ts";
 import { clusterOf, isPaused, ownLsn } from "./facts.ts";
 import type { Observation, PeerAnswer } from "./observation.ts";
+import { isStandbyCluster } from "./replication-source.ts";
 import { votersSuffice } from "./votes.ts";
 
 /** A failover request stands, and its time has come. */
@@ -27,7 +28,7 @@ export function staleReason(o: Observation): string | null {
   if (request === null) return null;
   if (request.leader !== null && request.leader !== o.self.name) return `leader name does not match: ${request.leader} != ${o.self.name}`;
   if (request.candidate === o.self.name) return `I am already the leader, no need to ${shortName(o)}`;
-  if (isFromBefore(o, request)) return "it was made before this node was promoted";
+  if (isFromBefore(o, request)) return `it was made before this node ${isStandbyCluster(o) ? "took the lead" : "was promoted"}`;
   if (isMissed(o)) return "its time is past";
   return null;
 }
@@ -45,7 +46,10 @@ export function isMissed(o: Observation): boolean {
 function isFromBefore(o: Observation, request: FailoverRequest): boolean {
   const { promotedAt } = o.local;
   const held = o.lock.held;
-  if (promotedAt === null || held === null || request.revision >= held.revision) return false;
+  if (held === null || request.revision >= held.revision) return false;
+  // The leader of a standby cluster is not promoted: it leads from its lock on.
+  if (isStandbyCluster(o)) return request.scheduledAt === null;
+  if (promotedAt === null) return false;
   return request.scheduledAt === null || request.scheduledAt <= o.wallNow - (o.now - promotedAt);
 }
 

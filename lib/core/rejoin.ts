@@ -1,6 +1,7 @@
 // Owns what a plan for the local data (rewind-plan.ts) means for the next step: whose plan it is, what it allows, when to try
 // again. Pure.
 
+import { leaderMember } from "../model/cluster.ts";
 import type { Effect } from "./decision.ts";
 import { clusterOf, isPaused, leaderIsServing, leaderTarget, lockIsOurs, retryAt, runsAsStandby, upstreamKey } from "./facts.ts";
 import type { Observation } from "./observation.ts";
@@ -63,9 +64,14 @@ export function replacesInstead(o: Observation): boolean {
   return failed && o.self.removeDataDirectoryOnRewindFailure;
 }
 
-/** pg_rewind reads from a primary: in a standby cluster that is the remote one. */
+/**
+ * pg_rewind reads from a primary: in a standby cluster that is the remote one, but where the leader, whose history the plan is made by, has not
+ * heard yet that it became one and still leads as a primary.
+ */
 export function rewindEffect(o: Observation): Effect {
-  const remote = isStandbyCluster(o) ? remoteTarget(o.config) : null;
+  const view = clusterOf(o);
+  const leads = lockIsOurs(o) || view === null ? null : leaderMember(view);
+  const remote = isStandbyCluster(o) && leads?.role !== "primary" ? remoteTarget(o.config) : null;
   const target = remote ?? (lockIsOurs(o) ? null : leaderTarget(o));
   return target === null ? waitAtMost(o, 1000) : { kind: "rewind", target };
 }

@@ -61,9 +61,10 @@ export function chooseSettings(
       prePromote: operators.prePromote,
     });
   }
-  if (operators.nostream) leaveToArchive(nodes);
   Object.assign(dcs, operators.dcs);
   const standbyCluster = !figure && new Random(options.seed + SITE_STREAM).chance(0.1);
+  // Who leads a standby cluster without a stream has nothing to lead with.
+  if (operators.nostream && !standbyCluster) leaveToArchive(nodes);
   if (standbyCluster) Object.assign(dcs, { standby_cluster: STANDBY_CLUSTER });
   if (!figure && random.chance(0.4)) Object.assign(dcs, { failsafe_mode: true });
   const all = Object.keys(FAULTS);

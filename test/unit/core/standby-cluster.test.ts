@@ -249,6 +249,17 @@ describe("a switchover in a standby cluster", () => {
     expect(decide(foreign).rule).toBe("standby-leader-failover-stale");
   });
 
+  test("that nobody took is not obeyed again by whoever took the lock afterwards: the lead would go round and round (simulation, seed 2253)", () => {
+    const tried = { ...request, leader: null, candidate: "c", revision: revision(3) };
+    const o = standbyLeader({ cluster: led({ failover: tried }), local: streaming });
+    expect(decide(o)).toMatchObject({
+      rule: "standby-leader-failover-stale",
+      why: "Cleaning up failover key after acquiring leader lock...",
+    });
+    const appointed = { ...tried, scheduledAt: 1_700_000_000_000, scheduledAtText: "soon" };
+    expect(decide(standbyLeader({ cluster: led({ failover: appointed }), local: streaming })).rule).toBe("standby-leader-failover-ask");
+  });
+
   test("the history of a life of its own, which a Patroni leaves behind, keeps nobody from leading", () => {
     const line = { timeline: timeline(1), lsn: lsn(10), reason: "", time: null, newLeader: "a" };
     const stale = { ...unlocked, history: [line], status: { optime: lsn(9_000_000), slots: {}, retainSlots: [] } };
@@ -285,6 +296,8 @@ describe("a member of a standby cluster", () => {
       kind: "rewind",
       target: { host: "remote" },
     });
+    // Its leader has not been demoted yet: that one's history is what the plan was made by (simulation, seed 4328).
+    expect(decide(observation({ config, local: down, lastTask })).effect).toMatchObject({ kind: "rewind", target: { name: "a" } });
   });
 
   test("without a leader starts behind the remote primary, and an empty one is copied from it", () => {
