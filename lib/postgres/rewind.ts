@@ -1,9 +1,10 @@
 // Owns pg_rewind and the clean single-user recovery before it. Does not decide whether to rewind (lib/core/rewind-plan.ts).
 
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { PostgresError } from "../model/errors.ts";
 import { loaded } from "../model/lazy.ts";
-import type { ControlData, FollowTarget } from "../model/postgres.ts";
+import type { ControlData, FollowTarget, UpstreamHistory } from "../model/postgres.ts";
 import { err, ok, type Result } from "../model/result.ts";
 import { type Ms, seconds } from "../model/units.ts";
 import { readIfThere, reasonOf, removeFile } from "./atomic-file.ts";
@@ -156,17 +157,34 @@ async function judgeCrashedStandby(
   control: ControlData,
   source: FollowTarget,
 ): Promise<Result<null, PostgresError>> {
-  const refuse = (why: string): Result<null, PostgresError> =>
-    err({ kind: "refused", message: `${why}: it has to be started, and shut down in recovery, before pg_rewind` });
-  if ((await readIfThere(join(context.config.dataDir, "backup_label"))) !== null)
-    return refuse("a copy, or what an earlier pg_rewind left, was not recovered yet (backup_label)");
   const upstream = await readUpstreamHistory(context, source, (context.clock.now() + HISTORY_TIMEOUT) as Ms);
   if (!upstream.ok) return err({ kind: "failed", message: `the rewind source does not tell its timelines: ${upstream.error.message}` });
+  const refuse = async (why: string): Promise<Result<null, PostgresError>> => {
+    await forgetStrays(context, control, upstream.value);
+    return err({ kind: "refused", message: `${why}: it has to be started, and shut down in recovery, before pg_rewind` });
+  };
+  if ((await readIfThere(join(context.config.dataDir, "backup_label"))) !== null)
+    return await refuse("a copy, or what an earlier pg_rewind left, was not recovered yet (backup_label)");
   const end = await localEndOfWal(context, control);
   const plans = await loaded(() => import("../core/rewind-plan.ts"));
   if (!plans.ok) return err({ kind: "failed", message: plans.error });
   const why = plans.value.whyNotEndRecovery({ control, end: end.ok ? end.value : null, upstream: upstream.value });
-  return why === null ? ok(null) : refuse(why);
+  return why === null ? ok(null) : await refuse(why);
+}
+
+/**
+ * The start that has to come first follows the newest history that it finds, and one that restore_command has brought stays in pg_wal when it is
+ * gone from the archive. Where pg_control is on the upstream's own timeline, nothing of a newer one is in the data: such a history only keeps the
+ * server from starting. Throws the system's error.
+ */
+async function forgetStrays(context: PostgresContext, control: ControlData, upstream: UpstreamHistory): Promise<void> {
+  if (Math.max(control.timeline, control.minRecoveryTimeline ?? 0) !== upstream.timeline) return;
+  const folder = join(context.config.dataDir, "pg_wal");
+  for (const name of await readdir(folder)) {
+    if (!/^[0-9A-F]{8}\.history$/.test(name) || Number.parseInt(name.slice(0, 8), 16) <= upstream.timeline) continue;
+    context.log.info(`${name} is taken out of ${folder}: nobody leads on that timeline, and nothing of it is in the data`);
+    await removeFile(join(folder, name));
+  }
 }
 
 /**

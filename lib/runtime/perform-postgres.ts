@@ -278,7 +278,6 @@ async function rewind(context: NodeContext, target: FollowTarget, signal: AbortS
     if (!recovered.ok) return taskResult(recovered);
   }
   const rewound = await postgres.rewind({ source: target, signal, progress: (text) => log.info(text) });
-  // Nothing was tried: a start comes first.
   if (!rewound.ok && rewound.error.kind === "refused") state.local.startsFirst = rewound.error.message;
   else if (!rewound.ok) Object.assign(state.local, { rewindFailed: true, startFailed: false });
   else if (state.local.rewound !== null) state.local.rewound = { ...state.local.rewound, done: true };
@@ -321,8 +320,9 @@ async function startServer(context: NodeContext, effect: Extract<Effect, { kind:
     // What does not start is as good as crashed: primary_start_timeout counts from here.
     if (effect.role === "primary") state.local.crashedAt ??= clock.now();
     const plan = state.lastTask?.plan?.plan;
-    // Nor could it be rewound: what comes next depends on it. A start that fails for another reason says nothing of the data.
-    if (plan?.kind === "follow" && plan.unread === true && started.error.kind === "failed") state.local.startFailed = true;
+    // A start that fails for another reason says nothing of the data.
+    if (plan?.kind === "follow" && plan.unread === true && started.error.kind === "failed")
+      Object.assign(state.local, { startFailed: true, startsFirst: null });
     return taskResult(started);
   }
   Object.assign(state.local, { crashedAt: null, startFailed: false, startsFirst: null });

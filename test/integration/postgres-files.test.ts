@@ -511,17 +511,29 @@ describeUnprivileged("files, bootstrap, clone and rewind", { file: import.meta.p
     const source = sourceOf("a", PORT_A, null);
     const follows = async (rows: number) => {
       expect(await startAs(b, "standby", source)).toEqual({ ok: true, value: null });
+      await sql(PORT_A, "CHECKPOINT");
       await sql(PORT_A, "INSERT INTO t VALUES (-2)");
       await until("b has what a writes", async () => (await sql(PORT_B, "SELECT count(*) FROM t WHERE n = -2")) === String(rows));
+      // A restart point: from here on pg_control is on a's timeline.
+      await sql(PORT_B, "CHECKPOINT");
     };
+    const leads = await b.upstreamHistory(source, soon(5));
+    const onLeaders = (control: Awaited<ReturnType<typeof b.controlData>>) =>
+      control.ok && leads.ok && Math.max(control.value.timeline, control.value.minRecoveryTimeline ?? 0) === leads.value.timeline;
     for (const rows of [1, 2]) {
       await stop(b, "immediate");
+      if (rows === 2) expect(onLeaders(await b.controlData())).toBe(true);
       const control = await b.controlData();
       expect(control.ok && control.value.state).toBe("in archive recovery");
+      // As restore_command brings it, of somebody who was promoted by hand: only where nothing of it can be in the data it goes.
+      const stray = join(folder, "b", "pg_wal", "0000000F.history");
+      await writeFile(stray, `${control.ok ? control.value.timeline : 0}\t0/1000000\tby hand\n`);
       const refused = await b.rewind({ source, ...quiet() });
       expect(refused.ok || refused.error).toMatchObject({ kind: "refused", message: expect.stringContaining("has to be started") });
       expect(await b.controlData()).toEqual(control);
       expect(existsSync(join(folder, "b", "standby.signal"))).toBe(true);
+      expect(existsSync(stray)).toBe(!onLeaders(control));
+      await rm(stray, { force: true });
       await follows(rows);
     }
   });

@@ -124,6 +124,14 @@ test("a crashed standby whose rewind is refused is started, found to have diverg
   expect((await rewind()).ok).toBe(false);
   expect(node.state.local.rewindFailed).toBe(false);
   expect(await plan("in archive recovery")).toMatchObject({ kind: "follow", why: expect.stringContaining("start it first") });
+  // What the refusal has taken away may have come back with the start: it is asked for again after each that fails.
+  const follows = { leader: "a", leaderSession: "s-a", plan: { kind: "follow", why: "", unread: true } } as const;
+  node.state.lastTask = { kind: "plan-rejoin", finishedAt: ms(0), ok: true, message: "", failures: 0, plan: follows };
+  node.postgres.start = async () => err(FAILED);
+  expect((await start()).ok).toBe(false);
+  expect(await plan("in archive recovery")).toMatchObject({ kind: "rewind" });
+  expect((await rewind()).ok).toBe(false);
+  expect(await plan("in archive recovery")).toMatchObject({ kind: "follow", why: expect.stringContaining("reinitialize") });
   node.postgres.start = async () => ok(null);
   expect((await start()).ok).toBe(true);
   expect(await plan("shut down in recovery")).toMatchObject({ kind: "rewind" });
