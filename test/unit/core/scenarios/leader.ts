@@ -117,6 +117,15 @@ export const LEADER: Scenarios = {
   "leader-sync-key": leading({ config: synchronous }),
   "leader-sync-names": leading({ config: synchronous, cluster: ours({}), local: streaming }),
   "leader-history": leading({ local: local({ ...asPrimary, status: primaryStatus({ timeline: timeline(2) }) }) }),
+  "leader-sync-pending": leading({
+    config: synchronous,
+    cluster: ours({}),
+    local: local({
+      lastRole: "primary",
+      upstream: "",
+      status: primaryStatus({ synchronousStandbyNames: "c", replication: [connection("c")] }),
+    }),
+  }),
   "failover-pending": leading({ cluster: switchover, local: { ...asPrimary, promotedAt: ms(99_000) }, done: asked }),
   "leader-grace": leading({ config: synchronous, cluster: ours({}), local: { ...asPrimary, promotedAt: ms(99_500) } }),
 };

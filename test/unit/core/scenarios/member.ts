@@ -81,6 +81,7 @@ export const MEMBER: Scenarios = {
   }),
   "leaderless-paused-down": observation({ cluster: unlocked, config: paused, local: down }),
   "leaderless-start-retry": observation({ cluster: unlocked, local: down, lastTask: failed("start") }),
+  "leaderless-start": observation({ cluster: unlocked, local: down }),
   "leaderless-starting": observation({ cluster: unlocked, local: local({ status: null }) }),
   "leaderless-restart": observation({ cluster: unlocked, requests: restart }),
   "race-paused": racing({ config: paused }),
