@@ -83,11 +83,15 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 };
 
 describe.concurrent(`random faults, FAULT_SEED=${SEED}`, () => {
-  test.each(["off", "on", "strict"] as const)(
+  test.each(["off", "on", "strict", "quorum"] as const)(
     "synchronous mode %s: one primary at a time, nothing confirmed is lost, and the cluster heals after each round",
     async (mode) => {
       const random = randomFrom(SEED + mode.length);
-      const dynamic = { loop_wait: 2, synchronous_mode: mode !== "off", synchronous_mode_strict: mode === "strict" };
+      const dynamic = {
+        loop_wait: 2,
+        synchronous_mode: mode === "quorum" ? mode : mode !== "off",
+        synchronous_mode_strict: mode === "strict",
+      };
       await TestCluster.with({ dynamic }, async (cluster) => {
         await cluster.untilHealthy();
         const writer = await cluster.writer();
