@@ -86,6 +86,8 @@ export function healthiest(options: {
   readonly lineage: Lineage;
   readonly eligible: (name: string) => boolean;
   readonly formerLeader: string | null;
+  /** Might one with the same WAL be elected? Its priority counts only then. */
+  readonly electable: (name: string) => boolean;
   /** The leader that the sync key names, where it vouches for `self`. */
   readonly syncLeader: string | null;
 }): Fitness {
@@ -102,7 +104,7 @@ export function healthiest(options: {
     }
     if (theirs > own && name !== options.syncLeader) return unfit(`Wal position of ${name} is ahead of my wal position`);
     const priority = priorityOf(status.tags, "failover_priority");
-    if (theirs === own && priority > self.priority && name !== options.formerLeader) {
+    if (theirs === own && priority > self.priority && name !== options.formerLeader && options.electable(name)) {
       return unfit(`${name} has equally tolerable WAL position and priority ${priority}, while this node has priority ${self.priority}`);
     }
   }

@@ -70,6 +70,22 @@ export function lacksVotes(o: Observation): boolean {
   return votesOf(o).length < votesNeeded(sync, o.self.name);
 }
 
+/**
+ * Might this member, whose WAL ends where the own does, get the votes that it needs, by what is known here? Its own round decides; who goes
+ * first for its priority but cannot be elected must not leave the cluster without a leader.
+ */
+export function mightBeElected(o: Observation, name: string): boolean {
+  const cluster = o.dcs.cluster;
+  const status = o.peers.answers.find((answer) => answer.name === name)?.status ?? null;
+  if (cluster === null || status === null || status.lsn === null || o.config.synchronousMode === "off") return true;
+  const { sync } = cluster;
+  if (sync.leader === null) return true;
+  const self = { name, lsn: status.lsn, timeline: status.timeline, priority: 0 };
+  const votes = quorumVotes({ self, sync, answers: o.peers.answers, lineage: lineageOf(cluster, o.trace.mark, o.config) });
+  const own = isSyncStandby(sync, o.self.name) ? 1 : 0;
+  return votes.length + own >= votesNeeded(sync, name);
+}
+
 export function votesText(o: Observation): string {
   const sync = o.dcs.cluster?.sync;
   const needed = sync === undefined ? 0 : votesNeeded(sync, o.self.name);

@@ -1,6 +1,7 @@
 // Owns the Postgresql interface of one supervisor over a simulated server: what the HA loop may do and see. The server goes on
 // when the supervisor dies; answers reach the supervisor only while it runs.
 
+import { whyNotEndRecovery } from "../../lib/core/rewind-plan.ts";
 import type { ConfigFault, PostgresError } from "../../lib/model/errors.ts";
 import type { TimelineSwitch } from "../../lib/model/history.ts";
 import type { PendingRestartReason } from "../../lib/model/member.ts";
@@ -268,12 +269,22 @@ export class FakePostgres implements Postgresql {
     const server = this.#server;
     const source = this.#reach(options.source);
     if (server.postmaster !== null) return this.#refused("no rewind while PostgreSQL runs");
-    if (!server.controlState.startsWith("shut down")) return err({ kind: "failed", message: "target server must be shut down cleanly" });
+    if (!server.controlState.startsWith("shut down") && server.controlState !== "in archive recovery")
+      return err({ kind: "failed", message: "target server must be shut down cleanly" });
     if (source === null || source.inRecovery) return err({ kind: "failed", message: "the source does not answer as a primary" });
     await this.#process.later(server.world.random.between(200, 3000), () => null);
     if (options.signal.aborted) return err({ kind: "cancelled", message: "given up" });
     if (this.#reach(options.source) !== source || source.inRecovery) return err({ kind: "failed", message: "the source went away" });
     source.world.settle();
+    // pg_rewind's own recovery ends a crashed standby's on its timeline (lib/postgres/rewind.ts looks whether it may).
+    if (server.controlState === "in archive recovery") {
+      const upstream = { timeline: timeline(source.wal.branch.timeline), switches: switchesOf(source.wal.branch) };
+      const end = { timeline: timeline(server.wal.branch.timeline), lsn: lsn(server.lsn) };
+      const refused = whyNotEndRecovery({ control: controlOf(server), end, upstream });
+      if (refused !== null) return err({ kind: "refused", message: refused });
+      server.branch = server.world.fork(server.wal, server.wal.branch.timeline);
+      server.endRecovery();
+    }
     // "source and target cluster are on the same timeline: no rewind required"
     if (sameTimeline(server.wal, source.wal)) return DONE;
     server.becomeCopyOf(source.wal);
@@ -284,11 +295,8 @@ export class FakePostgres implements Postgresql {
     const server = this.#server;
     await this.#process.later(server.world.random.between(100, 1500), () => null);
     if (server.postmaster !== null || server.branch === null) return this.#refused("no crash recovery while PostgreSQL runs");
-    // A standby's recovery would end here, on its old timeline.
-    if (server.controlState === "in archive recovery") server.branch = server.world.fork(server.wal, server.branch.timeline);
-    server.checkpointLsn = server.lsn;
-    server.lsn += 120;
-    server.controlState = "shut down";
+    // A standby's is left to pg_rewind.
+    if (server.controlState !== "in archive recovery") server.endRecovery();
     return DONE;
   }
 

@@ -139,6 +139,13 @@ export class FakeServer {
     this.controlState = "in archive recovery";
   }
 
+  /** A single-user server: what is there is recovered, and a shutdown checkpoint written behind it. */
+  endRecovery(): void {
+    this.checkpointLsn = this.lsn;
+    this.lsn += SHUTDOWN_RECORD;
+    this.controlState = "shut down";
+  }
+
   wipe(): void {
     this.directory = { kind: "empty" };
     this.branch = null;

@@ -44,7 +44,7 @@ export const promotionRules: readonly Rule[] = inSection(holdsAsStandby, [
     id: "promote-sync-key",
     when: (o) => holdsAsStandby(o) && needsSyncKey(o) && didThisCycle(o, "write-sync") === null,
     then: takeSyncKey,
-    why: () => "before the promotion the sync key is taken over",
+    why: (o) => `before the promotion the sync key is ${o.config.synchronousMode === "off" ? "deleted, as the mode is off" : "taken over"}`,
   },
   {
     id: "promote-sync-key-failed",
@@ -129,8 +129,9 @@ function voters(o: Observation): readonly string[] {
 
 function needsSyncKey(o: Observation): boolean {
   const sync = clusterOf(o)?.sync;
-  if (sync === undefined || o.config.synchronousMode === "off") return false;
-  return sync.leader !== o.self.name;
+  if (sync === undefined || sync.leader === o.self.name) return false;
+  // What a former leader promised is over with its key: it may have died before it could take that away.
+  return o.config.synchronousMode === "off" ? sync.leader !== null : true;
 }
 
 /**
@@ -138,6 +139,7 @@ function needsSyncKey(o: Observation): boolean {
  * than before may lack one: the quorum stays. In mode `on` a name has to stand for itself.
  */
 function takeSyncKey(o: Observation): Effect {
+  if (o.config.synchronousMode === "off") return { kind: "write-sync", leader: null, standbys: [], quorum: 0 };
   const sync = clusterOf(o)?.sync;
   const keeps =
     sync !== undefined && o.config.synchronousModeStrict && !isChosen(o) && (o.config.synchronousMode === "quorum" || sync.quorum === 0);

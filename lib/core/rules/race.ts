@@ -10,7 +10,7 @@ import type { Observation } from "../observation.ts";
 import { isStandbyCluster } from "../replication-source.ts";
 import { type Rule, wait, waitAtMost, waitCycle } from "../rule.ts";
 import { otherNames } from "../takeover.ts";
-import { lacksVotes, ownContender, votesOf, votesText } from "../votes.ts";
+import { lacksVotes, mightBeElected, ownContender, votesOf, votesText } from "../votes.ts";
 import { raceFailsafeRules } from "./failsafe.ts";
 
 export const raceRules: readonly Rule[] = [
@@ -223,6 +223,7 @@ function standing(o: Observation): { readonly fit: boolean; readonly why: string
     lineage: lineageOf(cluster, o.trace.mark, o.config),
     eligible: (name) => syncAllows({ config: o.config, sync: cluster.sync, name }) && !isUnknownToFailsafe(o, name),
     formerLeader: o.trace.name,
+    electable: (name) => mightBeElected(o, name),
     syncLeader: o.config.synchronousMode === "off" ? null : cluster.sync.leader,
   });
 }

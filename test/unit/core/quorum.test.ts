@@ -88,6 +88,16 @@ describe("a voter", () => {
     expect(decide(race(1, [answer("c")], { config: on })).rule).toBe("race");
   });
 
+  test("lets a higher priority go first only where that one might get its votes: c needs two, and b's own is one of them", () => {
+    const preferred = answer("c", { tags: { failover_priority: 2 } });
+    // Nobody else answers: c cannot be elected, and the leader of the key, which needs no votes, is back.
+    const former = { view: { sync: key(["c", "d"], 2, "b") } };
+    expect(decide(race(2, [preferred], former)).rule).toBe("race");
+    expect(decide(race(2, [preferred, answer("d")], former)).rule).toBe("race");
+    expect(decide(race(1, [preferred, answer("d")], { view: { sync: key(["c", "d"], 1, "b") } })).rule).toBe("race-not-healthiest");
+    expect(decide(race(2, [preferred, answer("d")])).rule).toBe("race-not-healthiest");
+  });
+
   test("named by a switchover needs votes; named by a failover goes without", () => {
     const request = { revision: revision(9), leader: "a", candidate: "b", scheduledAt: null, scheduledAtText: null };
     expect(decide(race(1, [], { view: { failover: request } })).rule).toBe("race-without-quorum");
@@ -144,6 +154,15 @@ describe("the holder of the lock, before its promotion", () => {
     const on = { ...CONFIG, synchronousMode: "on" as const };
     expect(decide(elected(key(["c", "d"], 0, "b"), { config: on })).effect).toEqual({ kind: "promote", syncNames: "2 (c,d)" });
     expect(decide(elected(key([], 0, "b"), { config: on })).effect).toEqual({ kind: "promote", syncNames: "1 (a,c)" });
+  });
+
+  test("deletes what a former leader has left of the key where the mode is off, before it is promoted", () => {
+    const off = { ...CONFIG, synchronousMode: "off" as const };
+    expect(decide(elected(key(["c"], 0, "a"), { config: off }))).toMatchObject({
+      rule: "promote-sync-key",
+      effect: { kind: "write-sync", leader: null },
+    });
+    expect(decide(elected({ ...key([], 0), leader: null }, { config: off })).effect).toEqual({ kind: "promote", syncNames: null });
   });
 
   test("asks pre_promote first, and touches the sync key only after that", () => {
