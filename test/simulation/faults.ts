@@ -293,7 +293,8 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-function patchConfig(world: World, patch: Readonly<Record<string, unknown>>): boolean {
+/** A key that is given as undefined goes. False where there is no configuration yet. */
+export function patchConfig(world: World, patch: Readonly<Record<string, unknown>>): boolean {
   const { config } = world.view();
   if (config === null) return false;
   world.cluster.apply([{ kind: "put", key: world.keys.config, value: encodeJson({ ...config.data, ...patch }) }]);

@@ -45,7 +45,7 @@ export class Invariants {
       const unfenced = node.unfenced();
       if (unfenced) this.#watchUnfenced(server);
       if (unfenced || !acknowledges(server)) continue;
-      if (world.site !== null) world.violation(`${server.name} acknowledges writes in a standby cluster`);
+      if (world.site !== null && !world.hasLeftSite) world.violation(`${server.name} acknowledges writes in a standby cluster`);
       node.noteLease();
       const boot = node.machine.boot();
       if (node.leaseEnd > 0 ? boot > node.leaseEnd : world.everLed) {
@@ -163,6 +163,12 @@ export class Invariants {
     const sincePublished = newest.lsn - (this.#published === null ? 0 : commonEnd(newest, this.#published));
     const allowed = world.maximumLag() + sincePublished;
     if (lost > allowed) world.violation(`${server.name} became primary and lost ${lost} bytes, ${allowed} are allowed`);
+  }
+
+  /** The cluster gives up all that it wrote itself. */
+  forgetAcknowledged(): void {
+    this.#synchronous = null;
+    this.#newest = null;
   }
 
   /** Synchronous mode was switched off: nothing is promised any more. */

@@ -2,7 +2,7 @@
 // write all the time; what they are promised is its own cluster's.
 
 import { FakeServer } from "./fake-server.ts";
-import type { Fault } from "./faults.ts";
+import { type Fault, patchConfig } from "./faults.ts";
 import type { Servers } from "./servers.ts";
 
 export const REMOTE = "remote";
@@ -58,6 +58,18 @@ export const SITE_FAULTS: Readonly<Record<string, Fault>> = {
       world.servers.lookAtLinks();
     });
     return pairs.join(" ");
+  },
+  /** The cluster leads a life of its own for a while (promote-cluster), and gives up what it wrote (demote-cluster). */
+  "site-left": (world, timer, random) => {
+    if (world.site === null || world.ownLife || !patchConfig(world, { standby_cluster: undefined })) return null;
+    world.ownLife = true;
+    world.hasLeftSite = true;
+    timer.for(random.between(10_000, 240_000), () => {
+      patchConfig(world, { standby_cluster: STANDBY_CLUSTER });
+      world.ownLife = false;
+      world.invariants.forgetAcknowledged();
+    });
+    return "";
   },
 };
 

@@ -46,6 +46,9 @@ export class World {
   readonly nodes: SimNode[] = [];
   /** Whom a standby cluster follows; null in any other. */
   readonly site: FakeServer | null;
+  /** A standby cluster that was promoted and not demoted again; that ever was. */
+  ownLife = false;
+  hasLeftSite = false;
   readonly apis = new Map<string, ApiPort>();
   readonly invariants: Invariants;
   readonly violations: string[] = [];
@@ -81,7 +84,8 @@ export class World {
           this.#dirty = true;
         },
         acknowledged: (server, lsn, synchronous) => {
-          if (server !== this.site) this.invariants.acknowledged(server, lsn, synchronous);
+          // Who has not heard yet that the cluster follows its site again promises what is given up with it.
+          if (this.site === null || (server !== this.site && this.ownLife)) this.invariants.acknowledged(server, lsn, synchronous);
         },
         violation: (text) => this.violation(text),
         changed: () => {
