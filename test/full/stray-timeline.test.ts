@@ -5,7 +5,7 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { TestCluster } from "../harness/cluster.ts";
-import type { ClusterNode, Tree } from "../harness/cluster-node.ts";
+import type { ClusterNode } from "../harness/cluster-node.ts";
 import { until } from "../harness/wait.ts";
 
 /** Nothing is judged by it. */
@@ -19,12 +19,7 @@ test("the log names the file of the archive that leads a replica away from its l
   await TestCluster.with({ nodes: 2, start: false, dynamic }, async (cluster) => {
     const archive = join(cluster.folder, "wal");
     for (const node of cluster.nodes) {
-      node.editConfig((config) => {
-        const postgresql = config["postgresql"] as Tree;
-        const parameters = postgresql["parameters"] as Tree;
-        parameters["archive_command"] = `mkdir -p ${archive} && cp %p ${archive}/%f.part && mv ${archive}/%f.part ${archive}/%f`;
-        postgresql["recovery_conf"] = { restore_command: `cp ${archive}/%f %p` };
-      });
+      node.archiveInto(archive);
       node.start();
     }
     const leader = await cluster.untilHealthy(PATIENT);

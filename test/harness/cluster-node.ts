@@ -113,6 +113,16 @@ export class ClusterNode {
     this.writeConfig(config);
   }
 
+  /** Its PostgreSQL archives its WAL into that folder, and restores from it. */
+  archiveInto(folder: string): void {
+    this.editConfig((config) => {
+      const postgresql = config["postgresql"] as Tree;
+      const parameters = postgresql["parameters"] as Tree;
+      parameters["archive_command"] = `mkdir -p ${folder} && cp %p ${folder}/%f.part && mv ${folder}/%f.part ${folder}/%f`;
+      postgresql["recovery_conf"] = { restore_command: `cp ${folder}/%f %p` };
+    });
+  }
+
   /** Starts the supervisor, or what `prefix` makes of its command; does not wait until it serves. Throws where it runs already. */
   start(
     environment: Readonly<Record<string, string>> = {},

@@ -29,12 +29,7 @@ beforeAll(async () => {
   });
   const archive = join(cluster.folder, "wal");
   for (const node of cluster.nodes) {
-    node.editConfig((config) => {
-      const postgresql = config["postgresql"] as Tree;
-      const parameters = postgresql["parameters"] as Tree;
-      parameters["archive_command"] = `mkdir -p ${archive} && cp %p ${archive}/%f.part && mv ${archive}/%f.part ${archive}/%f`;
-      postgresql["recovery_conf"] = { restore_command: `cp ${archive}/%f %p` };
-    });
+    node.archiveInto(archive);
   }
   leader = cluster.node("first");
   for (const node of cluster.nodes) node.start();

@@ -11,6 +11,17 @@ import type { PostgresStatus, ReplicationConnection } from "../../../lib/model/p
 import { NO_SYNC } from "../../../lib/model/sync-state.ts";
 import { lsn, ms, revision, seconds, timeline } from "../../../lib/model/units.ts";
 
+/** What makes a cluster a standby cluster: a remote primary at remote:5433. */
+export const STANDBY_CLUSTER: NonNullable<DynamicConfig["standbyCluster"]> = {
+  host: "remote",
+  port: 5433,
+  primary_slot_name: "site_b",
+  create_replica_methods: null,
+  restore_command: null,
+  archive_cleanup_command: null,
+  recovery_min_apply_delay: null,
+};
+
 export const CONFIG: DynamicConfig = {
   loopWaitMs: seconds(10),
   leaseTtlMs: seconds(30),

@@ -16,21 +16,13 @@ import {
   observation,
   primaryStatus,
   released,
+  STANDBY_CLUSTER,
   status,
   unlocked,
 } from "./observations.ts";
 
 const REMOTE = "remote:5433";
-const standbyCluster = {
-  host: "remote",
-  port: 5433,
-  primary_slot_name: "site_b",
-  create_replica_methods: null,
-  restore_command: null,
-  archive_cleanup_command: null,
-  recovery_min_apply_delay: null,
-};
-const config = { ...CONFIG, standbyCluster };
+const config = { ...CONFIG, standbyCluster: STANDBY_CLUSTER };
 const held = leading().lock;
 
 /** b holds the lock; a and c are its members. */
@@ -166,7 +158,7 @@ describe("a stopped standby leader", () => {
 
   test("starts also while the remote primary does not answer, and behind an archive alone", () => {
     expect(decide(standbyLeader({ local: down, lastTask: failed("plan-rejoin") })).rule).toBe("standby-leader-start");
-    const archive = { ...config, standbyCluster: { ...standbyCluster, host: null, port: null, restore_command: "cp" } };
+    const archive = { ...config, standbyCluster: { ...STANDBY_CLUSTER, host: null, port: null, restore_command: "cp" } };
     expect(decide(standbyLeader({ local: down, config: archive })).effect).toMatchObject({ role: "standby_leader", target: null });
   });
 

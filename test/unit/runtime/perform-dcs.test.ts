@@ -303,7 +303,8 @@ test("the history is published with its newest max_timelines_history lines; 0 is
   }
 });
 
-test("what was read before a write of the sync key, and is heard after it, does not take the new promise out of view", async () => {
+/** A primary whose key names b. */
+async function promising() {
   const bench = new Bench();
   const a = bench.node("a");
   asPrimary(a);
@@ -311,6 +312,11 @@ test("what was read before a write of the sync key, and is heard after it, does 
   const promise = (...standbys: readonly string[]) => writeSync(a, { kind: "write-sync", leader: "a", standbys, quorum: 0 });
   expect(await promise("b")).toMatchObject({ ok: true });
   await refreshCluster(a);
+  return { bench, a, promise };
+}
+
+test("what was read before a write of the sync key, and is heard after it, does not take the new promise out of view", async () => {
+  const { bench, a, promise } = await promising();
   const readBefore = await a.store.getCluster(bench.soon());
   expect(await promise("b", "c")).toMatchObject({ ok: true });
   if (!readBefore.ok) throw new Error("the memory store answers");
@@ -325,15 +331,9 @@ test("what was read before a write of the sync key, and is heard after it, does 
   expect(a.state.cluster?.sync).toMatchObject({ leader: "b", standbys: ["c"] });
 });
 
-/** A primary whose key names b and whose write of b and c met `verdict`; it has heard of the DCS since. Tells what PostgreSQL was told to wait for. */
+/** As above, and its write of b and c met `verdict`; it has heard of the DCS since. Tells what PostgreSQL was told to wait for. */
 async function afterDoubtfulWrite(verdict: GateVerdict) {
-  const bench = new Bench();
-  const a = bench.node("a");
-  asPrimary(a);
-  await refreshCluster(a);
-  const promise = (...standbys: readonly string[]) => writeSync(a, { kind: "write-sync", leader: "a", standbys, quorum: 0 });
-  expect(await promise("b")).toMatchObject({ ok: true });
-  await refreshCluster(a);
+  const { bench, a, promise } = await promising();
   bench.gate = (operation, key) => (operation === "put" && key.endsWith("/sync") ? verdict : { kind: "pass" });
   const doubtful = promise("b", "c");
   await bench.clock.advance(CONFIG.ttlMs);

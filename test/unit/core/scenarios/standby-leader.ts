@@ -2,19 +2,10 @@
 
 import type { Observation } from "../../../../lib/core/observation.ts";
 import { lsn, ms, revision } from "../../../../lib/model/units.ts";
-import { answer, CONFIG, cluster, connection, leading, local, member, observation, status } from "../observations.ts";
+import { answer, CONFIG, cluster, connection, leading, local, member, observation, STANDBY_CLUSTER, status } from "../observations.ts";
 import { asked, asPrimary, down, empty, failed, planned, restart, type Scenarios, self } from "./situations.ts";
 
-const standbyCluster = {
-  host: "remote",
-  port: 5433,
-  primary_slot_name: "site_b",
-  create_replica_methods: null,
-  restore_command: null,
-  archive_cleanup_command: null,
-  recovery_min_apply_delay: null,
-};
-const config = { ...CONFIG, standbyCluster };
+const config = { ...CONFIG, standbyCluster: STANDBY_CLUSTER };
 const view = cluster({
   leader: { name: "b", session: "s-b", revision: revision(4) },
   members: [member("a"), member("b", { role: "standby_leader" }), member("c")],

@@ -9,19 +9,22 @@ import { FakeNetwork } from "../../../../raft/fake-network.ts";
 import { startMember } from "../transport/member.ts";
 import { VirtualTime } from "../transport/virtual-time.ts";
 
-test("a renewal does not wait for the connection as long as a watch that began to connect before it", async () => {
-  const time = new VirtualTime();
-  const network = new FakeNetwork({ schedule: time, random: () => 0.5 }).start("client");
-  const random = (bytes: number) => new Uint8Array(bytes);
-  const members = new RemoteMembers({
-    addresses: ["a:5010"],
-    network,
+/** Who asks the members at these addresses, whether they are there or not. */
+function clientOf(network: FakeNetwork, time: VirtualTime, addresses: readonly string[] = ["a:5010"]): RemoteMembers {
+  return new RemoteMembers({
+    addresses,
+    network: network.start("client"),
     clock: time,
-    random,
+    random: (bytes: number) => new Uint8Array(bytes),
     security: { kind: "plain" },
     silentMs: 2000,
     log: recordingLog(),
   });
+}
+
+test("a renewal does not wait for the connection as long as a watch that began to connect before it", async () => {
+  const time = new VirtualTime();
+  const members = clientOf(new FakeNetwork({ schedule: time, random: () => 0.5 }), time);
   const ended: string[] = [];
   const ask = async (name: string, withinMs: number): Promise<void> => {
     const answer = await members.request({ kind: "status" }, ms(time.now() + withinMs));
@@ -40,15 +43,7 @@ test("a renewal does not wait for the connection as long as a watch that began t
 test("a watch that nobody waits for any more ends at once, also while no member can be reached; the attempt goes on for whoever else asks", async () => {
   const time = new VirtualTime();
   const network = new FakeNetwork({ schedule: time, random: () => 0.5 });
-  const members = new RemoteMembers({
-    addresses: ["a:5010"],
-    network: network.start("client"),
-    clock: time,
-    random: (bytes: number) => new Uint8Array(bytes),
-    security: { kind: "plain" },
-    silentMs: 2000,
-    log: recordingLog(),
-  });
+  const members = clientOf(network, time);
   const gone = new AbortController();
   const begun = time.now();
   const watch = members.request({ kind: "status" }, ms(begun + 30_000), gone.signal).then((answer) => ({ answer, at: time.now() }));
@@ -78,15 +73,7 @@ test.each(["before a connection is there", "beside one that is there"])(
       asked += 1;
       if (asked === 1) answer(writeClientAnswer({ kind: "refused", reason: "the first one" }));
     };
-    const members = new RemoteMembers({
-      addresses: ["a:5010"],
-      network: network.start("client"),
-      clock: time,
-      random: (bytes: number) => new Uint8Array(bytes),
-      security: { kind: "plain" },
-      silentMs: 2000,
-      log: recordingLog(),
-    });
+    const members = clientOf(network, time);
     if (when.startsWith("beside")) {
       const first = members.request({ kind: "status" }, ms(time.now() + 1000));
       await time.advance(100);
@@ -115,15 +102,7 @@ test.each<ClientAnswer>([
       answer(writeClientAnswer(name === "a" ? fromCutOff : { kind: "refused", reason: "b has answered" }));
     };
   }
-  const members = new RemoteMembers({
-    addresses: ["a:5010", "b:5010"],
-    network: network.start("client"),
-    clock: time,
-    random: (bytes: number) => new Uint8Array(bytes),
-    security: { kind: "plain" },
-    silentMs: 2000,
-    log: recordingLog(),
-  });
+  const members = clientOf(network, time, ["a:5010", "b:5010"]);
   for (const expected of ["a", "b", "b"]) {
     const answer = members.request({ kind: "status" }, ms(time.now() + 1000));
     await time.advance(100);
